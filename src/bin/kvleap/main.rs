@@ -1,0 +1,2 @@
+//! The kvleap command.
+fn main() {}

@@ -1,0 +1,90 @@
+//! What a worker says about its cache: blocks stored, removed, cleared.
+
+use std::fmt;
+
+/// One cache of the fleet: an engine instance and its data-parallel rank.
+///
+/// Engines without data parallelism are rank 0. Printed as `id/rank`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Worker {
+    /// The instance, as its deployment names it.
+    pub id: u64,
+    /// The data-parallel rank inside the instance, from 0.
+    pub dp_rank: u32,
+}
+
+impl Worker {
+    /// The worker `id`, rank `dp_rank`.
+    pub const fn new(id: u64, dp_rank: u32) -> Self {
+        Self { id, dp_rank }
+    }
+}
+
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.id, self.dp_rank)
+    }
+}
+
+/// A stored block, under its two names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Block {
+    /// The engine's own hash of the block and its whole prefix. Opaque: any algorithm, any seed, and two workers
+    /// may use different ones.
+    pub sequence: u64,
+    /// The hash of the block's tokens alone, as [`BlockHasher`](crate::BlockHasher) computes it. Queries speak
+    /// this language.
+    pub local: u64,
+}
+
+/// One message of one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Who says it.
+    pub worker: Worker,
+    /// The worker's own running number. A jump is counted as a gap in the worker's status; it changes nothing else.
+    pub id: u64,
+    /// What happened.
+    pub data: EventData,
+}
+
+/// What happened in a worker's cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventData {
+    /// Consecutive blocks of one sequence are now cached.
+    Stored {
+        /// The sequence hash of the block before the first; `None` where the sequence begins here.
+        parent: Option<u64>,
+        /// The blocks in order; never empty.
+        blocks: Vec<Block>,
+    },
+    /// These sequence hashes are no longer cached.
+    Removed {
+        /// Sequence hashes, in any order. Unknown ones are counted and ignored.
+        blocks: Vec<u64>,
+    },
+    /// The worker's cache is empty now.
+    Cleared,
+    /// The worker is gone: its blocks and its state are dropped, and what it may still say is rejected until it is
+    /// added again. Said by the router rather than the worker, so [`Event::id`] does not matter.
+    WorkerRemoved,
+    /// The worker is there (again). Needed only after [`EventData::WorkerRemoved`]: a new worker is added by its
+    /// first event. [`Event::id`] does not matter.
+    WorkerAdded,
+}
+
+impl EventData {
+    /// How many blocks the event names; 0 for the events about a whole worker.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Stored { blocks, .. } => blocks.len(),
+            Self::Removed { blocks } => blocks.len(),
+            Self::Cleared | Self::WorkerRemoved | Self::WorkerAdded => 0,
+        }
+    }
+
+    /// Whether the event names no block.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,1 @@
+//! Driving an index with a trace.
