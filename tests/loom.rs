@@ -1,0 +1,139 @@
+//! Every interleaving of publishing, reading and reclaiming, by the loom model checker.
+//!
+//! The file under test is the engine's own `publish.rs`, with a payload and a cell made of loom's primitives in place
+//! of the real ones; arc-swap itself is not modelled. The stand-in cell is a locked pointer, which promises what we
+//! rely on and no more: a load after a swap sees the new view, and a loaded view is referenced while it is used.
+//! Loom rather than shuttle, because the protocol is small enough to be checked exhaustively.
+
+#[path = "../src/index/publish.rs"]
+#[allow(dead_code, reason = "the cell of the real index")]
+mod publish;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+use publish::{Cell, Project, Publisher, Shared};
+
+/// An append-only array, shared by the writer and all views, as the position arrays are.
+struct Truth {
+    slots: std::sync::Arc<Vec<AtomicU64>>,
+    len: usize,
+}
+
+/// How much of the array a reader may look at. Loom fails if it is changed while somebody reads it.
+struct View {
+    len: UnsafeCell<usize>,
+    slots: std::sync::Arc<Vec<AtomicU64>>,
+    writer: thread::ThreadId,
+}
+
+impl Project for View {
+    type Truth = Truth;
+    type Stamp = ();
+
+    fn new(truth: &Truth, (): ()) -> Self {
+        Self { len: UnsafeCell::new(truth.len), slots: truth.slots.clone(), writer: thread::current().id() }
+    }
+
+    fn update(&mut self, truth: &Truth, changes: &[u64], (): ()) {
+        self.len.with_mut(|len| {
+            // SAFETY: `&mut self`, and loom checks that it is exclusive.
+            #[allow(unsafe_code, reason = "loom's cell hands out pointers")]
+            let len = unsafe { &mut *len };
+            assert!(changes.len() >= truth.len - *len, "every change since this view was current is listed");
+            *len = truth.len;
+        });
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        assert_eq!(thread::current().id(), self.writer, "no reader pays for freeing a view");
+    }
+}
+
+impl View {
+    /// Looks at all that the view shows.
+    fn read(&self) -> usize {
+        // SAFETY: readers only read, and loom checks that nobody writes meanwhile.
+        #[allow(unsafe_code, reason = "loom's cell hands out pointers")]
+        let len = self.len.with(|len| unsafe { *len });
+        assert!(self.slots[..len].iter().all(|slot| slot.load(Relaxed) != 0), "a published slot was written before");
+        len
+    }
+}
+
+impl<P> Shared<P> for Arc<P> {
+    fn new(value: P) -> Self {
+        Self::new(value)
+    }
+
+    fn get_mut(&mut self) -> Option<&mut P> {
+        Self::get_mut(self)
+    }
+}
+
+struct LockedCell<P>(Mutex<Arc<P>>);
+
+impl<P> LockedCell<P> {
+    fn load(&self) -> Arc<P> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl<P> Cell<P> for LockedCell<P> {
+    type Shared = Arc<P>;
+
+    fn new(current: Arc<P>) -> Self {
+        Self(Mutex::new(current))
+    }
+
+    fn swap(&self, next: Arc<P>) -> Arc<P> {
+        std::mem::replace(&mut *self.0.lock().unwrap(), next)
+    }
+}
+
+fn model(preemptions: usize, readers: usize, loads: usize, publications: usize) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(move || {
+        let mut truth =
+            Truth { slots: std::sync::Arc::new((0..publications).map(|_| AtomicU64::new(0)).collect()), len: 0 };
+        let mut publisher = Publisher::<View, LockedCell<View>>::new(&truth, ());
+        let readers: Vec<_> = (0..readers)
+            .map(|_| {
+                let cell = publisher.cell().clone();
+                thread::spawn(move || {
+                    let mut seen = 0;
+                    for _ in 0..loads {
+                        let now = cell.load().read();
+                        assert!(now >= seen, "a reader never goes back");
+                        seen = now;
+                    }
+                })
+            })
+            .collect();
+        for change in 0..publications {
+            truth.slots[change].store(change as u64 + 1, Relaxed);
+            truth.len += 1;
+            publisher.publish(&truth, &[change as u64], ());
+            if change % 2 == 1 {
+                publisher.catch_up(&truth, &());
+            }
+        }
+        assert_eq!(publisher.cell().load().read(), publications);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+}
+
+#[test]
+fn one_reader_beside_many_publications() {
+    model(5, 1, 4, 7);
+}
+
+#[test]
+fn two_readers_beside_a_few_publications() {
+    model(3, 2, 3, 5);
+}
