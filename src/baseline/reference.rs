@@ -1,1 +1,428 @@
-//! The literal contract.
+//! The contract, word for word: what every answer of the index is compared with.
+//!
+//! Nothing here is shared with the engine and nothing is clever. A worker is a dictionary from sequence hash to the
+//! place that the hash names, a place is its parent's place and a local hash, and a query is walked position by
+//! position.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::{Block, Event, EventData, Rejection, Worker};
+
+/// A model of the whole fleet, exact and slow: every event costs a few hash table operations per block it names,
+/// every [`find`](Self::find) one per worker and matched block. Places are interned and never given back.
+#[derive(Debug)]
+pub struct Reference {
+    max_positions: u32,
+    max_workers: u32,
+    /// Every place ever named, by the place before it and the local hash.
+    places: HashMap<(Option<Place>, u64), Place>,
+    workers: BTreeMap<Worker, Cache>,
+    removed: BTreeSet<Worker>,
+}
+
+/// A position under one exact prefix of local hashes: two places are equal if and only if all of that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    /// Unique to the prefix.
+    id: usize,
+    /// The block's index from the root.
+    position: u32,
+}
+
+/// What one worker holds.
+#[derive(Debug, Default)]
+struct Cache {
+    /// The place that each sequence hash names.
+    named: HashMap<u64, Place>,
+    /// How many sequence hashes name a place; absent where none does.
+    names: HashMap<Place, usize>,
+}
+
+impl Cache {
+    fn store(&mut self, sequence: u64, place: Place) {
+        if self.named.get(&sequence) == Some(&place) {
+            return;
+        }
+        self.remove(sequence);
+        self.named.insert(sequence, place);
+        *self.names.entry(place).or_default() += 1;
+    }
+
+    fn remove(&mut self, sequence: u64) {
+        let Some(place) = self.named.remove(&sequence) else { return };
+        let names = self.names.get_mut(&place).expect("a place that is named has a count");
+        *names -= 1;
+        if *names == 0 {
+            self.names.remove(&place);
+        }
+    }
+}
+
+impl Default for Reference {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Reference {
+    /// An empty fleet without limits.
+    pub fn new() -> Self {
+        Self {
+            max_positions: u32::MAX,
+            max_workers: u32::MAX,
+            places: HashMap::new(),
+            workers: BTreeMap::new(),
+            removed: BTreeSet::new(),
+        }
+    }
+
+    /// Blocks may lie at positions below `limit` only. Default `u32::MAX`.
+    #[must_use]
+    pub fn max_positions(mut self, limit: u32) -> Self {
+        self.max_positions = limit;
+        self
+    }
+
+    /// At most `limit` workers are known at a time. Default `u32::MAX`.
+    #[must_use]
+    pub fn max_workers(mut self, limit: u32) -> Self {
+        self.max_workers = limit;
+        self
+    }
+
+    /// Applies one event.
+    ///
+    /// # Errors
+    /// Says why the event changed nothing. Where several reasons apply, the first in this order counts: the worker
+    /// was removed, too many workers, no blocks, a block is its own parent, the parent is unknown, a position is
+    /// beyond the limit. An event turned away for its blocks (the last four) still makes its worker known.
+    pub fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
+        let worker = event.worker;
+        match &event.data {
+            EventData::Stored { parent, blocks } => {
+                self.admit(worker)?;
+                self.store(worker, *parent, blocks)
+            }
+            EventData::Removed { blocks } => {
+                let cache = self.admit(worker)?;
+                if blocks.is_empty() {
+                    return Err(Rejection::Empty);
+                }
+                for &sequence in blocks {
+                    cache.remove(sequence);
+                }
+                Ok(())
+            }
+            EventData::Cleared => {
+                *self.admit(worker)? = Cache::default();
+                Ok(())
+            }
+            EventData::WorkerRemoved => {
+                self.workers.remove(&worker);
+                self.removed.insert(worker);
+                Ok(())
+            }
+            EventData::WorkerAdded => {
+                self.know(worker)?;
+                self.removed.remove(&worker);
+                Ok(())
+            }
+        }
+    }
+
+    /// The cache of a worker that may speak.
+    fn admit(&mut self, worker: Worker) -> Result<&mut Cache, Rejection> {
+        if self.removed.contains(&worker) {
+            return Err(Rejection::WorkerRemoved);
+        }
+        self.know(worker)
+    }
+
+    /// The worker's cache; an empty one if the worker is new.
+    fn know(&mut self, worker: Worker) -> Result<&mut Cache, Rejection> {
+        if !self.workers.contains_key(&worker) && self.workers.len() >= self.max_workers as usize {
+            return Err(Rejection::TooManyWorkers);
+        }
+        Ok(self.workers.entry(worker).or_default())
+    }
+
+    /// Applies a `Stored` of a known worker.
+    fn store(&mut self, worker: Worker, parent: Option<u64>, blocks: &[Block]) -> Result<(), Rejection> {
+        let cache = self.workers.get_mut(&worker).expect("the caller has admitted the worker");
+        if blocks.is_empty() {
+            return Err(Rejection::Empty);
+        }
+        let mut previous = parent;
+        for block in blocks {
+            if previous == Some(block.sequence) {
+                return Err(Rejection::SelfParent);
+            }
+            previous = Some(block.sequence);
+        }
+        let mut at = None;
+        if let Some(parent) = parent {
+            at = Some(*cache.named.get(&parent).ok_or(Rejection::UnknownParent)?);
+        }
+        let first = at.map_or(0, |place| place.position as usize + 1);
+        if first + blocks.len() > self.max_positions as usize {
+            return Err(Rejection::TooDeep);
+        }
+        for block in blocks {
+            let next = Place { id: self.places.len(), position: at.map_or(0, |place| place.position + 1) };
+            let place = *self.places.entry((at, block.local)).or_insert(next);
+            cache.store(block.sequence, place);
+            at = Some(place);
+        }
+        Ok(())
+    }
+
+    /// How many leading blocks of the prompt with these local hashes every worker holds, in blocks; sorted by
+    /// worker, without the workers that hold none.
+    pub fn find(&self, hashes: &[u64]) -> Vec<(Worker, u32)> {
+        let mut path = Vec::new();
+        let mut at = None;
+        for &local in hashes {
+            let Some(&place) = self.places.get(&(at, local)) else { break };
+            path.push(place);
+            at = Some(place);
+        }
+        let depth = |cache: &Cache| path.iter().take_while(|place| cache.names.contains_key(place)).count() as u32;
+        self.workers.iter().map(|(&worker, cache)| (worker, depth(cache))).filter(|&(_, depth)| depth > 0).collect()
+    }
+
+    /// How many sequence hashes `worker` holds; 0 if it is unknown.
+    pub fn held(&self, worker: Worker) -> usize {
+        self.workers.get(&worker).map_or(0, |cache| cache.named.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Worker = Worker::new(1, 0);
+    const B: Worker = Worker::new(1, 1);
+
+    fn apply(model: &mut Reference, worker: Worker, data: EventData) -> Result<(), Rejection> {
+        model.apply(&Event { worker, id: 0, data })
+    }
+
+    /// Stores `(sequence, local)` pairs.
+    fn store(
+        model: &mut Reference,
+        worker: Worker,
+        parent: Option<u64>,
+        pairs: &[(u64, u64)],
+    ) -> Result<(), Rejection> {
+        let blocks = pairs.iter().map(|&(sequence, local)| Block { sequence, local }).collect();
+        apply(model, worker, EventData::Stored { parent, blocks })
+    }
+
+    fn remove(model: &mut Reference, worker: Worker, sequences: &[u64]) -> Result<(), Rejection> {
+        apply(model, worker, EventData::Removed { blocks: sequences.to_vec() })
+    }
+
+    /// A model in which A holds the locals 7, 8, 9 under the sequence hashes 1, 2, 3.
+    fn chain() -> Reference {
+        let mut model = Reference::new();
+        store(&mut model, A, None, &[(1, 7), (2, 8), (3, 9)]).unwrap();
+        model
+    }
+
+    #[test]
+    fn depth_counts_leading_blocks_only() {
+        let model = chain();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 3)]);
+        assert_eq!(model.find(&[7, 8, 9, 10]), [(A, 3)]);
+        assert_eq!(model.find(&[7, 8]), [(A, 2)]);
+        assert_eq!(model.find(&[7, 9]), [(A, 1)], "9 is held, but under another prefix");
+        assert_eq!(model.find(&[8, 9]), [], "8 and 9 are held, but not at the root");
+        assert_eq!(model.find(&[]), []);
+    }
+
+    #[test]
+    fn a_block_continues_its_parent() {
+        let mut model = chain();
+        store(&mut model, A, Some(2), &[(4, 5)]).unwrap();
+        assert_eq!(model.find(&[7, 8, 5]), [(A, 3)]);
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 3)], "the sibling stays");
+        assert_eq!(model.held(A), 4);
+    }
+
+    #[test]
+    fn equal_locals_at_every_position_are_different_blocks() {
+        let mut model = Reference::new();
+        store(&mut model, A, None, &[(1, 0), (2, 0), (3, 0)]).unwrap();
+        assert_eq!(model.find(&[0, 0, 0, 0]), [(A, 3)]);
+        remove(&mut model, A, &[2]).unwrap();
+        assert_eq!(model.find(&[0, 0, 0, 0]), [(A, 1)]);
+    }
+
+    #[test]
+    fn workers_name_the_same_content_as_they_like() {
+        let mut model = chain();
+        store(&mut model, B, None, &[(3, 7), (1, 8)]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 3), (B, 2)]);
+        remove(&mut model, B, &[3]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 3)], "B's hash 3 named the first block, A's the third");
+    }
+
+    #[test]
+    fn a_hole_ends_the_match_and_a_later_store_heals_it() {
+        let mut model = chain();
+        remove(&mut model, A, &[2]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 1)]);
+        store(&mut model, A, Some(1), &[(20, 8)]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 3)]);
+    }
+
+    #[test]
+    fn blocks_may_be_stored_below_a_hole() {
+        let mut model = chain();
+        remove(&mut model, A, &[1]).unwrap();
+        store(&mut model, A, Some(3), &[(4, 10)]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9, 10]), []);
+        store(&mut model, A, None, &[(1, 7)]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9, 10]), [(A, 4)]);
+    }
+
+    #[test]
+    fn the_same_store_twice_is_one() {
+        let mut model = chain();
+        store(&mut model, A, None, &[(1, 7), (2, 8), (3, 9)]).unwrap();
+        assert_eq!(model.held(A), 3);
+        remove(&mut model, A, &[3]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 2)]);
+    }
+
+    #[test]
+    fn a_sequence_hash_stored_elsewhere_moves() {
+        let mut model = chain();
+        store(&mut model, A, None, &[(3, 9)]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 2)]);
+        assert_eq!(model.find(&[9]), [(A, 1)]);
+        assert_eq!(model.held(A), 3);
+    }
+
+    #[test]
+    fn twins_hold_a_block_until_the_last_goes() {
+        let mut model = chain();
+        store(&mut model, A, Some(2), &[(30, 9)]).unwrap();
+        assert_eq!(model.held(A), 4);
+        remove(&mut model, A, &[3]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 3)]);
+        remove(&mut model, A, &[30]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 2)]);
+    }
+
+    #[test]
+    fn a_block_may_take_the_name_of_its_ancestor() {
+        let mut model = chain();
+        store(&mut model, A, Some(1), &[(4, 5), (1, 6)]).unwrap();
+        assert_eq!(model.find(&[7, 5, 6]), [], "the root's name moved below it");
+        store(&mut model, A, None, &[(40, 7)]).unwrap();
+        assert_eq!(model.find(&[7, 5, 6]), [(A, 3)]);
+    }
+
+    #[test]
+    fn unknown_removals_are_ignored() {
+        let mut model = chain();
+        assert_eq!(remove(&mut model, A, &[99, 3]), Ok(()));
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 2)]);
+    }
+
+    #[test]
+    fn cleared_forgets_the_blocks_not_the_worker() {
+        let mut model = chain().max_workers(1);
+        apply(&mut model, A, EventData::Cleared).unwrap();
+        assert_eq!((model.find(&[7]), model.held(A)), (vec![], 0));
+        assert_eq!(store(&mut model, A, Some(1), &[(4, 5)]), Err(Rejection::UnknownParent));
+        assert_eq!(store(&mut model, B, None, &[(1, 7)]), Err(Rejection::TooManyWorkers));
+    }
+
+    #[test]
+    fn events_without_blocks_are_rejected() {
+        let mut model = chain();
+        assert_eq!(store(&mut model, A, Some(99), &[]), Err(Rejection::Empty));
+        assert_eq!(remove(&mut model, A, &[]), Err(Rejection::Empty));
+    }
+
+    #[test]
+    fn a_rejected_store_changes_nothing() {
+        let mut model = chain().max_positions(4);
+        assert_eq!(store(&mut model, A, Some(99), &[(4, 5)]), Err(Rejection::UnknownParent));
+        assert_eq!(store(&mut model, A, Some(3), &[(3, 5)]), Err(Rejection::SelfParent), "its parent's name");
+        assert_eq!(store(&mut model, A, None, &[(4, 5), (4, 6)]), Err(Rejection::SelfParent), "its predecessor's");
+        assert_eq!(store(&mut model, A, Some(3), &[(4, 5), (5, 6)]), Err(Rejection::TooDeep), "position 4");
+        assert_eq!(model.held(A), 3);
+        assert_eq!(model.find(&[5]), []);
+        assert_eq!(store(&mut model, A, Some(3), &[(4, 5)]), Ok(()), "position 3 is the last");
+    }
+
+    #[test]
+    fn the_first_reason_counts() {
+        let mut model = chain().max_positions(0).max_workers(1);
+        assert_eq!(store(&mut model, B, None, &[]), Err(Rejection::TooManyWorkers));
+        assert_eq!(store(&mut model, A, Some(99), &[(99, 5)]), Err(Rejection::SelfParent));
+        assert_eq!(store(&mut model, A, Some(99), &[(4, 5)]), Err(Rejection::UnknownParent));
+        assert_eq!(store(&mut model, A, None, &[(4, 5)]), Err(Rejection::TooDeep));
+        apply(&mut model, B, EventData::WorkerRemoved).unwrap();
+        assert_eq!(store(&mut model, B, None, &[]), Err(Rejection::WorkerRemoved));
+    }
+
+    #[test]
+    fn a_store_rejected_for_its_blocks_makes_the_worker_known() {
+        let rejected: [&[(u64, u64)]; 4] = [&[], &[(9, 9)], &[(1, 7)], &[(1, 7), (2, 8)]];
+        for (blocks, parent) in rejected.into_iter().zip([None, Some(9), Some(8), None]) {
+            let mut model = Reference::new().max_workers(1).max_positions(1);
+            store(&mut model, A, parent, blocks).unwrap_err();
+            assert_eq!(store(&mut model, B, None, &[(1, 7)]), Err(Rejection::TooManyWorkers), "{blocks:?}");
+        }
+    }
+
+    #[test]
+    fn too_many_workers_does_not_make_the_worker_known() {
+        let mut model = chain().max_workers(1);
+        for data in [EventData::Cleared, EventData::WorkerAdded, EventData::Removed { blocks: vec![1] }] {
+            assert_eq!(apply(&mut model, B, data), Err(Rejection::TooManyWorkers));
+        }
+        apply(&mut model, A, EventData::WorkerRemoved).unwrap();
+        assert_eq!(store(&mut model, B, None, &[(1, 7)]), Ok(()), "there is room for one again");
+    }
+
+    #[test]
+    fn a_removed_worker_is_rejected_until_added() {
+        let mut model = chain();
+        apply(&mut model, A, EventData::WorkerRemoved).unwrap();
+        assert_eq!((model.find(&[7]), model.held(A)), (vec![], 0));
+        assert_eq!(store(&mut model, A, None, &[(1, 7)]), Err(Rejection::WorkerRemoved));
+        assert_eq!(remove(&mut model, A, &[1]), Err(Rejection::WorkerRemoved));
+        assert_eq!(apply(&mut model, A, EventData::Cleared), Err(Rejection::WorkerRemoved));
+        assert_eq!(apply(&mut model, A, EventData::WorkerRemoved), Ok(()));
+        apply(&mut model, A, EventData::WorkerAdded).unwrap();
+        assert_eq!(model.held(A), 0);
+        assert_eq!(store(&mut model, A, None, &[(1, 7)]), Ok(()));
+    }
+
+    #[test]
+    fn removing_an_unknown_worker_is_remembered() {
+        let mut model = Reference::new();
+        assert_eq!(apply(&mut model, A, EventData::WorkerRemoved), Ok(()));
+        assert_eq!(store(&mut model, A, None, &[(1, 7)]), Err(Rejection::WorkerRemoved));
+    }
+
+    #[test]
+    fn adding_a_known_worker_changes_nothing() {
+        let mut model = chain();
+        apply(&mut model, A, EventData::WorkerAdded).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 3)]);
+    }
+
+    #[test]
+    fn adding_beyond_the_limit_leaves_the_worker_removed() {
+        let mut model = chain().max_workers(1);
+        apply(&mut model, B, EventData::WorkerRemoved).unwrap();
+        assert_eq!(apply(&mut model, B, EventData::WorkerAdded), Err(Rejection::TooManyWorkers));
+        assert_eq!(store(&mut model, B, None, &[(1, 7)]), Err(Rejection::WorkerRemoved));
+    }
+}
