@@ -136,7 +136,10 @@ mod tests {
     fn a_sequence_is_evicted_from_its_tail_before_the_store_that_needs_the_room() {
         let mut cache = cache(4);
         cache.serve(&[1, 2], &[3]);
-        assert_eq!(spell(&cache.serve(&[7, 8], &[9]), &[&[1, 2], &[1, 2, 3], &[7, 8]]), ["-3", "root+7,8", "-2", "8+9"]);
+        assert_eq!(
+            spell(&cache.serve(&[7, 8], &[9]), &[&[1, 2], &[1, 2, 3], &[7, 8]]),
+            ["-3", "root+7,8", "-2", "8+9"]
+        );
         assert_eq!(spell(&cache.serve(&[4, 5], &[]), &[&[1], &[7, 8, 9]]), ["-1,9", "root+4,5"]);
     }
 
@@ -160,8 +163,12 @@ mod tests {
     #[test]
     fn the_seed_changes_the_names_only() {
         let capacity = NonZeroUsize::new(4).unwrap();
-        let [EventData::Stored { blocks: even, .. }] = &Cache::new(capacity, 0).serve(&[1, 2], &[])[..] else { panic!() };
-        let [EventData::Stored { blocks: odd, .. }] = &Cache::new(capacity, 1).serve(&[1, 2], &[])[..] else { panic!() };
+        let [EventData::Stored { blocks: even, .. }] = &Cache::new(capacity, 0).serve(&[1, 2], &[])[..] else {
+            panic!()
+        };
+        let [EventData::Stored { blocks: odd, .. }] = &Cache::new(capacity, 1).serve(&[1, 2], &[])[..] else {
+            panic!()
+        };
         for (even, odd) in even.iter().zip(odd) {
             assert_eq!(even.local, odd.local);
             assert_ne!(even.sequence, odd.sequence);

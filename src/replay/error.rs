@@ -70,7 +70,9 @@ impl fmt::Display for ReplayError {
                 write!(f, "cannot pin to core {core}: the system does not say which cores there are; leave out pin")
             }
             Self::NoSuchCore { core, cores } => write!(f, "cannot pin to core {core}; there are {cores:?}"),
-            Self::UnknownAssign { name } => write!(f, "no assignment is called {name:?}; use random, round-robin or best"),
+            Self::UnknownAssign { name } => {
+                write!(f, "no assignment is called {name:?}; use random, round-robin or best")
+            }
             Self::Index(source) => write!(f, "the index cannot be built: {source}"),
             Self::Trace(source) => source.fmt(f),
             Self::Row { path, line, source } => write!(f, "{}:{line}: {source}", path.display()),

@@ -53,7 +53,7 @@ pub fn run(options: &Options, mut progress: impl FnMut(u64, u64)) -> Result<Repo
         index.flush().map_err(|_| ReplayError::Stopped)?;
         let start = Instant::now();
         index.find(&request.prompt, &mut matches);
-        tally.lookup.saturating_record(nanoseconds(start.elapsed()));
+        tally.lookup(start.elapsed());
 
         answer.clear();
         answer.extend(matches.iter());
@@ -119,6 +119,12 @@ impl Tally {
         }
     }
 
+    fn lookup(&mut self, took: Duration) {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        // Not `saturating_record`, which clamps to the range so far.
+        self.lookup.record(nanoseconds).expect("a histogram that resizes takes any value");
+    }
+
     fn request(&mut self, request: &Request, answer: &[(Worker, u32)], assigned: Worker) {
         let depth_of = |worker| answer.iter().find(|&&(w, _)| w == worker).map_or(0, |&(_, depth)| u64::from(depth));
         self.requests += 1;
@@ -140,8 +146,4 @@ impl Tally {
 /// Of nanoseconds, to three significant digits; grows with what it is given.
 fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three significant digits are within its limits")
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

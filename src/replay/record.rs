@@ -63,7 +63,10 @@ impl Record {
     pub fn create(path: &Path) -> Result<Self, ReplayError> {
         let fail = |source| ReplayError::Record { path: path.to_owned(), source };
         if fs::metadata(path).is_ok_and(|present| !present.is_file()) {
-            return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "something other than a file has this name")));
+            return Err(fail(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something other than a file has this name",
+            )));
         }
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
@@ -115,10 +118,13 @@ impl Record {
     }
 
     fn complete(&mut self) -> io::Result<()> {
-        if let Sink::Gzip(file) = &mut self.sink {
-            file.try_finish()?;
+        match &mut self.sink {
+            Sink::Plain(file) => file.flush()?,
+            Sink::Gzip(file) => {
+                file.try_finish()?;
+                file.get_mut().flush()?;
+            }
         }
-        self.sink.flush()?;
         fs::rename(&self.partial, &self.path)
     }
 
@@ -135,5 +141,77 @@ impl Drop for Record {
             // It is not worth more than an attempt: the reason for being here is the error to report.
             let _ = fs::remove_file(&self.partial);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::{env, process};
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+    use crate::Block;
+
+    const WORKER: Worker = Worker::new(3, 1);
+    const LINES: &str = concat!(
+        r#"{"op":"stored","worker":3,"dp_rank":1,"event_id":1,"parent":null,"blocks":[[10,18446744073709551615]]}"#,
+        "\n",
+        r#"{"op":"stored","worker":3,"dp_rank":1,"event_id":2,"parent":10,"blocks":[[11,6]]}"#,
+        "\n",
+        r#"{"op":"removed","worker":3,"dp_rank":1,"event_id":3,"blocks":[11]}"#,
+        "\n",
+        r#"{"op":"cleared","worker":3,"dp_rank":1,"event_id":4}"#,
+        "\n",
+        r#"{"op":"query","hashes":[5,6],"scores":[[3,1,2]]}"#,
+        "\n",
+    );
+
+    fn write(record: &mut Record) {
+        let stored = |parent, sequence, local| EventData::Stored { parent, blocks: vec![Block { sequence, local }] };
+        let said = [
+            stored(None, 10, u64::MAX),
+            stored(Some(10), 11, 6),
+            EventData::Removed { blocks: vec![11] },
+            EventData::Cleared,
+        ];
+        for (data, id) in said.into_iter().zip(1..) {
+            record.event(&Event { worker: WORKER, id, data }).unwrap();
+        }
+        record.query(&[5, 6], &[(WORKER, 2)]).unwrap();
+    }
+
+    fn path(name: &str) -> PathBuf {
+        env::temp_dir().join(format!("kvleap-record-{}-{name}", process::id()))
+    }
+
+    #[test]
+    fn the_lines_are_what_the_format_says() {
+        for name in ["plain.jsonl", "zipped.jsonl.gz"] {
+            let path = path(name);
+            let mut record = Record::create(&path).unwrap();
+            write(&mut record);
+            assert!(!path.exists(), "not there before it is complete");
+            record.finish().unwrap();
+            let mut text = String::new();
+            let file = File::open(&path).unwrap();
+            let mut lines: Box<dyn Read> =
+                if name.ends_with("gz") { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+            lines.read_to_string(&mut text).unwrap();
+            assert_eq!(text, LINES, "{name}");
+            assert!(!Path::new(&format!("{}.partial", path.display())).exists());
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unfinished_record_leaves_nothing() {
+        let path = path("unfinished.jsonl.gz");
+        let mut record = Record::create(&path).unwrap();
+        write(&mut record);
+        drop(record);
+        assert!(!path.exists());
+        assert!(!Path::new(&format!("{}.partial", path.display())).exists());
     }
 }

@@ -178,3 +178,35 @@ fn peak_rss() -> Option<u64> {
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_keep_their_size() {
+        let mut tally = Tally::new();
+        for microseconds in 1..=1000 {
+            tally.lookup(Duration::from_micros(microseconds));
+        }
+        let lookup = Lookup::new(&tally.lookup);
+        let about = |figure: u64, exact: u64| figure.abs_diff(exact) * 1000 <= exact;
+        assert!(about(lookup.p50, 500_000), "{lookup:?}");
+        assert!(about(lookup.p90, 900_000), "{lookup:?}");
+        assert!(about(lookup.p99, 990_000), "{lookup:?}");
+        assert!(about(lookup.max, 1_000_000), "{lookup:?}");
+        assert!(about(lookup.mean as u64, 500_500), "{lookup:?}");
+    }
+
+    #[test]
+    fn the_lags_of_all_shards_count() {
+        let lag = |nanoseconds| {
+            let mut lag = super::super::histogram();
+            lag.record(nanoseconds).unwrap();
+            lag
+        };
+        let staleness = Staleness::new([lag(1_000), lag(9_000_000)].iter());
+        assert!((staleness.p50 - 1.0).abs() < 0.01, "{staleness:?}");
+        assert!((staleness.max - 9_000.0).abs() < 9.0, "{staleness:?}");
+    }
+}

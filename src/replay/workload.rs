@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn turns_continue_and_system_prompts_are_shared() {
         let prompts = prompts(5, 64);
-        let continues = |(i, prompt): (usize, &Vec<u64>)| prompts[..i].iter().any(|earlier| prompt.starts_with(earlier));
+        let continues =
+            |(i, prompt): (usize, &Vec<u64>)| prompts[..i].iter().any(|earlier| prompt.starts_with(earlier));
         assert!(prompts.iter().enumerate().filter(|&turn| continues(turn)).count() > 250);
         let systems: HashSet<&[u64]> = prompts.iter().map(|prompt| &prompt[..8]).collect();
         assert!(systems.len() <= SYSTEMS as usize, "the first 512 tokens are a system prompt's");

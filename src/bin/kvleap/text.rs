@@ -31,10 +31,17 @@ pub(crate) fn replay(report: &Report) -> String {
         ("writers", format!("{}, {pinned}", options.shards)),
         ("", String::new()),
         ("prompts", blocks(report.query_blocks)),
-        ("  hit", format!("{}  {:5.1}%  on the assigned worker", blocks(report.matched_blocks), report.hit_rate * 100.0)),
+        (
+            "  hit",
+            format!("{}  {:5.1}%  on the assigned worker", blocks(report.matched_blocks), report.hit_rate * 100.0),
+        ),
         (
             "  best",
-            format!("{}  {:5.1}%  deepest match", blocks(report.best_matched_blocks), percent(report.best_matched_blocks)),
+            format!(
+                "{}  {:5.1}%  deepest match",
+                blocks(report.best_matched_blocks),
+                percent(report.best_matched_blocks)
+            ),
         ),
         ("stored", blocks(report.stored_blocks)),
         ("evicted", blocks(report.removed_blocks)),
