@@ -110,18 +110,18 @@ mod tests {
     #[test]
     fn every_kind_of_wrong_answer_is_found() {
         let at = |id, depth| (Worker::new(id, 0), depth);
-        let cases: [(&[(Worker, u32)], u64, u32, &[u32]); 5] = [
-            (&[at(0, 2), at(1, 1)], 1, 2, &[1]),
-            (&[at(0, 3), at(1, 2)], 0, 2, &[3]),
-            (&[at(1, 2)], 0, 2, &[]),
-            (&[at(0, 2), at(1, 2), at(7, 1)], 7, 0, &[1]),
-            (&[at(0, 2), at(1, 2), at(1, 2)], 1, 2, &[2, 2]),
+        let wrong = |worker, expected, got| Mismatch { request: 9, worker, dp_rank: 0, expected, got };
+        let cases = [
+            (vec![at(0, 2), at(1, 1)], wrong(1, 2, vec![1])),
+            (vec![at(0, 3), at(1, 2)], wrong(0, 2, vec![3])),
+            (vec![at(1, 2)], wrong(0, 2, vec![])),
+            (vec![at(0, 2), at(1, 2), at(7, 1)], wrong(7, 0, vec![1])),
+            (vec![at(0, 2), at(1, 2), at(1, 2)], wrong(1, 2, vec![2, 2])),
         ];
-        for (answer, worker, expected, got) in cases {
+        for (answer, mismatch) in cases {
             let mut verifier = verifier();
-            verifier.check(9, &[5, 6], answer);
+            verifier.check(9, &[5, 6], &answer);
             assert_eq!(verifier.mismatches(), 1, "{answer:?}");
-            let mismatch = Mismatch { request: 9, worker, dp_rank: 0, expected, got: got.to_vec() };
             assert_eq!(verifier.first(), Some(&mismatch), "{answer:?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use indicatif::{BinaryBytes, HumanCount};
+use indicatif::{BinaryBytes, HumanCount, HumanFloatCount};
 use kvleap::replay::Report;
 
 /// The report of a replay.
@@ -14,6 +14,7 @@ pub(crate) fn replay(report: &Report) -> String {
     let pinned = if pins.is_empty() { "not pinned".to_owned() } else { format!("pinned to {}", pins.join(",")) };
     let lookup = &report.lookup_ns;
     let staleness = &report.staleness_us;
+    let micros = |microseconds: f64| time(microseconds * 1e3);
 
     let mut rows = vec![
         ("requests", format!("{} of {source}, in {:.1} s", HumanCount(report.requests), report.seconds)),
@@ -28,7 +29,7 @@ pub(crate) fn replay(report: &Report) -> String {
                 options.seed
             ),
         ),
-        ("writers", format!("{}, {pinned}", options.shards)),
+        ("writers", format!("{}, {pinned}", HumanCount(options.shards as u64))),
         ("", String::new()),
         ("prompts", blocks(report.query_blocks)),
         (
@@ -67,21 +68,14 @@ pub(crate) fn replay(report: &Report) -> String {
         ),
         (
             "staleness",
-            format!(
-                "{}{:10}{}{:10}{}",
-                time(staleness.p50 * 1e3),
-                "",
-                time(staleness.p99 * 1e3),
-                "",
-                time(staleness.max * 1e3)
-            ),
+            format!("{0}{3:10}{1}{3:10}{2}", micros(staleness.p50), micros(staleness.p99), micros(staleness.max), ""),
         ),
         (
             "apply",
             format!(
                 "{} a block, {} events/s",
                 time(report.apply_ns_per_block),
-                HumanCount(report.events_per_second as u64)
+                HumanFloatCount(report.events_per_second.round())
             ),
         ),
         ("", String::new()),
