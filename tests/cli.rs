@@ -216,6 +216,10 @@ fn the_oracle_agrees_with_a_record() {
 
 #[test]
 fn options_that_cannot_be_are_refused() {
+    let scratch = Scratch::new("options");
+    let trace = scratch.file("t.jsonl", ROWS.as_bytes());
+    // What is not refused is at least short.
+    let refusal = |args: &[&str]| refusal(&[&["--trace", &trace], args].concat());
     let zeros = ["--workers", "--blocks-per-worker", "--block-size", "--trace-block-size", "--shards", "--requests"];
     for option in zeros {
         let text = refusal(&[option, "0"]);
@@ -227,9 +231,7 @@ fn options_that_cannot_be_are_refused() {
     assert!(refusal(&["--pin", "4000000"]).contains("core 4000000"));
     assert!(refusal(&["--assign", "worst"]).contains("round-robin"));
     assert!(refusal(&["--no-such-option"]).contains("--no-such-option"));
-    let scratch = Scratch::new("indivisible");
-    let trace = scratch.file("t.jsonl", ROWS.as_bytes());
-    let text = refusal(&["--trace", &trace, "--block-size", "100"]);
+    let text = refusal(&["--block-size", "100"]);
     assert!(text.contains("100") && text.contains("512"), "{text}");
 }
 
@@ -264,10 +266,18 @@ fn a_bad_trace_is_refused_by_file_line_and_reason() {
 #[test]
 fn a_record_that_cannot_be_written_is_refused() {
     let scratch = Scratch::new("bad-record");
-    assert!(refusal(&["--record", &scratch.path("missing/record.jsonl")]).contains("missing/record.jsonl"));
-    assert!(refusal(&["--record", &scratch.path("")]).contains("record"), "a directory");
-    if cfg!(unix) {
-        assert!(refusal(&["--record", "/dev/null"]).contains("/dev/null"), "a device must not be replaced");
-    }
+    let refusal = |record: &str| refusal(&[&SMALL[..], &["--record", record]].concat());
+    assert!(refusal(&scratch.path("missing/record.jsonl")).contains("missing/record.jsonl"));
+    assert!(refusal(&scratch.path("")).contains("record"), "a directory");
     assert_eq!(scratch.names(), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_record_replaces_nothing_but_a_file() {
+    let scratch = Scratch::new("socket");
+    let path = scratch.path("socket");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket, standing for any device");
+    assert!(refusal(&[&SMALL[..], &["--record", &path]].concat()).contains("something other than a file"));
+    assert_eq!(scratch.names(), ["socket"]);
 }
