@@ -38,12 +38,12 @@ use fleet::Fleet;
 /// runs. After that only a full disk or an index whose writer died ends the replay. No record is left behind.
 pub fn run(options: &Options, mut progress: impl FnMut(u64, u64)) -> Result<Report, ReplayError> {
     options.check()?;
+    let index = build(options)?;
     let requests = Requests::open(options)?;
     let total = requests.len();
     let mut record = options.record.as_deref().map(Record::create).transpose()?;
     let mut verifier = options.verify.then(Verifier::new);
     let mut fleet = Fleet::new(options);
-    let index = build(options)?;
 
     let mut tally = Tally::new();
     let mut matches = Matches::new();
@@ -87,7 +87,8 @@ pub fn run(options: &Options, mut progress: impl FnMut(u64, u64)) -> Result<Repo
 
 /// The index under test.
 fn build(options: &Options) -> Result<Index, ReplayError> {
-    let builder = Index::builder().shards(options.shards).seed(options.seed).pin(options.pin.clone());
+    let builder = Index::builder().shards(options.shards).pin(options.pin.clone());
+    let builder = builder.seed(options.seed).max_workers(options.workers);
     builder.build().map_err(ReplayError::Index)
 }
 

@@ -82,7 +82,7 @@ pub struct Lookup {
     pub mean: f64,
 }
 
-/// Microseconds from acceptance to visibility, to three significant digits.
+/// Microseconds from acceptance to visibility, as precise as the index records them.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Staleness {
     /// Half of the events took no longer.
