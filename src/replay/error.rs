@@ -22,13 +22,6 @@ pub enum ReplayError {
     },
     /// The trace's blocks cannot be cut into blocks of the size asked for.
     BlockSizes(ExpandError),
-    /// A core to pin to does not exist.
-    NoSuchCore {
-        /// What was asked for.
-        core: usize,
-        /// What there is; empty where the system does not tell.
-        cores: Vec<usize>,
-    },
     /// No [`Assign`](super::Assign) has this name.
     UnknownAssign {
         /// What was given.
@@ -66,10 +59,6 @@ impl fmt::Display for ReplayError {
                 write!(f, "workers is {workers}; a replay simulates at most {}", Options::MAX_WORKERS)
             }
             Self::BlockSizes(source) => source.fmt(f),
-            Self::NoSuchCore { core, cores } if cores.is_empty() => {
-                write!(f, "cannot pin to core {core}: the system does not say which cores there are; leave out pin")
-            }
-            Self::NoSuchCore { core, cores } => write!(f, "cannot pin to core {core}; there are {cores:?}"),
             Self::UnknownAssign { name } => {
                 write!(f, "no assignment is called {name:?}; use random, round-robin or best")
             }

@@ -121,7 +121,7 @@ impl Report {
             events: tally.events,
             stored_blocks: tally.stored_blocks,
             removed_blocks: tally.removed_blocks,
-            rejected_events: index.workers.iter().flat_map(|worker| &worker.rejected).map(|&(_, events)| events).sum(),
+            rejected_events: rejected_events(index),
             event_gaps: index.workers.iter().map(|worker| worker.gaps).sum(),
             lookup_ns: Lookup::new(&tally.lookup),
             apply_ns_per_block: ratio(applying.as_nanos() as f64, applied_blocks as f64),
@@ -164,6 +164,13 @@ impl Staleness {
             max: microseconds(all.max()),
         }
     }
+}
+
+/// Of every kind, those of workers that the index does not know included.
+fn rejected_events(index: &Status) -> u64 {
+    let known = index.workers.iter().flat_map(|worker| worker.rejected);
+    let strangers = index.shards.iter().flat_map(|shard| shard.rejected_strangers);
+    known.chain(strangers).sum()
 }
 
 /// 0 of nothing is 0: a report holds numbers only.
