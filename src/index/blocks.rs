@@ -20,6 +20,7 @@ struct Held {
 impl Slot for Held {
     // Of 80 percent, two slots of sixteen bytes are looked at on average: one cache line.
     const LOAD: usize = 80;
+    const TAGGED: bool = false;
 
     fn vacant() -> Self {
         Self { key: 0, place: Place { run: RunId::MAX, offset: 0 } }

@@ -1,11 +1,11 @@
 //! The whole state as events.
 
 use std::collections::BTreeMap;
-use std::hash::RandomState;
 
 use hashbrown::HashMap;
 
 use super::blocks::BlockMap;
+use super::hasher::BuildMix;
 use super::run::{Place, RunId, Runs};
 use super::shard::Shard;
 use crate::event::{Block, Event, EventData};
@@ -30,7 +30,7 @@ pub(crate) fn export(shard: &Shard) -> Vec<Event> {
 /// What one worker's events have to mention.
 struct Worklist {
     /// A sequence hash per place held, and those beyond one.
-    names: HashMap<Place, u64, RandomState>,
+    names: HashMap<Place, u64, BuildMix>,
     twins: Vec<(Place, u64)>,
     /// By position and run: how much of the run is held, or leads to what is held. Ascending, so parents come first.
     extents: BTreeMap<(u32, RunId), u32>,
@@ -66,7 +66,7 @@ impl Worklist {
     /// Stores from the root on; a hole is stored under a name that the worker does not use, and removed in the end.
     fn events(&self, runs: &Runs, blocks: &BlockMap) -> Vec<EventData> {
         let mut unused = (0u64..).filter(|&sequence| blocks.get(sequence).is_none());
-        let mut holes: HashMap<Place, u64, RandomState> = HashMap::default();
+        let mut holes: HashMap<Place, u64, BuildMix> = HashMap::default();
         let mut events = Vec::new();
         for (&(_, run), &extent) in &self.extents {
             let places = (0..extent).map(|offset| Place { run, offset });

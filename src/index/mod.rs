@@ -4,6 +4,7 @@ mod actor;
 mod blocks;
 mod config;
 mod export;
+mod hasher;
 mod holders;
 mod local;
 mod matches;

@@ -19,8 +19,41 @@ pub(crate) const LANES: usize = 32;
 #[derive(Clone, Debug)]
 pub(crate) struct PrefixHasher {
     seed: u64,
-    addends: [u64; LANES],
-    multipliers: [u64; LANES],
+    /// By lane. Behind pointers, or else the compiler, which would know their number, unrolls the loop over them before
+    /// it looks for vectors, and then finds none.
+    addends: Box<[u64]>,
+    /// By lane; odd.
+    multipliers: Box<[u64]>,
+    extend: Extend,
+}
+
+/// [`PrefixHasher::extend`], compiled for the processor at hand.
+type Extend = fn(&PrefixHasher, &mut Vec<u64>, &[u64]) -> u64;
+
+/// Chooses once: a product of 64-bit lanes is one instruction with AVX-512 and eight without.
+fn fastest_extend() -> Extend {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+        fn with_avx512(hasher: &PrefixHasher, strides: &mut Vec<u64>, locals: &[u64]) -> u64 {
+            hasher.extend(strides, locals)
+        }
+        #[target_feature(enable = "avx2")]
+        fn with_avx2(hasher: &PrefixHasher, strides: &mut Vec<u64>, locals: &[u64]) -> u64 {
+            hasher.extend(strides, locals)
+        }
+        if is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl") {
+            // SAFETY: the processor has the features that the function is compiled for.
+            #[allow(unsafe_code, reason = "pays: see BENCHMARKS.md; calling what needs a feature is unsafe")]
+            return |hasher, strides, locals| unsafe { with_avx512(hasher, strides, locals) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has the feature that the function is compiled for.
+            #[allow(unsafe_code, reason = "pays: see BENCHMARKS.md; calling what needs a feature is unsafe")]
+            return |hasher, strides, locals| unsafe { with_avx2(hasher, strides, locals) };
+        }
+    }
+    |hasher, strides, locals| hasher.extend(strides, locals)
 }
 
 impl PrefixHasher {
@@ -28,8 +61,9 @@ impl PrefixHasher {
         let draw = |stream: u64, lane: usize| mix(seed ^ mix(stream.wrapping_add(lane as u64)));
         Self {
             seed: mix(seed),
-            addends: std::array::from_fn(|lane| draw(1 << 32, lane)),
-            multipliers: std::array::from_fn(|lane| draw(2 << 32, lane) | 1),
+            addends: (0..LANES).map(|lane| draw(1 << 32, lane)).collect(),
+            multipliers: (0..LANES).map(|lane| draw(2 << 32, lane) | 1).collect(),
+            extend: fastest_extend(),
         }
     }
 
@@ -49,15 +83,28 @@ impl PrefixHasher {
     }
 
     /// What the first `locals.len() <= 32` blocks of stride number `stride` add together.
-    #[inline]
-    pub(crate) fn sum(&self, stride: usize, locals: &[u64]) -> u64 {
+    #[inline(always)]
+    fn sum(&self, stride: usize, locals: &[u64]) -> u64 {
         debug_assert!(locals.len() <= LANES, "a sum covers one stride");
-        locals
-            .iter()
-            .zip(self.addends.iter().zip(&self.multipliers))
-            .map(|(local, (addend, multiplier))| fold(local.wrapping_add(*addend)).wrapping_mul(*multiplier))
-            .fold(0u64, u64::wrapping_add)
-            .wrapping_mul(self.stride_multiplier(stride))
+        let tables = self.addends.iter().zip(&self.multipliers);
+        let sum = locals.iter().zip(tables).fold(0u64, |sum, (&local, (&addend, &multiplier))| {
+            sum.wrapping_add(fold(local.wrapping_add(addend)).wrapping_mul(multiplier))
+        });
+        sum.wrapping_mul(self.stride_multiplier(stride))
+    }
+
+    /// Continues `strides`, the prefix hashes at the ends of the whole strides of `locals`, as far as `locals` goes, and
+    /// returns the prefix hash at its end.
+    #[inline(always)]
+    fn extend(&self, strides: &mut Vec<u64>, locals: &[u64]) -> u64 {
+        let whole = locals.len() / LANES;
+        let mut at = strides.last().copied().unwrap_or(0);
+        for stride in strides.len()..whole {
+            at = at.wrapping_add(self.sum(stride, &locals[stride * LANES..(stride + 1) * LANES]));
+            strides.push(at);
+        }
+        let before = if whole == 0 { 0 } else { strides[whole - 1] };
+        before.wrapping_add(self.sum(whole, &locals[whole * LANES..]))
     }
 
     /// The local hash at `position`, from the prefix hashes `before` it and `at` it.
@@ -112,17 +159,9 @@ impl QueryPrefixes {
     #[inline]
     pub(crate) fn at(&mut self, hasher: &PrefixHasher, locals: &[u64], position: u32) -> u64 {
         let end = position as usize + 1;
-        let stride = end / LANES;
-        while self.strides.len() < stride {
-            let next = self.strides.len();
-            let before = self.strides.last().copied().unwrap_or(0);
-            self.strides.push(before.wrapping_add(hasher.sum(next, &locals[next * LANES..(next + 1) * LANES])));
-        }
-        let before = if stride == 0 { 0 } else { self.strides[stride - 1] };
-        if end == stride * LANES {
-            before
-        } else {
-            before.wrapping_add(hasher.sum(stride, &locals[stride * LANES..end]))
+        match (end % LANES, self.strides.get((end / LANES).wrapping_sub(1))) {
+            (0, Some(&known)) => known,
+            _ => (hasher.extend)(hasher, &mut self.strides, &locals[..end]),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::holders::{Holders, Slot};
+use super::prefetch::prefetch;
 use super::prefix::PrefixHasher;
 use super::table::{Slot as TableSlot, SplitTable};
 
@@ -39,6 +40,14 @@ impl Prefixes {
     #[inline]
     pub(crate) fn get(&self, offset: u32) -> u64 {
         if offset == 0 { self.first } else { self.rest[offset as usize - 1].load(Relaxed) }
+    }
+
+    /// Fetches what [`Prefixes::get`] of an offset will need.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u32) {
+        if let Some(slot) = self.rest.get((offset as usize).wrapping_sub(1)) {
+            prefetch(slot);
+        }
     }
 
     fn room(&self) -> usize {
@@ -188,6 +197,7 @@ struct Head {
 
 impl TableSlot for Head {
     const LOAD: usize = 75;
+    const TAGGED: bool = false;
 
     fn vacant() -> Self {
         Self { key: 0, run: RunId::MAX }

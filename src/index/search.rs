@@ -32,9 +32,9 @@ pub(crate) fn search(
         }
         let mut run = Walk { head, start, limit, hasher, query, prefixes: &mut *prefixes };
         let (matched, child) = match head.branches() {
-            Some(branches) => run.leave_at(branches, snapshot).unwrap_or_else(|| (run.jump(stride), None)),
+            Some(branches) => run.leave(branches, stride, snapshot),
             None => {
-                let matched = run.jump(stride);
+                let matched = run.jump(0, limit, stride);
                 (matched, run.child(matched, snapshot))
             }
         };
@@ -66,23 +66,47 @@ impl Walk<'_> {
         self.prefixes.at(self.hasher, self.query, self.start + offset)
     }
 
-    /// The first of `branches` at which the query goes on in a child: how much of the run it covers, and the child.
+    /// Where the query leaves the run, given where other runs hang off it, ascending: how many of the run's blocks it
+    /// covers, and the run that it goes on in.
     #[inline]
-    fn leave_at<'s>(&mut self, branches: &[u32], snapshot: &'s Snapshot) -> Option<(u32, Option<&'s Head>)> {
-        let limit = self.limit;
-        for covered in branches.iter().map(|branch| branch + 1).take_while(|&covered| covered <= limit) {
-            if let Some(child) = self.child(covered, snapshot) {
-                return Some((covered, Some(child)));
+    fn leave<'s>(&mut self, branches: &[u32], stride: u32, snapshot: &'s Snapshot) -> (u32, Option<&'s Head>) {
+        let within = &branches[..branches.partition_point(|&branch| branch < self.limit)];
+        // All that may be looked at is fetched at once: one wait instead of one after the other.
+        self.head.prefixes.prefetch(self.limit - 1);
+        for branch in within {
+            if let Some(prefix) = self.beyond(branch + 1) {
+                snapshot.heads.prefetch(prefix);
             }
         }
-        None
+        for branch in within {
+            if let Some(child) = self.child(branch + 1, snapshot) {
+                return (branch + 1, Some(child));
+            }
+        }
+        // Where some left the run others will, so the next look is around the branch points, from the last one up.
+        let mut miss = self.limit;
+        for &branch in within.iter().rev() {
+            if branch + 1 < miss && self.agrees(branch + 1) {
+                return (self.jump(branch + 1, miss, stride), None);
+            }
+            if self.agrees(branch) {
+                return (branch + 1, None);
+            }
+            miss = branch;
+        }
+        (self.jump(0, miss, stride), None)
     }
 
     /// The run that the query goes on in after covering `covered` blocks of this one.
     #[inline]
     fn child<'s>(&mut self, covered: u32, snapshot: &'s Snapshot) -> Option<&'s Head> {
-        let beyond = (self.start + covered) < self.query.len() as u32;
-        beyond.then(|| self.prefix(covered)).and_then(|prefix| snapshot.head(prefix))
+        self.beyond(covered).and_then(|prefix| snapshot.head(prefix))
+    }
+
+    /// The query's prefix hash behind the first `covered` blocks of the run, if the query goes on there.
+    #[inline]
+    fn beyond(&mut self, covered: u32) -> Option<u64> {
+        ((self.start + covered) < self.query.len() as u32).then(|| self.prefix(covered))
     }
 
     /// Whether the query's prefix up to and including `offset` is this run's.
@@ -91,17 +115,16 @@ impl Walk<'_> {
         self.head.prefixes.get(offset) == self.prefix(offset)
     }
 
-    /// How many of the run's first `limit` blocks are the query's; at least one, for the head matched.
+    /// How many of the run's blocks are the query's, if that at offset `hit` is and none from `miss` on is or matters.
     ///
     /// A prefix hash stands for the whole prefix, so agreement at one offset is agreement at all before it: gallop
     /// from stride to stride, then bisect between the last hit and the first miss.
     #[inline]
-    fn jump(&mut self, stride: u32) -> u32 {
-        // Most queries that end in a run cover all of it that is held.
-        if self.agrees(self.limit - 1) {
-            return self.limit;
+    fn jump(&mut self, mut hit: u32, mut miss: u32, stride: u32) -> u32 {
+        // Most queries that do not leave at a branch cover all that is held.
+        if hit + 1 < miss && self.agrees(miss - 1) {
+            return miss;
         }
-        let (mut hit, mut miss) = (0, self.limit - 1);
         let mut step = stride;
         while miss - hit > step {
             if self.agrees(hit + step) {

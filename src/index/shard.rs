@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::RandomState;
 
 use hashbrown::{HashMap, HashSet};
 
 use super::blocks::BlockMap;
+use super::hasher::BuildMix;
 use super::holders::Slot;
 use super::prefix::PrefixHasher;
 use super::run::{Place, RunId, Runs};
@@ -75,10 +75,10 @@ const REMOVED_REMEMBERED: usize = 4096;
 pub(crate) struct Shard {
     runs: Runs,
     workers: Vec<WorkerState>,
-    slots: HashMap<Worker, Slot, RandomState>,
+    slots: HashMap<Worker, Slot, BuildMix>,
     vacant: Vec<Slot>,
     roster_changed: bool,
-    removed: HashSet<Worker, RandomState>,
+    removed: HashSet<Worker, BuildMix>,
     removed_order: VecDeque<Worker>,
     max_positions: u32,
     max_workers: u32,
@@ -93,7 +93,7 @@ struct WorkerState {
     worker: Worker,
     blocks: BlockMap,
     /// Where more than one sequence hash names the same block: how many beyond the first.
-    twins: HashMap<Place, u32, RandomState>,
+    twins: HashMap<Place, u32, BuildMix>,
     status: Counters,
 }
 

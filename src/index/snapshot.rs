@@ -53,6 +53,7 @@ impl Head {
 impl Slot for Option<Head> {
     // A lookup that goes on to the next slot pays for another cache line.
     const LOAD: usize = 65;
+    const TAGGED: bool = true;
 
     fn vacant() -> Self {
         None

@@ -11,6 +11,9 @@ use super::prefetch::prefetch;
 pub(crate) trait Slot: Sized {
     /// How full a table may get, in percent: fuller is denser, and slower.
     const LOAD: usize;
+    /// Whether a byte per slot, apart from the slots, tells most absent keys: worth it where slots are large and many
+    /// lookups miss.
+    const TAGGED: bool;
 
     fn vacant() -> Self;
     /// The key, unless the slot is vacant.
@@ -26,6 +29,8 @@ const OVERFLOW: usize = 8;
 pub(crate) struct SortedTable<T> {
     /// Empty until the first entry; then the last slot is always vacant, where every search ends at the latest.
     slots: Vec<T>,
+    /// By slot, if this kind of slot is tagged: some of the key's bits, or 0 where it is vacant.
+    tags: Vec<u8>,
     /// How many slots are homes.
     range: usize,
     /// How many upper bits all keys share.
@@ -35,7 +40,7 @@ pub(crate) struct SortedTable<T> {
 
 impl<T> Default for SortedTable<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), range: 0, shared: 0, len: 0 }
+        Self { slots: Vec::new(), tags: Vec::new(), range: 0, shared: 0, len: 0 }
     }
 }
 
@@ -63,19 +68,34 @@ impl<T: Slot> SortedTable<T> {
         }
     }
 
+    /// Never 0, and independent of the home, which is the key's upper bits.
+    #[inline]
+    fn tag(key: u64) -> u8 {
+        key as u8 | 1
+    }
+
     #[inline]
     pub(crate) fn get(&self, key: u64) -> Option<&T> {
         if self.len == 0 {
             return None;
         }
-        self.find(key).ok().map(|at| &self.slots[at])
+        if !T::TAGGED {
+            return self.find(key).ok().map(|at| &self.slots[at]);
+        }
+        let home = self.home(key);
+        let near = self.tags[home..].iter().zip(&self.slots[home..]).take_while(|&(&tag, _)| tag != 0);
+        near.filter(|&(&tag, _)| tag == Self::tag(key)).map(|(_, slot)| slot).find(|slot| slot.key() == Some(key))
     }
 
     /// Fetches what a lookup of `key` will need.
     #[inline]
     pub(crate) fn prefetch(&self, key: u64) {
-        if let Some(slot) = self.slots.get(self.home(key)) {
+        let home = self.home(key);
+        if let Some(slot) = self.slots.get(home) {
             prefetch(slot);
+            if T::TAGGED {
+                prefetch(&self.tags[home]);
+            }
         }
     }
 
@@ -95,6 +115,10 @@ impl<T: Slot> SortedTable<T> {
                 }
                 self.slots[at..=gap].rotate_right(1);
                 self.slots[at] = entry;
+                if T::TAGGED {
+                    self.tags[at..=gap].rotate_right(1);
+                    self.tags[at] = Self::tag(key);
+                }
                 self.len += 1;
                 None
             }
@@ -114,6 +138,10 @@ impl<T: Slot> SortedTable<T> {
             last += 1;
         }
         self.slots[at..=last].rotate_left(1);
+        if T::TAGGED {
+            self.tags[at..=last].rotate_left(1);
+            self.tags[last] = 0;
+        }
         self.len -= 1;
         let entry = std::mem::replace(&mut self.slots[last], T::vacant());
         if self.len * 400 < self.range * T::LOAD {
@@ -125,12 +153,16 @@ impl<T: Slot> SortedTable<T> {
     fn overflow(&mut self) {
         self.slots.reserve_exact(OVERFLOW);
         self.slots.extend((0..OVERFLOW).map(|_| T::vacant()));
+        if T::TAGGED {
+            self.tags.resize(self.slots.len(), 0);
+        }
     }
 
     /// Moves everything into slots for so many homes, in order.
     fn resize(&mut self, range: usize) {
         let mut entries = std::mem::take(&mut self.slots).into_iter().filter(|slot| slot.key().is_some()).peekable();
         self.range = range;
+        self.tags = Vec::new();
         if entries.peek().is_none() && range == 0 {
             return;
         }
@@ -144,6 +176,9 @@ impl<T: Slot> SortedTable<T> {
         }
         let end = (range + OVERFLOW).max(self.slots.len() + 1);
         self.slots.extend((self.slots.len()..end).map(|_| T::vacant()));
+        if T::TAGGED {
+            self.tags.extend(self.slots.iter().map(|slot| slot.key().map_or(0, Self::tag)));
+        }
     }
 
     /// Moves the entries into `1 << bits` tables, by the upper bits of their keys.
@@ -167,7 +202,7 @@ impl<T: Slot> SortedTable<T> {
 
     /// Heap bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<T>()
+        self.slots.capacity() * size_of::<T>() + self.tags.capacity()
     }
 }
 
@@ -264,10 +299,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[derive(Clone, Debug, PartialEq)]
-    struct Entry(Option<(u64, u32)>);
+    struct Entry<const TAGGED: bool>(Option<(u64, u32)>);
 
-    impl Slot for Entry {
+    impl<const TAGGED: bool> Slot for Entry<TAGGED> {
         const LOAD: usize = 80;
+        const TAGGED: bool = TAGGED;
 
         fn vacant() -> Self {
             Self(None)
@@ -278,41 +314,50 @@ mod tests {
         }
     }
 
+    /// Applies `(insert or remove, key, value)` to a table and a map, and compares.
+    fn same_as_a_map<const TAGGED: bool>(operations: &[(bool, u64, u32)]) -> Result<(), TestCaseError> {
+        let mut table = SplitTable::<Entry<TAGGED>>::new();
+        let mut model = BTreeMap::new();
+        for &(insert, key, value) in operations {
+            if insert {
+                let old = table.insert(Entry(Some((key, value))));
+                prop_assert_eq!(old.and_then(|e| e.0).map(|e| e.1), model.insert(key, value));
+            } else {
+                let old = table.remove(key);
+                prop_assert_eq!(old.and_then(|e| e.0).map(|e| e.1), model.remove(&key));
+            }
+            prop_assert_eq!(table.len(), model.len());
+            prop_assert_eq!(table.get(key).and_then(|e| e.0).map(|e| e.1), model.get(&key).copied());
+        }
+        let listed: Vec<_> = table.iter().filter_map(|e| e.0).collect();
+        prop_assert!(listed.iter().all(|&(key, value)| table.get(key) == Some(&Entry(Some((key, value))))));
+        prop_assert_eq!(listed, model.into_iter().collect::<Vec<_>>());
+        Ok(())
+    }
+
     proptest! {
         /// Whatever the keys, well spread or all at one end, the table is a map.
         #[test]
-        fn same_as_a_map(
+        fn tables_are_maps(
             operations in prop::collection::vec((any::<bool>(), 0u64..300, any::<u32>()), 0..1500),
             spread in 0u8..3,
         ) {
-            let mut table = SplitTable::new();
-            let mut model = BTreeMap::new();
-            for (insert, number, value) in operations {
-                let key = match spread { 0 => mix(number), 1 => number, _ => u64::MAX - number };
-                if insert {
-                    let old = table.insert(Entry(Some((key, value))));
-                    prop_assert_eq!(old.and_then(|e| e.0).map(|e| e.1), model.insert(key, value));
-                } else {
-                    let old = table.remove(key);
-                    prop_assert_eq!(old.and_then(|e| e.0).map(|e| e.1), model.remove(&key));
-                }
-                prop_assert_eq!(table.len(), model.len());
-                prop_assert_eq!(table.get(key).cloned(), model.get(&key).map(|&value| Entry(Some((key, value)))));
-            }
-            let listed: Vec<_> = table.iter().filter_map(|e| e.0).collect();
-            prop_assert_eq!(listed, model.into_iter().collect::<Vec<_>>());
+            let key = |number| match spread { 0 => mix(number), 1 => number, _ => u64::MAX - number };
+            let operations: Vec<_> = operations.into_iter().map(|(i, number, value)| (i, key(number), value)).collect();
+            same_as_a_map::<false>(&operations)?;
+            same_as_a_map::<true>(&operations)?;
         }
     }
 
     #[test]
     fn large_tables_split_and_empty_ones_cost_nothing() {
-        let mut table = SplitTable::new();
+        let mut table = SplitTable::<Entry<true>>::new();
         let keys: Vec<u64> = (0..3 * LARGE as u64).map(mix).collect();
         for &key in &keys {
             table.insert(Entry(Some((key, key as u32))));
         }
         assert!(matches!(table, SplitTable::Parts(_)));
-        assert!(table.bytes() < keys.len() * size_of::<Entry>() * 3 / 2);
+        assert!(table.bytes() < keys.len() * (size_of::<Entry<true>>() + 1) * 3 / 2);
         assert!(keys.iter().all(|&key| table.get(key) == Some(&Entry(Some((key, key as u32))))));
         assert!(keys.iter().all(|&key| table.remove(key).is_some()));
         assert_eq!((table.len(), table.get(1)), (0, None));
