@@ -13,4 +13,7 @@ pub mod trace;
 
 pub use event::{Block, Event, EventData, Worker};
 pub use hash::{BlockHasher, Prompt};
-pub use index::{Builder, Closed, ConfigError, Index, Matches, Rejection, SendError, TrySendError};
+pub use index::{
+    Builder, Closed, ConfigError, ImportError, Index, Layer, LocalReader, LocalWriter, MAX_SHARDS, Matches, Rejection,
+    SendError, ShardStatus, Status, TrySendError, Watermark, WorkerStatus,
+};

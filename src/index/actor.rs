@@ -1,0 +1,164 @@
+//! The writer thread of a shard: drains the mailbox, applies, publishes.
+
+use std::time::{Duration, Instant};
+
+use flume::{Receiver, Sender, TryRecvError};
+
+use super::config::Builder;
+use super::local::LocalWriter;
+use super::shard::Rejection;
+use super::status::{ShardStatus, WorkerStatus, lag_histogram};
+use crate::event::Event;
+
+/// What a writer is asked to do, in the order of asking.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Apply, accepted at that time.
+    Apply(Event, Instant),
+    /// Apply the events of an export, and say how it went once they are visible.
+    Import(Vec<Event>, Sender<Result<(), Rejection>>),
+    /// Say when all that came before is visible.
+    Flush(Sender<()>),
+    Export(Sender<Vec<Event>>),
+    Status(Sender<(ShardStatus, Vec<WorkerStatus>)>),
+    #[cfg(test)]
+    Panic,
+}
+
+/// The cores that this process can pin threads to.
+pub(crate) fn cores() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
+}
+
+/// The state of a writer thread.
+#[derive(Debug)]
+pub(crate) struct Actor {
+    pub(crate) shard: usize,
+    pub(crate) mailbox: Receiver<Message>,
+    writer: LocalWriter,
+    pin: Option<usize>,
+    pinned: Option<usize>,
+    interval: Duration,
+    batch: u64,
+    /// When the events since the last publication were accepted.
+    pending: Vec<Instant>,
+    apply_time: Duration,
+    publish_time: Duration,
+    lag: hdrhistogram::Histogram<u64>,
+}
+
+/// Reading the clock costs as much as applying a block: do so every this many blocks, or events.
+const CLOCK: usize = 64;
+
+impl Actor {
+    pub(crate) fn new(shard: usize, mailbox: Receiver<Message>, writer: LocalWriter, settings: &Builder) -> Self {
+        Self {
+            shard,
+            mailbox,
+            writer,
+            pin: (!settings.pin.is_empty()).then(|| settings.pin[shard % settings.pin.len()]),
+            pinned: None,
+            interval: settings.publish_interval,
+            batch: settings.publish_batch,
+            pending: Vec::new(),
+            apply_time: Duration::ZERO,
+            publish_time: Duration::ZERO,
+            lag: lag_histogram(),
+        }
+    }
+
+    /// Runs until every sender is gone and the mailbox is empty.
+    pub(crate) fn run(mut self) {
+        self.pinned = self.pin.filter(|&id| core_affinity::set_for_current(core_affinity::CoreId { id }));
+        if self.pin != self.pinned {
+            tracing::warn!(shard = self.shard, core = self.pin, "the writer could not be pinned and runs unpinned");
+        }
+        while let Ok(message) = self.mailbox.recv() {
+            self.drain(message);
+            self.writer.catch_up();
+        }
+    }
+
+    /// Handles `message` and what waits behind it, until the mailbox is empty and everything is visible.
+    fn drain(&mut self, message: Message) {
+        let mut next = Ok(message);
+        let mut since = Instant::now();
+        let mut unclocked = 0;
+        loop {
+            match next {
+                Ok(Message::Apply(event, accepted)) => {
+                    // A rejection is counted in the worker's status and logged there.
+                    let _ = self.writer.apply(&event);
+                    self.pending.push(accepted);
+                    unclocked += 1 + event.data.len();
+                    let due = unclocked >= CLOCK && since.elapsed() >= self.interval;
+                    if due || self.pending.len() as u64 >= self.batch {
+                        since = self.publish(since);
+                    }
+                    if unclocked >= CLOCK {
+                        unclocked = 0;
+                    }
+                }
+                Ok(other) => {
+                    since = self.publish(since);
+                    self.answer(other);
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
+                    self.publish(since);
+                    return;
+                }
+            }
+            next = self.mailbox.try_recv();
+        }
+    }
+
+    /// Publishes what was applied since `since`, if anything, and returns the time.
+    fn publish(&mut self, since: Instant) -> Instant {
+        let applied = Instant::now();
+        if self.pending.is_empty() {
+            return applied;
+        }
+        self.writer.publish();
+        let visible = Instant::now();
+        self.apply_time += applied - since;
+        self.publish_time += visible - applied;
+        for accepted in self.pending.drain(..) {
+            self.lag.saturating_record((visible - accepted).as_nanos() as u64);
+        }
+        visible
+    }
+
+    /// Everything that came before is visible already. An asker that went away needs no answer.
+    fn answer(&mut self, message: Message) {
+        match message {
+            Message::Apply(..) => unreachable!("applied by the caller"),
+            Message::Import(events, reply) => {
+                let result = self.writer.import(&events);
+                self.writer.publish();
+                let _ = reply.send(result);
+            }
+            Message::Flush(reply) => {
+                let _ = reply.send(());
+            }
+            Message::Export(reply) => {
+                let _ = reply.send(self.writer.export());
+            }
+            Message::Status(reply) => {
+                self.writer.catch_up();
+                let (status, workers) = self.writer.status();
+                let status = ShardStatus {
+                    shard: self.shard,
+                    pinned: self.pinned,
+                    mailbox_depth: self.mailbox.len(),
+                    apply_time: self.apply_time,
+                    publish_time: self.publish_time,
+                    lag: self.lag.clone(),
+                    ..status
+                };
+                let _ = reply.send((status, workers));
+            }
+            #[cfg(test)]
+            Message::Panic => panic!("asked to panic, by a test"),
+        }
+    }
+}

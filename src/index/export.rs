@@ -1,0 +1,105 @@
+//! The whole state as events.
+
+use std::collections::BTreeMap;
+use std::hash::RandomState;
+
+use hashbrown::HashMap;
+
+use super::blocks::BlockMap;
+use super::run::{Place, RunId, Runs};
+use super::shard::Shard;
+use crate::event::{Block, Event, EventData};
+
+/// Events that rebuild the shard when applied in order, worker by worker.
+pub(crate) fn export(shard: &Shard) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut workers: Vec<_> = shard.workers().collect();
+    workers.sort_unstable_by_key(|&(worker, ..)| worker);
+    for (worker, _, last_event_id, blocks) in workers {
+        let id = last_event_id.unwrap_or(0);
+        events.push(Event { worker, id, data: EventData::WorkerAdded });
+        if last_event_id.is_some() {
+            events.push(Event { worker, id, data: EventData::Cleared });
+        }
+        let data = Worklist::of(shard.runs(), blocks).events(shard.runs(), blocks);
+        events.extend(data.into_iter().map(|data| Event { worker, id, data }));
+    }
+    events
+}
+
+/// What one worker's events have to mention.
+struct Worklist {
+    /// A sequence hash per place held, and those beyond one.
+    names: HashMap<Place, u64, RandomState>,
+    twins: Vec<(Place, u64)>,
+    /// By position and run: how much of the run is held, or leads to what is held. Ascending, so parents come first.
+    extents: BTreeMap<(u32, RunId), u32>,
+}
+
+impl Worklist {
+    fn of(runs: &Runs, blocks: &BlockMap) -> Self {
+        let mut list = Self { names: HashMap::default(), twins: Vec::new(), extents: BTreeMap::new() };
+        for (sequence, place) in blocks.iter() {
+            match list.names.entry(place) {
+                hashbrown::hash_map::Entry::Vacant(entry) => {
+                    entry.insert(sequence);
+                }
+                hashbrown::hash_map::Entry::Occupied(_) => list.twins.push((place, sequence)),
+            }
+            list.reach(runs, place);
+        }
+        list
+    }
+
+    /// Includes `place` and all that leads to it.
+    fn reach(&mut self, runs: &Runs, place: Place) {
+        let mut next = Some(place);
+        while let Some(Place { run, offset }) = next {
+            let at = runs.get(run);
+            let extent = self.extents.entry((at.start, run)).or_default();
+            // Whoever entered the run first also saw to its parents.
+            next = if *extent == 0 { at.parent } else { None };
+            *extent = (*extent).max(offset + 1);
+        }
+    }
+
+    /// Stores from the root on; a hole is stored under a name that the worker does not use, and removed in the end.
+    fn events(&self, runs: &Runs, blocks: &BlockMap) -> Vec<EventData> {
+        let mut unused = (0u64..).filter(|&sequence| blocks.get(sequence).is_none());
+        let mut holes: HashMap<Place, u64, RandomState> = HashMap::default();
+        let mut events = Vec::new();
+        for (&(_, run), &extent) in &self.extents {
+            let places = (0..extent).map(|offset| Place { run, offset });
+            let stored = places.map(|place| {
+                let hole = || *holes.entry(place).or_insert_with(|| unused.next().expect("2^64 names are enough"));
+                let sequence = self.names.get(&place).copied().unwrap_or_else(hole);
+                Block { sequence, local: local(runs, place) }
+            });
+            let blocks = stored.collect();
+            let name = |place| self.names.get(&place).or_else(|| holes.get(&place)).copied();
+            let parent = runs.get(run).parent.map(|place| name(place).expect("parents come first"));
+            events.push(EventData::Stored { parent, blocks });
+        }
+        for &(place, sequence) in &self.twins {
+            let parent = before(runs, place).map(|parent| self.names.get(&parent).or_else(|| holes.get(&parent)));
+            let parent = parent.map(|name| *name.expect("parents come first"));
+            events.push(EventData::Stored { parent, blocks: vec![Block { sequence, local: local(runs, place) }] });
+        }
+        if !holes.is_empty() {
+            events.push(EventData::Removed { blocks: holes.into_values().collect() });
+        }
+        events
+    }
+}
+
+/// The block before this one.
+fn before(runs: &Runs, Place { run, offset }: Place) -> Option<Place> {
+    if offset == 0 { runs.get(run).parent } else { Some(Place { run, offset: offset - 1 }) }
+}
+
+/// The local hash of a block, from its prefix hash and the one before.
+fn local(runs: &Runs, place: Place) -> u64 {
+    let prefix = |Place { run, offset }: Place| runs.get(run).prefixes.get(offset);
+    let position = runs.get(place.run).start + place.offset;
+    runs.hasher().local(position, before(runs, place).map_or(0, prefix), prefix(place))
+}

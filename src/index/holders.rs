@@ -1,0 +1,175 @@
+//! Who holds how much of a run: workers grouped by cutoff.
+//!
+//! A worker's *cutoff* is the number of leading blocks of the run that it holds without a hole. Worker sets are
+//! sparse bitmaps in one flat, sorted list, so that a set costs what its members need, whether it is one worker or
+//! ten thousand, and two sets meet in one pass.
+
+use std::sync::Arc;
+
+/// A worker's dense number inside its shard.
+pub(crate) type Slot = u32;
+
+/// Up to 64 workers with neighbouring slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// The first slot, divided by 64.
+    pub(crate) index: u32,
+    pub(crate) bits: u64,
+}
+
+impl Chunk {
+    pub(crate) fn of(slot: Slot) -> Self {
+        Self { index: slot / 64, bits: 1 << (slot % 64) }
+    }
+
+    /// The slots in ascending order.
+    pub(crate) fn slots(self) -> impl Iterator<Item = Slot> {
+        let Self { index, mut bits } = self;
+        std::iter::from_fn(move || {
+            let bit = (bits != 0).then(|| bits.trailing_zeros())?;
+            bits &= bits - 1;
+            Some(index * 64 + bit)
+        })
+    }
+}
+
+/// Workers that share a cutoff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) cutoff: u32,
+    pub(crate) chunk: Chunk,
+}
+
+/// The holders of one run.
+#[derive(Clone, Debug)]
+pub(crate) enum Holders {
+    /// One worker, or nobody where the cutoff is 0. Most runs are private conversations.
+    One { slot: Slot, cutoff: u32 },
+    /// Cutoffs descending, chunk indices ascending within a cutoff, no empty chunk; shared with the snapshots.
+    Many(Arc<[Group]>),
+}
+
+impl Holders {
+    pub(crate) const NOBODY: Self = Self::One { slot: 0, cutoff: 0 };
+
+    /// The groups, deepest first; `one` is room for the case of a single worker.
+    #[inline]
+    pub(crate) fn groups<'a>(&'a self, one: &'a mut [Group; 1]) -> &'a [Group] {
+        match self {
+            Self::One { cutoff: 0, .. } => &[],
+            Self::One { slot, cutoff } => {
+                *one = [Group { cutoff: *cutoff, chunk: Chunk::of(*slot) }];
+                one
+            }
+            Self::Many(groups) => groups,
+        }
+    }
+
+    /// The deepest cutoff; 0 where nobody holds anything.
+    #[inline]
+    pub(crate) fn reach(&self) -> u32 {
+        match self {
+            Self::One { cutoff, .. } => *cutoff,
+            Self::Many(groups) => groups[0].cutoff,
+        }
+    }
+
+    /// The cutoff of one worker; 0 where it is no holder.
+    pub(crate) fn cutoff(&self, of: Slot) -> u32 {
+        match self {
+            Self::One { slot, cutoff } => {
+                if *slot == of {
+                    *cutoff
+                } else {
+                    0
+                }
+            }
+            Self::Many(groups) => {
+                let Chunk { index, bits } = Chunk::of(of);
+                groups.iter().find(|g| g.chunk.index == index && g.chunk.bits & bits != 0).map_or(0, |g| g.cutoff)
+            }
+        }
+    }
+
+    /// Sets the cutoff of one worker; 0 removes it.
+    pub(crate) fn set(&mut self, of: Slot, cutoff: u32) {
+        match self {
+            Self::One { slot, cutoff: held } if *slot == of || *held == 0 => (*slot, *held) = (of, cutoff),
+            Self::One { .. } if cutoff == 0 => {}
+            _ => {
+                let mut groups = self.groups(&mut EMPTY.clone()).to_vec();
+                take(&mut groups, of);
+                if cutoff > 0 {
+                    put(&mut groups, of, cutoff);
+                }
+                *self = match groups[..] {
+                    [Group { cutoff, chunk }] if chunk.bits.is_power_of_two() => {
+                        Self::One { slot: chunk.index * 64 + chunk.bits.trailing_zeros(), cutoff }
+                    }
+                    _ => Self::Many(groups.into()),
+                };
+            }
+        }
+    }
+
+    /// Heap bytes behind this value.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::One { .. } => 0,
+            Self::Many(groups) => 16 + size_of_val(&groups[..]),
+        }
+    }
+}
+
+/// Room for [`Holders::groups`].
+pub(crate) const EMPTY: [Group; 1] = [Group { cutoff: 0, chunk: Chunk { index: 0, bits: 0 } }];
+
+fn take(groups: &mut Vec<Group>, slot: Slot) {
+    let Chunk { index, bits } = Chunk::of(slot);
+    if let Some(at) = groups.iter().position(|g| g.chunk.index == index && g.chunk.bits & bits != 0) {
+        groups[at].chunk.bits &= !bits;
+        if groups[at].chunk.bits == 0 {
+            groups.remove(at);
+        }
+    }
+}
+
+fn put(groups: &mut Vec<Group>, slot: Slot, cutoff: u32) {
+    let chunk = Chunk::of(slot);
+    match groups.binary_search_by(|g| cutoff.cmp(&g.cutoff).then(g.chunk.index.cmp(&chunk.index))) {
+        Ok(at) => groups[at].chunk.bits |= chunk.bits,
+        Err(at) => groups.insert(at, Group { cutoff, chunk }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        /// Any order of changes gives the cutoffs of a plain map, in canonical form.
+        #[test]
+        fn same_as_a_map(changes in prop::collection::vec((0u32..200, 0u32..4), 1..80)) {
+            let mut holders = Holders::NOBODY;
+            let mut model = BTreeMap::new();
+            for (slot, cutoff) in changes {
+                holders.set(slot, cutoff);
+                if cutoff == 0 { model.remove(&slot); } else { model.insert(slot, cutoff); }
+                let mut room = EMPTY;
+                let groups = holders.groups(&mut room).to_vec();
+                let listed: BTreeMap<_, _> =
+                    groups.iter().flat_map(|g| g.chunk.slots().map(|s| (s, g.cutoff))).collect();
+                prop_assert_eq!(&listed, &model);
+                prop_assert!(groups.is_sorted_by_key(|g| (std::cmp::Reverse(g.cutoff), g.chunk.index)));
+                prop_assert!(groups.iter().all(|g| g.chunk.bits != 0));
+                prop_assert_eq!(holders.reach(), model.values().copied().max().unwrap_or(0));
+                for slot in 0..200 {
+                    prop_assert_eq!(holders.cutoff(slot), model.get(&slot).copied().unwrap_or(0));
+                }
+                prop_assert_eq!(matches!(holders, Holders::One { .. }), model.len() <= 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! One shard without a thread: the writer's half and the readers' half.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::export;
+use super::matches::Matches;
+use super::prefix::PrefixHasher;
+use super::publish::{Publisher, SwapCell};
+use super::search::search;
+use super::shard::{Rejection, Shard};
+use super::snapshot::{Roster, Snapshot, Stamp};
+use super::status::{ShardStatus, WorkerStatus, lag_histogram};
+use crate::event::Event;
+
+/// The writing half of a shard: applies events, and publishes when told to.
+///
+/// [`Index`](crate::Index) runs one of these in every writer thread. Use it directly, through
+/// [`Builder::build_local`](crate::Builder::build_local), where the caller has a thread of its own for it. Dropping it
+/// leaves the readers with what was last published.
+///
+/// ```
+/// use kvleap::{Block, Event, EventData, Index, Matches, Worker};
+/// let (mut writer, reader) = Index::builder().build_local()?;
+/// let data = EventData::Stored { parent: None, blocks: vec![Block { sequence: 1, local: 11 }] };
+/// writer.apply(&Event { worker: Worker::new(7, 0), id: 1, data })?;
+/// let mut matches = Matches::new();
+/// reader.find(&[11], &mut matches);
+/// assert!(matches.is_empty(), "not published yet");
+/// writer.publish();
+/// reader.find(&[11], &mut matches);
+/// assert_eq!(matches.depth(Worker::new(7, 0)), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct LocalWriter {
+    shard: Shard,
+    publisher: Publisher<Snapshot, SwapCell<Snapshot>>,
+    stamp: Stamp,
+    changes: Vec<u64>,
+}
+
+impl LocalWriter {
+    pub(crate) fn new(mut shard: Shard) -> Self {
+        let roster = Arc::new(Roster::new(shard.take_roster().unwrap_or_default()));
+        let stamp = Stamp { roster, watermark: 0, generation: 0, published: Instant::now() };
+        let publisher = Publisher::new(&shard, stamp.clone());
+        Self { shard, publisher, stamp, changes: Vec::new() }
+    }
+
+    /// Applies an event to the truth; readers see it after the next [`LocalWriter::publish`]. Tens of nanoseconds per
+    /// block.
+    ///
+    /// # Errors
+    /// Why the event changed nothing; it is counted in the worker's status.
+    pub fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
+        self.shard.apply(event)
+    }
+
+    /// Applies the events of an export; unlike [`LocalWriter::apply`] it takes each event's id as it comes.
+    ///
+    /// # Errors
+    /// Why the first event that changed nothing did so. The others are applied all the same.
+    pub fn import<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>) -> Result<(), Rejection> {
+        events.into_iter().fold(Ok(()), |result, event| result.and(self.shard.import(event)))
+    }
+
+    /// Makes all that was applied visible. Costs what changed since the last time.
+    pub fn publish(&mut self) {
+        self.shard.take_changes(&mut self.changes);
+        if let Some(workers) = self.shard.take_roster() {
+            self.stamp.roster = Arc::new(Roster::new(workers));
+        }
+        self.stamp.watermark = self.shard.events();
+        self.stamp.generation += 1;
+        self.stamp.published = Instant::now();
+        self.publisher.publish(&self.shard, &self.changes, self.stamp.clone());
+    }
+
+    /// Brings the spare snapshots up to date. Optional, and best done when there is nothing else to do: it makes the
+    /// next publication cheaper, and gives back memory that only outdated snapshots hold.
+    pub fn catch_up(&mut self) {
+        self.publisher.catch_up(&self.shard, &self.stamp);
+    }
+
+    /// The whole state as events that rebuild it; see [`Index::export`](crate::Index::export).
+    pub fn export(&self) -> Vec<Event> {
+        export::export(&self.shard)
+    }
+
+    /// Figures of the shard; those about a thread and a mailbox are empty.
+    pub fn status(&mut self) -> (ShardStatus, Vec<WorkerStatus>) {
+        let current = self.publisher.cell().load().heads.bytes();
+        let spares = self.publisher.spare_sum(|snapshot| snapshot.heads.bytes());
+        let shard = &self.shard;
+        let status = ShardStatus {
+            shard: 0,
+            alive: true,
+            pinned: None,
+            mailbox_depth: 0,
+            applied_events: shard.events(),
+            published_events: self.stamp.watermark,
+            applied_blocks: shard.event_blocks(),
+            generation: self.stamp.generation,
+            runs: shard.runs().len() as u64,
+            distinct_blocks: shard.runs().blocks(),
+            held_blocks: shard.held(),
+            bytes: (shard.bytes() + current + spares) as u64,
+            rejected_strangers: shard.strangers(),
+            apply_time: Default::default(),
+            publish_time: Default::default(),
+            lag: lag_histogram(),
+        };
+        (status, shard.worker_status().collect())
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<SwapCell<Snapshot>> {
+        self.publisher.cell()
+    }
+}
+
+/// The reading half of a shard. Cheap to clone, to send and to share; looks up without a lock.
+#[derive(Clone, Debug)]
+pub struct LocalReader {
+    cell: Arc<SwapCell<Snapshot>>,
+    hasher: PrefixHasher,
+    stride: u32,
+}
+
+impl LocalReader {
+    pub(crate) fn new(writer: &LocalWriter, hasher: PrefixHasher, stride: u32) -> Self {
+        Self { cell: writer.cell().clone(), hasher, stride }
+    }
+
+    /// Who holds how much of the prompt with these local hashes. See [`Index::find`](crate::Index::find).
+    pub fn find(&self, hashes: &[u64], matches: &mut Matches) {
+        matches.reset(1);
+        search(&self.cell.load(), &self.hasher, self.stride, hashes, 0, matches);
+        matches.sort();
+    }
+}

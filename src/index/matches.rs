@@ -1,0 +1,272 @@
+//! Answers: who holds how much of a query.
+
+use std::time::{Duration, Instant};
+
+use super::holders::{Chunk, EMPTY, Holders};
+use super::prefix::QueryPrefixes;
+use super::snapshot::{Roster, Stamp};
+use crate::event::Worker;
+
+/// A reusable answer: workers in layers of equal depth, deepest first.
+///
+/// Only workers that hold at least the first block are in it. Once an answer has been as large as it gets, filling it
+/// again allocates nothing, so keep one per thread.
+///
+/// ```
+/// # use kvleap::*;
+/// # let index = Index::builder().build()?;
+/// # let data = EventData::Stored { parent: None, blocks: vec![Block { sequence: 1, local: 11 }] };
+/// # index.send(Event { worker: Worker::new(7, 0), id: 1, data })?;
+/// # index.flush()?;
+/// let mut matches = Matches::new();
+/// index.find(&[11, 12], &mut matches);
+/// let deepest = matches.best().expect("one worker holds the first block");
+/// assert_eq!((deepest.depth(), deepest.workers().next()), (1, Some(Worker::new(7, 0))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Matches {
+    prefixes: QueryPrefixes,
+    layers: Layers,
+    shards: Vec<ShardCopy>,
+}
+
+/// What an answer keeps of a shard: names, and what it is as of.
+#[derive(Debug)]
+struct ShardCopy {
+    roster: Roster,
+    watermark: Watermark,
+}
+
+/// What an answer is as of, for one shard: exactly the shard's first `events` accepted events, no more and no fewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// How many of the shard's accepted events the answer shows; rejected ones count.
+    pub events: u64,
+    /// The snapshot's running number. It never goes back for a reader.
+    pub generation: u64,
+    /// When the snapshot was published. A quiet shard's snapshot is old and yet up to date.
+    pub published: Instant,
+}
+
+/// Workers of equal depth in one shard: a range of chunks.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    depth: u32,
+    shard: u32,
+    from: usize,
+    to: usize,
+}
+
+/// The part of an answer that a search fills in.
+#[derive(Debug, Default)]
+pub(crate) struct Layers {
+    parts: Vec<Part>,
+    chunks: Vec<Chunk>,
+    shard: u32,
+    /// The workers who hold all of the path so far; at its beginning that is everybody.
+    active: Vec<Chunk>,
+    passing: Vec<Chunk>,
+    began: bool,
+}
+
+/// The two halves of an answer that a search needs at the same time.
+pub(crate) struct Search<'a> {
+    pub(crate) prefixes: &'a mut QueryPrefixes,
+    pub(crate) layers: &'a mut Layers,
+}
+
+impl Matches {
+    /// An empty answer; allocates when first filled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The deepest layer: the workers that hold the most of the query. `None` where nobody holds its first block.
+    pub fn best(&self) -> Option<Layer<'_>> {
+        self.layers().next()
+    }
+
+    /// Layers of equal depth, deepest first.
+    pub fn layers(&self) -> impl Iterator<Item = Layer<'_>> {
+        self.layers.parts.chunk_by(|a, b| a.depth == b.depth).map(|parts| Layer { parts, matches: self })
+    }
+
+    /// Every worker that holds at least the first block, with its depth in blocks; deepest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Worker, u32)> {
+        self.layers.parts.iter().flat_map(|part| self.workers(part).map(|worker| (worker, part.depth)))
+    }
+
+    /// The first `k` of [`Matches::iter`].
+    pub fn top_k(&self, k: usize) -> impl Iterator<Item = (Worker, u32)> {
+        self.iter().take(k)
+    }
+
+    /// Like [`Matches::iter`], for the workers that are candidates: healthy, of the right model, not overloaded.
+    pub fn among(&self, candidate: impl Fn(Worker) -> bool) -> impl Iterator<Item = (Worker, u32)> {
+        self.iter().filter(move |&(worker, _)| candidate(worker))
+    }
+
+    /// How many leading blocks of the query the worker holds. Walks the answer: for all workers at once, use
+    /// [`Matches::iter`].
+    pub fn depth(&self, worker: Worker) -> u32 {
+        self.iter().find(|&(w, _)| w == worker).map_or(0, |(_, depth)| depth)
+    }
+
+    /// How many workers the answer has.
+    pub fn len(&self) -> usize {
+        self.layers.chunks.iter().map(|chunk| chunk.bits.count_ones() as usize).sum()
+    }
+
+    /// Whether nobody holds the first block.
+    pub fn is_empty(&self) -> bool {
+        self.layers.parts.is_empty()
+    }
+
+    /// What the answer is as of, by shard.
+    pub fn watermarks(&self) -> impl ExactSizeIterator<Item = Watermark> {
+        self.shards.iter().map(|shard| shard.watermark)
+    }
+
+    /// The time since the oldest of the snapshots it came from was published; zero for an answer never filled.
+    pub fn age(&self) -> Duration {
+        self.watermarks().map(|watermark| watermark.published).min().map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    fn workers(&self, part: &Part) -> impl Iterator<Item = Worker> {
+        let names = &self.shards[part.shard as usize].roster.workers;
+        self.layers.chunks[part.from..part.to].iter().flat_map(|chunk| chunk.slots()).map(|slot| names[slot as usize])
+    }
+
+    /// A new query over so many shards.
+    pub(crate) fn reset(&mut self, shards: usize) {
+        self.prefixes.reset();
+        self.layers.parts.clear();
+        self.layers.chunks.clear();
+        self.shards.truncate(shards);
+    }
+
+    /// The search of one shard begins; shards come in order.
+    pub(crate) fn begin(&mut self, shard: u32, stamp: &Stamp) -> Search<'_> {
+        let watermark = Watermark { events: stamp.watermark, generation: stamp.generation, published: stamp.published };
+        let Self { prefixes, layers, shards } = self;
+        if let Some(copy) = shards.get_mut(shard as usize) {
+            copy.watermark = watermark;
+            if copy.roster.version != stamp.roster.version {
+                copy.roster.version = stamp.roster.version;
+                copy.roster.workers.clone_from(&stamp.roster.workers);
+            }
+        } else {
+            let Roster { version, ref workers } = *stamp.roster;
+            shards.push(ShardCopy { roster: Roster { version, workers: workers.clone() }, watermark });
+        }
+        layers.shard = shard;
+        layers.began = false;
+        layers.active.clear();
+        Search { prefixes, layers }
+    }
+
+    /// All shards are in.
+    pub(crate) fn sort(&mut self) {
+        // A handful of parts: one a run on the path.
+        self.layers.parts.sort_unstable_by_key(|part| (std::cmp::Reverse(part.depth), part.shard));
+    }
+}
+
+impl Layers {
+    /// The path covers the first `covered` blocks of a run that starts at `start`. Workers that hold less of it are
+    /// done; the others go on if the path does. Returns whether somebody does.
+    pub(crate) fn narrow(&mut self, holders: &Holders, start: u32, covered: u32, goes_on: bool) -> bool {
+        self.passing.clear();
+        let mut room = EMPTY;
+        for group in holders.groups(&mut room).chunk_by(|a, b| a.cutoff == b.cutoff) {
+            let cutoff = group[0].cutoff;
+            let from = self.chunks.len();
+            let mut at = 0;
+            for chunk in group.iter().map(|g| g.chunk) {
+                let bits = if self.began { take(&mut self.active, &mut at, chunk) } else { chunk.bits };
+                if bits == 0 {
+                    continue;
+                }
+                let chunk = Chunk { bits, ..chunk };
+                if goes_on && cutoff >= covered { put(&mut self.passing, chunk) } else { self.chunks.push(chunk) }
+            }
+            self.part(start + cutoff.min(covered), from);
+        }
+        self.finish(start);
+        self.began = true;
+        std::mem::swap(&mut self.active, &mut self.passing);
+        !self.active.is_empty()
+    }
+
+    /// Whoever is left got as far as `depth`.
+    pub(crate) fn finish(&mut self, depth: u32) {
+        let from = self.chunks.len();
+        self.chunks.extend(self.active.iter().filter(|chunk| chunk.bits != 0));
+        self.active.clear();
+        self.part(depth, from);
+    }
+
+    fn part(&mut self, depth: u32, from: usize) {
+        let to = self.chunks.len();
+        if from < to {
+            self.parts.push(Part { depth, shard: self.shard, from, to });
+        }
+    }
+}
+
+/// Takes the members of `chunk` out of the set, searching from `at` on; both sides ascend.
+#[inline]
+fn take(set: &mut [Chunk], at: &mut usize, chunk: Chunk) -> u64 {
+    *at += set[*at..].partition_point(|c| c.index < chunk.index);
+    match set.get_mut(*at) {
+        Some(c) if c.index == chunk.index => {
+            let bits = c.bits & chunk.bits;
+            c.bits ^= bits;
+            bits
+        }
+        _ => 0,
+    }
+}
+
+/// Adds the members of `chunk` to the set.
+#[inline]
+fn put(set: &mut Vec<Chunk>, chunk: Chunk) {
+    let at = match set.last() {
+        Some(last) if last.index >= chunk.index => set.partition_point(|c| c.index < chunk.index),
+        _ => set.len(),
+    };
+    match set.get_mut(at) {
+        Some(c) if c.index == chunk.index => c.bits |= chunk.bits,
+        _ => set.insert(at, chunk),
+    }
+}
+
+/// Workers that hold equally much of a query.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    parts: &'a [Part],
+    matches: &'a Matches,
+}
+
+impl<'a> Layer<'a> {
+    /// How many leading blocks of the query they hold; at least 1.
+    pub fn depth(&self) -> u32 {
+        self.parts[0].depth
+    }
+
+    /// The workers, in no particular order.
+    pub fn workers(&self) -> impl Iterator<Item = Worker> + use<'a> {
+        let Self { parts, matches } = *self;
+        parts.iter().flat_map(move |part| matches.workers(part))
+    }
+}
+
+impl std::fmt::Debug for Layer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layer")
+            .field("depth", &self.depth())
+            .field("workers", &self.workers().collect::<Vec<_>>())
+            .finish()
+    }
+}

@@ -1,0 +1,416 @@
+//! Position arrays: chains of stored blocks, each kept as one array of prefix hashes.
+//!
+//! Invariants:
+//! - A run is append-only and never split. Where a sequence diverges the rest becomes a new run, a *child* that hangs
+//!   off the last block they share; where one worker holds less than another only a cutoff differs.
+//! - Every prefix hash lives in exactly one place, and so does the prefix one block shorter: a run outlives its
+//!   children, even when nobody holds it any more.
+//! - An array slot that a snapshot may read is never written again: a trimmed run gets a new array.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::holders::{Holders, Slot};
+use super::prefix::PrefixHasher;
+use super::table::{Keyed, PrefixTable};
+
+/// Where a block is: a run, and the offset in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) run: RunId,
+    pub(crate) offset: u32,
+}
+
+pub(crate) type RunId = u32;
+
+/// The prefix hashes of a run, by offset; shared between the writer, who appends, and the snapshots.
+///
+/// The slots are written and read with Relaxed operations: a reader looks at offsets below its snapshot's cutoffs
+/// only, those were written before the snapshot was published, and the publication orders the two.
+#[derive(Clone, Debug)]
+pub(crate) struct Prefixes {
+    /// Offset 0, kept here: a run of one block has no array.
+    pub(crate) first: u64,
+    rest: Arc<[AtomicU64]>,
+}
+
+impl Prefixes {
+    #[inline]
+    pub(crate) fn get(&self, offset: u32) -> u64 {
+        if offset == 0 { self.first } else { self.rest[offset as usize - 1].load(Relaxed) }
+    }
+
+    fn room(&self) -> usize {
+        self.rest.len() + 1
+    }
+
+    /// A copy of the first `len` with room for `room`, in an array of its own.
+    fn resized(&self, len: u32, room: usize) -> Self {
+        let kept = self.rest[..len as usize - 1].iter().map(|slot| slot.load(Relaxed));
+        let rest = kept.chain(std::iter::repeat(0)).take(room - 1).map(AtomicU64::new).collect();
+        Self { first: self.first, rest }
+    }
+
+    fn bytes(&self) -> usize {
+        if self.rest.is_empty() { 0 } else { 16 + size_of_val(&self.rest[..]) }
+    }
+}
+
+/// Offsets held beyond a hole, as ascending ranges that do not touch each other.
+pub(crate) type Ranges = Vec<std::ops::Range<u32>>;
+
+/// The writer's view of a run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) prefixes: Prefixes,
+    /// The position of offset 0.
+    pub(crate) start: u32,
+    /// Blocks in the array; those beyond every cutoff are held by nobody, or beyond a hole.
+    pub(crate) len: u32,
+    /// The block before offset 0; `None` at the root.
+    pub(crate) parent: Option<Place>,
+    pub(crate) holders: Holders,
+    /// Offsets at which children hang, ascending, and how many.
+    pub(crate) branches: Vec<(u32, u32)>,
+    /// What workers hold beyond their cutoff.
+    pub(crate) detached: Option<Box<BTreeMap<Slot, Ranges>>>,
+    /// Whether this run is on the list of changes.
+    changed: bool,
+}
+
+impl Run {
+    /// How much of the array is needed: held by somebody, or the place of a child.
+    fn needed(&self) -> u32 {
+        let branch = self.branches.last().map_or(0, |&(offset, _)| offset + 1);
+        let detached = self.detached.iter().flat_map(|d| d.values()).filter_map(|r| r.last()).map(|r| r.end).max();
+        self.holders.reach().max(branch).max(detached.unwrap_or(0))
+    }
+
+    /// The worker, whose cutoff is given, comes to hold `offset`, which it does not hold yet. Returns its new cutoff.
+    pub(crate) fn hold(&mut self, slot: Slot, cutoff: u32, offset: u32) -> u32 {
+        debug_assert!(!self.holds(slot, cutoff, offset), "held twice");
+        if offset == cutoff {
+            return self.attach(slot, offset + 1);
+        }
+        let ranges = self.detached.get_or_insert_default().entry(slot).or_default();
+        let at = ranges.partition_point(|r| r.end < offset);
+        match ranges.get_mut(at) {
+            Some(range) if range.end == offset => {
+                range.end += 1;
+                let end = range.end;
+                if ranges.get(at + 1).is_some_and(|next| next.start == end) {
+                    ranges[at].end = ranges.remove(at + 1).end;
+                }
+            }
+            Some(range) if range.start == offset + 1 => range.start = offset,
+            _ => ranges.insert(at, offset..offset + 1),
+        }
+        cutoff
+    }
+
+    /// The cutoff rises to `cutoff`, and over what was detached right there.
+    #[inline]
+    fn attach(&mut self, slot: Slot, cutoff: u32) -> u32 {
+        let Some(detached) = &mut self.detached else { return cutoff };
+        let Some(ranges) = detached.get_mut(&slot) else { return cutoff };
+        let healed = if ranges[0].start == cutoff { ranges.remove(0).end } else { cutoff };
+        self.forget_empty(slot);
+        healed
+    }
+
+    /// The worker, whose cutoff is given, holds `offset` no longer. Returns its new cutoff.
+    pub(crate) fn release(&mut self, slot: Slot, cutoff: u32, offset: u32) -> u32 {
+        debug_assert!(self.holds(slot, cutoff, offset), "not held");
+        if offset + 1 == cutoff {
+            return offset;
+        }
+        let ranges = self.detached.get_or_insert_default().entry(slot).or_default();
+        if offset < cutoff {
+            ranges.insert(0, offset + 1..cutoff);
+            return offset;
+        }
+        let at = ranges.partition_point(|r| r.end <= offset);
+        let range = ranges[at].clone();
+        let rest = [range.start..offset, offset + 1..range.end];
+        ranges.splice(at..=at, rest.into_iter().filter(|r| !r.is_empty()));
+        self.forget_empty(slot);
+        cutoff
+    }
+
+    pub(crate) fn holds(&self, slot: Slot, cutoff: u32, offset: u32) -> bool {
+        offset < cutoff
+            || self.detached.iter().filter_map(|d| d.get(&slot)).flatten().any(|range| range.contains(&offset))
+    }
+
+    /// The worker holds nothing beyond its cutoff any more.
+    pub(crate) fn forget(&mut self, slot: Slot) {
+        if let Some(detached) = &mut self.detached {
+            detached.remove(&slot);
+            if detached.is_empty() {
+                self.detached = None;
+            }
+        }
+    }
+
+    fn forget_empty(&mut self, slot: Slot) {
+        if self.detached.as_ref().and_then(|d| d.get(&slot)).is_some_and(Vec::is_empty) {
+            self.forget(slot);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.prefixes.bytes() + self.holders.bytes() + self.branches.capacity() * size_of::<(u32, u32)>()
+    }
+}
+
+/// All runs of a shard, found by the prefix hash of their first block.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    hasher: PrefixHasher,
+    /// In pieces, so that growing moves nothing.
+    pieces: Vec<Box<[Option<Run>]>>,
+    vacant: Vec<RunId>,
+    heads: PrefixTable<Head>,
+    /// Keys of the runs that were changed, made or freed since the changes were last taken.
+    changes: Vec<u64>,
+    loose: Vec<RunId>,
+    blocks: u64,
+    bytes: usize,
+}
+
+/// An entry of the heads table: the prefix hash of a run's first block, and the run.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    key: u64,
+    run: RunId,
+}
+
+impl Keyed for Head {
+    fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+const PIECE: usize = 256;
+
+impl Runs {
+    pub(crate) fn new(hasher: PrefixHasher) -> Self {
+        Self {
+            hasher,
+            pieces: Vec::new(),
+            vacant: Vec::new(),
+            heads: PrefixTable::new(),
+            changes: Vec::new(),
+            loose: Vec::new(),
+            blocks: 0,
+            bytes: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn hasher(&self) -> &PrefixHasher {
+        &self.hasher
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, run: RunId) -> &Run {
+        self.pieces[run as usize / PIECE][run as usize % PIECE].as_ref().expect("a place names a living run")
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, run: RunId) -> &mut Run {
+        self.pieces[run as usize / PIECE][run as usize % PIECE].as_mut().expect("a place names a living run")
+    }
+
+    pub(crate) fn by_key(&self, key: u64) -> Option<&Run> {
+        self.heads.get(key).map(|head| self.get(head.run))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.heads.iter().map(|head| self.get(head.run))
+    }
+
+    /// Runs that exist.
+    pub(crate) fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Blocks in all arrays.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// Heap bytes; detached ranges, which are rare and short-lived, are left out.
+    pub(crate) fn bytes(&self) -> usize {
+        self.pieces.len() * PIECE * size_of::<Option<Run>>()
+            + (self.vacant.capacity() * size_of::<RunId>())
+            + self.heads.bytes()
+            + self.changes.capacity() * 8
+            + self.bytes
+    }
+
+    /// The block after `parent` whose prefix hash is `prefix`: found, appended in place, or made as a child run of
+    /// its own. `more` blocks are expected to follow it.
+    ///
+    /// One look at the heads settles whether the block is new, and only where a child hangs off the parent: were the
+    /// block there, its parent would be where `parent` is, for every prefix hash lives in one place.
+    pub(crate) fn place(&mut self, parent: Option<Place>, position: u32, prefix: u64, more: usize) -> Place {
+        if let Some(Place { run, offset }) = parent {
+            let next = offset + 1;
+            let at = self.get(run);
+            if next < at.len && at.prefixes.get(next) == prefix {
+                return Place { run, offset: next };
+            }
+            let children = at.branches.binary_search_by_key(&offset, |b| b.0).is_ok();
+            if !children && next == at.len {
+                self.append(run, prefix, more);
+                return Place { run, offset: next };
+            }
+            if let Some(head) = children.then(|| self.heads.get(prefix)).flatten() {
+                return Place { run: head.run, offset: 0 };
+            }
+            if next == at.len {
+                self.append(run, prefix, more);
+                return Place { run, offset: next };
+            }
+        } else if let Some(head) = self.heads.get(prefix) {
+            return Place { run: head.run, offset: 0 };
+        }
+        Place { run: self.create(parent, position, prefix), offset: 0 }
+    }
+
+    fn append(&mut self, run: RunId, prefix: u64, more: usize) {
+        let run = self.pieces[run as usize / PIECE][run as usize % PIECE].as_mut().expect("a place names a living run");
+        let len = run.len as usize;
+        if len == run.prefixes.room() {
+            // Exactly what this event brings; what trickles in later, decoded block by block, gets some room.
+            let room = if more > 0 || len == 1 { len + 1 + more } else { len + 1 + len / 4 };
+            let grown = run.prefixes.resized(run.len, room);
+            self.bytes = self.bytes + grown.bytes() - run.prefixes.bytes();
+            run.prefixes = grown;
+        }
+        run.prefixes.rest[len - 1].store(prefix, Relaxed);
+        run.len += 1;
+        self.blocks += 1;
+    }
+
+    fn create(&mut self, parent: Option<Place>, position: u32, prefix: u64) -> RunId {
+        let run = self.vacant.pop().unwrap_or_else(|| {
+            let first = (self.pieces.len() * PIECE) as RunId;
+            self.pieces.push((0..PIECE).map(|_| None).collect());
+            self.vacant.extend((first + 1..first + PIECE as RunId).rev());
+            first
+        });
+        let slot = &mut self.pieces[run as usize / PIECE][run as usize % PIECE];
+        debug_assert!(slot.is_none(), "a vacant id");
+        *slot = Some(Run {
+            prefixes: Prefixes { first: prefix, rest: Arc::default() },
+            start: position,
+            len: 1,
+            parent,
+            holders: Holders::NOBODY,
+            branches: Vec::new(),
+            detached: None,
+            changed: true,
+        });
+        self.changes.push(prefix);
+        self.heads.put(Head { key: prefix, run });
+        self.blocks += 1;
+        if let Some(Place { run, offset }) = parent {
+            let at = self.get_mut(run);
+            match at.branches.binary_search_by_key(&offset, |b| b.0) {
+                Ok(i) => at.branches[i].1 += 1,
+                Err(i) => {
+                    let before = at.bytes();
+                    at.branches.reserve_exact(1);
+                    at.branches.insert(i, (offset, 1));
+                    let after = at.bytes();
+                    self.bytes = self.bytes + after - before;
+                    self.change(run);
+                }
+            }
+        }
+        run
+    }
+
+    /// Puts the run on the list of changes.
+    fn change(&mut self, run: RunId) {
+        let run = self.get_mut(run);
+        if !run.changed {
+            run.changed = true;
+            let key = run.prefixes.first;
+            self.changes.push(key);
+        }
+    }
+
+    /// Sets a worker's cutoff in a run.
+    pub(crate) fn set_cutoff(&mut self, run: RunId, slot: Slot, cutoff: u32) {
+        let at = self.get_mut(run);
+        let before = at.holders.bytes();
+        at.holders.set(slot, cutoff);
+        let after = at.holders.bytes();
+        self.bytes = self.bytes + after - before;
+        self.change(run);
+    }
+
+    /// Something in this run was let go of: have [`Runs::reclaim`] look at it.
+    pub(crate) fn loosen(&mut self, run: RunId) {
+        self.loose.push(run);
+    }
+
+    /// Gives back what nobody needs any more. Comes last in an event: before, a run without a holder may be the very
+    /// one that the event is about to store to.
+    pub(crate) fn reclaim(&mut self) {
+        while let Some(run) = self.loose.pop() {
+            self.reclaim_from(run);
+        }
+    }
+
+    /// Frees the run or its dead tail, and then its ancestors likewise.
+    fn reclaim_from(&mut self, mut run: RunId) {
+        // A run on the list may have been freed with a child of it.
+        while let Some(at) = &self.pieces[run as usize / PIECE][run as usize % PIECE] {
+            let needed = at.needed();
+            if needed > 0 {
+                // A tail that outweighs the rest is worth a copy of the rest; a short one is not.
+                if (at.len - needed) as usize > (needed as usize).max(16) {
+                    let trimmed = at.prefixes.resized(needed, needed as usize);
+                    self.bytes = self.bytes + trimmed.bytes() - at.prefixes.bytes();
+                    self.blocks -= u64::from(at.len - needed);
+                    let at = self.get_mut(run);
+                    at.len = needed;
+                    at.prefixes = trimmed;
+                    self.change(run);
+                }
+                return;
+            }
+            let freed = self.pieces[run as usize / PIECE][run as usize % PIECE].take().expect("reclaimed once");
+            self.heads.remove(freed.prefixes.first);
+            self.changes.push(freed.prefixes.first);
+            self.blocks -= u64::from(freed.len);
+            self.bytes -= freed.bytes();
+            self.vacant.push(run);
+            let Some(Place { run: parent, offset }) = freed.parent else { return };
+            let at = self.get_mut(parent);
+            let branch = at.branches.binary_search_by_key(&offset, |b| b.0).expect("a child is counted at its parent");
+            at.branches[branch].1 -= 1;
+            if at.branches[branch].1 == 0 {
+                at.branches.remove(branch);
+                self.change(parent);
+            }
+            run = parent;
+        }
+    }
+
+    /// Hands over the keys of the runs that were changed, made or freed since the last call; some may be there twice.
+    pub(crate) fn take_changes(&mut self, into: &mut Vec<u64>) {
+        into.clear();
+        std::mem::swap(into, &mut self.changes);
+        for &key in &*into {
+            if let Some(head) = self.heads.get(key).copied() {
+                self.get_mut(head.run).changed = false;
+            }
+        }
+    }
+}

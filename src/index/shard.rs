@@ -1,0 +1,441 @@
+//! The truth: a plain state machine that events change. No thread, no clock, no lock.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::RandomState;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::blocks::BlockMap;
+use super::holders::Slot;
+use super::prefix::PrefixHasher;
+use super::run::{Place, RunId, Runs};
+use super::status::WorkerStatus;
+use crate::event::{Block, Event, EventData, Worker};
+
+/// Why an event changed nothing. Each kind is counted in the worker's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// The worker was removed and not added again.
+    WorkerRemoved,
+    /// The worker is new, and there are as many as the limit allows
+    /// ([`Builder::max_workers`](crate::Builder::max_workers)).
+    TooManyWorkers,
+    /// The event names no block.
+    Empty,
+    /// A block's sequence hash is also that of the block before it.
+    SelfParent,
+    /// The worker does not hold the parent, so nobody can tell where the blocks belong.
+    UnknownParent,
+    /// A block's position is at or beyond the limit ([`Builder::max_positions`](crate::Builder::max_positions)).
+    TooDeep,
+}
+
+impl Rejection {
+    /// All kinds, in the order in which an event is checked.
+    pub const ALL: [Self; 6] =
+        [Self::WorkerRemoved, Self::TooManyWorkers, Self::Empty, Self::SelfParent, Self::UnknownParent, Self::TooDeep];
+
+    /// The kind's name, as in reports: `unknown_parent`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WorkerRemoved => "worker_removed",
+            Self::TooManyWorkers => "too_many_workers",
+            Self::Empty => "empty",
+            Self::SelfParent => "self_parent",
+            Self::UnknownParent => "unknown_parent",
+            Self::TooDeep => "too_deep",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WorkerRemoved => "the worker was removed; add it again first",
+            Self::TooManyWorkers => "the shard has as many workers as max_workers allows",
+            Self::Empty => "the event names no block",
+            Self::SelfParent => "a block is its own parent",
+            Self::UnknownParent => "the worker does not hold the parent block",
+            Self::TooDeep => "a block's position is at or beyond max_positions",
+        })
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+/// How many removed workers are remembered, so that their late events are rejected.
+const REMOVED_REMEMBERED: usize = 4096;
+
+/// The state of one shard.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    runs: Runs,
+    workers: Vec<WorkerState>,
+    slots: HashMap<Worker, Slot, RandomState>,
+    vacant: Vec<Slot>,
+    roster_changed: bool,
+    removed: HashSet<Worker, RandomState>,
+    removed_order: VecDeque<Worker>,
+    max_positions: u32,
+    max_workers: u32,
+    /// Rejections of workers that have no state.
+    strangers: [u64; Rejection::ALL.len()],
+    events: u64,
+    event_blocks: u64,
+}
+
+#[derive(Debug, Default)]
+struct WorkerState {
+    worker: Worker,
+    blocks: BlockMap,
+    /// Where more than one sequence hash names the same block: how many beyond the first.
+    twins: HashMap<Place, u32, RandomState>,
+    status: Counters,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    last_event_id: Option<u64>,
+    gaps: u64,
+    missing_events: u64,
+    repeated_events: u64,
+    unknown_removals: u64,
+    rejected: [u64; Rejection::ALL.len()],
+}
+
+impl Shard {
+    pub(crate) fn new(hasher: PrefixHasher, max_positions: u32, max_workers: u32) -> Self {
+        Self {
+            runs: Runs::new(hasher),
+            workers: Vec::new(),
+            slots: HashMap::default(),
+            vacant: Vec::new(),
+            roster_changed: true,
+            removed: HashSet::default(),
+            removed_order: VecDeque::new(),
+            max_positions,
+            max_workers,
+            strangers: Default::default(),
+            events: 0,
+            event_blocks: 0,
+        }
+    }
+
+    pub(crate) fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    /// Events applied or rejected so far: the watermark of a snapshot taken now.
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Blocks named by the events so far.
+    pub(crate) fn event_blocks(&self) -> u64 {
+        self.event_blocks
+    }
+
+    pub(crate) fn take_changes(&mut self, into: &mut Vec<u64>) {
+        self.runs.take_changes(into);
+    }
+
+    /// Workers by slot, if they changed since the last call; a vacant slot has nobody's name.
+    pub(crate) fn take_roster(&mut self) -> Option<Vec<Worker>> {
+        std::mem::take(&mut self.roster_changed).then(|| self.workers.iter().map(|w| w.worker).collect())
+    }
+
+    /// Applies an event whole or, with a reason, not at all.
+    pub(crate) fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
+        self.events += 1;
+        self.event_blocks += event.data.len() as u64;
+        let result = match &event.data {
+            EventData::WorkerRemoved => {
+                self.remove_worker(event.worker);
+                Ok(())
+            }
+            EventData::WorkerAdded => self.know(event.worker).map(|_| {
+                if self.removed.remove(&event.worker) {
+                    self.removed_order.retain(|w| *w != event.worker);
+                }
+            }),
+            _ => self.admit(event.worker).and_then(|slot| {
+                self.workers[slot as usize].status.note(event.id);
+                self.change(slot, &event.data)
+            }),
+        };
+        if let Err(rejection) = result {
+            self.count(event, rejection);
+        }
+        result
+    }
+
+    /// Applies an event of an export: like [`Shard::apply`], but its id continues nothing.
+    pub(crate) fn import(&mut self, event: &Event) -> Result<(), Rejection> {
+        if let Some(&slot) = self.slots.get(&event.worker) {
+            self.workers[slot as usize].status.last_event_id = None;
+        }
+        self.apply(event)
+    }
+
+    fn change(&mut self, slot: Slot, data: &EventData) -> Result<(), Rejection> {
+        match data {
+            EventData::Stored { parent, blocks } => self.store(slot, *parent, blocks),
+            EventData::Removed { blocks } => self.remove(slot, blocks),
+            _ => {
+                self.clear(slot);
+                Ok(())
+            }
+        }
+    }
+
+    fn store(&mut self, slot: Slot, parent: Option<u64>, blocks: &[Block]) -> Result<(), Rejection> {
+        let first = blocks.first().ok_or(Rejection::Empty)?;
+        if parent == Some(first.sequence) || blocks.windows(2).any(|pair| pair[0].sequence == pair[1].sequence) {
+            return Err(Rejection::SelfParent);
+        }
+        let state = &mut self.workers[slot as usize];
+        let mut at = match parent {
+            None => None,
+            Some(sequence) => Some(state.blocks.get(sequence).ok_or(Rejection::UnknownParent)?),
+        };
+        let (mut position, mut prefix) = at.map_or((0, 0), |place| {
+            let run = self.runs.get(place.run);
+            (run.start + place.offset + 1, run.prefixes.get(place.offset))
+        });
+        if blocks.len() as u64 + u64::from(position) > u64::from(self.max_positions) {
+            return Err(Rejection::TooDeep);
+        }
+        let mut holding = Holding::nothing(slot);
+        for (done, block) in blocks.iter().enumerate() {
+            prefix = prefix.wrapping_add(self.runs.hasher().term(position, block.local));
+            let place = self.runs.place(at, position, prefix, blocks.len() - done - 1);
+            let old = state.blocks.insert(block.sequence, place);
+            if old != Some(place) {
+                holding.hold(&mut self.runs, state, place);
+                if let Some(old) = old {
+                    holding.release(&mut self.runs, state, old);
+                }
+            }
+            at = Some(place);
+            position += 1;
+        }
+        holding.settle(&mut self.runs);
+        self.runs.reclaim();
+        Ok(())
+    }
+
+    fn remove(&mut self, slot: Slot, blocks: &[u64]) -> Result<(), Rejection> {
+        if blocks.is_empty() {
+            return Err(Rejection::Empty);
+        }
+        let state = &mut self.workers[slot as usize];
+        let mut holding = Holding::nothing(slot);
+        for &sequence in blocks {
+            match state.blocks.remove(sequence) {
+                Some(place) => holding.release(&mut self.runs, state, place),
+                None => state.status.unknown_removals += 1,
+            }
+        }
+        holding.settle(&mut self.runs);
+        self.runs.reclaim();
+        Ok(())
+    }
+
+    fn clear(&mut self, slot: Slot) {
+        let state = &mut self.workers[slot as usize];
+        state.twins = HashMap::default();
+        let mut runs: Vec<RunId> = state.blocks.take().iter().map(|(_, place)| place.run).collect();
+        runs.sort_unstable();
+        runs.dedup();
+        for run in runs {
+            self.runs.set_cutoff(run, slot, 0);
+            self.runs.get_mut(run).forget(slot);
+            self.runs.loosen(run);
+        }
+        self.runs.reclaim();
+    }
+
+    /// The slot of a worker that may speak.
+    fn admit(&mut self, worker: Worker) -> Result<Slot, Rejection> {
+        match self.slots.get(&worker) {
+            Some(&slot) => Ok(slot),
+            None if self.removed.contains(&worker) => Err(Rejection::WorkerRemoved),
+            None => self.know(worker),
+        }
+    }
+
+    /// The worker's slot; a new worker gets one.
+    fn know(&mut self, worker: Worker) -> Result<Slot, Rejection> {
+        if let Some(&slot) = self.slots.get(&worker) {
+            return Ok(slot);
+        }
+        if self.slots.len() >= self.max_workers as usize {
+            return Err(Rejection::TooManyWorkers);
+        }
+        let state = WorkerState { worker, ..WorkerState::default() };
+        let slot = if let Some(slot) = self.vacant.pop() {
+            self.workers[slot as usize] = state;
+            slot
+        } else {
+            self.workers.push(state);
+            (self.workers.len() - 1) as Slot
+        };
+        self.slots.insert(worker, slot);
+        self.roster_changed = true;
+        Ok(slot)
+    }
+
+    fn remove_worker(&mut self, worker: Worker) {
+        if let Some(slot) = self.slots.remove(&worker) {
+            self.clear(slot);
+            self.workers[slot as usize] = WorkerState::default();
+            self.vacant.push(slot);
+            self.roster_changed = true;
+        }
+        if self.removed.insert(worker) {
+            self.removed_order.push_back(worker);
+            if self.removed_order.len() > REMOVED_REMEMBERED {
+                self.removed.remove(&self.removed_order.pop_front().expect("not empty"));
+            }
+        }
+    }
+
+    fn count(&mut self, event: &Event, rejection: Rejection) {
+        let counter = match self.slots.get(&event.worker) {
+            Some(&slot) => &mut self.workers[slot as usize].status.rejected[rejection as usize],
+            None => &mut self.strangers[rejection as usize],
+        };
+        *counter += 1;
+        // A misbehaving engine repeats itself: say it at the first, second, fourth, eighth, ... time.
+        if counter.is_power_of_two() {
+            tracing::warn!(
+                worker = %event.worker, event_id = event.id, blocks = event.data.len(), times = *counter,
+                "event rejected: {rejection}"
+            );
+        }
+    }
+
+    /// Blocks held, over all workers.
+    pub(crate) fn held(&self) -> u64 {
+        self.workers.iter().map(|w| w.blocks.len() as u64).sum()
+    }
+
+    /// Rejected events of workers without a state, by kind.
+    pub(crate) fn strangers(&self) -> [u64; Rejection::ALL.len()] {
+        self.strangers
+    }
+
+    /// Heap bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.runs.bytes()
+            + self.slots.allocation_size()
+            + self.removed.allocation_size()
+            + self.removed_order.capacity() * size_of::<Worker>()
+            + self.workers.capacity() * size_of::<WorkerState>()
+            + self.workers.iter().map(|w| w.blocks.bytes() + w.twins.allocation_size()).sum::<usize>()
+    }
+
+    /// The workers and what they hold, as an export wants it.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = (Worker, Slot, Option<u64>, &BlockMap)> {
+        self.slots.iter().map(|(&worker, &slot)| {
+            let state = &self.workers[slot as usize];
+            (worker, slot, state.status.last_event_id, &state.blocks)
+        })
+    }
+
+    pub(crate) fn worker_status(&self) -> impl Iterator<Item = WorkerStatus> {
+        self.slots.iter().map(|(&worker, &slot)| {
+            let WorkerState { blocks, status, .. } = &self.workers[slot as usize];
+            WorkerStatus {
+                worker,
+                held_blocks: blocks.len() as u64,
+                last_event_id: status.last_event_id,
+                gaps: status.gaps,
+                missing_events: status.missing_events,
+                repeated_events: status.repeated_events,
+                unknown_removals: status.unknown_removals,
+                rejected: status.rejected,
+            }
+        })
+    }
+}
+
+impl Counters {
+    fn note(&mut self, id: u64) {
+        if let Some(last) = self.last_event_id {
+            if id <= last {
+                self.repeated_events += 1;
+            } else if id > last + 1 {
+                self.gaps += 1;
+                self.missing_events += id - last - 1;
+            }
+        }
+        self.last_event_id = Some(id);
+    }
+}
+
+/// A worker's cutoff in the run that its event is busy with. An event changes it block by block; the run hears of it
+/// once, when the event moves on.
+struct Holding {
+    slot: Slot,
+    run: RunId,
+    cutoff: u32,
+    /// What the run believes.
+    known: u32,
+    released: bool,
+    anything: bool,
+}
+
+impl Holding {
+    fn nothing(slot: Slot) -> Self {
+        Self { slot, run: 0, cutoff: 0, known: 0, released: false, anything: false }
+    }
+
+    fn turn_to(&mut self, runs: &mut Runs, run: RunId) {
+        if !self.anything || self.run != run {
+            self.settle(runs);
+            let cutoff = runs.get(run).holders.cutoff(self.slot);
+            *self = Self { run, cutoff, known: cutoff, anything: true, ..Self::nothing(self.slot) };
+        }
+    }
+
+    /// The worker stored the block at `place` under one more sequence hash.
+    fn hold(&mut self, runs: &mut Runs, state: &mut WorkerState, place: Place) {
+        self.turn_to(runs, place.run);
+        let run = runs.get_mut(place.run);
+        if run.holds(self.slot, self.cutoff, place.offset) {
+            *state.twins.entry(place).or_default() += 1;
+        } else {
+            self.cutoff = run.hold(self.slot, self.cutoff, place.offset);
+        }
+    }
+
+    /// One sequence hash less names the block at `place`.
+    fn release(&mut self, runs: &mut Runs, state: &mut WorkerState, place: Place) {
+        if !state.twins.is_empty()
+            && let Some(more) = state.twins.get_mut(&place)
+        {
+            *more -= 1;
+            if *more == 0 {
+                state.twins.remove(&place);
+            }
+            return;
+        }
+        self.turn_to(runs, place.run);
+        self.cutoff = runs.get_mut(place.run).release(self.slot, self.cutoff, place.offset);
+        self.released = true;
+    }
+
+    fn settle(&mut self, runs: &mut Runs) {
+        if self.anything {
+            if self.cutoff != self.known {
+                runs.set_cutoff(self.run, self.slot, self.cutoff);
+            }
+            if self.released {
+                runs.loosen(self.run);
+            }
+            self.anything = false;
+        }
+    }
+}

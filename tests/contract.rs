@@ -1,0 +1,162 @@
+//! The contract, judged by the literal reference: C1 exact, C2 opaque engines, C6 nothing lost in silence.
+
+mod common;
+
+use common::*;
+use kvleap::baseline::reference::Reference;
+use kvleap::{Event, EventData, Index, LocalReader, LocalWriter, Matches, WorkerStatus};
+use proptest::prelude::*;
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, ..ProptestConfig::default() }
+}
+
+fn agree(reader: &LocalReader, reference: &Reference, query: &[u64]) -> Result<(), TestCaseError> {
+    let mut matches = Matches::new();
+    reader.find(query, &mut matches);
+    prop_assert_eq!(by_worker(&matches), reference.find(query), "query {:?}", query);
+    prop_assert_eq!(matches.len(), matches.iter().count());
+    let depths: Vec<_> = matches.iter().map(|(_, depth)| depth).collect();
+    prop_assert!(depths.is_sorted_by(|a, b| a >= b), "deepest first");
+    let layers: Vec<_> = matches.layers().map(|layer| layer.depth()).collect();
+    prop_assert!(layers.is_sorted_by(|a, b| a > b), "one layer per depth");
+    prop_assert_eq!(matches.best().map(|layer| layer.depth()), depths.first().copied());
+    Ok(())
+}
+
+/// Applies the events to both, compares what became of each, and every answer at the end and on the way.
+fn check_local(
+    shape: Shape,
+    events: &[Event],
+    queries: &[Vec<u64>],
+    stride: u32,
+    limits: (u32, u32),
+) -> Result<(LocalWriter, LocalReader, Reference), TestCaseError> {
+    let (positions, workers) = limits;
+    let builder = Index::builder().jump_stride(stride).max_positions(positions).max_workers(workers).seed(1);
+    let (mut writer, reader) = builder.build_local().expect("valid settings");
+    let mut reference = Reference::new().max_positions(positions).max_workers(workers);
+    let mut paths = spelled(events);
+    paths.extend_from_slice(queries);
+    for (number, event) in events.iter().enumerate() {
+        prop_assert_eq!(writer.apply(event), reference.apply(event), "event {} {:?}", number, event);
+        if number % 5 == 0 {
+            writer.publish();
+            if shape.blocks < 20 {
+                for query in paths.iter().skip(number % 7).step_by(7) {
+                    agree(&reader, &reference, query)?;
+                }
+            }
+        }
+    }
+    writer.publish();
+    for query in &paths {
+        agree(&reader, &reference, query)?;
+    }
+    Ok((writer, reader, reference))
+}
+
+fn same_as_the_reference(shape: Shape, most_events: usize, runs: u32) {
+    proptest!(cases(runs), |(
+        events in events(shape, most_events),
+        queries in queries(shape),
+        stride in prop::sample::select(vec![1u32, 2, 3, 32]),
+    )| {
+        check_local(shape, &events, &queries, stride, (u32::MAX, u32::MAX))?;
+    });
+}
+
+#[test]
+fn dense_fleets() {
+    same_as_the_reference(DENSE, 120, 400);
+}
+
+#[test]
+fn long_sequences() {
+    same_as_the_reference(LONG, 60, 150);
+}
+
+#[test]
+fn spread_fleets() {
+    same_as_the_reference(SPREAD, 150, 250);
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn tiny_limits(
+        events in events(DENSE, 100),
+        queries in queries(DENSE),
+        positions in 1u32..8,
+        workers in 1u32..6,
+    ) {
+        let (mut writer, _, reference) = check_local(DENSE, &events, &queries, 2, (positions, workers))?;
+        let (_, status) = writer.status();
+        for worker in status {
+            prop_assert_eq!(worker.held_blocks, reference.held(worker.worker) as u64);
+        }
+    }
+
+    /// An export rebuilds the state: the same answers, and the same answers to whatever comes next.
+    #[test]
+    fn export_and_import(
+        before in events(DENSE, 80),
+        after in events(DENSE, 40),
+        queries in queries(DENSE),
+    ) {
+        let (original, _, mut reference) = check_local(DENSE, &before, &queries, 2, (u32::MAX, u32::MAX))?;
+        let (mut copy, reader) = Index::builder().seed(99).build_local().expect("valid settings");
+        prop_assert_eq!(copy.import(&original.export()), Ok(()));
+        copy.publish();
+        for query in spelled(&before).iter().chain(&queries) {
+            agree(&reader, &reference, query)?;
+        }
+        let mut original = original;
+        let (_, mut a) = original.status();
+        let (_, mut b) = copy.status();
+        a.sort_by_key(|w| w.worker);
+        b.sort_by_key(|w| w.worker);
+        let visible = |w: &WorkerStatus| (w.worker, w.held_blocks, w.last_event_id);
+        prop_assert_eq!(a.iter().map(visible).collect::<Vec<_>>(), b.iter().map(visible).collect::<Vec<_>>());
+        // A removed worker is not in the export: its mark is the importer's business.
+        let removed = |e: &&Event| before.iter().any(|b| b.worker == e.worker && b.data == EventData::WorkerRemoved);
+        for event in after.iter().filter(|event| !removed(event)) {
+            prop_assert_eq!(copy.apply(event), reference.apply(event));
+        }
+        copy.publish();
+        for query in spelled(&before).iter().chain(&spelled(&after)).chain(&queries) {
+            agree(&reader, &reference, query)?;
+        }
+    }
+
+    /// The whole index, with threads and shards, answers as the reference does after a flush.
+    #[test]
+    fn sharded(
+        events in events(DENSE, 60),
+        queries in queries(DENSE),
+        shards in 1usize..=4,
+        mailbox in 1usize..4,
+        batch in 1u64..4,
+    ) {
+        let index = Index::builder().shards(shards).mailbox(mailbox).publish_batch(batch).build().expect("valid settings");
+        let mut reference = Reference::new();
+        let mut rejected = 0;
+        for event in &events {
+            index.send(event.clone()).expect("open");
+            rejected += u64::from(reference.apply(event).is_err());
+        }
+        index.flush().expect("open");
+        let mut matches = Matches::new();
+        for query in spelled(&events).iter().chain(&queries) {
+            index.find(query, &mut matches);
+            prop_assert_eq!(by_worker(&matches), reference.find(query));
+            prop_assert_eq!(matches.watermarks().map(|w| w.events).sum::<u64>(), events.len() as u64);
+        }
+        let status = index.status();
+        let workers = status.workers.iter().flat_map(|w| w.rejected);
+        let strangers = status.shards.iter().flat_map(|s| s.rejected_strangers);
+        let removed_since = events.iter().any(|e| e.data == EventData::WorkerRemoved);
+        prop_assert!(removed_since || workers.chain(strangers).sum::<u64>() == rejected, "every rejection is counted");
+    }
+}
