@@ -1,8 +1,342 @@
-//! Tokens to local block hashes.
+//! Tokens to block hashes.
+//!
+//! A prompt is cut into blocks of a fixed number of tokens; a short last block has no hash. A *local hash* names a
+//! block's tokens alone, and queries are made of local hashes. The formulae are those of Dynamo's KV router, so both
+//! can be fed by the same engines:
+//!
+//! ```text
+//! local    = XXH3-64(tokens as u32 LE ‖ multimodal hashes, ascending, as u64 LE; seed)
+//! seed     = 1337 + XXH3-64(lora; 0) + XXH3-64(namespace; 1)    wrapping, an empty name adds nothing
+//! sequence = local of the first block, then XXH3-64(parent's sequence LE ‖ local LE; 1337)
+//! ```
 
-/// Hashes token blocks.
+use std::{error, fmt};
+use twox_hash::XxHash3_64;
+
+/// The seed of a block without adapter and namespace, and of every sequence hash.
+const SEED: u64 = 1337;
+
+/// Computes local hashes: a block size, an adapter, a namespace.
+///
+/// Two hashers that differ in the adapter (`LoRA`) or the namespace (a tenant, a salt) give the same tokens different
+/// hashes, so that neither finds the other's blocks. A few words to copy; it borrows nothing.
+///
+/// ```
+/// use kvleap::BlockHasher;
+///
+/// let hasher = BlockHasher::new(4)?;
+/// let hashes = hasher.hash(&[1, 2, 3, 4, 5, 6, 7, 8, 9]); // two blocks; the ninth token waits for three more
+/// assert_eq!(hashes, [14643705804678351452, 16777012769546811212]);
+/// assert_ne!(hasher.lora("my-lora").hash(&[1, 2, 3, 4]), hashes[..1]);
+/// # Ok::<(), kvleap::hash::ZeroBlockSize>(())
+/// ```
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockHasher {
+    block_size: u32,
+    eagle: bool,
+    lora: u64,
+    namespace: u64,
+}
+
+impl BlockHasher {
+    /// A hasher for blocks of `block_size` tokens, without adapter or namespace.
+    ///
+    /// # Errors
+    /// [`ZeroBlockSize`] when `block_size` is 0.
+    pub fn new(block_size: u32) -> Result<Self, ZeroBlockSize> {
+        if block_size == 0 {
+            return Err(ZeroBlockSize);
+        }
+        Ok(Self { block_size, eagle: false, lora: 0, namespace: 0 })
+    }
+
+    /// For requests to the adapter of this name; empty means none, which is the default.
+    pub fn lora(self, name: &str) -> Self {
+        Self { lora: named(name, 0), ..self }
+    }
+
+    /// For requests in the namespace of this name; empty means none, which is the default.
+    pub fn namespace(self, name: &str) -> Self {
+        Self { namespace: named(name, 1), ..self }
+    }
+
+    /// Whether the engine speculates with EAGLE, off by default. Its cache holds bigrams, so the block of n tokens
+    /// is hashed with the token that follows: a window of n + 1 tokens that advances by n.
+    pub fn eagle(self, on: bool) -> Self {
+        Self { eagle: on, ..self }
+    }
+
+    /// Tokens per block; never 0.
+    pub fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    /// The local hash of one block: all of `tokens`, whose number is the caller's business (one more than the block
+    /// size with [`eagle`](Self::eagle)). One allocation.
+    pub fn hash_block(&self, tokens: &[u32]) -> u64 {
+        self.hash_block_mm(tokens, &[])
+    }
+
+    /// The local hash of one block that images or other multimodal objects reach into. `mm_hashes` are theirs
+    /// ([`mm_hash`]), in any order.
+    pub fn hash_block_mm(&self, tokens: &[u32], mm_hashes: &[u64]) -> u64 {
+        let mut words: Vec<_> = tokens.iter().map(|token| token.to_le_bytes()).collect();
+        let mut objects = mm_hashes.to_vec();
+        objects.sort_unstable();
+        for hash in objects {
+            words.extend_from_slice(hash.to_le_bytes().as_chunks().0);
+        }
+        self.digest(&words)
+    }
+
+    /// The local hashes of all full blocks of `tokens`.
+    pub fn hash(&self, tokens: &[u32]) -> Vec<u64> {
+        let mut hashes = Vec::with_capacity(tokens.len() / self.stride());
+        self.hash_into(tokens, &mut hashes);
+        hashes
+    }
+
+    /// Appends the local hashes of all full blocks of `tokens`. One allocation of a block's size, however many
+    /// blocks.
+    pub fn hash_into(&self, tokens: &[u32], hashes: &mut Vec<u64>) {
+        let mut words = Vec::with_capacity(self.window().min(tokens.len()));
+        hashes.extend(tokens.windows(self.window()).step_by(self.stride()).map(|block| {
+            words.clear();
+            words.extend(block.iter().map(|token| token.to_le_bytes()));
+            self.digest(&words)
+        }));
+    }
+
+    fn digest(&self, words: &[[u8; 4]]) -> u64 {
+        let seed = SEED.wrapping_add(self.lora).wrapping_add(self.namespace);
+        XxHash3_64::oneshot_with_seed(seed, words.as_flattened())
+    }
+
+    /// Tokens from one block to the next.
+    fn stride(&self) -> usize {
+        self.block_size as usize
+    }
+
+    /// Tokens that one hash covers.
+    fn window(&self) -> usize {
+        self.stride() + usize::from(self.eagle)
+    }
+}
+
+/// A block of no tokens was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZeroBlockSize;
+
+impl fmt::Display for ZeroBlockSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("block size 0: a block holds at least one token; pass the engine's block size, often 16 or 64")
+    }
+}
+
+impl error::Error for ZeroBlockSize {}
+
+/// A prompt that grows, as local hashes.
+///
+/// Only newly completed blocks are hashed; of the tokens, only the incomplete tail is kept. However the tokens are
+/// cut, the hashes are those of [`BlockHasher::hash`] over all of them.
+///
+/// ```
+/// use kvleap::{BlockHasher, Prompt};
+///
+/// let mut prompt = Prompt::new(BlockHasher::new(4)?);
+/// prompt.push(&[1, 2, 3, 4, 5, 6, 7]);
+/// assert_eq!(prompt.hashes().len(), 1);
+/// prompt.push(&[8]); // a generated token completes the second block
+/// assert_eq!(prompt.hashes(), [14643705804678351452, 16777012769546811212]);
+/// # Ok::<(), kvleap::hash::ZeroBlockSize>(())
+/// ```
 #[derive(Clone, Debug)]
-pub struct BlockHasher;
-/// A prompt as local hashes.
-#[derive(Clone, Debug)]
-pub struct Prompt;
+pub struct Prompt {
+    hasher: BlockHasher,
+    hashes: Vec<u64>,
+    /// Tokens from the last block boundary on, fewer than one window.
+    tail: Vec<[u8; 4]>,
+}
+
+impl Prompt {
+    /// An empty prompt.
+    pub fn new(hasher: BlockHasher) -> Self {
+        Self { hasher, hashes: Vec::new(), tail: Vec::new() }
+    }
+
+    /// Appends tokens. Allocates only to grow.
+    pub fn push(&mut self, mut tokens: &[u32]) {
+        while !tokens.is_empty() {
+            let (now, later) = tokens.split_at(tokens.len().min(self.hasher.window() - self.tail.len()));
+            self.tail.extend(now.iter().map(|token| token.to_le_bytes()));
+            if self.tail.len() == self.hasher.window() {
+                self.hashes.push(self.hasher.digest(&self.tail));
+                self.tail.drain(..self.hasher.stride());
+            }
+            tokens = later;
+        }
+    }
+
+    /// The local hashes of the full blocks: what a query is made of.
+    pub fn hashes(&self) -> &[u64] {
+        &self.hashes
+    }
+
+    /// Tokens so far, the incomplete tail included.
+    pub fn tokens(&self) -> usize {
+        self.hashes.len() * self.hasher.stride() + self.tail.len()
+    }
+
+    /// What hashes its blocks.
+    pub fn hasher(&self) -> BlockHasher {
+        self.hasher
+    }
+
+    /// Forgets all tokens and keeps the memory, for the next prompt.
+    pub fn clear(&mut self) {
+        self.hashes.clear();
+        self.tail.clear();
+    }
+}
+
+/// The hash of a multimodal object, from the identifier that engines publish: the first 16 digits of a 64-digit
+/// hexadecimal one (a SHA-256), XXH3-64 with seed 0 of any other.
+pub fn mm_hash(identifier: &str) -> u64 {
+    let sha256 = identifier.len() == 64 && identifier.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let leading = sha256.then(|| u64::from_str_radix(&identifier[..16], 16).ok()).flatten();
+    leading.unwrap_or_else(|| XxHash3_64::oneshot(identifier.as_bytes()))
+}
+
+/// The token that stands for a multimodal object where placeholders are replaced instead of [`mm_hash`]es being
+/// appended: 1,000,000 + the hash's low 30 bits.
+pub fn mm_pad_token(mm_hash: u64) -> u32 {
+    1_000_000 + (mm_hash & ((1 << 30) - 1)) as u32
+}
+
+/// The sequence hash of a block: of its whole prefix `parent` (`None` where the sequence begins) and its `local` hash.
+///
+/// The index never computes it: engines choose their own. It is for mock engines and tests.
+pub fn sequence_hash(parent: Option<u64>, local: u64) -> u64 {
+    parent.map_or(local, |parent| hash_pair(parent, local))
+}
+
+/// The [`sequence_hash`] of every block of a sequence, from its local hashes.
+///
+/// ```
+/// use kvleap::hash::{sequence_hash, sequence_hashes};
+///
+/// assert_eq!(sequence_hashes([7, 8]).collect::<Vec<_>>(), [7, sequence_hash(Some(7), 8)]);
+/// ```
+pub fn sequence_hashes(locals: impl IntoIterator<Item = u64>) -> impl Iterator<Item = u64> {
+    locals.into_iter().scan(None, |parent, local| {
+        *parent = Some(sequence_hash(*parent, local));
+        *parent
+    })
+}
+
+/// XXH3-64(a LE ‖ b LE; 1337).
+pub(crate) fn hash_pair(a: u64, b: u64) -> u64 {
+    XxHash3_64::oneshot_with_seed(SEED, [a.to_le_bytes(), b.to_le_bytes()].as_flattened())
+}
+
+/// What a name adds to the seed.
+fn named(name: &str, seed: u64) -> u64 {
+    if name.is_empty() { 0 } else { XxHash3_64::oneshot_with_seed(seed, name.as_bytes()) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unreadable_literal, reason = "hashes, written as they are published elsewhere")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hasher(block_size: u32) -> BlockHasher {
+        BlockHasher::new(block_size).expect("a block size above 0")
+    }
+
+    fn range(tokens: u32) -> Vec<u32> {
+        (0..tokens).collect()
+    }
+
+    #[test]
+    fn known_hashes() {
+        let eight = [1, 2, 3, 4, 5, 6, 7, 8];
+        let plain = [14643705804678351452, 16777012769546811212];
+        assert_eq!(hasher(4).hash(&eight), plain);
+        assert_eq!(hasher(4).lora("").namespace("").hash(&eight), plain);
+        assert_eq!(hasher(4).lora("my-lora").hash(&eight), [15671544057904749233, 7919241211032067838]);
+        assert_eq!(hasher(4).namespace("tenant-a").hash(&eight), [5738685477468498325, 11202231085456067787]);
+        let both = hasher(4).namespace("b").lora("a").namespace("tenant-a").lora("my-lora");
+        assert_eq!(both.hash(&eight), [6157910915076630503, 3256431856703716508]);
+        assert_eq!(hasher(2).eagle(true).hash(&[10, 11, 12, 13, 14]), [5959138341449004422, 13917772031453556700]);
+        assert_eq!(hasher(4).hash(&[u32::MAX; 4]), [12410542959481710713]);
+        assert_eq!(hasher(64).hash(&range(64)), [3480597578098033343]);
+        assert_eq!(hasher(128).hash(&range(128)), [9509643624113304476]);
+    }
+
+    #[test]
+    fn known_multimodal_hashes() {
+        let [objects, swapped] = [[0xaaaa, 0xbbbb], [0xbbbb, 0xaaaa]];
+        assert_eq!(hasher(4).hash_block_mm(&[5, 6, 7, 8], &objects), 3679992117707428780);
+        assert_eq!(hasher(4).hash_block_mm(&[5, 6, 7, 8], &swapped), 3679992117707428780);
+        assert_eq!(mm_hash("opaque-renderer-image-0"), 14437604544409538977);
+        assert_eq!(mm_hash(&"0123456789abcdef".repeat(4)), 0x0123_4567_89ab_cdef);
+        for opaque in ["+123456789abcdef".repeat(4), "a".repeat(63), "a".repeat(65)] {
+            assert_eq!(mm_hash(&opaque), XxHash3_64::oneshot(opaque.as_bytes()), "{opaque}");
+        }
+        assert_eq!(mm_pad_token(9533257059414191570), 49115154);
+    }
+
+    #[test]
+    fn known_sequence_hashes() {
+        let locals = hasher(4).hash(&(1..=12).collect::<Vec<_>>());
+        let sequence = [14643705804678351452, 4945711292740353085, 12583592247330656132];
+        assert_eq!(sequence_hashes(locals).collect::<Vec<_>>(), sequence);
+        assert_eq!(sequence_hashes([]).next(), None);
+    }
+
+    #[test]
+    fn short_blocks_have_no_hash() {
+        assert!(hasher(4).hash(&[]).is_empty());
+        assert!(hasher(4).hash(&[1, 2, 3]).is_empty());
+        assert!(hasher(u32::MAX).eagle(true).hash(&[1, 2, 3]).is_empty());
+        assert!(hasher(4).eagle(true).hash(&[1, 2, 3, 4]).is_empty(), "the last token's bigram is incomplete");
+        assert_eq!(BlockHasher::new(0), Err(ZeroBlockSize));
+    }
+
+    #[test]
+    fn hash_into_appends() {
+        let mut hashes = vec![7];
+        hasher(4).hash_into(&[1, 2, 3, 4], &mut hashes);
+        assert_eq!(hashes, [7, 14643705804678351452]);
+    }
+
+    #[test]
+    fn a_cleared_prompt_starts_again() {
+        let mut prompt = Prompt::new(hasher(4).eagle(true));
+        prompt.push(&range(7));
+        prompt.clear();
+        assert_eq!((prompt.tokens(), prompt.hashes().len()), (0, 0));
+        prompt.push(&range(9));
+        assert_eq!(prompt.hashes(), prompt.hasher().hash(&range(9)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_prompt_hashes_as_at_once(
+            block_size in 1_u32..80,
+            eagle: bool,
+            pieces in prop::collection::vec(prop::collection::vec(any::<u32>(), 0..100), 0..12),
+        ) {
+            let hasher = hasher(block_size).eagle(eagle);
+            let mut prompt = Prompt::new(hasher);
+            for piece in &pieces {
+                prompt.push(piece);
+            }
+            let tokens = pieces.concat();
+            prop_assert_eq!(prompt.hashes(), hasher.hash(&tokens));
+            prop_assert_eq!(prompt.tokens(), tokens.len());
+        }
+    }
+}

@@ -1,1 +1,46 @@
-//! Reading request traces.
+//! Request traces: who asked for which blocks, and when.
+//!
+//! A trace is a file of JSON lines in the Mooncake format, plain or compressed with gzip, one request per [`Row`]:
+//!
+//! ```json
+//! {"timestamp": 0, "input_length": 1100, "output_length": 500, "hash_ids": [0, 1, 2], "session_id": "a"}
+//! ```
+//!
+//! Rows are read one by one by [`open`], and [`Expansion`] turns a row's ids into the local hashes of a query:
+//!
+//! ```
+//! use kvleap::trace::{Expansion, Rows};
+//!
+//! let text = r#"{"timestamp": 0, "input_length": 1100, "output_length": 500, "hash_ids": [0, 1, 2]}"#;
+//! let expansion = Expansion::new(512, 128)?;
+//! let mut hashes = Vec::new();
+//! for row in Rows::from_reader("example", text.as_bytes())? {
+//!     expansion.expand(&row?, &mut hashes)?;
+//! }
+//! assert_eq!(hashes.len(), 8); // 1100 tokens fill eight blocks of 128
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod expand;
+mod reader;
+
+pub use expand::{ExpandError, Expansion};
+pub use reader::{MAX_LINE, Progress, Reason, Rows, TraceError, open};
+
+use serde::{Deserialize, Serialize};
+
+/// One request of a trace. Unknown fields of the file are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// When the request arrived, in milliseconds since the trace began.
+    pub timestamp: u64,
+    /// Tokens of the prompt.
+    pub input_length: u32,
+    /// Tokens generated.
+    pub output_length: u32,
+    /// The prompt's blocks in order. An id stands for a block and its whole prefix: equal ids, equal prefixes.
+    pub hash_ids: Vec<u64>,
+    /// The conversation that the request continues, where the trace says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+}
