@@ -64,10 +64,10 @@ fn malformed_lines_are_named() {
         ("[]", 2, "invalid length 0"),
         (r#"{"timestamp": 3"#, 15, "EOF while parsing"),
         (&ROW.replace("output_length", "outputs"), 75, "missing field `output_length`"),
-        (&ROW.replace("3", "-3"), 16, "invalid value: integer `-3`, expected u64"),
+        (&ROW.replace('3', "-3"), 16, "invalid value: integer `-3`, expected u64"),
         (&ROW.replace("1100", "-1"), 35, "invalid value: integer `-1`, expected u32"),
         (&ROW.replace("1100", "4294967296"), 43, "invalid value: integer `4294967296`, expected u32"),
-        (&ROW.replace("3", "0.5"), 17, "floating point `0.5`"),
+        (&ROW.replace('3', "0.5"), 17, "invalid type: floating point `0.5`"),
         (&ROW.replace("[0, ", "[null, "), 76, "invalid type: null"),
         (&format!("{ROW} {ROW}"), 83, "trailing characters"),
     ] {

@@ -42,14 +42,14 @@ fn every_vector() {
 
         if let Some(objects) = vector["options"]["mm"].as_array() {
             let blocks = tokens.chunks_exact(hasher.block_size() as usize);
-            let hashes: Vec<_> = blocks
+            let found: Vec<_> = blocks
                 .zip(objects)
                 .map(|(block, objects)| match objects {
                     Value::Null => hasher.hash_block(block),
                     some => hasher.hash_block_mm(block, &integers(some)),
                 })
                 .collect();
-            assert_eq!(hashes, locals, "{name}, with multimodal objects");
+            assert_eq!(found, locals, "{name}, with multimodal objects");
         } else {
             assert_eq!(hasher.hash(&tokens), locals, "{name}");
             let mut prompt = Prompt::new(hasher);

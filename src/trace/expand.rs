@@ -47,7 +47,6 @@ impl Expansion {
         }
         let ratio = u64::from(self.trace_block_size / self.block_size);
         let blocks = (row.input_length / self.block_size) as usize;
-        let blocks = blocks.min(row.hash_ids.len().saturating_mul(ratio as usize));
         if blocks > Self::MAX_BLOCKS {
             return Err(ExpandError::TooManyBlocks { input_length: row.input_length, block_size: self.block_size });
         }

@@ -1,0 +1,84 @@
+//! Whatever the bytes, reading a trace and expanding its rows never panics; rows survive writing and reading.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use kvleap::trace::{Expansion, Row, Rows};
+use libfuzzer_sys::fuzz_target;
+use std::io::{Cursor, Write as _};
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    block_size: u32,
+    /// Blocks per trace block.
+    ratio: u32,
+    rows: Vec<(u64, u32, u32, Vec<u64>, Option<String>)>,
+    /// Bytes after the rows.
+    tail: Vec<u8>,
+    gzip: bool,
+    /// Where to overwrite the file with which bytes.
+    noise: Vec<(u16, u8)>,
+}
+
+fn text(rows: &[Row]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for row in rows {
+        serde_json::to_writer(&mut text, row).unwrap();
+        text.push(b'\n');
+    }
+    text
+}
+
+fn read(bytes: Vec<u8>) -> impl Iterator<Item = Option<Row>> {
+    Rows::from_reader("fuzzed", Cursor::new(bytes)).unwrap().map(|row| {
+        // An error is there to be printed.
+        row.inspect_err(|error| assert!(!error.to_string().is_empty())).ok()
+    })
+}
+
+fuzz_target!(|input: Input| {
+    let rows: Vec<_> = input
+        .rows
+        .into_iter()
+        .map(|(timestamp, input_length, output_length, hash_ids, session_id)| Row {
+            timestamp,
+            input_length,
+            output_length,
+            hash_ids,
+            session_id,
+        })
+        .collect();
+    let mut bytes = [text(&rows), input.tail.clone()].concat();
+    if input.gzip {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&bytes).unwrap();
+        bytes = encoder.finish().unwrap();
+    }
+    for &(place, byte) in &input.noise {
+        if let Some(there) = bytes.get_mut(usize::from(place)) {
+            *there = byte;
+        }
+    }
+    let intact = input.tail.is_empty() && input.noise.is_empty() && !rows.is_empty();
+    let found: Vec<_> = read(bytes).collect();
+    if intact {
+        assert_eq!(found, rows.into_iter().map(Some).collect::<Vec<_>>());
+    }
+
+    let parsed: Vec<_> = found.into_iter().flatten().collect();
+    if !parsed.is_empty() {
+        assert_eq!(read(text(&parsed)).collect::<Option<Vec<_>>>(), Some(parsed.clone()));
+    }
+    let trace_block_size = input.block_size.wrapping_mul(input.ratio);
+    let Ok(expansion) = Expansion::new(trace_block_size, input.block_size) else { return };
+    let mut hashes = Vec::new();
+    for row in &parsed {
+        hashes.clear();
+        if expansion.expand(row, &mut hashes).is_ok() {
+            let given = row.hash_ids.len() * (trace_block_size / input.block_size) as usize;
+            assert_eq!(hashes.len(), given.min((row.input_length / input.block_size) as usize));
+            assert!(hashes.len() <= Expansion::MAX_BLOCKS);
+        }
+    }
+});
