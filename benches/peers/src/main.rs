@@ -17,9 +17,9 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
-use measure::{Outcome, measure};
+use measure::{Outcome, measure, settle};
 use rounds::Row;
-use systems::{Compressed, KvIndex, Kvleap, Literal, Name as System, Null, Positional, Smg};
+use systems::{Compressed, Direct, KvIndex, Kvleap, Literal, Name as System, Null, Positional, Smg};
 use workload::{Name, Source, Workload};
 
 /// Measures published prefix indexes beside ours, each in fresh processes.
@@ -114,8 +114,12 @@ fn child(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         return Err("a round is of one workload and one system".into());
     };
     let workload = Workload::generate(name, &options.source())?;
+    if !options.quick {
+        settle();
+    }
     let outcome: Outcome = match system {
         System::Kvleap | System::KvleapAgain => measure::<Kvleap>(&workload),
+        System::KvleapDirect => measure::<Direct>(&workload),
         System::KvIndex => measure::<KvIndex>(&workload),
         System::DynamoCompressed => measure::<Compressed>(&workload),
         System::DynamoPositional => measure::<Positional>(&workload),

@@ -1,12 +1,14 @@
 //! One process's figures for one system and workload: memory, the cost of writing, the cost of asking.
 
 use std::fs;
-use std::time::Instant;
+use std::hint::black_box;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::alloc::live_bytes;
-use crate::pair::{self, Pair};
+use crate::pair::{self, Beside, Staleness};
 use crate::systems::{Best, Fleet, Reader, System, Writer};
 use crate::workload::{Workload, mix};
 
@@ -40,8 +42,10 @@ pub struct Figures {
     pub bytes_per_distinct_block: f64,
     /// The peak of the resident set while the events were applied, above what the workload itself takes.
     pub peak_rss_bytes: f64,
-    #[serde(flatten)]
-    pub pair: Pair,
+    pub pair: Beside,
+    /// How old answers are while events come at half the rate that the system can apply; and at full speed.
+    pub staleness_us: Option<Staleness>,
+    pub staleness_full_us: Option<Staleness>,
 }
 
 /// Service times of single lookups.
@@ -81,9 +85,8 @@ pub fn measure<S: System>(workload: &Workload) -> Outcome {
     // One worker more than speak, for the markers of the two-thread measurement.
     let fleet = Fleet { workers: workload.workers + 1, block_size: workload.block_size };
     let loaded = load::<S>(workload, fleet);
-    let (mut build, built) = (S::open(fleet), workload.held.max(1) as f64);
-    let build_ns = feed(&mut build.0, workload.final_events()).ns;
-    drop(build);
+    let held = workload.held.max(1) as f64;
+    let build_ns = feed(&mut S::open(fleet).0, workload.final_events()).ns;
     let (mut lookup, answers, expected) = ask_all::<S>(workload, fleet);
     let mut best = ask_best::<S>(workload, fleet, &expected);
     let pair = pair::measure::<S>(workload, fleet, loaded.fed.ns / loaded.fed.blocks);
@@ -96,13 +99,15 @@ pub fn measure<S: System>(workload: &Workload) -> Outcome {
         best_ns: Latency::of(&mut best),
         back_to_back_ns: loaded.back_to_back_ns,
         apply_ns_per_block: loaded.fed.ns / loaded.fed.blocks,
-        build_ns_per_block: build_ns / built,
+        build_ns_per_block: build_ns / held,
         build_ms: build_ns / 1e6,
         heap_bytes: loaded.heap_bytes,
-        bytes_per_held_block: loaded.heap_bytes / built,
+        bytes_per_held_block: loaded.heap_bytes / held,
         bytes_per_distinct_block: loaded.heap_bytes / workload.distinct.max(1) as f64,
         peak_rss_bytes: loaded.peak_rss_bytes,
-        pair,
+        pair: pair.beside,
+        staleness_us: pair.staleness_half,
+        staleness_full_us: pair.staleness_full,
     };
     Outcome { figures, answers }
 }
@@ -130,7 +135,7 @@ fn load<S: System>(workload: &Workload, fleet: Fleet) -> Loaded {
         for query in &queries {
             reader.all(query, |_, depth| sum += u64::from(depth));
         }
-        std::hint::black_box(sum);
+        black_box(sum);
         start.elapsed().as_nanos() as f64 / queries.len() as f64
     };
     pass();
@@ -235,6 +240,15 @@ fn interleave<S: System>(
             writer.apply(event);
         }
         writer.flush();
+    }
+}
+
+/// Waits until what was freed so far has gone back to the operating system: after a while, and with the next big free.
+/// Otherwise an index would grow into it, and its peak resident set would not show.
+pub fn settle() {
+    for _ in 0..2 {
+        thread::sleep(Duration::from_millis(200));
+        drop(black_box(vec![1_u8; 64 << 20]));
     }
 }
 

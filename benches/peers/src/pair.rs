@@ -6,6 +6,8 @@
 //!
 //! Systems with an event thread need a third core for it: on two, their figures include waiting for one.
 
+use std::hint::black_box;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,21 +25,26 @@ const BLOCKS: usize = 3_000_000;
 const MARK_EVERY: usize = 2_048;
 /// Queries the reader goes round in.
 const QUERIES: usize = 1_024;
-/// How long the reader runs alone.
-const ALONE: Duration = Duration::from_millis(200);
+/// How often the reader goes round when it is alone.
+const ROUNDS: usize = 20;
 
 /// The figures of two threads.
-#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pair {
-    /// Both at full speed.
-    pub pair_blocks_per_s: f64,
-    pub pair_lookups_per_s: f64,
+    pub beside: Beside,
+    /// With both at full speed.
+    pub staleness_full: Option<Staleness>,
+    /// With events at half the rate that the system can apply alone, and a reader that asks for nothing but the marker.
+    pub staleness_half: Option<Staleness>,
+}
+
+/// A writer and a reader, both at full speed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Beside {
+    pub blocks_per_s: f64,
+    pub lookups_per_s: f64,
     /// The share of the throughput it has alone that the reader keeps.
-    pub pair_reader_kept: f64,
-    pub pair_lookup_ns: Latency,
-    pub staleness_full_us: Option<Staleness>,
-    /// Events at half the rate that the system can apply alone, a reader that asks for nothing but the marker.
-    pub staleness_us: Option<Staleness>,
+    pub reader_kept: f64,
+    pub lookup_ns: Latency,
 }
 
 /// The age of answers; absent where no marker was ever seen.
@@ -54,14 +61,13 @@ pub fn measure<S: System>(workload: &Workload, fleet: Fleet, apply_ns: f64) -> P
     let (full, alone) = run::<S>(workload, fleet, None);
     let (half, _) = run::<S>(workload, fleet, Some(2.0 * apply_ns));
     let lookups_per_s = full.lookups as f64 / full.reader_s;
-    Pair {
-        pair_blocks_per_s: full.blocks as f64 / full.writer_s,
-        pair_lookups_per_s: lookups_per_s,
-        pair_reader_kept: lookups_per_s / alone,
-        pair_lookup_ns: full.latency,
-        staleness_full_us: full.staleness,
-        staleness_us: half.staleness,
-    }
+    let beside = Beside {
+        blocks_per_s: full.blocks as f64 / full.writer_s,
+        lookups_per_s,
+        reader_kept: lookups_per_s / alone,
+        lookup_ns: full.latency,
+    };
+    Pair { beside, staleness_full: full.staleness, staleness_half: half.staleness }
 }
 
 struct Both {
@@ -126,29 +132,32 @@ fn last_blocks(workload: &Workload) -> usize {
         .unwrap_or(half)
 }
 
+/// Lookups per second with nobody beside.
 fn lookups_alone<R: Reader>(reader: &mut R, queries: &[R::Query]) -> f64 {
-    let mut lookups = 0;
-    let start = Instant::now();
-    while start.elapsed() < ALONE {
-        for query in queries {
-            // Clocked as it is beside the writer, so that both throughputs contain the same.
-            std::hint::black_box(timed(reader, query));
-            lookups += 1;
+    let mut rate = 0.0;
+    for _warm_then_real in 0..2 {
+        let start = Instant::now();
+        for query in queries.iter().cycle().take(ROUNDS * queries.len()) {
+            // Clocked and followed by a look for a marker, as beside the writer: both throughputs contain the same.
+            black_box((timed(reader, query), is_visible(reader, 0)));
         }
+        rate = (ROUNDS * queries.len()) as f64 / start.elapsed().as_secs_f64();
     }
-    f64::from(lookups) / start.elapsed().as_secs_f64()
+    rate
 }
 
 fn timed<R: Reader>(reader: &mut R, query: &R::Query) -> u64 {
     let start = Instant::now();
     let mut sum = 0;
     reader.all(query, |_, depth| sum += u64::from(depth));
-    std::hint::black_box(sum);
+    black_box(sum);
     start.elapsed().as_nanos() as u64
 }
 
 /// What the two threads tell each other.
 struct Board {
+    /// Neither begins before the other is there.
+    ready: Barrier,
     start: Instant,
     /// When each marker was handed over, in nanoseconds since the start.
     sent: Vec<AtomicU64>,
@@ -161,6 +170,7 @@ struct Board {
 impl Board {
     fn new(markers: usize) -> Self {
         Self {
+            ready: Barrier::new(2),
             start: Instant::now(),
             sent: (0..markers).map(|_| AtomicU64::new(0)).collect(),
             issued: AtomicUsize::new(0),
@@ -180,6 +190,7 @@ fn write<W: Writer>(
     board: &Board,
     pace: Option<f64>,
 ) -> f64 {
+    board.ready.wait();
     let start = Instant::now();
     let mut blocks = 0;
     for (size, marker, event) in events {
@@ -210,6 +221,7 @@ struct Seen {
 
 /// Asks until the writer is done and every marker was seen; one that is still missing then is lost.
 fn look<R: Reader>(reader: &mut R, queries: &[R::Query], board: &Board, markers_only: bool) -> Seen {
+    board.ready.wait();
     let start = Instant::now();
     let (mut times, mut ages) = (Vec::new(), Vec::new());
     let mut round = queries.iter().cycle();
@@ -221,10 +233,7 @@ fn look<R: Reader>(reader: &mut R, queries: &[R::Query], board: &Board, markers_
         }
         let issued = board.issued.load(Ordering::Acquire);
         while ages.len() < issued {
-            let query = reader.query(&[marker_hash(ages.len())]);
-            let mut found = false;
-            reader.all(&query, |_, _| found = true);
-            if !found {
+            if !is_visible(reader, ages.len()) {
                 break;
             }
             ages.push(board.now() - board.sent[ages.len()].load(Ordering::Relaxed));
@@ -260,6 +269,13 @@ impl Markers {
         let blocks = vec![Block { sequence: hash, local: hash }];
         (number, Event { worker: self.worker, id: number as u64, data: EventData::Stored { parent: None, blocks } })
     }
+}
+
+fn is_visible<R: Reader>(reader: &mut R, marker: usize) -> bool {
+    let query = reader.query(&[marker_hash(marker)]);
+    let mut found = false;
+    reader.all(&query, |_, _| found = true);
+    found
 }
 
 fn marker_hash(number: usize) -> u64 {

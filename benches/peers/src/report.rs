@@ -22,8 +22,10 @@ pub fn print(rows: &[Row]) {
     );
     println!("{}\n", alone(rows));
     println!("{}\n", together(rows));
-    if let Some(table) = ratios(rows) {
-        println!("{table}\n");
+    for ours in [System::Kvleap, System::KvleapDirect] {
+        if let Some(table) = ratios(rows, ours) {
+            println!("{table}\n");
+        }
     }
 }
 
@@ -85,40 +87,41 @@ fn together(rows: &[Row]) -> Table {
         "stale at full p99 us",
     ]);
     for row in rows {
-        let p = &row.figures.pair;
+        let f = &row.figures;
+        let p = &f.pair;
         let age = |staleness: &Option<Staleness>, of: fn(&Staleness) -> f64| {
             staleness.as_ref().map_or("-".into(), |staleness| format!("{:.1}", of(staleness)))
         };
         table.add_row([
             row.system.text().to_string(),
-            format!("{:.2}", p.pair_blocks_per_s / 1e6),
-            format!("{:.0}", p.pair_lookups_per_s / 1e3),
-            format!("{:.0}%", p.pair_reader_kept * 100.0),
-            format!("{:.0}", p.pair_lookup_ns.p99),
-            age(&p.staleness_us, |age| age.p50),
-            age(&p.staleness_us, |age| age.p99),
-            age(&p.staleness_us, |age| age.max),
-            age(&p.staleness_full_us, |age| age.p99),
+            format!("{:.2}", p.blocks_per_s / 1e6),
+            format!("{:.0}", p.lookups_per_s / 1e3),
+            format!("{:.0}%", p.reader_kept * 100.0),
+            format!("{:.0}", p.lookup_ns.p99),
+            age(&f.staleness_us, |age| age.p50),
+            age(&f.staleness_us, |age| age.p99),
+            age(&f.staleness_us, |age| age.max),
+            age(&f.staleness_full_us, |age| age.p99),
         ]);
     }
     table
 }
 
 /// Ours divided by each other's, the harness's floor taken off both. Below 1 we are ahead; the row of ourselves is noise.
-fn ratios(rows: &[Row]) -> Option<Table> {
+fn ratios(rows: &[Row], name: System) -> Option<Table> {
     let of = |name| rows.iter().find(|row| row.system == name).map(|row| &row.figures);
-    let ours = of(System::Kvleap)?;
+    let ours = of(name)?;
     let floor = of(System::Null);
-    let first = if floor.is_some() { "kvleap against" } else { "kvleap against (no floor)" };
+    let first = format!("{} against{}", name.text(), if floor.is_some() { "" } else { " (no floor)" });
     let mut table =
-        table(&[first, "all p50", "p99", "mean", "best p50", "p99", "mean", "apply", "build", "B/held", "stale p99"]);
+        table(&[&first, "all p50", "p99", "mean", "best p50", "p99", "mean", "apply", "build", "B/held", "stale p99"]);
     for row in rows.iter().filter(|row| row.system.is_peer() || row.system == System::KvleapAgain) {
         let theirs = &row.figures;
         let above = |value: fn(&Figures) -> f64| {
             let floor = floor.map_or(0.0, value);
             format!("{:.2}", (value(ours) - floor) / (value(theirs) - floor))
         };
-        let stale = |figures: &Figures| figures.pair.staleness_us.map(|age| age.p99);
+        let stale = |figures: &Figures| figures.staleness_us.map(|age| age.p99);
         table.add_row([
             row.system.text().to_string(),
             above(|f| f.lookup_ns.p50),

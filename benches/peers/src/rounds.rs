@@ -110,20 +110,16 @@ fn child(workload: Name, system: System, arguments: &[String]) -> io::Result<Out
 
 /// Folds records of one shape into one, number by number.
 fn fold(records: &[Value], pick: &impl Fn(&[f64]) -> Value) -> Value {
-    match &records[0] {
-        Value::Object(first) => {
-            let field = |name: &String| {
-                let values: Vec<Value> = records.iter().map(|record| record[name].clone()).collect();
-                (name.clone(), fold(&values, pick))
-            };
-            Value::Object(first.keys().map(field).collect())
-        }
-        _ => {
-            let mut numbers: Vec<f64> = records.iter().filter_map(Value::as_f64).collect();
-            numbers.sort_unstable_by(f64::total_cmp);
-            if numbers.is_empty() { Value::Null } else { pick(&numbers) }
-        }
+    if let Value::Object(first) = &records[0] {
+        let field = |name: &String| {
+            let values: Vec<Value> = records.iter().map(|record| record[name].clone()).collect();
+            (name.clone(), fold(&values, pick))
+        };
+        return Value::Object(first.keys().map(field).collect());
     }
+    let mut numbers: Vec<f64> = records.iter().filter_map(Value::as_f64).collect();
+    numbers.sort_unstable_by(f64::total_cmp);
+    if numbers.is_empty() { Value::Null } else { pick(&numbers) }
 }
 
 fn median(sorted: &[f64]) -> f64 {

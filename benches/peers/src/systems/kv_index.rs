@@ -19,6 +19,7 @@ const MAX_WORKERS: u32 = 1_024;
 
 pub struct KvIndex;
 
+#[allow(clippy::large_enum_variant)] // One per process, and a box would cost the peer a hop per call.
 enum Core {
     One(ChainIndex),
     Sharded(ShardedChainIndex),

@@ -4,12 +4,11 @@
 //! time per block is the wall time of two threads working side by side. Lookups run on the caller's thread and take no
 //! lock. Flushed before a lookup that must see everything.
 //!
-//! A second variant, applied on the caller's thread like kv-index is, belongs beside this one in this file as soon as
-//! the engine offers its writer without a thread.
+//! `Direct` is the same shard without the thread: applied on the caller's thread, as kv-index and smg-radix-tree are,
+//! and published after as many events as the writer thread would apply before it publishes at the latest. Its
+//! staleness is therefore this file's choice.
 
-use std::sync::Arc;
-
-use kvleap::{Event, Index, Matches};
+use kvleap::{Builder, Event, Index, LocalReader, LocalWriter, Matches};
 
 use super::{Best, Fleet, Reader, System, Writer};
 
@@ -17,16 +16,20 @@ pub struct Kvleap;
 
 impl System for Kvleap {
     type Writer = Sender;
-    type Reader = Finder;
+    type Reader = Finder<Index>;
 
-    fn open(fleet: Fleet) -> (Sender, Finder) {
-        let index = Index::builder().shards(1).max_workers(fleet.workers).build().expect("a valid configuration");
-        let index = Arc::new(index);
+    fn open(fleet: Fleet) -> (Sender, Finder<Index>) {
+        let index = settings(fleet).build().expect("a valid configuration");
         (Sender(index.clone()), Finder { index, matches: Matches::new() })
     }
 }
 
-pub struct Sender(Arc<Index>);
+/// Fixed, so that two runs do the same.
+fn settings(fleet: Fleet) -> Builder {
+    Index::builder().seed(1).max_workers(fleet.workers)
+}
+
+pub struct Sender(Index);
 
 impl Writer for Sender {
     type Event = Event;
@@ -44,12 +47,70 @@ impl Writer for Sender {
     }
 }
 
-pub struct Finder {
-    index: Arc<Index>,
+pub struct Direct;
+
+impl System for Direct {
+    type Writer = Owner;
+    type Reader = Finder<LocalReader>;
+
+    fn open(fleet: Fleet) -> (Owner, Finder<LocalReader>) {
+        let (shard, index) = settings(fleet).build_local().expect("a valid configuration");
+        (Owner { shard, unpublished: 0 }, Finder { index, matches: Matches::new() })
+    }
+}
+
+/// Events between two publications: the default of `publish_batch`.
+const BATCH: u32 = 256;
+
+pub struct Owner {
+    shard: LocalWriter,
+    unpublished: u32,
+}
+
+impl Writer for Owner {
+    type Event = Event;
+
+    fn encode(&self, event: Event) -> Event {
+        event
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.shard.apply(&event).expect("a well-formed workload");
+        self.unpublished += 1;
+        if self.unpublished == BATCH {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.shard.publish();
+        self.unpublished = 0;
+    }
+}
+
+/// The two handles that answer.
+pub trait Find: Send {
+    fn find(&self, query: &[u64], matches: &mut Matches);
+}
+
+impl Find for Index {
+    fn find(&self, query: &[u64], matches: &mut Matches) {
+        Self::find(self, query, matches);
+    }
+}
+
+impl Find for LocalReader {
+    fn find(&self, query: &[u64], matches: &mut Matches) {
+        Self::find(self, query, matches);
+    }
+}
+
+pub struct Finder<F> {
+    index: F,
     matches: Matches,
 }
 
-impl Reader for Finder {
+impl<F: Find> Reader for Finder<F> {
     type Query = Vec<u64>;
 
     fn query(&self, hashes: &[u64]) -> Vec<u64> {
@@ -66,9 +127,9 @@ impl Reader for Finder {
     fn best(&mut self, query: &Vec<u64>) -> Best {
         self.index.find(query, &mut self.matches);
         let mut best = Best::default();
-        if let Some((depth, workers)) = self.matches.best() {
-            for worker in workers {
-                best.offer(worker.id as u32, depth);
+        if let Some(layer) = self.matches.best() {
+            for worker in layer.workers() {
+                best.offer(worker.id as u32, layer.depth());
             }
         }
         best

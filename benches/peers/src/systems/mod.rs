@@ -15,7 +15,7 @@ use std::hint::black_box;
 
 pub use self::dynamo::{Compressed, Positional};
 pub use self::kv_index::KvIndex;
-pub use self::kvleap::Kvleap;
+pub use self::kvleap::{Direct, Kvleap};
 pub use self::null::Null;
 pub use self::reference::Literal;
 pub use self::smg::Smg;
@@ -98,6 +98,8 @@ pub enum Name {
     Kvleap,
     /// Ours once more: what differs between the two is noise.
     KvleapAgain,
+    /// Ours, applied on the caller's thread.
+    KvleapDirect,
     KvIndex,
     DynamoCompressed,
     DynamoPositional,
@@ -114,6 +116,7 @@ impl Name {
         match self {
             Self::Kvleap => "kvleap",
             Self::KvleapAgain => "kvleap-again",
+            Self::KvleapDirect => "kvleap-direct",
             Self::KvIndex => "kv-index",
             Self::DynamoCompressed => "dynamo-compressed",
             Self::DynamoPositional => "dynamo-positional",

@@ -33,13 +33,13 @@ fn grow(recorder: &mut Recorder, rng: &mut StdRng, path: &mut Vec<u32>, count: u
 pub fn wide(workers: usize, quick: bool) -> Workload {
     const SYSTEM_PROMPT: usize = 64;
     let mut rng = StdRng::seed_from_u64(2);
-    let mut recorder = Recorder::new(workers, if quick { 1_024 } else { 2_048 });
+    let mut recorder = Recorder::new(workers, if quick { 128 } else { 2_048 });
     let mut system = Vec::new();
     grow(&mut recorder, &mut rng, &mut system, SYSTEM_PROMPT);
 
     let mut conversations: Vec<_> =
         (0..workers).map(|_| Conversation { path: system.clone(), end: SYSTEM_PROMPT }).collect();
-    let turns = if quick { 6 } else { 40 };
+    let turns = if quick { 2 } else { 40 };
     for _ in 0..turns * workers {
         let worker = rng.random_range(0..workers);
         let conversation = &mut conversations[worker];
@@ -62,8 +62,8 @@ pub fn wide(workers: usize, quick: bool) -> Workload {
 /// ten goes back to an earlier point and on from there, and after one in three some worker loses a few blocks out of
 /// the middle of a conversation it holds.
 pub fn fragmented(quick: bool) -> Workload {
-    let (workers, capacity, live, turns) = if quick { (8, 4_096, 24, 400) } else { (64, 16_384, 400, 8_000) };
-    let longest = if quick { 800 } else { 4_000 };
+    let (workers, capacity, live, turns) = if quick { (8, 2_048, 12, 200) } else { (64, 16_384, 400, 8_000) };
+    let longest = if quick { 600 } else { 4_000 };
     let mut rng = StdRng::seed_from_u64(3);
     let mut recorder = Recorder::new(workers, capacity);
     let systems: Vec<_> = (0..8)

@@ -12,10 +12,10 @@ mod trace;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use kvleap::trace::TraceError;
 use kvleap::{Block, Event, EventData, Worker};
 
 pub use generated::mix;
-pub use trace::TraceError;
 
 /// Every workload by name, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -124,7 +124,7 @@ impl Workload {
             Name::Conversation => trace::conversation(source),
             Name::Agentic => trace::agentic(source),
             Name::Wide => Ok(generated::wide(if source.quick { 200 } else { 1_000 }, source.quick)),
-            Name::Wide4k => Ok(generated::wide(if source.quick { 1_200 } else { 4_096 }, source.quick)),
+            Name::Wide4k => Ok(generated::wide(if source.quick { 1_100 } else { 4_096 }, source.quick)),
             Name::Fragmented => Ok(generated::fragmented(source.quick)),
             Name::Miss => Ok(Self { miss: true, ..trace::conversation(source)? }),
             Name::Short => trace::short(source),

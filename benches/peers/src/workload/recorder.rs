@@ -1,5 +1,6 @@
 //! Turns requests into a workload: names blocks, runs the workers' caches, writes down what they would say.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use kvleap::Block;
@@ -107,7 +108,9 @@ impl Recorder {
         for worker in 0..self.caches.len() {
             let blocks = self.caches[worker].blocks();
             held += blocks.len() as u64;
-            blocks.iter().for_each(|&block| held_by_anyone[block as usize] = true);
+            for &block in &blocks {
+                held_by_anyone[block as usize] = true;
+            }
             self.store_all(worker, &blocks);
         }
         Workload {
@@ -127,8 +130,8 @@ impl Recorder {
     /// The stores after which `worker` holds `blocks` (ascending, so parents come first). What stands behind a hole
     /// is left out: it cannot be said without its parent.
     fn store_all(&mut self, worker: usize, blocks: &[u32]) {
-        let mut reached = std::collections::HashSet::new();
-        let mut tails = std::collections::HashMap::<u32, usize>::new();
+        let mut reached = HashSet::new();
+        let mut tails = HashMap::<u32, usize>::new();
         let mut chains = Vec::<(Option<u32>, Vec<u32>)>::new();
         for &block in blocks {
             let parent = self.parents[block as usize];
