@@ -11,13 +11,13 @@ mod systems;
 mod workload;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
-use measure::{Outcome, measure, settle};
+use measure::{Outcome, measure};
 use rounds::Row;
 use systems::{Compressed, Direct, KvIndex, Kvleap, Literal, Name as System, Null, Positional, Smg};
 use workload::{Name, Source, Workload};
@@ -43,14 +43,17 @@ struct Options {
     /// One JSON object on stdout.
     #[arg(long)]
     json: bool,
-    /// This process is one round of one system.
+    /// This process is one round of one system with the workload in this file.
     #[arg(long, hide = true)]
-    child: bool,
+    child: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let done = if options.child { child(&options) } else { parent(&options) };
+    let done = match &options.child {
+        Some(workload) => child(&options, workload),
+        None => parent(&options),
+    };
     done.unwrap_or_else(|error| {
         eprintln!("{error}");
         ExitCode::from(2)
@@ -61,18 +64,6 @@ impl Options {
     fn source(&self) -> Source {
         let traces = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/traces"));
         Source { trace: self.trace.clone(), traces, quick: self.quick }
-    }
-
-    /// What a round is told besides its system and workload.
-    fn for_children(&self) -> Vec<String> {
-        let mut arguments = Vec::new();
-        if let Some(trace) = &self.trace {
-            arguments.extend(["--trace".into(), trace.display().to_string()]);
-        }
-        if self.quick {
-            arguments.push("--quick".into());
-        }
-        arguments
     }
 }
 
@@ -91,7 +82,10 @@ fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
             eprintln!("{}: skipped, its trace is not there", workload.text());
             continue;
         }
-        let rows = rounds::run(workload, &systems, counts, &options.for_children())?;
+        eprintln!("{}: generating", workload.text());
+        let file = Scratch::new(workload);
+        Workload::generate(workload, &options.source())?.save(&file.0)?;
+        let rows = rounds::run(workload, &file.0, &systems, counts)?;
         if !options.json {
             report::print(&rows);
         }
@@ -109,14 +103,28 @@ fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn child(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
-    let (Some(name), &[system]) = (options.workload, options.systems.as_slice()) else {
-        return Err("a round is of one workload and one system".into());
-    };
-    let workload = Workload::generate(name, &options.source())?;
-    if !options.quick {
-        settle();
+/// A file that goes away with its name.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(workload: Name) -> Self {
+        let name = format!("kvleap-peers-{}-{}", std::process::id(), workload.text());
+        Self(std::env::temp_dir().join(name))
     }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing to be done where it cannot be removed; the figures stand.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn child(options: &Options, workload: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let &[system] = options.systems.as_slice() else {
+        return Err("a round is of one system".into());
+    };
+    let workload = Workload::load(workload)?;
     let outcome: Outcome = match system {
         System::Kvleap | System::KvleapAgain => measure::<Kvleap>(&workload),
         System::KvleapDirect => measure::<Direct>(&workload),

@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::hint::black_box;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +31,12 @@ pub struct Figures {
     pub best_ns: Latency,
     /// Every worker's depth read out, one query after the other.
     pub back_to_back_ns: f64,
-    /// Wall time from the first event handed over until a flush returns.
+    /// Wall time from the first event handed over until a flush returns, over all events.
     pub apply_ns_per_block: f64,
-    /// The same for the shortest stream that builds the final state.
+    /// The median over the chunks that were handed over at a time: without the tables' growth, and without whatever
+    /// else the machine was doing.
+    pub apply_p50_ns_per_block: f64,
+    /// As `apply_ns_per_block`, for the shortest stream that builds the final state.
     pub build_ns_per_block: f64,
     pub build_ms: f64,
     pub heap_bytes: f64,
@@ -99,6 +101,7 @@ pub fn measure<S: System>(workload: &Workload) -> Outcome {
         best_ns: Latency::of(&mut best),
         back_to_back_ns: loaded.back_to_back_ns,
         apply_ns_per_block: loaded.fed.ns / loaded.fed.blocks,
+        apply_p50_ns_per_block: loaded.fed.p50,
         build_ns_per_block: build_ns / held,
         build_ms: build_ns / 1e6,
         heap_bytes: loaded.heap_bytes,
@@ -158,11 +161,14 @@ pub fn sample<R: Reader>(workload: &Workload, reader: &R, count: usize) -> Vec<R
 pub struct Fed {
     pub ns: f64,
     pub blocks: f64,
+    /// Nanoseconds per block of the median chunk.
+    pub p50: f64,
 }
 
 /// Hands `events` over chunk by chunk, flushing after each; their making is not timed.
 pub fn feed<W: Writer>(writer: &mut W, events: impl Iterator<Item = kvleap::Event>) -> Fed {
-    let mut fed = Fed { ns: 0.0, blocks: 0.0 };
+    let mut fed = Fed { ns: 0.0, blocks: 0.0, p50: 0.0 };
+    let mut rates = Vec::new();
     let mut chunk = Vec::new();
     let mut blocks = 0;
     let mut events = events.peekable();
@@ -173,11 +179,15 @@ pub fn feed<W: Writer>(writer: &mut W, events: impl Iterator<Item = kvleap::Even
             let start = Instant::now();
             chunk.drain(..).for_each(|event| writer.apply(event));
             writer.flush();
-            fed.ns += start.elapsed().as_nanos() as f64;
+            let ns = start.elapsed().as_nanos() as f64;
+            rates.push(ns / blocks as f64);
+            fed.ns += ns;
             fed.blocks += blocks as f64;
             blocks = 0;
         }
     }
+    rates.sort_unstable_by(f64::total_cmp);
+    fed.p50 = rates.get(rates.len() / 2).copied().unwrap_or(0.0);
     fed
 }
 
@@ -240,15 +250,6 @@ fn interleave<S: System>(
             writer.apply(event);
         }
         writer.flush();
-    }
-}
-
-/// Waits until what was freed so far has gone back to the operating system: after a while, and with the next big free.
-/// Otherwise an index would grow into it, and its peak resident set would not show.
-pub fn settle() {
-    for _ in 0..2 {
-        thread::sleep(Duration::from_millis(200));
-        drop(black_box(vec![1_u8; 64 << 20]));
     }
 }
 

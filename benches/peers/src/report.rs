@@ -52,6 +52,7 @@ fn alone(rows: &[Row]) -> Table {
         "mean",
         "again",
         "apply",
+        "apply p50",
         "build",
         "B/held",
         "B/distinct",
@@ -64,7 +65,13 @@ fn alone(rows: &[Row]) -> Table {
         let mut cells = vec![row.system.text().to_string()];
         let times = [all.p50, all.p99, all.p999, all.max, all.mean, best.p50, best.p99, best.mean, f.back_to_back_ns];
         cells.extend(times.map(|time| format!("{time:.0}")));
-        let rates = [f.apply_ns_per_block, f.build_ns_per_block, f.bytes_per_held_block, f.bytes_per_distinct_block];
+        let rates = [
+            f.apply_ns_per_block,
+            f.apply_p50_ns_per_block,
+            f.build_ns_per_block,
+            f.bytes_per_held_block,
+            f.bytes_per_distinct_block,
+        ];
         cells.extend(rates.map(|rate| format!("{rate:.1}")));
         cells.push(format!("{:.0}", f.peak_rss_bytes / 1e6));
         cells.push(row.wrong_scores.map_or("-".into(), |wrong| wrong.to_string()));
@@ -113,8 +120,20 @@ fn ratios(rows: &[Row], name: System) -> Option<Table> {
     let ours = of(name)?;
     let floor = of(System::Null);
     let first = format!("{} against{}", name.text(), if floor.is_some() { "" } else { " (no floor)" });
-    let mut table =
-        table(&[&first, "all p50", "p99", "mean", "best p50", "p99", "mean", "apply", "build", "B/held", "stale p99"]);
+    let mut table = table(&[
+        &first,
+        "all p50",
+        "p99",
+        "mean",
+        "best p50",
+        "p99",
+        "mean",
+        "apply",
+        "apply p50",
+        "build",
+        "B/held",
+        "stale p99",
+    ]);
     for row in rows.iter().filter(|row| row.system.is_peer() || row.system == System::KvleapAgain) {
         let theirs = &row.figures;
         let above = |value: fn(&Figures) -> f64| {
@@ -131,6 +150,7 @@ fn ratios(rows: &[Row], name: System) -> Option<Table> {
             above(|f| f.best_ns.p99),
             above(|f| f.best_ns.mean),
             above(|f| f.apply_ns_per_block),
+            above(|f| f.apply_p50_ns_per_block),
             above(|f| f.build_ns_per_block),
             format!("{:.2}", ours.bytes_per_held_block / theirs.bytes_per_held_block),
             stale(ours).zip(stale(theirs)).map_or("-".into(), |(ours, theirs)| format!("{:.2}", ours / theirs)),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
@@ -43,22 +44,17 @@ impl Row {
     }
 }
 
-/// Runs every system on `workload` in `rounds` fresh processes each, after `warm_up` rounds that do not count.
+/// Runs every system on `workload`, which lies in `file`, in `rounds` fresh processes each, after `warm_up` rounds that do not count.
 ///
 /// # Errors
 /// Where a process cannot be started, fails, or says something else than its figures.
-pub fn run(
-    workload: Name,
-    systems: &[System],
-    (warm_up, rounds): (usize, usize),
-    arguments: &[String],
-) -> io::Result<Vec<Row>> {
+pub fn run(workload: Name, file: &Path, systems: &[System], (warm_up, rounds): (usize, usize)) -> io::Result<Vec<Row>> {
     let mut order = systems.to_vec();
     let mut outcomes = HashMap::<&str, Vec<Outcome>>::new();
     for round in 0..warm_up + rounds {
         for &system in &order {
             eprintln!("{}: round {} of {}: {}", workload.text(), round + 1, warm_up + rounds, system.text());
-            let outcome = child(workload, system, arguments)?;
+            let outcome = child(workload, file, system)?;
             if round >= warm_up {
                 outcomes.entry(system.text()).or_default().push(outcome);
             }
@@ -95,10 +91,11 @@ fn row(system: System, workload: Name, outcomes: &[Outcome], truth: Option<&[u64
 }
 
 /// Measures one system in a process of its own.
-fn child(workload: Name, system: System, arguments: &[String]) -> io::Result<Outcome> {
+fn child(workload: Name, file: &Path, system: System) -> io::Result<Outcome> {
     let output = Command::new(std::env::current_exe()?)
-        .args(["--child", "--workload", workload.text(), "--systems", system.text()])
-        .args(arguments)
+        .arg("--child")
+        .arg(file)
+        .args(["--systems", system.text()])
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {

@@ -1,12 +1,13 @@
 //! The one stream of events and queries that every system is fed with.
 //!
-//! A workload is generated once per process and kept as numbers: each distinct block is stored once, and requests and
+//! A workload is generated once and kept as numbers: each distinct block is stored once, and requests and
 //! events are spans of block numbers. Events take their owned form only just before they are handed over, outside
 //! the clock.
 
 mod cache;
 mod generated;
 mod recorder;
+mod store;
 mod trace;
 
 use std::ops::Range;
