@@ -175,3 +175,46 @@ impl Workload {
         Event { worker: Worker::new(change.worker.into(), 0), id: change.id.into(), data }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kvleap::baseline::reference::Reference;
+
+    use super::*;
+
+    fn quick(name: Name) -> Workload {
+        Workload::generate(name, &Source { trace: None, traces: PathBuf::new(), quick: true }).expect("no trace needed")
+    }
+
+    fn model(events: impl Iterator<Item = Event>) -> Reference {
+        let mut model = Reference::new();
+        events.for_each(|event| model.apply(&event).expect("a well-formed workload"));
+        model
+    }
+
+    #[test]
+    fn the_final_events_build_what_the_stream_leaves() {
+        for name in [Name::Wide, Name::Fragmented] {
+            let workload = quick(name);
+            let streamed = model(workload.events(0..workload.requests()));
+            let built = model(workload.final_events());
+            let mut query = Vec::new();
+            for step in 0..workload.requests() {
+                workload.query(step, &mut query);
+                assert_eq!(built.find(&query), streamed.find(&query), "request {step} of {}", name.text());
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_holds_the_whole_workload() {
+        let workload = quick(Name::Fragmented);
+        let path = std::env::temp_dir().join(format!("kvleap-peers-test-{}", std::process::id()));
+        workload.save(&path).expect("a writable directory");
+        let loaded = Workload::load(&path).expect("what was written");
+        std::fs::remove_file(&path).expect("still there");
+        assert!(loaded.events(0..loaded.requests()).eq(workload.events(0..workload.requests())));
+        assert!(loaded.final_events().eq(workload.final_events()));
+        assert_eq!((loaded.held, loaded.distinct), (workload.held, workload.distinct));
+    }
+}
