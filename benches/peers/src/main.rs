@@ -1,0 +1,140 @@
+//! Published prefix indexes side by side with ours: the same events, the same questions, one run.
+//!
+//! Exits with 1 where two systems that promise exact answers differ, and with 2 where a run was impossible.
+
+mod alloc;
+mod measure;
+mod pair;
+mod report;
+mod rounds;
+mod systems;
+mod workload;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use serde_json::json;
+
+use measure::{Outcome, measure};
+use rounds::Row;
+use systems::{Compressed, Direct, KvIndex, Kvleap, Literal, Name as System, Null, Positional, Smg};
+use workload::{Name, Source, Workload};
+
+/// Measures published prefix indexes beside ours, each in fresh processes.
+#[derive(Parser)]
+struct Options {
+    /// Only this workload.
+    #[arg(long, value_enum)]
+    workload: Option<Name>,
+    /// The trace to play instead of each workload's own.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Only these systems. By default all, the reference in quick runs only.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    systems: Vec<System>,
+    /// Fresh processes per system and workload, after one that does not count.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Small workloads, one round without a warm-up: a smoke test, its times mean nothing.
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+    /// This process is one round of one system with the workload in this file.
+    #[arg(long, hide = true)]
+    child: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let done = match &options.child {
+        Some(workload) => child(&options, workload),
+        None => parent(&options),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
+}
+
+impl Options {
+    fn source(&self) -> Source {
+        let traces = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/traces"));
+        Source { trace: self.trace.clone(), traces, quick: self.quick }
+    }
+}
+
+fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
+    let systems: Vec<System> = if options.systems.is_empty() {
+        System::value_variants().iter().copied().filter(|&name| options.quick || name != System::Reference).collect()
+    } else {
+        options.systems.clone()
+    };
+    let counts = if options.quick { (0, 1) } else { (1, options.rounds.max(1)) };
+    let workloads = options.workload.map_or(Name::value_variants().to_vec(), |name| vec![name]);
+    let mut all = Vec::<Row>::new();
+    for workload in workloads {
+        let lacks_trace = workload.trace(&options.source()).is_some_and(|path| !path.exists());
+        if options.workload.is_none() && lacks_trace {
+            eprintln!("{}: skipped, its trace is not there", workload.text());
+            continue;
+        }
+        eprintln!("{}: generating", workload.text());
+        let file = Scratch::new(workload);
+        Workload::generate(workload, &options.source())?.save(&file.0)?;
+        let rows = rounds::run(workload, &file.0, &systems, counts)?;
+        if !options.json {
+            report::print(&rows);
+        }
+        all.extend(rows);
+    }
+    if options.json {
+        let rows: Vec<_> = all.iter().map(Row::json).collect();
+        println!("{}", serde_json::to_string_pretty(&json!({ "rows": rows }))?);
+    }
+    let broken: Vec<&Row> = all.iter().filter(|row| row.is_broken()).collect();
+    for row in &broken {
+        let wrong = row.wrong_scores.unwrap_or(0);
+        eprintln!("{}: {} answers of {} are not exact", row.workload.text(), wrong, row.system.text());
+    }
+    Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A file that goes away with its name.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(workload: Name) -> Self {
+        let name = format!("kvleap-peers-{}-{}", std::process::id(), workload.text());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing to be done where it cannot be removed; the figures stand.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn child(options: &Options, workload: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let &[system] = options.systems.as_slice() else {
+        return Err("a round is of one system".into());
+    };
+    let workload = Workload::load(workload)?;
+    let outcome: Outcome = match system {
+        System::Kvleap | System::KvleapAgain => measure::<Kvleap>(&workload),
+        System::KvleapDirect => measure::<Direct>(&workload),
+        System::KvIndex => measure::<KvIndex>(&workload),
+        System::DynamoCompressed => measure::<Compressed>(&workload),
+        System::DynamoPositional => measure::<Positional>(&workload),
+        System::Smg => measure::<Smg>(&workload),
+        System::Null => measure::<Null>(&workload),
+        System::Reference => measure::<Literal>(&workload),
+    };
+    println!("{}", serde_json::to_string(&outcome)?);
+    Ok(ExitCode::SUCCESS)
+}

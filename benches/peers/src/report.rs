@@ -1,0 +1,160 @@
+//! The figures as tables: everyone's own, and ours against each peer's.
+
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+
+use crate::measure::Figures;
+use crate::pair::Staleness;
+use crate::rounds::Row;
+use crate::systems::Name as System;
+
+/// Prints the tables of one workload.
+pub fn print(rows: &[Row]) {
+    let Some(first) = rows.first() else { return };
+    let figures = &first.figures;
+    println!(
+        "\n## {}: {} requests, {} event blocks, {} held in the end ({} distinct)\n",
+        first.workload.text(),
+        figures.requests,
+        figures.event_blocks,
+        figures.held_blocks,
+        figures.distinct_blocks
+    );
+    println!("{}\n", alone(rows));
+    println!("{}\n", together(rows));
+    for ours in [System::Kvleap, System::KvleapDirect] {
+        if let Some(table) = ratios(rows, ours) {
+            println!("{table}\n");
+        }
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(ASCII_MARKDOWN).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Lookups in ns (all: p50, p99, p99.9, mean; best: p50, p99, mean), writing in ns per block, memory.
+fn alone(rows: &[Row]) -> Table {
+    let mut table = table(&[
+        "one thread",
+        "all p50",
+        "p99",
+        "p99.9",
+        "max",
+        "mean",
+        "best p50",
+        "p99",
+        "mean",
+        "again",
+        "apply",
+        "apply p50",
+        "build",
+        "B/held",
+        "B/distinct",
+        "peak MB",
+        "wrong",
+    ]);
+    for row in rows {
+        let f = &row.figures;
+        let (all, best) = (&f.lookup_ns, &f.best_ns);
+        let mut cells = vec![row.system.text().to_string()];
+        let times = [all.p50, all.p99, all.p999, all.max, all.mean, best.p50, best.p99, best.mean, f.back_to_back_ns];
+        cells.extend(times.map(|time| format!("{time:.0}")));
+        let rates = [
+            f.apply_ns_per_block,
+            f.apply_p50_ns_per_block,
+            f.build_ns_per_block,
+            f.bytes_per_held_block,
+            f.bytes_per_distinct_block,
+        ];
+        cells.extend(rates.map(|rate| format!("{rate:.1}")));
+        cells.push(format!("{:.0}", f.peak_rss_bytes / 1e6));
+        cells.push(row.wrong_scores.map_or("-".into(), |wrong| wrong.to_string()));
+        table.add_row(cells);
+    }
+    table
+}
+
+/// A reader beside a writer, and the age of answers in microseconds.
+fn together(rows: &[Row]) -> Table {
+    let mut table = table(&[
+        "two threads",
+        "Mblocks/s",
+        "klookups/s",
+        "reader keeps",
+        "lookup p99 ns",
+        "stale at half p50 us",
+        "p99",
+        "max",
+        "stale at full p99 us",
+    ]);
+    for row in rows {
+        let f = &row.figures;
+        let p = &f.pair;
+        let age = |staleness: &Option<Staleness>, of: fn(&Staleness) -> f64| {
+            staleness.as_ref().map_or("-".into(), |staleness| format!("{:.1}", of(staleness)))
+        };
+        table.add_row([
+            row.system.text().to_string(),
+            format!("{:.2}", p.blocks_per_s / 1e6),
+            format!("{:.0}", p.lookups_per_s / 1e3),
+            format!("{:.0}%", p.reader_kept * 100.0),
+            format!("{:.0}", p.lookup_ns.p99),
+            age(&f.staleness_us, |age| age.p50),
+            age(&f.staleness_us, |age| age.p99),
+            age(&f.staleness_us, |age| age.max),
+            age(&f.staleness_full_us, |age| age.p99),
+        ]);
+    }
+    table
+}
+
+/// Ours divided by each other's, the harness's floor taken off both. Below 1 we are ahead; the row of ourselves is noise.
+fn ratios(rows: &[Row], name: System) -> Option<Table> {
+    let of = |name| rows.iter().find(|row| row.system == name).map(|row| &row.figures);
+    let ours = of(name)?;
+    let floor = of(System::Null);
+    let first = format!("{} against{}", name.text(), if floor.is_some() { "" } else { " (no floor)" });
+    let mut table = table(&[
+        &first,
+        "all p50",
+        "p99",
+        "mean",
+        "best p50",
+        "p99",
+        "mean",
+        "apply",
+        "apply p50",
+        "build",
+        "B/held",
+        "stale p99",
+    ]);
+    for row in rows.iter().filter(|row| row.system.is_peer() || row.system == System::KvleapAgain) {
+        let theirs = &row.figures;
+        let above = |value: fn(&Figures) -> f64| {
+            let floor = floor.map_or(0.0, value);
+            format!("{:.2}", (value(ours) - floor) / (value(theirs) - floor))
+        };
+        let stale = |figures: &Figures| figures.staleness_us.map(|age| age.p99);
+        table.add_row([
+            row.system.text().to_string(),
+            above(|f| f.lookup_ns.p50),
+            above(|f| f.lookup_ns.p99),
+            above(|f| f.lookup_ns.mean),
+            above(|f| f.best_ns.p50),
+            above(|f| f.best_ns.p99),
+            above(|f| f.best_ns.mean),
+            above(|f| f.apply_ns_per_block),
+            above(|f| f.apply_p50_ns_per_block),
+            above(|f| f.build_ns_per_block),
+            format!("{:.2}", ours.bytes_per_held_block / theirs.bytes_per_held_block),
+            stale(ours).zip(stale(theirs)).map_or("-".into(), |(ours, theirs)| format!("{:.2}", ours / theirs)),
+        ]);
+    }
+    Some(table)
+}

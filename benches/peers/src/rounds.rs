@@ -1,0 +1,131 @@
+//! Fresh processes, in rounds: what one run left in caches, heap and frequency must not favour the next.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Map, Value, json};
+
+use crate::measure::{Figures, Outcome};
+use crate::systems::Name as System;
+use crate::workload::{Name, mix};
+
+/// One system on one workload, over all rounds.
+pub struct Row {
+    pub system: System,
+    pub workload: Name,
+    /// Medians.
+    pub figures: Figures,
+    /// The least and the greatest, in the shape of the figures.
+    range: Value,
+    /// How many answers differ from the exact ones; unknown where no exact system ran or there are no answers at all.
+    pub wrong_scores: Option<u64>,
+    checksum: u64,
+    rounds: usize,
+}
+
+impl Row {
+    /// As `--json` prints it.
+    pub fn json(&self) -> Value {
+        let mut row = object(serde_json::to_value(&self.figures).expect("figures are numbers"));
+        row.insert("system".into(), json!(self.system.text()));
+        row.insert("workload".into(), json!(self.workload.text()));
+        row.insert("wrong_scores".into(), json!(self.wrong_scores));
+        row.insert("checksum".into(), json!(format!("{:016x}", self.checksum)));
+        row.insert("rounds".into(), json!(self.rounds));
+        row.insert("range".into(), self.range.clone());
+        Value::Object(row)
+    }
+
+    /// Whether a system that promises exact answers did not give them.
+    pub fn is_broken(&self) -> bool {
+        self.system.is_exact() && self.wrong_scores.is_some_and(|wrong| wrong > 0)
+    }
+}
+
+/// Runs every system on `workload`, which lies in `file`, in `rounds` fresh processes each, after `warm_up` rounds that do not count.
+///
+/// # Errors
+/// Where a process cannot be started, fails, or says something else than its figures.
+pub fn run(workload: Name, file: &Path, systems: &[System], (warm_up, rounds): (usize, usize)) -> io::Result<Vec<Row>> {
+    let mut order = systems.to_vec();
+    let mut outcomes = HashMap::<&str, Vec<Outcome>>::new();
+    for round in 0..warm_up + rounds {
+        for &system in &order {
+            eprintln!("{}: round {} of {}: {}", workload.text(), round + 1, warm_up + rounds, system.text());
+            let outcome = child(workload, file, system)?;
+            if round >= warm_up {
+                outcomes.entry(system.text()).or_default().push(outcome);
+            }
+        }
+        // So that nobody always follows the same one.
+        order.rotate_left(1);
+    }
+    let truth = systems
+        .iter()
+        .filter(|system| system.is_exact())
+        .max_by_key(|&&system| (system == System::Reference, system.is_peer()))
+        .map(|system| outcomes[system.text()][0].answers.clone());
+    let row = |&system| row(system, workload, &outcomes[System::text(system)], truth.as_deref());
+    Ok(systems.iter().map(row).collect())
+}
+
+fn row(system: System, workload: Name, outcomes: &[Outcome], truth: Option<&[u64]>) -> Row {
+    let figures: Vec<_> =
+        outcomes.iter().map(|outcome| serde_json::to_value(&outcome.figures).expect("figures are numbers")).collect();
+    let medians = fold(&figures, &|sorted| json!(median(sorted)));
+    let wrong = |truth: &[u64]| {
+        let wrong = |outcome: &Outcome| outcome.answers.iter().zip(truth).filter(|(a, b)| a != b).count() as u64;
+        outcomes.iter().map(wrong).max().unwrap_or(0)
+    };
+    Row {
+        system,
+        workload,
+        figures: serde_json::from_value(medians).expect("medians of figures are figures"),
+        range: fold(&figures, &|sorted| json!([sorted[0], sorted[sorted.len() - 1]])),
+        wrong_scores: if system == System::Null { None } else { truth.map(wrong) },
+        checksum: outcomes[0].answers.iter().fold(0, |sum, &answer| mix(sum ^ answer)),
+        rounds: outcomes.len(),
+    }
+}
+
+/// Measures one system in a process of its own.
+fn child(workload: Name, file: &Path, system: System) -> io::Result<Outcome> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg("--child")
+        .arg(file)
+        .args(["--systems", system.text()])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        let what = format!("{} on {}: {}", system.text(), workload.text(), output.status);
+        return Err(io::Error::other(what));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Folds records of one shape into one, number by number.
+fn fold(records: &[Value], pick: &impl Fn(&[f64]) -> Value) -> Value {
+    if let Value::Object(first) = &records[0] {
+        let field = |name: &String| {
+            let values: Vec<Value> = records.iter().map(|record| record[name].clone()).collect();
+            (name.clone(), fold(&values, pick))
+        };
+        return Value::Object(first.keys().map(field).collect());
+    }
+    let mut numbers: Vec<f64> = records.iter().filter_map(Value::as_f64).collect();
+    numbers.sort_unstable_by(f64::total_cmp);
+    if numbers.is_empty() { Value::Null } else { pick(&numbers) }
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,104 @@
+//! dynamo-kv-router: `ConcurrentRadixTreeCompressed`, its production index, and `PositionalIndexer`.
+//!
+//! Cost model: asynchronous. Both stand behind their own `ThreadPoolIndexer` with one event thread and an unbounded
+//! queue, so that the time per block is the wall time of two threads working side by side. Lookups run on the caller's
+//! thread, take locks along the path and allocate the map they answer with, which is read out here. Flushed before a
+//! lookup that must see everything.
+//!
+//! Neither promises exact depths: the compressed tree keeps one cutoff per worker and edge, so that a block lost in the
+//! middle takes what stands behind it along, and the positional one compares how many workers hold a position rather
+//! than which. The positional one recomputes sequence hashes, so it needs engines that follow its rule (ours do).
+
+use std::sync::Arc;
+
+use dynamo_kv_router::indexer::{SyncIndexer, ThreadPoolIndexer};
+use dynamo_kv_router::protocols::{
+    ExternalSequenceBlockHash, KvCacheEvent, KvCacheEventData, KvCacheRemoveData, KvCacheStoreData,
+    KvCacheStoredBlockData, LocalBlockHash, RouterEvent,
+};
+use dynamo_kv_router::{ConcurrentRadixTreeCompressed, PositionalIndexer};
+use kvleap::{Event, EventData};
+
+use super::{Fleet, Reader, System, Writer};
+
+/// The stride that its documentation gives as the example.
+const JUMP: usize = 32;
+
+pub struct Compressed;
+pub struct Positional;
+
+impl System for Compressed {
+    type Writer = Feed<ConcurrentRadixTreeCompressed>;
+    type Reader = Lookup<ConcurrentRadixTreeCompressed>;
+
+    fn open(fleet: Fleet) -> (Self::Writer, Self::Reader) {
+        pool(ConcurrentRadixTreeCompressed::new(), fleet)
+    }
+}
+
+impl System for Positional {
+    type Writer = Feed<PositionalIndexer>;
+    type Reader = Lookup<PositionalIndexer>;
+
+    fn open(fleet: Fleet) -> (Self::Writer, Self::Reader) {
+        pool(PositionalIndexer::new(JUMP), fleet)
+    }
+}
+
+fn pool<T: SyncIndexer>(backend: T, fleet: Fleet) -> (Feed<T>, Lookup<T>) {
+    let pool = Arc::new(ThreadPoolIndexer::new(backend, 1, fleet.block_size));
+    let backend = pool.backend_arc();
+    (Feed(pool), Lookup(backend))
+}
+
+pub struct Feed<T: SyncIndexer>(Arc<ThreadPoolIndexer<T>>);
+
+impl<T: SyncIndexer> Writer for Feed<T> {
+    type Event = RouterEvent;
+
+    fn encode(&self, event: Event) -> RouterEvent {
+        let data = match event.data {
+            EventData::Stored { parent, blocks } => KvCacheEventData::Stored(KvCacheStoreData {
+                parent_hash: parent.map(ExternalSequenceBlockHash),
+                start_position: None,
+                blocks: blocks
+                    .iter()
+                    .map(|block| KvCacheStoredBlockData {
+                        block_hash: ExternalSequenceBlockHash(block.sequence),
+                        tokens_hash: LocalBlockHash(block.local),
+                        mm_extra_info: None,
+                    })
+                    .collect(),
+            }),
+            EventData::Removed { blocks } => KvCacheEventData::Removed(KvCacheRemoveData {
+                block_hashes: blocks.into_iter().map(ExternalSequenceBlockHash).collect(),
+            }),
+            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => KvCacheEventData::Cleared,
+        };
+        RouterEvent::new(event.worker.id, KvCacheEvent { event_id: event.id, data, dp_rank: event.worker.dp_rank })
+    }
+
+    fn apply(&mut self, event: RouterEvent) {
+        self.0.enqueue_event(event).expect("the event thread runs");
+    }
+
+    fn flush(&mut self) {
+        pollster::block_on(self.0.flush_and_wait()).expect("the event thread runs");
+    }
+}
+
+pub struct Lookup<T: SyncIndexer>(Arc<T>);
+
+impl<T: SyncIndexer> Reader for Lookup<T> {
+    type Query = Vec<LocalBlockHash>;
+
+    fn query(&self, hashes: &[u64]) -> Self::Query {
+        hashes.iter().copied().map(LocalBlockHash).collect()
+    }
+
+    fn all(&mut self, query: &Self::Query, mut report: impl FnMut(u32, u32)) {
+        for (worker, depth) in self.0.find_matches(query, false).scores {
+            report(worker.worker_id as u32, depth);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Ours, through its front door: `Index` with one shard.
+//!
+//! Cost model: `send` puts the event into a bounded mailbox and a writer thread applies and publishes it, so that the
+//! time per block is the wall time of two threads working side by side. Lookups run on the caller's thread and take no
+//! lock. Flushed before a lookup that must see everything.
+//!
+//! `Direct` is the same shard without the thread: applied on the caller's thread, as kv-index and smg-radix-tree are,
+//! and published after as many events as the writer thread would apply before it publishes at the latest. Its
+//! staleness is therefore this file's choice.
+
+use kvleap::{Builder, Event, Index, LocalReader, LocalWriter, Matches};
+
+use super::{Best, Fleet, Reader, System, Writer};
+
+pub struct Kvleap;
+
+impl System for Kvleap {
+    type Writer = Sender;
+    type Reader = Finder<Index>;
+
+    fn open(fleet: Fleet) -> (Sender, Finder<Index>) {
+        let index = settings(fleet).build().expect("a valid configuration");
+        (Sender(index.clone()), Finder { index, matches: Matches::new() })
+    }
+}
+
+/// Fixed, so that two runs do the same.
+fn settings(fleet: Fleet) -> Builder {
+    Index::builder().seed(1).max_workers(fleet.workers)
+}
+
+pub struct Sender(Index);
+
+impl Writer for Sender {
+    type Event = Event;
+
+    fn encode(&self, event: Event) -> Event {
+        event
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.0.send(event).expect("the index is open");
+    }
+
+    fn flush(&mut self) {
+        self.0.flush().expect("the index is open");
+    }
+}
+
+pub struct Direct;
+
+impl System for Direct {
+    type Writer = Owner;
+    type Reader = Finder<LocalReader>;
+
+    fn open(fleet: Fleet) -> (Owner, Finder<LocalReader>) {
+        let (shard, index) = settings(fleet).build_local().expect("a valid configuration");
+        (Owner { shard, unpublished: 0 }, Finder { index, matches: Matches::new() })
+    }
+}
+
+/// Events between two publications: the default of `publish_batch`.
+const BATCH: u32 = 256;
+
+pub struct Owner {
+    shard: LocalWriter,
+    unpublished: u32,
+}
+
+impl Writer for Owner {
+    type Event = Event;
+
+    fn encode(&self, event: Event) -> Event {
+        event
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.shard.apply(&event).expect("a well-formed workload");
+        self.unpublished += 1;
+        if self.unpublished == BATCH {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.shard.publish();
+        self.unpublished = 0;
+    }
+}
+
+/// The two handles that answer.
+pub trait Find: Send {
+    fn find(&self, query: &[u64], matches: &mut Matches);
+}
+
+impl Find for Index {
+    fn find(&self, query: &[u64], matches: &mut Matches) {
+        Self::find(self, query, matches);
+    }
+}
+
+impl Find for LocalReader {
+    fn find(&self, query: &[u64], matches: &mut Matches) {
+        Self::find(self, query, matches);
+    }
+}
+
+pub struct Finder<F> {
+    index: F,
+    matches: Matches,
+}
+
+impl<F: Find> Reader for Finder<F> {
+    type Query = Vec<u64>;
+
+    fn query(&self, hashes: &[u64]) -> Vec<u64> {
+        hashes.to_vec()
+    }
+
+    fn all(&mut self, query: &Vec<u64>, mut report: impl FnMut(u32, u32)) {
+        self.index.find(query, &mut self.matches);
+        for (worker, depth) in self.matches.iter() {
+            report(worker.id as u32, depth);
+        }
+    }
+
+    fn best(&mut self, query: &Vec<u64>) -> Best {
+        self.index.find(query, &mut self.matches);
+        let mut best = Best::default();
+        if let Some(layer) = self.matches.best() {
+            for worker in layer.workers() {
+                best.offer(worker.id as u32, layer.depth());
+            }
+        }
+        best
+    }
+}

@@ -1,0 +1,44 @@
+//! No index at all: what the harness itself costs.
+//!
+//! An event is taken and freed, a query is looked at and not searched for. Subtracted from everyone else's figures.
+
+use std::hint::black_box;
+
+use super::{Fleet, Reader, System, Writer};
+
+pub struct Null;
+
+impl System for Null {
+    type Writer = Self;
+    type Reader = Self;
+
+    fn open(_: Fleet) -> (Self, Self) {
+        (Self, Self)
+    }
+}
+
+impl Writer for Null {
+    type Event = kvleap::Event;
+
+    fn encode(&self, event: kvleap::Event) -> kvleap::Event {
+        event
+    }
+
+    fn apply(&mut self, event: kvleap::Event) {
+        black_box(event);
+    }
+
+    fn flush(&mut self) {}
+}
+
+impl Reader for Null {
+    type Query = Vec<u64>;
+
+    fn query(&self, hashes: &[u64]) -> Vec<u64> {
+        hashes.to_vec()
+    }
+
+    fn all(&mut self, query: &Vec<u64>, _: impl FnMut(u32, u32)) {
+        black_box(query.len());
+    }
+}

@@ -1,0 +1,50 @@
+//! The contract word for word, as the tests use it: what small runs are judged by. Not a competitor.
+
+use std::sync::{Arc, RwLock};
+
+use kvleap::Event;
+use kvleap::baseline::reference::Reference;
+
+use super::{Fleet, Reader, System, Writer};
+
+pub struct Literal;
+
+impl System for Literal {
+    type Writer = Half;
+    type Reader = Half;
+
+    fn open(_: Fleet) -> (Half, Half) {
+        let model = Arc::new(RwLock::new(Reference::new()));
+        (Half(model.clone()), Half(model))
+    }
+}
+
+pub struct Half(Arc<RwLock<Reference>>);
+
+impl Writer for Half {
+    type Event = Event;
+
+    fn encode(&self, event: Event) -> Event {
+        event
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.0.write().expect("no thread has panicked").apply(&event).expect("a well-formed workload");
+    }
+
+    fn flush(&mut self) {}
+}
+
+impl Reader for Half {
+    type Query = Vec<u64>;
+
+    fn query(&self, hashes: &[u64]) -> Vec<u64> {
+        hashes.to_vec()
+    }
+
+    fn all(&mut self, query: &Vec<u64>, mut report: impl FnMut(u32, u32)) {
+        for (worker, depth) in self.0.read().expect("no thread has panicked").find(query) {
+            report(worker.id as u32, depth);
+        }
+    }
+}

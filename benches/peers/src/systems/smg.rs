@@ -1,0 +1,90 @@
+//! smg-radix-tree: `RadixTree`, exact, built for one thread, the leanest of the peers.
+//!
+//! Cost model: synchronous, and without any way to read beside a writer: every change is `&mut`. A `std` read-write
+//! lock around it makes it usable from two threads, taken once per event and once per lookup; uncontended that is
+//! about 10 ns of a lookup. Lookups allocate nothing once their scratch has grown: the depths go to a vector.
+
+use std::sync::{Arc, RwLock};
+
+use kvleap::{Event, EventData};
+use radix_tree::{Config, HolderId, Overlap, OverlapScratch, RadixTree};
+
+use super::{Fleet, Reader, System, Writer};
+
+pub struct Smg;
+
+impl System for Smg {
+    type Writer = Owner;
+    type Reader = Guest;
+
+    fn open(fleet: Fleet) -> (Owner, Guest) {
+        let mut tree = RadixTree::new(Config::default());
+        // Holders are numbered in the order of their creation, as our workers are.
+        let holders = (0..fleet.workers).map(|number| tree.create_holder(&number.to_string())).collect();
+        let tree = Arc::new(RwLock::new(tree));
+        (Owner { tree: tree.clone(), holders }, Guest { tree, scratch: OverlapScratch::default(), rows: Vec::new() })
+    }
+}
+
+pub struct Owner {
+    tree: Arc<RwLock<RadixTree>>,
+    holders: Vec<HolderId>,
+}
+
+pub enum Change {
+    Stored { holder: HolderId, parent: Option<u64>, blocks: Vec<(u64, u64)> },
+    Removed { holder: HolderId, blocks: Vec<u64> },
+    Cleared { holder: HolderId },
+}
+
+impl Writer for Owner {
+    type Event = Change;
+
+    fn encode(&self, event: Event) -> Change {
+        let holder = self.holders[event.worker.id as usize];
+        match event.data {
+            EventData::Stored { parent, blocks } => {
+                let blocks = blocks.iter().map(|block| (block.sequence, block.local)).collect();
+                Change::Stored { holder, parent, blocks }
+            }
+            EventData::Removed { blocks } => Change::Removed { holder, blocks },
+            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Change::Cleared { holder },
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        let mut tree = self.tree.write().expect("no thread has panicked");
+        match change {
+            Change::Stored { holder, parent, blocks } => {
+                tree.store(holder, parent, &blocks).expect("the parent is held");
+            }
+            Change::Removed { holder, blocks } => {
+                tree.remove(holder, &blocks);
+            }
+            Change::Cleared { holder } => tree.clear(holder),
+        }
+    }
+
+    fn flush(&mut self) {}
+}
+
+pub struct Guest {
+    tree: Arc<RwLock<RadixTree>>,
+    scratch: OverlapScratch,
+    rows: Vec<Overlap>,
+}
+
+impl Reader for Guest {
+    type Query = Vec<u64>;
+
+    fn query(&self, hashes: &[u64]) -> Vec<u64> {
+        hashes.to_vec()
+    }
+
+    fn all(&mut self, query: &Vec<u64>, mut report: impl FnMut(u32, u32)) {
+        self.tree.read().expect("no thread has panicked").overlap(query, &mut self.scratch, &mut self.rows);
+        for row in &self.rows {
+            report(row.holder.parts().0, row.depth);
+        }
+    }
+}
