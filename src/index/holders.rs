@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::prefetch::prefetch;
+
 /// A worker's dense number inside its shard.
 pub(crate) type Slot = u32;
 
@@ -18,6 +20,8 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
+    pub(crate) const NONE: Self = Self { index: 0, bits: 0 };
+
     pub(crate) fn of(slot: Slot) -> Self {
         Self { index: slot / 64, bits: 1 << (slot % 64) }
     }
@@ -62,6 +66,14 @@ impl Holders {
                 one
             }
             Self::Many(groups) => groups,
+        }
+    }
+
+    /// Fetches what [`Holders::groups`] will need.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Self::Many(groups) = self {
+            prefetch(&groups[0]);
         }
     }
 
@@ -122,7 +134,7 @@ impl Holders {
 }
 
 /// Room for [`Holders::groups`].
-pub(crate) const EMPTY: [Group; 1] = [Group { cutoff: 0, chunk: Chunk { index: 0, bits: 0 } }];
+pub(crate) const EMPTY: [Group; 1] = [Group { cutoff: 0, chunk: Chunk::NONE }];
 
 fn take(groups: &mut Vec<Group>, slot: Slot) {
     let Chunk { index, bits } = Chunk::of(slot);

@@ -133,9 +133,9 @@ impl Matches {
         self.watermarks().map(|watermark| watermark.published).min().map_or(Duration::ZERO, |at| at.elapsed())
     }
 
-    fn workers(&self, part: &Part) -> impl Iterator<Item = Worker> {
+    fn workers(&self, part: &Part) -> Workers<'_> {
         let names = &self.shards[part.shard as usize].roster.workers;
-        self.layers.chunks[part.from..part.to].iter().flat_map(|chunk| chunk.slots()).map(|slot| names[slot as usize])
+        Workers { names, chunks: self.layers.chunks[part.from..part.to].iter(), rest: Chunk::NONE, run: [].iter() }
     }
 
     /// A new query over so many shards.
@@ -239,6 +239,40 @@ fn put(set: &mut Vec<Chunk>, chunk: Chunk) {
     match set.get_mut(at) {
         Some(c) if c.index == chunk.index => c.bits |= chunk.bits,
         _ => set.insert(at, chunk),
+    }
+}
+
+/// The names of the workers in some chunks. Neighbours in a chunk are read as one slice, for most sets are either small
+/// or nearly everybody.
+#[derive(Clone, Debug)]
+struct Workers<'a> {
+    names: &'a [Worker],
+    chunks: std::slice::Iter<'a, Chunk>,
+    /// What is left of the chunk at hand.
+    rest: Chunk,
+    /// What is left of the neighbours at hand.
+    run: std::slice::Iter<'a, Worker>,
+}
+
+impl Iterator for Workers<'_> {
+    type Item = Worker;
+
+    #[inline]
+    fn next(&mut self) -> Option<Worker> {
+        loop {
+            if let Some(&worker) = self.run.next() {
+                return Some(worker);
+            }
+            while self.rest.bits == 0 {
+                self.rest = *self.chunks.next()?;
+            }
+            let from = self.rest.bits.trailing_zeros();
+            let len = (self.rest.bits >> from).trailing_ones();
+            // All ones from `from` on turn to zeros with a carry that falls off the end or hits a zero.
+            self.rest.bits &= self.rest.bits.wrapping_add(1 << from);
+            let first = (self.rest.index * 64 + from) as usize;
+            self.run = self.names[first..first + len as usize].iter();
+        }
     }
 }
 

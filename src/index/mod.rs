@@ -6,6 +6,7 @@ mod config;
 mod export;
 mod hasher;
 mod holders;
+mod lanes;
 mod local;
 mod matches;
 mod prefetch;

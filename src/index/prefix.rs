@@ -12,48 +12,14 @@
 //! `K(i)` is the product of a multiplier per lane (`i % 32`) and one per stride (`i / 32`), and `A(i)` depends on the
 //! lane only, so that the tables are half a kilobyte whatever the length of a sequence.
 
-/// Positions per stride: what one vectorised sum covers.
-pub(crate) const LANES: usize = 32;
+use super::lanes::{LANES, Lanes, SumStrides, fastest, fold};
 
 /// The pseudo-random function family behind the prefix hashes of one index.
 #[derive(Clone, Debug)]
 pub(crate) struct PrefixHasher {
     seed: u64,
-    /// By lane. Behind pointers, or else the compiler, which would know their number, unrolls the loop over them before
-    /// it looks for vectors, and then finds none.
-    addends: Box<[u64]>,
-    /// By lane; odd.
-    multipliers: Box<[u64]>,
-    extend: Extend,
-}
-
-/// [`PrefixHasher::extend`], compiled for the processor at hand.
-type Extend = fn(&PrefixHasher, &mut Vec<u64>, &[u64]) -> u64;
-
-/// Chooses once: a product of 64-bit lanes is one instruction with AVX-512 and eight without.
-fn fastest_extend() -> Extend {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-        fn with_avx512(hasher: &PrefixHasher, strides: &mut Vec<u64>, locals: &[u64]) -> u64 {
-            hasher.extend(strides, locals)
-        }
-        #[target_feature(enable = "avx2")]
-        fn with_avx2(hasher: &PrefixHasher, strides: &mut Vec<u64>, locals: &[u64]) -> u64 {
-            hasher.extend(strides, locals)
-        }
-        if is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl") {
-            // SAFETY: the processor has the features that the function is compiled for.
-            #[allow(unsafe_code, reason = "pays: see BENCHMARKS.md; calling what needs a feature is unsafe")]
-            return |hasher, strides, locals| unsafe { with_avx512(hasher, strides, locals) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has the feature that the function is compiled for.
-            #[allow(unsafe_code, reason = "pays: see BENCHMARKS.md; calling what needs a feature is unsafe")]
-            return |hasher, strides, locals| unsafe { with_avx2(hasher, strides, locals) };
-        }
-    }
-    |hasher, strides, locals| hasher.extend(strides, locals)
+    lanes: Box<Lanes>,
+    sum_strides: SumStrides,
 }
 
 impl PrefixHasher {
@@ -61,9 +27,11 @@ impl PrefixHasher {
         let draw = |stream: u64, lane: usize| mix(seed ^ mix(stream.wrapping_add(lane as u64)));
         Self {
             seed: mix(seed),
-            addends: (0..LANES).map(|lane| draw(1 << 32, lane)).collect(),
-            multipliers: (0..LANES).map(|lane| draw(2 << 32, lane) | 1).collect(),
-            extend: fastest_extend(),
+            lanes: Box::new(Lanes {
+                addends: std::array::from_fn(|lane| draw(1 << 32, lane)),
+                multipliers: std::array::from_fn(|lane| draw(2 << 32, lane) | 1),
+            }),
+            sum_strides: fastest(),
         }
     }
 
@@ -77,48 +45,32 @@ impl PrefixHasher {
     #[inline]
     pub(crate) fn term(&self, position: u32, local: u64) -> u64 {
         let lane = position as usize % LANES;
-        fold(local.wrapping_add(self.addends[lane]))
-            .wrapping_mul(self.multipliers[lane])
+        fold(local.wrapping_add(self.lanes.addends[lane]))
+            .wrapping_mul(self.lanes.multipliers[lane])
             .wrapping_mul(self.stride_multiplier(position as usize / LANES))
-    }
-
-    /// What the first `locals.len() <= 32` blocks of stride number `stride` add together.
-    #[inline(always)]
-    fn sum(&self, stride: usize, locals: &[u64]) -> u64 {
-        debug_assert!(locals.len() <= LANES, "a sum covers one stride");
-        let tables = self.addends.iter().zip(&self.multipliers);
-        let sum = locals.iter().zip(tables).fold(0u64, |sum, (&local, (&addend, &multiplier))| {
-            sum.wrapping_add(fold(local.wrapping_add(addend)).wrapping_mul(multiplier))
-        });
-        sum.wrapping_mul(self.stride_multiplier(stride))
     }
 
     /// Continues `strides`, the prefix hashes at the ends of the whole strides of `locals`, as far as `locals` goes, and
     /// returns the prefix hash at its end.
-    #[inline(always)]
     fn extend(&self, strides: &mut Vec<u64>, locals: &[u64]) -> u64 {
-        let whole = locals.len() / LANES;
-        let mut at = strides.last().copied().unwrap_or(0);
-        for stride in strides.len()..whole {
-            at = at.wrapping_add(self.sum(stride, &locals[stride * LANES..(stride + 1) * LANES]));
-            strides.push(at);
+        let (known, whole) = (strides.len(), locals.len() / LANES);
+        strides.resize(whole.max(known), 0);
+        let from = known.min(whole);
+        let rest = (self.sum_strides)(&self.lanes, &locals[from * LANES..], &mut strides[from..whole]);
+        let mut at = if from == 0 { 0 } else { strides[from - 1] };
+        for stride in from..whole {
+            at = at.wrapping_add(strides[stride].wrapping_mul(self.stride_multiplier(stride)));
+            strides[stride] = at;
         }
-        let before = if whole == 0 { 0 } else { strides[whole - 1] };
-        before.wrapping_add(self.sum(whole, &locals[whole * LANES..]))
+        at.wrapping_add(rest.wrapping_mul(self.stride_multiplier(whole)))
     }
 
     /// The local hash at `position`, from the prefix hashes `before` it and `at` it.
     pub(crate) fn local(&self, position: u32, before: u64, at: u64) -> u64 {
         let lane = position as usize % LANES;
-        let multiplier = self.multipliers[lane].wrapping_mul(self.stride_multiplier(position as usize / LANES));
-        fold(at.wrapping_sub(before).wrapping_mul(inverse(multiplier))).wrapping_sub(self.addends[lane])
+        let multiplier = self.lanes.multipliers[lane].wrapping_mul(self.stride_multiplier(position as usize / LANES));
+        fold(at.wrapping_sub(before).wrapping_mul(inverse(multiplier))).wrapping_sub(self.lanes.addends[lane])
     }
-}
-
-/// Its own inverse: the high half stays, and is taken out of the low half again.
-#[inline]
-fn fold(x: u64) -> u64 {
-    x ^ (x >> 32)
 }
 
 /// The multiplicative inverse of an odd number modulo 2^64, by Newton's iteration: each step doubles the number of
@@ -161,7 +113,7 @@ impl QueryPrefixes {
         let end = position as usize + 1;
         match (end % LANES, self.strides.get((end / LANES).wrapping_sub(1))) {
             (0, Some(&known)) => known,
-            _ => (hasher.extend)(hasher, &mut self.strides, &locals[..end]),
+            _ => hasher.extend(&mut self.strides, &locals[..end]),
         }
     }
 }

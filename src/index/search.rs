@@ -8,9 +8,10 @@
 //! Ascending order matters. The head that a deeper branch point would find may also be one that the query reaches
 //! over another run, which leaves this one further up; the first hit is the path itself.
 
+use super::holders::Holders;
 use super::matches::{Matches, Search};
 use super::prefix::{PrefixHasher, QueryPrefixes};
-use super::snapshot::{Head, Snapshot};
+use super::snapshot::{BRANCHES, Head, Snapshot};
 
 /// Adds to `matches` what `snapshot`, of shard number `shard`, holds of `query`.
 pub(crate) fn search(
@@ -23,6 +24,8 @@ pub(crate) fn search(
 ) {
     let Search { prefixes, layers } = matches.begin(shard, &snapshot.stamp);
     let mut start = 0;
+    // The run left last: its holders are looked at while the next run's memory is on its way.
+    let mut left: Option<Step> = None;
     let mut next = (!query.is_empty()).then(|| prefixes.at(hasher, query, 0)).and_then(|p| snapshot.head(p));
     while let Some(head) = next {
         // Beyond the deepest cutoff nobody holds anything, so it does not matter what is there.
@@ -31,20 +34,36 @@ pub(crate) fn search(
             break;
         }
         let mut run = Walk { head, start, limit, hasher, query, prefixes: &mut *prefixes };
-        let (matched, child) = match head.branches() {
-            Some(branches) => run.leave(branches, stride, snapshot),
-            None => {
-                let matched = run.jump(0, limit, stride);
-                (matched, run.child(matched, snapshot))
-            }
-        };
-        next = child;
-        if !layers.narrow(&head.holders, start, matched, next.is_some()) {
+        let aims = run.aim(snapshot);
+        if let Some(Step { holders, start, covered }) = left
+            && !layers.narrow(holders, start, covered, true)
+        {
             return;
         }
-        start += matched;
+        let (covered, child) = match &aims {
+            Some(aims) => run.leave(aims, stride, snapshot),
+            None => {
+                let covered = run.jump(0, limit, stride);
+                (covered, run.beyond(covered).and_then(|prefix| snapshot.head(prefix)))
+            }
+        };
+        left = Some(Step { holders: &head.holders, start, covered });
+        start += covered;
+        next = child;
+    }
+    if let Some(Step { holders, start, covered }) = left {
+        layers.narrow(holders, start, covered, next.is_some());
     }
     layers.finish(start);
+}
+
+/// A run on the path.
+struct Step<'s> {
+    holders: &'s Holders,
+    /// The position of its first block.
+    start: u32,
+    /// How many of its blocks the path covers.
+    covered: u32,
 }
 
 /// The query inside one run.
@@ -59,6 +78,13 @@ struct Walk<'a> {
     prefixes: &'a mut QueryPrefixes,
 }
 
+/// Branch points of a run, and the query's prefix hash behind each.
+#[derive(Default)]
+struct Aims {
+    list: [(u32, u64); BRANCHES],
+    len: usize,
+}
+
 impl Walk<'_> {
     /// The query's prefix hash at an offset of the run.
     #[inline]
@@ -66,27 +92,40 @@ impl Walk<'_> {
         self.prefixes.at(self.hasher, self.query, self.start + offset)
     }
 
-    /// Where the query leaves the run, given where other runs hang off it, ascending: how many of the run's blocks it
-    /// covers, and the run that it goes on in.
+    /// The query's prefix hashes behind the branch points that matter, ascending; `None` where the head does not list
+    /// them. Fetches all that will be looked at: one wait instead of one after the other.
     #[inline]
-    fn leave<'s>(&mut self, branches: &[u32], stride: u32, snapshot: &'s Snapshot) -> (u32, Option<&'s Head>) {
-        let within = &branches[..branches.partition_point(|&branch| branch < self.limit)];
-        // All that may be looked at is fetched at once: one wait instead of one after the other.
-        self.head.prefixes.prefetch(self.limit - 1);
-        for branch in within {
-            if let Some(prefix) = self.beyond(branch + 1) {
+    fn aim(&mut self, snapshot: &Snapshot) -> Option<Aims> {
+        self.head.holders.prefetch();
+        let branches = self.head.branches()?;
+        let mut aims = Aims::default();
+        for &branch in branches {
+            if branch < self.limit && self.start + branch + 1 < self.query.len() as u32 {
+                let prefix = self.prefix(branch + 1);
                 snapshot.heads.prefetch(prefix);
+                aims.list[aims.len] = (branch, prefix);
+                aims.len += 1;
             }
         }
-        for branch in within {
-            if let Some(child) = self.child(branch + 1, snapshot) {
+        if aims.len == 0 {
+            self.head.prefixes.prefetch(self.limit - 1);
+        }
+        Some(aims)
+    }
+
+    /// Where the query leaves the run: how many of the run's blocks it covers, and the run that it goes on in.
+    #[inline]
+    fn leave<'s>(&mut self, aims: &Aims, stride: u32, snapshot: &'s Snapshot) -> (u32, Option<&'s Head>) {
+        let aims = &aims.list[..aims.len];
+        for &(branch, prefix) in aims {
+            if let Some(child) = snapshot.head(prefix) {
                 return (branch + 1, Some(child));
             }
         }
         // Where some left the run others will, so the next look is around the branch points, from the last one up.
         let mut miss = self.limit;
-        for &branch in within.iter().rev() {
-            if branch + 1 < miss && self.agrees(branch + 1) {
+        for &(branch, prefix) in aims.iter().rev() {
+            if branch + 1 < miss && self.head.prefixes.get(branch + 1) == prefix {
                 return (self.jump(branch + 1, miss, stride), None);
             }
             if self.agrees(branch) {
@@ -95,12 +134,6 @@ impl Walk<'_> {
             miss = branch;
         }
         (self.jump(0, miss, stride), None)
-    }
-
-    /// The run that the query goes on in after covering `covered` blocks of this one.
-    #[inline]
-    fn child<'s>(&mut self, covered: u32, snapshot: &'s Snapshot) -> Option<&'s Head> {
-        self.beyond(covered).and_then(|prefix| snapshot.head(prefix))
     }
 
     /// The query's prefix hash behind the first `covered` blocks of the run, if the query goes on there.

@@ -12,7 +12,7 @@ use super::table::{Slot, SplitTable};
 use crate::event::Worker;
 
 /// Branch points that fit into a head's cache line.
-const BRANCHES: usize = 4;
+pub(crate) const BRANCHES: usize = 4;
 
 /// A run as readers see it: one cache line, found by the prefix hash of its first block.
 #[derive(Clone, Debug)]

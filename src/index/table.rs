@@ -83,6 +83,7 @@ impl<T: Slot> SortedTable<T> {
             return self.find(key).ok().map(|at| &self.slots[at]);
         }
         let home = self.home(key);
+        prefetch(&self.slots[home]);
         let near = self.tags[home..].iter().zip(&self.slots[home..]).take_while(|&(&tag, _)| tag != 0);
         near.filter(|&(&tag, _)| tag == Self::tag(key)).map(|(_, slot)| slot).find(|slot| slot.key() == Some(key))
     }
