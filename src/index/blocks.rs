@@ -32,10 +32,15 @@ impl BlockMap {
         }
     }
 
+    /// Takes `sequence` out. A map that is nearly empty gives its memory back.
     #[inline]
     pub(crate) fn remove(&mut self, sequence: u64) -> Option<Place> {
         let entry = self.table.find_entry(hash(sequence), |entry| entry.0 == sequence).ok()?;
-        Some(entry.remove().0.1)
+        let place = entry.remove().0.1;
+        if self.table.len() * 8 < self.table.capacity() && self.table.capacity() > 16 {
+            self.table.shrink_to(self.table.len() * 2, |entry| hash(entry.0));
+        }
+        Some(place)
     }
 
     /// Empties the map, memory included.
