@@ -17,6 +17,7 @@ mod status;
 mod table;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -64,6 +65,8 @@ struct ShardHandle {
     /// `None` after shutdown. Senders share the lock; shutdown waits for those in the middle of sending, so that what
     /// was accepted is in the mailbox before its end.
     mailbox: RwLock<Option<Sender<Message>>>,
+    /// The writer panicked, and drops what it is sent.
+    dead: Arc<AtomicBool>,
 }
 
 impl Index {
@@ -79,8 +82,10 @@ impl Index {
         for shard in 0..settings.shards {
             let (sender, mailbox) = flume::bounded(settings.mailbox);
             let writer = LocalWriter::new(settings.shard(&hasher));
-            shards.push(ShardHandle { cell: writer.cell().clone(), mailbox: RwLock::new(Some(sender)) });
-            let actor = Actor::new(shard, mailbox, writer, settings);
+            let dead = Arc::default();
+            let cell = writer.cell().clone();
+            let actor = Actor::new(shard, mailbox, Arc::clone(&dead), writer, settings);
+            shards.push(ShardHandle { cell, mailbox: RwLock::new(Some(sender)), dead });
             let thread = std::thread::Builder::new().name(format!("kvleap-writer-{shard}"));
             writers.push(thread.spawn(|| actor.run()).map_err(ConfigError::Thread)?);
         }
@@ -265,8 +270,8 @@ impl ShardHandle {
         send: impl FnOnce(&Sender<Message>, Message) -> Result<(), Message>,
     ) -> Result<(), Message> {
         match &*self.mailbox.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(mailbox) => send(mailbox, message),
-            None => Err(message),
+            Some(mailbox) if !self.dead.load(Acquire) => send(mailbox, message),
+            _ => Err(message),
         }
     }
 
