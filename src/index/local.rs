@@ -32,6 +32,33 @@ use crate::event::Event;
 /// assert_eq!(matches.depth(Worker::new(7, 0)), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # One writer
+/// There is one writer to a shard, and it belongs to one thread at a time. Readers are as many as you like:
+///
+/// ```
+/// # use kvleap::{Event, EventData, Index, Worker};
+/// # let event = Event { worker: Worker::new(7, 0), id: 1, data: EventData::Cleared };
+/// let (mut writer, reader) = Index::builder().build_local()?;
+/// let another = reader.clone();
+/// std::thread::spawn(move || writer.apply(&event)).join().expect("no panic")?;
+/// # drop((reader, another));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+/// ```compile_fail,E0596
+/// # use kvleap::{Event, EventData, Index, Worker};
+/// # let event = Event { worker: Worker::new(7, 0), id: 1, data: EventData::Cleared };
+/// let (writer, reader) = Index::builder().build_local()?;
+/// let shared = &writer;
+/// shared.apply(&event)?; // two threads could
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+/// ```compile_fail,E0599
+/// # use kvleap::Index;
+/// let (writer, reader) = Index::builder().build_local()?;
+/// let another = writer.clone();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LocalWriter {
     shard: Shard,
