@@ -7,6 +7,7 @@ mod export;
 mod holders;
 mod local;
 mod matches;
+mod prefetch;
 mod prefix;
 mod publish;
 mod run;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::holders::{Holders, Slot};
 use super::prefix::PrefixHasher;
-use super::table::{Keyed, PrefixTable};
+use super::table::{Slot as TableSlot, SplitTable};
 
 /// Where a block is: a run, and the offset in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -171,7 +171,7 @@ pub(crate) struct Runs {
     /// In pieces, so that growing moves nothing.
     pieces: Vec<Box<[Option<Run>]>>,
     vacant: Vec<RunId>,
-    heads: PrefixTable<Head>,
+    heads: SplitTable<Head>,
     /// Keys of the runs that were changed, made or freed since the changes were last taken.
     changes: Vec<u64>,
     loose: Vec<RunId>,
@@ -186,9 +186,16 @@ struct Head {
     run: RunId,
 }
 
-impl Keyed for Head {
-    fn key(&self) -> u64 {
-        self.key
+impl TableSlot for Head {
+    const LOAD: usize = 75;
+
+    fn vacant() -> Self {
+        Self { key: 0, run: RunId::MAX }
+    }
+
+    #[inline]
+    fn key(&self) -> Option<u64> {
+        (self.run != RunId::MAX).then_some(self.key)
     }
 }
 
@@ -200,7 +207,7 @@ impl Runs {
             hasher,
             pieces: Vec::new(),
             vacant: Vec::new(),
-            heads: PrefixTable::new(),
+            heads: SplitTable::new(),
             changes: Vec::new(),
             loose: Vec::new(),
             blocks: 0,
@@ -315,7 +322,7 @@ impl Runs {
             changed: true,
         });
         self.changes.push(prefix);
-        self.heads.put(Head { key: prefix, run });
+        self.heads.insert(Head { key: prefix, run });
         self.blocks += 1;
         if let Some(Place { run, offset }) = parent {
             let at = self.get_mut(run);

@@ -23,7 +23,7 @@ pub(crate) fn search(
 ) {
     let Search { prefixes, layers } = matches.begin(shard, &snapshot.stamp);
     let mut start = 0;
-    let mut next = (!query.is_empty()).then(|| prefixes.at(hasher, query, 0)).and_then(|p| snapshot.heads.get(p));
+    let mut next = (!query.is_empty()).then(|| prefixes.at(hasher, query, 0)).and_then(|p| snapshot.head(p));
     while let Some(head) = next {
         // Beyond the deepest cutoff nobody holds anything, so it does not matter what is there.
         let limit = head.reach.min(query.len() as u32 - start);
@@ -82,7 +82,7 @@ impl Walk<'_> {
     #[inline]
     fn child<'s>(&mut self, covered: u32, snapshot: &'s Snapshot) -> Option<&'s Head> {
         let beyond = (self.start + covered) < self.query.len() as u32;
-        beyond.then(|| self.prefix(covered)).and_then(|prefix| snapshot.heads.get(prefix))
+        beyond.then(|| self.prefix(covered)).and_then(|prefix| snapshot.head(prefix))
     }
 
     /// Whether the query's prefix up to and including `offset` is this run's.

@@ -64,6 +64,9 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {}
 
+/// How many blocks ahead of the one at work their places are fetched from memory.
+const AHEAD: usize = 8;
+
 /// How many removed workers are remembered, so that their late events are rejected.
 const REMOVED_REMEMBERED: usize = 4096;
 
@@ -207,7 +210,11 @@ impl Shard {
             return Err(Rejection::TooDeep);
         }
         let mut holding = Holding::nothing(slot);
+        blocks.iter().take(AHEAD).for_each(|block| state.blocks.prefetch(block.sequence));
         for (done, block) in blocks.iter().enumerate() {
+            if let Some(later) = blocks.get(done + AHEAD) {
+                state.blocks.prefetch(later.sequence);
+            }
             prefix = prefix.wrapping_add(self.runs.hasher().term(position, block.local));
             let place = self.runs.place(at, position, prefix, blocks.len() - done - 1);
             let old = state.blocks.insert(block.sequence, place);
@@ -231,7 +238,11 @@ impl Shard {
         }
         let state = &mut self.workers[slot as usize];
         let mut holding = Holding::nothing(slot);
-        for &sequence in blocks {
+        blocks.iter().take(AHEAD).for_each(|&sequence| state.blocks.prefetch(sequence));
+        for (done, &sequence) in blocks.iter().enumerate() {
+            if let Some(&later) = blocks.get(done + AHEAD) {
+                state.blocks.prefetch(later);
+            }
             match state.blocks.remove(sequence) {
                 Some(place) => holding.release(&mut self.runs, state, place),
                 None => state.status.unknown_removals += 1,

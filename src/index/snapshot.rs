@@ -8,7 +8,7 @@ use super::holders::Holders;
 use super::publish::Project;
 use super::run::{Prefixes, Run};
 use super::shard::Shard;
-use super::table::{Keyed, PrefixTable};
+use super::table::{Slot, SplitTable};
 use crate::event::Worker;
 
 /// Branch points that fit into a head's cache line.
@@ -26,7 +26,7 @@ pub(crate) struct Head {
     branch_count: u32,
 }
 
-const _: () = assert!(size_of::<Head>() == 64);
+const _: () = assert!(size_of::<Option<Head>>() == 64);
 
 impl Head {
     fn of(run: &Run) -> Self {
@@ -50,10 +50,17 @@ impl Head {
     }
 }
 
-impl Keyed for Head {
+impl Slot for Option<Head> {
+    // A lookup that goes on to the next slot pays for another cache line.
+    const LOAD: usize = 65;
+
+    fn vacant() -> Self {
+        None
+    }
+
     #[inline]
-    fn key(&self) -> u64 {
-        self.prefixes.first
+    fn key(&self) -> Option<u64> {
+        self.as_ref().map(|head| head.prefixes.first)
     }
 }
 
@@ -74,8 +81,16 @@ impl Roster {
 /// One shard at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pub(crate) heads: PrefixTable<Head>,
+    pub(crate) heads: SplitTable<Option<Head>>,
     pub(crate) stamp: Stamp,
+}
+
+impl Snapshot {
+    /// The run that begins with this prefix hash.
+    #[inline]
+    pub(crate) fn head(&self, prefix: u64) -> Option<&Head> {
+        self.heads.get(prefix).and_then(Option::as_ref)
+    }
 }
 
 /// What a snapshot is as of.
@@ -94,17 +109,20 @@ impl Project for Snapshot {
     type Stamp = Stamp;
 
     fn new(shard: &Shard, stamp: Stamp) -> Self {
-        let mut heads = PrefixTable::new();
-        shard.runs().iter().for_each(|run| heads.put(Head::of(run)));
+        let mut heads = SplitTable::new();
+        for run in shard.runs().iter() {
+            heads.insert(Some(Head::of(run)));
+        }
         Self { heads, stamp }
     }
 
     fn update(&mut self, shard: &Shard, changes: &[u64], stamp: Stamp) {
         for &key in changes {
-            match shard.runs().by_key(key) {
-                Some(run) => self.heads.put(Head::of(run)),
+            // What this replaces ends here, on the writer's time.
+            drop(match shard.runs().by_key(key) {
+                Some(run) => self.heads.insert(Some(Head::of(run))),
                 None => self.heads.remove(key),
-            }
+            });
         }
         self.stamp = stamp;
     }

@@ -1,64 +1,160 @@
-//! A hash table keyed by prefix hash that grows in small steps.
+//! Sorted hash tables: entries in the order of a uniformly distributed key, each near the slot that its key predicts.
 //!
-//! Rehashing one large table would stall the writer, and with it every reader's view, for as long as it takes to
-//! move everything. Many small tables grow one at a time.
+//! A key's magnitude is its home, `key * range / 2^64`, and a collision moves the larger key on to the next slot. So a
+//! lookup touches one cache line, rarely two, and the first larger key tells that one is absent; any size will do, not
+//! only powers of two; and growing, which copies in order, streams through memory. A large table is split by the
+//! keys' upper bits, so that one step of growth never moves more than a part of it.
 
-use hashbrown::HashTable;
+use super::prefetch::prefetch;
 
-const TABLES: usize = 64;
+/// What a [`SortedTable`] is made of.
+pub(crate) trait Slot: Sized {
+    /// How full a table may get, in percent: fuller is denser, and slower.
+    const LOAD: usize;
 
-/// An entry that carries its own key.
-pub(crate) trait Keyed {
-    /// A prefix hash: pseudo-random, so it serves as its own hash.
-    fn key(&self) -> u64;
+    fn vacant() -> Self;
+    /// The key, unless the slot is vacant.
+    fn key(&self) -> Option<u64>;
 }
 
-/// Entries by prefix hash.
+/// Slots behind the last home, so that collisions there need not wrap around. Where they do not suffice there will be
+/// more.
+const OVERFLOW: usize = 8;
+
+/// Entries by key.
 #[derive(Clone, Debug)]
-pub(crate) struct PrefixTable<T> {
-    tables: Box<[HashTable<T>]>,
+pub(crate) struct SortedTable<T> {
+    /// Empty until the first entry; then the last slot is always vacant, where every search ends at the latest.
+    slots: Vec<T>,
+    /// How many slots are homes.
+    range: usize,
+    /// How many upper bits all keys share.
+    shared: u32,
     len: usize,
 }
 
-impl<T: Keyed> PrefixTable<T> {
-    pub(crate) fn new() -> Self {
-        Self { tables: (0..TABLES).map(|_| HashTable::new()).collect(), len: 0 }
+impl<T> Default for SortedTable<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), range: 0, shared: 0, len: 0 }
+    }
+}
+
+impl<T: Slot> SortedTable<T> {
+    /// A table for keys that share so many upper bits, less than 64.
+    fn new(shared: u32) -> Self {
+        Self { shared, ..Self::default() }
     }
 
-    /// `hashbrown` takes the bucket from the lowest bits and the tag from the highest: choose by those between.
     #[inline]
-    fn table(key: u64) -> usize {
-        (key >> 40) as usize % TABLES
+    fn home(&self, key: u64) -> usize {
+        ((u128::from(key << self.shared) * self.range as u128) >> 64) as usize
+    }
+
+    /// The slot of `key`, or the one where it would have to be.
+    #[inline]
+    fn find(&self, key: u64) -> Result<usize, usize> {
+        let mut at = self.home(key);
+        loop {
+            match self.slots[at].key() {
+                Some(smaller) if smaller < key => at += 1,
+                Some(equal) if equal == key => return Ok(at),
+                _ => return Err(at),
+            }
+        }
     }
 
     #[inline]
     pub(crate) fn get(&self, key: u64) -> Option<&T> {
-        self.tables[Self::table(key)].find(key, |entry| entry.key() == key)
+        if self.len == 0 {
+            return None;
+        }
+        self.find(key).ok().map(|at| &self.slots[at])
     }
 
-    /// Enters `entry` in place of the one with its key, if any.
-    pub(crate) fn put(&mut self, entry: T) {
-        let key = entry.key();
-        let table = &mut self.tables[Self::table(key)];
-        match table.find_mut(key, |old| old.key() == key) {
-            Some(old) => *old = entry,
-            None => {
-                table.insert_unique(key, entry, Keyed::key);
+    /// Fetches what a lookup of `key` will need.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: u64) {
+        if let Some(slot) = self.slots.get(self.home(key)) {
+            prefetch(slot);
+        }
+    }
+
+    /// Enters `entry`, which is not vacant, and returns the one that had its key.
+    #[inline]
+    pub(crate) fn insert(&mut self, entry: T) -> Option<T> {
+        let key = entry.key().expect("an entry has a key");
+        if self.len * 100 >= self.range * T::LOAD {
+            self.resize(self.range + self.range / 4 + 4);
+        }
+        match self.find(key) {
+            Ok(at) => Some(std::mem::replace(&mut self.slots[at], entry)),
+            Err(at) => {
+                let gap = at + self.slots[at..].iter().position(|slot| slot.key().is_none()).expect("the last one is");
+                if gap + 1 == self.slots.len() {
+                    self.overflow();
+                }
+                self.slots[at..=gap].rotate_right(1);
+                self.slots[at] = entry;
                 self.len += 1;
+                None
             }
         }
     }
 
-    /// Takes the entry with this key out, if there is one. A table that is nearly empty gives its memory back.
-    pub(crate) fn remove(&mut self, key: u64) {
-        let table = &mut self.tables[Self::table(key)];
-        if let Ok(entry) = table.find_entry(key, |entry| entry.key() == key) {
-            entry.remove();
-            self.len -= 1;
-            if table.capacity() > 8 && table.len() * 8 < table.capacity() {
-                table.shrink_to(table.len() * 2, Keyed::key);
+    #[inline]
+    pub(crate) fn remove(&mut self, key: u64) -> Option<T> {
+        if self.len == 0 {
+            return None;
+        }
+        let at = self.find(key).ok()?;
+        // What collisions moved on moves back.
+        let moved = |slot: usize| self.slots[slot].key().is_some_and(|key| self.home(key) < slot);
+        let mut last = at;
+        while moved(last + 1) {
+            last += 1;
+        }
+        self.slots[at..=last].rotate_left(1);
+        self.len -= 1;
+        let entry = std::mem::replace(&mut self.slots[last], T::vacant());
+        if self.len * 400 < self.range * T::LOAD {
+            self.resize(self.len * 200 / T::LOAD);
+        }
+        Some(entry)
+    }
+
+    fn overflow(&mut self) {
+        self.slots.reserve_exact(OVERFLOW);
+        self.slots.extend((0..OVERFLOW).map(|_| T::vacant()));
+    }
+
+    /// Moves everything into slots for so many homes, in order.
+    fn resize(&mut self, range: usize) {
+        let mut entries = std::mem::take(&mut self.slots).into_iter().filter(|slot| slot.key().is_some()).peekable();
+        self.range = range;
+        if entries.peek().is_none() && range == 0 {
+            return;
+        }
+        self.slots.reserve_exact(range + OVERFLOW);
+        for entry in entries {
+            let home = self.home(entry.key().expect("an entry has a key"));
+            while self.slots.len() < home {
+                self.slots.push(T::vacant());
+            }
+            self.slots.push(entry);
+        }
+        let end = (range + OVERFLOW).max(self.slots.len() + 1);
+        self.slots.extend((self.slots.len()..end).map(|_| T::vacant()));
+    }
+
+    /// Moves the entries into `1 << bits` tables, by the upper bits of their keys.
+    fn split(self, bits: u32) -> Vec<Self> {
+        let mut parts: Vec<_> = (0..1 << bits).map(|_| Self::new(bits)).collect();
+        for entry in self.slots {
+            if let Some(key) = entry.key() {
+                parts[(key >> (64 - bits)) as usize].insert(entry);
             }
         }
+        parts
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -66,11 +162,160 @@ impl<T: Keyed> PrefixTable<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.tables.iter().flat_map(HashTable::iter)
+        self.slots.iter().filter(|slot| slot.key().is_some())
     }
 
     /// Heap bytes.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&self.tables[..]) + self.tables.iter().map(HashTable::allocation_size).sum::<usize>()
+        self.slots.capacity() * size_of::<T>()
+    }
+}
+
+/// A table is split when it gets so many entries: of one cache line each, a megabyte.
+const LARGE: usize = 1 << 14;
+/// Into so many parts, as a power of two.
+const PARTS: u32 = 6;
+
+/// A sorted table that is split once it is large.
+#[derive(Clone, Debug)]
+pub(crate) enum SplitTable<T> {
+    Whole(SortedTable<T>),
+    Parts(Vec<SortedTable<T>>),
+}
+
+impl<T: Slot> SplitTable<T> {
+    pub(crate) fn new() -> Self {
+        Self::Whole(SortedTable::default())
+    }
+
+    #[inline]
+    fn part(&self, key: u64) -> &SortedTable<T> {
+        match self {
+            Self::Whole(table) => table,
+            Self::Parts(parts) => &parts[(key >> (64 - PARTS)) as usize],
+        }
+    }
+
+    #[inline]
+    fn part_mut(&mut self, key: u64) -> &mut SortedTable<T> {
+        match self {
+            Self::Whole(table) => table,
+            Self::Parts(parts) => &mut parts[(key >> (64 - PARTS)) as usize],
+        }
+    }
+
+    fn parts(&self) -> &[SortedTable<T>] {
+        match self {
+            Self::Whole(table) => std::slice::from_ref(table),
+            Self::Parts(parts) => parts,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: u64) -> Option<&T> {
+        self.part(key).get(key)
+    }
+
+    #[inline]
+    pub(crate) fn prefetch(&self, key: u64) {
+        self.part(key).prefetch(key);
+    }
+
+    #[inline]
+    pub(crate) fn insert(&mut self, entry: T) -> Option<T> {
+        let key = entry.key().expect("an entry has a key");
+        let old = self.part_mut(key).insert(entry);
+        if let Self::Whole(table) = self
+            && table.len() >= LARGE
+        {
+            *self = Self::Parts(std::mem::take(table).split(PARTS));
+        }
+        old
+    }
+
+    #[inline]
+    pub(crate) fn remove(&mut self, key: u64) -> Option<T> {
+        self.part_mut(key).remove(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.parts().iter().map(SortedTable::len).sum()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.parts().iter().flat_map(SortedTable::iter)
+    }
+
+    /// Heap bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let parts = match self {
+            Self::Whole(_) => 0,
+            Self::Parts(parts) => size_of_val(&parts[..]),
+        };
+        parts + self.parts().iter().map(SortedTable::bytes).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::prefix::mix;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Entry(Option<(u64, u32)>);
+
+    impl Slot for Entry {
+        const LOAD: usize = 80;
+
+        fn vacant() -> Self {
+            Self(None)
+        }
+
+        fn key(&self) -> Option<u64> {
+            self.0.map(|(key, _)| key)
+        }
+    }
+
+    proptest! {
+        /// Whatever the keys, well spread or all at one end, the table is a map.
+        #[test]
+        fn same_as_a_map(
+            operations in prop::collection::vec((any::<bool>(), 0u64..300, any::<u32>()), 0..1500),
+            spread in 0u8..3,
+        ) {
+            let mut table = SplitTable::new();
+            let mut model = BTreeMap::new();
+            for (insert, number, value) in operations {
+                let key = match spread { 0 => mix(number), 1 => number, _ => u64::MAX - number };
+                if insert {
+                    let old = table.insert(Entry(Some((key, value))));
+                    prop_assert_eq!(old.and_then(|e| e.0).map(|e| e.1), model.insert(key, value));
+                } else {
+                    let old = table.remove(key);
+                    prop_assert_eq!(old.and_then(|e| e.0).map(|e| e.1), model.remove(&key));
+                }
+                prop_assert_eq!(table.len(), model.len());
+                prop_assert_eq!(table.get(key).cloned(), model.get(&key).map(|&value| Entry(Some((key, value)))));
+            }
+            let listed: Vec<_> = table.iter().filter_map(|e| e.0).collect();
+            prop_assert_eq!(listed, model.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn large_tables_split_and_empty_ones_cost_nothing() {
+        let mut table = SplitTable::new();
+        let keys: Vec<u64> = (0..3 * LARGE as u64).map(mix).collect();
+        for &key in &keys {
+            table.insert(Entry(Some((key, key as u32))));
+        }
+        assert!(matches!(table, SplitTable::Parts(_)));
+        assert!(table.bytes() < keys.len() * size_of::<Entry>() * 3 / 2);
+        assert!(keys.iter().all(|&key| table.get(key) == Some(&Entry(Some((key, key as u32))))));
+        assert!(keys.iter().all(|&key| table.remove(key).is_some()));
+        assert_eq!((table.len(), table.get(1)), (0, None));
+        assert!(table.bytes() < 64 * 1024);
     }
 }

@@ -1,2 +1,38 @@
-//! The kvleap command.
-fn main() {}
+//! The `kvleap` command.
+//!
+//! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
+
+mod replay;
+mod text;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Global KV-cache prefix index for LLM routers.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Replay(replay::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Replay(args) => replay::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(io::stderr(), "error: {error}");
+        ExitCode::from(2)
+    })
+}

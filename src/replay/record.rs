@@ -1,0 +1,217 @@
+//! The record of a replay: JSON lines that another implementation of the contract can check.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+
+use super::ReplayError;
+use crate::{Event, EventData, Worker};
+
+/// Writes what took effect, in order, one JSON object a line: `stored`, `removed`, `cleared`, `query`.
+///
+/// Written to the name with `.partial` appended and given its name by [`finish`](Self::finish), so that the file is
+/// complete or not there. Dropped before that, nothing is left.
+#[derive(Debug)]
+pub struct Record {
+    path: PathBuf,
+    partial: PathBuf,
+    sink: Sink,
+    finished: bool,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Plain(BufWriter<File>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.write(bytes),
+            Self::Gzip(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(file) => file.flush(),
+            Self::Gzip(file) => file.flush(),
+        }
+    }
+}
+
+/// A line. Worker and rank are apart, as the format has it.
+#[derive(Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Line<'a> {
+    Stored { worker: u64, dp_rank: u32, event_id: u64, parent: Option<u64>, blocks: Vec<(u64, u64)> },
+    Removed { worker: u64, dp_rank: u32, event_id: u64, blocks: &'a [u64] },
+    Cleared { worker: u64, dp_rank: u32, event_id: u64 },
+    Query { hashes: &'a [u64], scores: Vec<(u64, u32, u32)> },
+}
+
+impl Record {
+    /// Starts a record; gzipped if the name ends in `.gz`. Replaces a file of that name when finished.
+    ///
+    /// # Errors
+    /// [`ReplayError::Record`] where the file cannot be created, or where something other than a file has the name.
+    pub fn create(path: &Path) -> Result<Self, ReplayError> {
+        let fail = |source| ReplayError::Record { path: path.to_owned(), source };
+        if fs::metadata(path).is_ok_and(|present| !present.is_file()) {
+            return Err(fail(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something other than a file has this name",
+            )));
+        }
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        let file = BufWriter::new(File::create(&partial).map_err(fail)?);
+        let sink = if path.extension().is_some_and(|extension| extension == "gz") {
+            Sink::Gzip(Box::new(GzEncoder::new(file, Compression::fast())))
+        } else {
+            Sink::Plain(file)
+        };
+        Ok(Self { path: path.to_owned(), partial, sink, finished: false })
+    }
+
+    /// Writes an applied event. The format has no word for workers that go and come: a removed worker is written as
+    /// cleared, which answers alike, and an added one not at all.
+    ///
+    /// # Errors
+    /// [`ReplayError::Record`], for instance when the disk is full.
+    pub fn event(&mut self, event: &Event) -> Result<(), ReplayError> {
+        let Event { worker: Worker { id: worker, dp_rank }, id: event_id, ref data } = *event;
+        self.line(&match data {
+            EventData::Stored { parent, blocks } => {
+                let blocks = blocks.iter().map(|block| (block.sequence, block.local)).collect();
+                Line::Stored { worker, dp_rank, event_id, parent: *parent, blocks }
+            }
+            EventData::Removed { blocks } => Line::Removed { worker, dp_rank, event_id, blocks },
+            EventData::Cleared | EventData::WorkerRemoved => Line::Cleared { worker, dp_rank, event_id },
+            EventData::WorkerAdded => return Ok(()),
+        })
+    }
+
+    /// Writes a query and its answer: the prompt's local hashes, and every worker's depth in blocks.
+    ///
+    /// # Errors
+    /// [`ReplayError::Record`], for instance when the disk is full.
+    pub fn query(&mut self, hashes: &[u64], answer: &[(Worker, u32)]) -> Result<(), ReplayError> {
+        let scores = answer.iter().map(|&(worker, depth)| (worker.id, worker.dp_rank, depth)).collect();
+        self.line(&Line::Query { hashes, scores })
+    }
+
+    /// Completes the record and gives it its name.
+    ///
+    /// # Errors
+    /// [`ReplayError::Record`], for instance when the disk is full; then nothing is left.
+    pub fn finish(mut self) -> Result<(), ReplayError> {
+        self.complete().map_err(|source| ReplayError::Record { path: self.path.clone(), source })?;
+        self.finished = true;
+        Ok(())
+    }
+
+    fn complete(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Plain(file) => file.flush()?,
+            Sink::Gzip(file) => {
+                file.try_finish()?;
+                file.get_mut().flush()?;
+            }
+        }
+        fs::rename(&self.partial, &self.path)
+    }
+
+    fn line(&mut self, line: &Line<'_>) -> Result<(), ReplayError> {
+        let written = serde_json::to_writer(&mut self.sink, line).map_err(io::Error::from);
+        let ended = written.and_then(|()| self.sink.write_all(b"\n"));
+        ended.map_err(|source| ReplayError::Record { path: self.path.clone(), source })
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.finished {
+            // It is not worth more than an attempt: the reason for being here is the error to report.
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::{env, process};
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+    use crate::Block;
+
+    const WORKER: Worker = Worker::new(3, 1);
+    const LINES: &str = concat!(
+        r#"{"op":"stored","worker":3,"dp_rank":1,"event_id":1,"parent":null,"blocks":[[10,18446744073709551615]]}"#,
+        "\n",
+        r#"{"op":"stored","worker":3,"dp_rank":1,"event_id":2,"parent":10,"blocks":[[11,6]]}"#,
+        "\n",
+        r#"{"op":"removed","worker":3,"dp_rank":1,"event_id":3,"blocks":[11]}"#,
+        "\n",
+        r#"{"op":"cleared","worker":3,"dp_rank":1,"event_id":4}"#,
+        "\n",
+        r#"{"op":"query","hashes":[5,6],"scores":[[3,1,2]]}"#,
+        "\n",
+    );
+
+    fn write(record: &mut Record) {
+        let stored = |parent, sequence, local| EventData::Stored { parent, blocks: vec![Block { sequence, local }] };
+        let said = [
+            stored(None, 10, u64::MAX),
+            stored(Some(10), 11, 6),
+            EventData::Removed { blocks: vec![11] },
+            EventData::Cleared,
+        ];
+        for (data, id) in said.into_iter().zip(1..) {
+            record.event(&Event { worker: WORKER, id, data }).unwrap();
+        }
+        record.query(&[5, 6], &[(WORKER, 2)]).unwrap();
+    }
+
+    fn path(name: &str) -> PathBuf {
+        env::temp_dir().join(format!("kvleap-record-{}-{name}", process::id()))
+    }
+
+    #[test]
+    fn the_lines_are_what_the_format_says() {
+        for name in ["plain.jsonl", "zipped.jsonl.gz"] {
+            let path = path(name);
+            let mut record = Record::create(&path).unwrap();
+            write(&mut record);
+            assert!(!path.exists(), "not there before it is complete");
+            record.finish().unwrap();
+            let mut text = String::new();
+            let file = File::open(&path).unwrap();
+            let mut lines: Box<dyn Read> =
+                if name.ends_with("gz") { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+            lines.read_to_string(&mut text).unwrap();
+            assert_eq!(text, LINES, "{name}");
+            assert!(!Path::new(&format!("{}.partial", path.display())).exists());
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unfinished_record_leaves_nothing() {
+        let path = path("unfinished.jsonl.gz");
+        let mut record = Record::create(&path).unwrap();
+        write(&mut record);
+        drop(record);
+        assert!(!path.exists());
+        assert!(!Path::new(&format!("{}.partial", path.display())).exists());
+    }
+}

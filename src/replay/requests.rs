@@ -1,0 +1,96 @@
+//! Where the requests come from: a trace or the built-in workload.
+
+use std::path::Path;
+use std::vec;
+
+use super::{Options, ReplayError, Workload};
+use crate::trace::{self, Expansion, Row};
+
+/// Requests that the built-in workload is played for, unless the options say otherwise.
+const GENERATED: u64 = 10_000;
+
+/// What a user asks of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Local hashes of the prompt's full blocks.
+    pub prompt: Vec<u64>,
+    /// Tokens of the prompt.
+    pub input_length: u64,
+    /// Tokens that the model answers.
+    pub output_length: u64,
+}
+
+/// The requests of a replay, in order.
+#[derive(Debug)]
+pub struct Requests {
+    left: u64,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Trace { rows: vec::IntoIter<Row>, expansion: Expansion },
+    Generated(Workload),
+}
+
+impl Requests {
+    /// The requests that `options` describe. A trace is read to its end, or to as many rows as are asked for, so that
+    /// its faults show before anything runs.
+    ///
+    /// # Errors
+    /// [`ReplayError::Trace`], [`ReplayError::BlockSizes`] and [`ReplayError::Row`].
+    pub fn open(options: &Options) -> Result<Self, ReplayError> {
+        let Some(path) = &options.trace else {
+            let workload = Workload::new(options.seed, options.block_size);
+            return Ok(Self { left: options.requests.unwrap_or(GENERATED), source: Source::Generated(workload) });
+        };
+        let expansion =
+            Expansion::new(options.trace_block_size, options.block_size).map_err(ReplayError::BlockSizes)?;
+        let rows = read(path, expansion, options.requests.unwrap_or(u64::MAX))?;
+        Ok(Self { left: rows.len() as u64, source: Source::Trace { rows: rows.into_iter(), expansion } })
+    }
+
+    /// How many are left.
+    pub fn len(&self) -> u64 {
+        self.left
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// At most `limit` rows, all of which can be expanded. What they expand to is many times larger, and not kept.
+fn read(path: &Path, expansion: Expansion, limit: u64) -> Result<Vec<Row>, ReplayError> {
+    let mut trace = trace::open(path).map_err(ReplayError::Trace)?;
+    let mut rows = Vec::new();
+    let mut hashes = Vec::new();
+    while (rows.len() as u64) < limit {
+        let Some(row) = trace.next().transpose().map_err(ReplayError::Trace)? else { break };
+        let line = trace.line();
+        hashes.clear();
+        let expanded = expansion.expand(&row, &mut hashes);
+        expanded.map_err(|source| ReplayError::Row { path: path.to_owned(), line, source })?;
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+impl Iterator for Requests {
+    type Item = Request;
+
+    fn next(&mut self) -> Option<Request> {
+        self.left = self.left.checked_sub(1)?;
+        match &mut self.source {
+            Source::Generated(workload) => workload.next(),
+            Source::Trace { rows, expansion } => {
+                let row = rows.next()?;
+                let mut prompt = Vec::new();
+                expansion.expand(&row, &mut prompt).expect("every row was expanded once when it was read");
+                let (input_length, output_length) = (row.input_length.into(), row.output_length.into());
+                Some(Request { prompt, input_length, output_length })
+            }
+        }
+    }
+}
