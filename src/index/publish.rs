@@ -161,7 +161,7 @@ mod tests {
     /// Sees a number, and counts itself.
     struct View {
         number: u64,
-        living: Arc<()>,
+        _living: Arc<()>,
     }
 
     impl Project for View {
@@ -169,7 +169,7 @@ mod tests {
         type Stamp = ();
 
         fn new((number, living): &Self::Truth, (): ()) -> Self {
-            Self { number: *number, living: living.clone() }
+            Self { number: *number, _living: living.clone() }
         }
 
         fn update(&mut self, truth: &Self::Truth, changes: &[u64], (): ()) {
