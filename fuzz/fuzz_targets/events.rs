@@ -48,6 +48,11 @@ enum Step {
     Clear(By),
     RemoveWorker(By),
     AddWorker(By),
+    /// Says again what somebody said before.
+    Again {
+        by: By,
+        number: u8,
+    },
     Find(Vec<Repeat>),
     Publish,
     CatchUp,
@@ -87,8 +92,8 @@ fn spell(repeats: &[Repeat]) -> Vec<u64> {
     repeats.iter().flat_map(one).take(400).collect()
 }
 
-/// What a step says to the index, if it is an event.
-fn event(step: &Step) -> Option<Event> {
+/// What a step says to the index, if it is an event; `said` is what was said before.
+fn event(step: &Step, said: &[EventData]) -> Option<Event> {
     let (by, data) = match step {
         Step::Store { by, parent, sequences, locals } => {
             let names = if sequences.few { 32 } else { 512 };
@@ -102,6 +107,7 @@ fn event(step: &Step) -> Option<Event> {
         Step::Evict { by, last, count } => {
             (by, EventData::Removed { blocks: (last.saturating_sub(*count)..=*last).rev().map(u64::from).collect() })
         }
+        Step::Again { by, number } => (by, said.get(*number as usize % said.len().max(1))?.clone()),
         Step::Clear(by) => (by, EventData::Cleared),
         Step::RemoveWorker(by) => (by, EventData::WorkerRemoved),
         Step::AddWorker(by) => (by, EventData::WorkerAdded),
@@ -249,9 +255,11 @@ fuzz_target!(|input: Input| {
     // The last answers after a publication: they stay until the next.
     let mut visible: Vec<(Vec<u64>, Vec<(Worker, u32)>)> = Vec::new();
     let mut matches = Matches::new();
+    let mut said = Vec::new();
 
     for step in input.steps.iter().take(MOST_STEPS).chain([&Step::Publish]) {
-        if let Some(event) = event(step) {
+        if let Some(event) = event(step, &said) {
+            said.push(event.data.clone());
             let result = model.apply(&event);
             assert_eq!(writer.apply(&event), result, "{event:?}");
             if let (EventData::Stored { parent, blocks }, Ok(())) = (event.data, result) {
@@ -273,7 +281,7 @@ fuzz_target!(|input: Input| {
                 writer.catch_up();
                 model.compare_status(&mut writer);
             }
-            _ => {
+            Step::Publish | Step::Copy { .. } => {
                 if let Step::Copy { seed } = step {
                     (writer, reader) = copy(&writer, &mut model, builder(*seed));
                 }
@@ -286,6 +294,8 @@ fuzz_target!(|input: Input| {
                     assert_eq!(matches.watermarks().next().unwrap().events, model.events);
                 }
             }
+            // An event, said above; or nothing to say again.
+            _ => {}
         }
     }
     model.compare_status(&mut writer);
