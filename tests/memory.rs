@@ -260,3 +260,14 @@ fn a_dead_tail_is_trimmed_down_to_a_holder_or_a_child() {
     fleet.evict(0, 1..11);
     assert_eq!(blocks(&mut fleet), 0);
 }
+
+#[test]
+fn a_quiet_index_keeps_nothing_for_outdated_views() {
+    let mut fleet = Fleet::new();
+    fleet.store(0, None, 1..100_000);
+    fleet.settle();
+    fleet.writer.publish();
+    fleet.say(0, EventData::Cleared);
+    let cost = fleet.cost();
+    assert!(cost < KEPT, "{cost} bytes");
+}
