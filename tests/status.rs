@@ -107,6 +107,8 @@ fn an_import_says_what_did_not_fit() {
     assert_eq!(original.import(export), Ok(()));
     original.find(&[9], &mut matches);
     assert!(matches.is_empty());
+    let ids = original.status().workers.into_iter().map(|w| (w.last_event_id, w.gaps, w.repeated_events));
+    assert_eq!(ids.collect::<Vec<_>>(), [(Some(5), 0, 0), (Some(6), 0, 0)], "an import continues nothing");
 }
 
 #[test]
