@@ -84,8 +84,8 @@ struct Repeat {
 }
 
 const LOCALS: [u64; 6] = [0, 1, 2, 1 << 32, 1 << 63, u64::MAX];
-const MOST_STEPS: usize = 100;
-const WATCHED: usize = 6;
+const MOST_STEPS: usize = 60;
+const WATCHED: usize = 4;
 
 fn spell(repeats: &[Repeat]) -> Vec<u64> {
     let one = |r: &Repeat| std::iter::repeat_n(LOCALS[r.local as usize % LOCALS.len()], (r.times / 2).max(1).into());
@@ -249,9 +249,9 @@ fuzz_target!(|input: Input| {
         blocks: 0,
         published: 0,
     };
-    // What the worker's sequence hashes spell out from the root, and every such path once stored or asked for.
-    let mut spelt: BTreeMap<(Worker, u64), Vec<u64>> = BTreeMap::new();
+    // Every path once stored or asked for, and up to where in which of them a worker's sequence hash leads.
     let mut paths: Vec<Vec<u64>> = Vec::new();
+    let mut spelt: BTreeMap<(Worker, u64), (usize, usize)> = BTreeMap::new();
     // The last answers after a publication: they stay until the next.
     let mut visible: Vec<(Vec<u64>, Vec<(Worker, u32)>)> = Vec::new();
     let mut matches = Matches::new();
@@ -263,10 +263,13 @@ fuzz_target!(|input: Input| {
             let result = model.apply(&event);
             assert_eq!(writer.apply(&event), result, "{event:?}");
             if let (EventData::Stored { parent, blocks }, Ok(())) = (event.data, result) {
-                let mut path = parent.map_or(Vec::new(), |p| spelt[&(event.worker, p)].clone());
+                let mut path = parent.map_or(Vec::new(), |p| {
+                    let (path, end) = spelt[&(event.worker, p)];
+                    paths[path][..end].to_vec()
+                });
                 for block in blocks {
                     path.push(block.local);
-                    spelt.insert((event.worker, block.sequence), path.clone());
+                    spelt.insert((event.worker, block.sequence), (paths.len(), path.len()));
                 }
                 paths.push(path);
             }
@@ -299,6 +302,8 @@ fuzz_target!(|input: Input| {
         }
     }
     model.compare_status(&mut writer);
+    paths.sort_unstable();
+    paths.dedup();
     for path in &mut paths {
         // One block more than anybody spelt.
         path.push(3);
