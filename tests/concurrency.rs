@@ -62,10 +62,13 @@ fn every_answer_is_exact_at_its_watermark(shards: usize, seed: u8) {
         .build()
         .expect("valid settings");
     let checked = AtomicU64::new(0);
+    // A writer that died: there is nothing to wait for.
+    let dead = AtomicBool::new(false);
     let barrier = Barrier::new(3);
     std::thread::scope(|scope| {
         for reader in 0..2 {
-            let (index, queries, expected, checked, barrier) = (&index, &queries, &expected, &checked, &barrier);
+            let (index, queries, expected) = (&index, &queries, &expected);
+            let (checked, dead, barrier) = (&checked, &dead, &barrier);
             scope.spawn(move || {
                 let mut matches = Matches::new();
                 let mut last = vec![(0, 0); shards];
@@ -81,17 +84,18 @@ fn every_answer_is_exact_at_its_watermark(shards: usize, seed: u8) {
                     assert_eq!(by_worker(&matches), answer, "query {query} at {marks:?}, seed {seed}");
                     checked.fetch_add(1, Ordering::Relaxed);
                     last = marks;
-                    if (0..shards).all(|s| last[s].0 as usize + 1 == expected[s].len()) {
+                    let all = (0..shards).all(|s| last[s].0 as usize + 1 == expected[s].len());
+                    if all || dead.load(Ordering::Relaxed) {
                         return;
                     }
                 }
             });
         }
         barrier.wait();
-        for event in &events {
-            index.send(event.clone()).expect("open");
-        }
+        let sent = events.iter().try_for_each(|event| index.send(event.clone()));
+        dead.store(sent.is_err() || index.flush().is_err(), Ordering::Relaxed);
     });
+    assert!(!dead.into_inner(), "seed {seed}");
     assert!(checked.load(Ordering::Relaxed) > 100);
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use kvleap::baseline::reference::Reference;
-use kvleap::{Event, EventData, Index, LocalReader, LocalWriter, Matches, WorkerStatus};
+use kvleap::{Block, Event, EventData, Index, LocalReader, LocalWriter, Matches, Worker, WorkerStatus};
 use proptest::prelude::*;
 
 fn cases(cases: u32) -> ProptestConfig {
@@ -79,6 +79,21 @@ fn long_sequences() {
 #[test]
 fn spread_fleets() {
     same_as_the_reference(SPREAD, 150, 250);
+}
+
+/// More branch points than fit into a head, and queries that leave at each, or nowhere.
+#[test]
+fn runs_with_many_branch_points() {
+    let store = |worker: u64, parent: Option<u64>, names: std::ops::Range<u64>| {
+        let blocks = names.map(|name| Block { sequence: name, local: name }).collect();
+        Event { worker: Worker::new(worker, 0), id: 0, data: EventData::Stored { parent, blocks } }
+    };
+    let mut events = vec![store(0, None, 1..101)];
+    for branch in 1..15 {
+        events.push(store(branch, None, 1..7 * branch + 1));
+        events.push(store(branch, Some(7 * branch), 1000 * branch..1000 * branch + 5));
+        check_local(SPREAD, &events, &[], 32, (u32::MAX, u32::MAX)).expect("the same as the reference");
+    }
 }
 
 proptest! {

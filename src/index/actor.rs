@@ -1,5 +1,8 @@
 //! The writer thread of a shard: drains the mailbox, applies, publishes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Release};
 use std::time::{Duration, Instant};
 
 use flume::{Receiver, Sender, TryRecvError};
@@ -35,6 +38,8 @@ pub(crate) fn cores() -> Vec<usize> {
 pub(crate) struct Actor {
     pub(crate) shard: usize,
     pub(crate) mailbox: Receiver<Message>,
+    /// Set when the writer panicked, for those who would send.
+    dead: Arc<AtomicBool>,
     writer: LocalWriter,
     pin: Option<usize>,
     pinned: Option<usize>,
@@ -51,10 +56,17 @@ pub(crate) struct Actor {
 const CLOCK: usize = 64;
 
 impl Actor {
-    pub(crate) fn new(shard: usize, mailbox: Receiver<Message>, writer: LocalWriter, settings: &Builder) -> Self {
+    pub(crate) fn new(
+        shard: usize,
+        mailbox: Receiver<Message>,
+        dead: Arc<AtomicBool>,
+        writer: LocalWriter,
+        settings: &Builder,
+    ) -> Self {
         Self {
             shard,
             mailbox,
+            dead,
             writer,
             pin: (!settings.pin.is_empty()).then(|| settings.pin[shard % settings.pin.len()]),
             pinned: None,
@@ -73,9 +85,17 @@ impl Actor {
         if self.pin != self.pinned {
             tracing::warn!(shard = self.shard, core = self.pin, "the writer could not be pinned and runs unpinned");
         }
-        while let Ok(message) = self.mailbox.recv() {
-            self.drain(message);
-            self.writer.catch_up();
+        let work = || {
+            while let Ok(message) = self.mailbox.recv() {
+                self.drain(message);
+                self.writer.catch_up();
+            }
+        };
+        // Not for use after the panic: only the mailbox is, so that nobody waits in it for ever.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            self.dead.store(true, Release);
+            while self.mailbox.recv().is_ok() {}
+            resume_unwind(panic);
         }
     }
 

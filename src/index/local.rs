@@ -32,6 +32,33 @@ use crate::event::Event;
 /// assert_eq!(matches.depth(Worker::new(7, 0)), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # One writer
+/// There is one writer to a shard, and it belongs to one thread at a time. Readers are as many as you like:
+///
+/// ```
+/// # use kvleap::{Event, EventData, Index, Worker};
+/// # let event = Event { worker: Worker::new(7, 0), id: 1, data: EventData::Cleared };
+/// let (mut writer, reader) = Index::builder().build_local()?;
+/// let another = reader.clone();
+/// std::thread::spawn(move || writer.apply(&event)).join().expect("no panic")?;
+/// # drop((reader, another));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+/// ```compile_fail,E0596
+/// # use kvleap::{Event, EventData, Index, Worker};
+/// # let event = Event { worker: Worker::new(7, 0), id: 1, data: EventData::Cleared };
+/// let (writer, reader) = Index::builder().build_local()?;
+/// let shared = &writer;
+/// shared.apply(&event)?; // two threads could
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+/// ```compile_fail,E0599
+/// # use kvleap::Index;
+/// let (writer, reader) = Index::builder().build_local()?;
+/// let another = writer.clone();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LocalWriter {
     shard: Shard,
@@ -137,5 +164,57 @@ impl LocalReader {
         matches.reset(1);
         search(&self.cell.load(), &self.hasher, self.stride, hashes, 0, matches);
         matches.sort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Block, EventData, Worker};
+    use crate::index::Builder;
+
+    const A: Worker = Worker::new(1, 0);
+
+    fn store(writer: &mut LocalWriter, parent: Option<u64>, names: std::ops::Range<u64>) {
+        let blocks = names.map(|name| Block { sequence: name, local: name }).collect();
+        let event = Event { worker: A, id: 0, data: EventData::Stored { parent, blocks } };
+        writer.apply(&event).expect("well-formed");
+        writer.publish();
+    }
+
+    fn evict(writer: &mut LocalWriter, names: std::ops::Range<u64>) {
+        let event = Event { worker: A, id: 0, data: EventData::Removed { blocks: names.rev().collect() } };
+        writer.apply(&event).expect("well-formed");
+        writer.publish();
+    }
+
+    /// A run is trimmed and grows again, differently, in the same places, a thousand times.
+    #[test]
+    fn a_held_snapshot_does_not_change_and_others_see_the_newest() {
+        let (mut writer, reader) = Builder::default().seed(1).build_local().expect("valid settings");
+        let mut matches = Matches::new();
+        store(&mut writer, None, 1..1001);
+        let cell = writer.cell().clone();
+        let held = cell.load();
+        evict(&mut writer, 11..1001);
+        for round in 1..1000 {
+            let other = round * 1000..round * 1000 + 50;
+            store(&mut writer, Some(10), other.clone());
+            let query: Vec<u64> = (1..11).chain(other.clone()).collect();
+            reader.find(&query, &mut matches);
+            assert_eq!(matches.depth(A), 60);
+            evict(&mut writer, other);
+            reader.find(&query, &mut matches);
+            assert_eq!(matches.depth(A), 10);
+        }
+        evict(&mut writer, 1..11);
+        for len in [1, 10, 11, 40, 60, 61, 999, 1000] {
+            let query: Vec<u64> = (1..=len).collect();
+            matches.reset(1);
+            search(&held, &reader.hasher, reader.stride, &query, 0, &mut matches);
+            matches.sort();
+            assert_eq!(u64::from(matches.depth(A)), len);
+        }
+        assert_eq!(matches.watermarks().next().map(|mark| mark.events), Some(1));
     }
 }

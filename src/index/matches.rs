@@ -24,6 +24,38 @@ use crate::event::Worker;
 /// assert_eq!((deepest.depth(), deepest.workers().next()), (1, Some(Worker::new(7, 0))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # One query at a time
+/// What is read from an answer borrows it, so it is read before the next query fills it, or copied out:
+///
+/// ```
+/// # let index = kvleap::Index::builder().build()?;
+/// # let mut matches = kvleap::Matches::new();
+/// index.find(&[11], &mut matches);
+/// let best = matches.best().map(|layer| layer.depth());
+/// let workers: Vec<_> = matches.iter().collect();
+/// index.find(&[12], &mut matches);
+/// println!("{best:?} {workers:?}");
+/// # Ok::<(), kvleap::ConfigError>(())
+/// ```
+/// ```compile_fail,E0502
+/// # let index = kvleap::Index::builder().build()?;
+/// # let mut matches = kvleap::Matches::new();
+/// index.find(&[11], &mut matches);
+/// let best = matches.best();
+/// index.find(&[12], &mut matches); // would change `best` under its owner
+/// println!("{best:?}");
+/// # Ok::<(), kvleap::ConfigError>(())
+/// ```
+/// ```compile_fail,E0502
+/// # let index = kvleap::Index::builder().build()?;
+/// # let mut matches = kvleap::Matches::new();
+/// index.find(&[11], &mut matches);
+/// let workers = matches.iter();
+/// index.find(&[12], &mut matches); // likewise
+/// println!("{}", workers.count());
+/// # Ok::<(), kvleap::ConfigError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Matches {
     prefixes: QueryPrefixes,

@@ -20,6 +20,7 @@ mod status;
 mod table;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -67,6 +68,8 @@ struct ShardHandle {
     /// `None` after shutdown. Senders share the lock; shutdown waits for those in the middle of sending, so that what
     /// was accepted is in the mailbox before its end.
     mailbox: RwLock<Option<Sender<Message>>>,
+    /// The writer panicked, and drops what it is sent.
+    dead: Arc<AtomicBool>,
 }
 
 impl Index {
@@ -82,8 +85,10 @@ impl Index {
         for shard in 0..settings.shards {
             let (sender, mailbox) = flume::bounded(settings.mailbox);
             let writer = LocalWriter::new(settings.shard(&hasher));
-            shards.push(ShardHandle { cell: writer.cell().clone(), mailbox: RwLock::new(Some(sender)) });
-            let actor = Actor::new(shard, mailbox, writer, settings);
+            let dead = Arc::default();
+            let cell = writer.cell().clone();
+            let actor = Actor::new(shard, mailbox, Arc::clone(&dead), writer, settings);
+            shards.push(ShardHandle { cell, mailbox: RwLock::new(Some(sender)), dead });
             let thread = std::thread::Builder::new().name(format!("kvleap-writer-{shard}"));
             writers.push(thread.spawn(|| actor.run()).map_err(ConfigError::Thread)?);
         }
@@ -268,8 +273,8 @@ impl ShardHandle {
         send: impl FnOnce(&Sender<Message>, Message) -> Result<(), Message>,
     ) -> Result<(), Message> {
         match &*self.mailbox.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(mailbox) => send(mailbox, message),
-            None => Err(message),
+            Some(mailbox) if !self.dead.load(Acquire) => send(mailbox, message),
+            _ => Err(message),
         }
     }
 
@@ -366,3 +371,140 @@ impl std::error::Error for Closed {}
 impl std::error::Error for SendError {}
 impl std::error::Error for TrySendError {}
 impl std::error::Error for ImportError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Block;
+
+    fn stored(id: u64) -> Event {
+        let blocks = vec![Block { sequence: id, local: id }];
+        Event { worker: Worker::new(1, 0), id, data: EventData::Stored { parent: None, blocks } }
+    }
+
+    fn tell(index: &Index, message: Message) {
+        let sent = index.0.shards[0].with_mailbox(message, |mailbox, m| mailbox.send(m).map_err(|error| error.0));
+        assert!(sent.is_ok(), "the mailbox is open");
+    }
+
+    /// The writer waits until this is received from: what is sent meanwhile stays in the mailbox.
+    fn held_up(index: &Index) -> flume::Receiver<()> {
+        let (reply, hold) = flume::bounded(0);
+        tell(index, Message::Flush(reply));
+        // The writer has taken the message out when the mailbox is empty.
+        let Some(mailbox) = index.0.shards[0].mailbox.read().expect("nobody panicked with it").clone() else {
+            unreachable!("the mailbox is open")
+        };
+        while !mailbox.is_empty() {
+            std::thread::yield_now();
+        }
+        hold
+    }
+
+    fn depth(index: &Index, id: u64) -> u32 {
+        let mut matches = Matches::new();
+        index.find(&[id], &mut matches);
+        matches.depth(Worker::new(1, 0))
+    }
+
+    #[test]
+    fn a_panicked_writer_ends_writing_and_not_reading() {
+        let index = Index::builder().build().expect("valid settings");
+        index.send(stored(1)).expect("open");
+        index.flush().expect("open");
+        // Behind the panic: an event that is lost with the writer, and askers who must not wait for ever.
+        let hold = held_up(&index);
+        tell(&index, Message::Panic);
+        index.send(stored(2)).expect("open");
+        let flush = index.0.shards[0].ask(Message::Flush).expect("open");
+        let export = index.0.shards[0].ask(Message::Export).expect("open");
+        hold.recv().expect("the writer waits");
+        assert!(flush.recv().is_err() && export.recv().is_err());
+
+        assert_eq!(index.flush(), Err(Closed));
+        assert_eq!(index.export(), Err(Closed));
+        assert_eq!(index.import(vec![stored(3)]), Err(ImportError::Closed));
+        assert_eq!(index.send(stored(3)), Err(SendError(stored(3))));
+        assert_eq!(index.try_send(stored(3)), Err(TrySendError::Closed(stored(3))));
+        assert_eq!((depth(&index, 1), depth(&index, 2)), (1, 0), "readers go on with the last snapshot");
+        let status = index.status();
+        let shard = &status.shards[0];
+        assert_eq!((shard.alive, shard.applied_events, shard.published_events, shard.runs), (false, 1, 1, 1));
+        assert!(status.workers.is_empty());
+        assert_eq!(index.shutdown(), Err(Closed), "the panic is reported");
+        assert_eq!(depth(&index, 1), 1);
+    }
+
+    #[test]
+    fn senders_who_wait_are_let_go_when_the_writer_panics() {
+        let index = Index::builder().mailbox(1).build().expect("valid settings");
+        let hold = held_up(&index);
+        tell(&index, Message::Panic);
+        std::thread::scope(|scope| {
+            let index = &index;
+            let senders: Vec<_> = (0..3).map(|id| (id, scope.spawn(move || index.send(stored(id))))).collect();
+            hold.recv().expect("the writer waits");
+            let results = senders.into_iter().map(|(id, sender)| (id, sender.join().expect("no panic here")));
+            // What was in the mailbox before the panic is lost with the writer; nothing else is.
+            for (id, result) in results {
+                assert!(result.is_ok() || result == Err(SendError(stored(id))));
+            }
+            assert_eq!(index.flush(), Err(Closed));
+            assert_eq!(index.send(stored(9)), Err(SendError(stored(9))));
+        });
+    }
+
+    #[test]
+    fn a_mailbox_holds_what_it_is_said_to_hold() {
+        let index = Index::builder().mailbox(3).build().expect("valid settings");
+        let hold = held_up(&index);
+        for id in 0..3 {
+            assert_eq!(index.try_send(stored(id)), Ok(()));
+        }
+        assert_eq!(index.try_send(stored(3)), Err(TrySendError::Full(stored(3))));
+        assert_eq!((depth(&index, 0), depth(&index, 2)), (0, 0), "nothing is applied meanwhile");
+        hold.recv().expect("the writer waits");
+        index.send(stored(3)).expect("open");
+        index.flush().expect("open");
+        assert!((0..4).all(|id| depth(&index, id) == 1), "nothing accepted is lost");
+    }
+
+    #[test]
+    fn shutdown_applies_what_was_accepted() {
+        let index = Index::builder().build().expect("valid settings");
+        let hold = held_up(&index);
+        (0..100).for_each(|id| index.send(stored(id)).expect("open"));
+        std::thread::scope(|scope| {
+            let shutdown = scope.spawn(|| index.shutdown());
+            // The end of the mailbox is there, and a hundred events before it.
+            while index.try_send(stored(100)) == Ok(()) {}
+            hold.recv().expect("the writer waits");
+            assert_eq!(shutdown.join().expect("no panic here"), Ok(()));
+        });
+        assert!((0..100).all(|id| depth(&index, id) == 1));
+    }
+
+    #[test]
+    fn a_batch_is_published_while_more_is_waiting() {
+        let index = Index::builder().publish_batch(10).publish_interval(std::time::Duration::MAX);
+        let index = index.build().expect("valid settings");
+        let hold = held_up(&index);
+        (0..35).for_each(|id| index.send(stored(id)).expect("open"));
+        hold.recv().expect("the writer waits");
+        index.flush().expect("open");
+        let status = index.status();
+        assert_eq!(status.shards[0].generation, 4, "three full batches and the rest");
+        assert_eq!(status.shards[0].lag.len(), 35, "the lag of every event is measured");
+    }
+
+    #[test]
+    fn an_interval_of_nothing_publishes_as_often_as_the_clock_is_read() {
+        let index = Index::builder().publish_batch(u64::MAX).publish_interval(std::time::Duration::ZERO);
+        let index = index.build().expect("valid settings");
+        let hold = held_up(&index);
+        (0..200).for_each(|id| index.send(stored(id)).expect("open"));
+        hold.recv().expect("the writer waits");
+        index.flush().expect("open");
+        assert!(index.status().shards[0].generation > 3);
+    }
+}

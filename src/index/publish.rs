@@ -89,6 +89,10 @@ struct Spare<S> {
 /// Spares that are kept up to date. With two, one reader that was interrupted in mid-lookup costs nothing.
 const SPARES: usize = 2;
 
+/// Changes that a view may miss and still be worth waiting for; a reader who holds on for longer must not make the
+/// list of them grow for ever.
+const MOST_BEHIND: usize = 1 << 16;
+
 /// The writer's side of the cell.
 #[derive(Debug)]
 pub(crate) struct Publisher<P: Project, C: Cell<P>> {
@@ -124,7 +128,7 @@ impl<P: Project, C: Cell<P>> Publisher<P, C> {
         let view = self.cell.swap(next);
         behind.clear();
         behind.extend_from_slice(changes);
-        if self.spares.len() == SPARES {
+        if self.spares.len() == SPARES || self.spares.first().is_some_and(|oldest| oldest.behind.len() > MOST_BEHIND) {
             self.stalled.push(self.spares.remove(0).view);
         }
         self.spares.push(Spare { view, behind });
@@ -147,5 +151,61 @@ impl<P: Project, C: Cell<P>> Publisher<P, C> {
     /// Sums a measure over the spare views that nobody reads.
     pub(crate) fn spare_sum(&mut self, measure: impl Fn(&P) -> usize) -> usize {
         self.spares.iter_mut().filter_map(|spare| spare.view.get_mut()).map(|view| measure(view)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sees a number, and counts itself.
+    struct View {
+        number: u64,
+        _living: Arc<()>,
+    }
+
+    impl Project for View {
+        type Truth = (u64, Arc<()>);
+        type Stamp = ();
+
+        fn new((number, living): &Self::Truth, (): ()) -> Self {
+            Self { number: *number, _living: living.clone() }
+        }
+
+        fn update(&mut self, truth: &Self::Truth, changes: &[u64], (): ()) {
+            assert_eq!(changes, (self.number + 1..=truth.0).collect::<Vec<_>>(), "all that this view missed");
+            self.number = truth.0;
+        }
+    }
+
+    #[test]
+    fn a_reader_that_holds_on_delays_nobody_and_costs_little() {
+        let mut truth = (0, Arc::new(()));
+        let mut publisher = Publisher::<View, SwapCell<View>>::new(&truth, ());
+        let cell = publisher.cell().clone();
+        let mut publish = |publisher: &mut Publisher<_, _>| {
+            truth.0 += 1;
+            publisher.publish(&truth, &[truth.0], ());
+            assert_eq!(cell.load().number, truth.0, "others see the newest");
+            Arc::strong_count(&truth.1) - 1
+        };
+        publish(&mut publisher);
+        let held: Vec<_> = (0..3)
+            .map(|_| {
+                let guard = cell.load();
+                publish(&mut publisher);
+                guard
+            })
+            .collect();
+        let seen: Vec<_> = held.iter().map(|guard| guard.number).collect();
+        for _ in 0..3 * MOST_BEHIND {
+            assert!(publish(&mut publisher) <= held.len() + SPARES + 1, "views are bounded");
+            let behind: usize = publisher.spares.iter().map(|spare| spare.behind.len()).sum();
+            assert!(behind <= SPARES * (MOST_BEHIND + 1), "and what they missed is bounded");
+        }
+        assert!(held.iter().map(|guard| guard.number).eq(seen), "a held view does not change");
+        drop(held);
+        assert!(publish(&mut publisher) <= SPARES + 1, "what was held is given back");
+        assert_eq!(publisher.stalled.len(), 0);
     }
 }

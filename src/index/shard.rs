@@ -379,7 +379,7 @@ impl Counters {
                 self.repeated_events += 1;
             } else if id > last + 1 {
                 self.gaps += 1;
-                self.missing_events += id - last - 1;
+                self.missing_events = self.missing_events.saturating_add(id - last - 1);
             }
         }
         self.last_event_id = Some(id);
