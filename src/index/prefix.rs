@@ -41,13 +41,20 @@ impl PrefixHasher {
         mix(self.seed.wrapping_add((stride as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))) | 1
     }
 
-    /// What the block `local` adds to the prefix hash at `position`.
-    #[inline]
-    pub(crate) fn term(&self, position: u32, local: u64) -> u64 {
-        let lane = position as usize % LANES;
-        fold(local.wrapping_add(self.lanes.addends[lane]))
-            .wrapping_mul(self.lanes.multipliers[lane])
-            .wrapping_mul(self.stride_multiplier(position as usize / LANES))
+    /// The prefix hashes of a chain of blocks that begins at `position`, behind the prefix hash `before`.
+    pub(crate) fn chain(&self, position: u32, before: u64, locals: impl Iterator<Item = u64>, into: &mut Vec<u64>) {
+        into.clear();
+        let mut stride = self.stride_multiplier(position as usize / LANES);
+        let mut prefix = before;
+        into.extend((position as usize..).zip(locals).map(|(position, local)| {
+            let lane = position % LANES;
+            if lane == 0 {
+                stride = self.stride_multiplier(position / LANES);
+            }
+            let folded = fold(local.wrapping_add(self.lanes.addends[lane]));
+            prefix = prefix.wrapping_add(folded.wrapping_mul(self.lanes.multipliers[lane].wrapping_mul(stride)));
+            prefix
+        }));
     }
 
     /// Continues `strides`, the prefix hashes at the ends of the whole strides of `locals`, as far as `locals` goes, and
@@ -124,14 +131,9 @@ mod tests {
     use std::collections::HashSet;
 
     fn prefixes(hasher: &PrefixHasher, locals: &[u64]) -> Vec<u64> {
-        let mut at = 0u64;
-        (0..)
-            .zip(locals)
-            .map(|(i, &h)| {
-                at = at.wrapping_add(hasher.term(i, h));
-                at
-            })
-            .collect()
+        let mut prefixes = Vec::new();
+        hasher.chain(0, 0, locals.iter().copied(), &mut prefixes);
+        prefixes
     }
 
     #[test]

@@ -16,11 +16,34 @@ use super::prefetch::prefetch;
 use super::prefix::PrefixHasher;
 use super::table::{Slot as TableSlot, SplitTable};
 
-/// Where a block is: a run, and the offset in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Where a block is: a run, and the offset in it. Laid out to be compared as one word.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
 pub(crate) struct Place {
-    pub(crate) run: RunId,
     pub(crate) offset: u32,
+    pub(crate) run: RunId,
+}
+
+impl Place {
+    #[inline]
+    fn word(self) -> u64 {
+        u64::from(self.run) << 32 | u64::from(self.offset)
+    }
+}
+
+impl PartialEq for Place {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.word() == other.word()
+    }
+}
+
+impl Eq for Place {}
+
+impl std::hash::Hash for Place {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(self.word());
+    }
 }
 
 pub(crate) type RunId = u32;
@@ -89,6 +112,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Whether a child hangs off this offset.
+    fn branches_at(&self, offset: u32) -> bool {
+        self.branches.binary_search_by_key(&offset, |branch| branch.0).is_ok()
+    }
+
     /// How much of the array is needed: held by somebody, or the place of a child.
     fn needed(&self) -> u32 {
         let branch = self.branches.last().map_or(0, |&(offset, _)| offset + 1);
@@ -267,49 +295,62 @@ impl Runs {
             + self.bytes
     }
 
-    /// The block after `parent` whose prefix hash is `prefix`: found, appended in place, or made as a child run of
-    /// its own. `more` blocks are expected to follow it.
+    /// Finds, or makes, places for a chain of blocks with these prefix hashes, which continues `parent` and begins at
+    /// `position`: as many as one run has or takes. Returns the first one's place and their number, at least 1.
+    pub(crate) fn lay(&mut self, parent: Option<Place>, position: u32, prefixes: &[u64]) -> (Place, usize) {
+        let first = self.place(parent, position, prefixes);
+        let at = self.get(first.run);
+        let more = prefixes[1..].iter().zip(first.offset + 1..at.len);
+        let known = 1 + more.take_while(|&(&prefix, offset)| at.prefixes.get(offset) == prefix).count();
+        let last = first.offset + known as u32 - 1;
+        if known < prefixes.len() && last + 1 == at.len && !at.branches_at(last) {
+            self.append(first.run, &prefixes[known..]);
+            return (first, prefixes.len());
+        }
+        (first, known)
+    }
+
+    /// The place of the first of these blocks: it is there, or it is appended in place, or it begins a child run.
     ///
     /// One look at the heads settles whether the block is new, and only where a child hangs off the parent: were the
     /// block there, its parent would be where `parent` is, for every prefix hash lives in one place.
-    pub(crate) fn place(&mut self, parent: Option<Place>, position: u32, prefix: u64, more: usize) -> Place {
-        if let Some(Place { run, offset }) = parent {
-            let next = offset + 1;
-            let at = self.get(run);
-            if next < at.len && at.prefixes.get(next) == prefix {
-                return Place { run, offset: next };
+    fn place(&mut self, parent: Option<Place>, position: u32, prefixes: &[u64]) -> Place {
+        let head = match parent {
+            Some(Place { run, offset }) => {
+                let next = Place { run, offset: offset + 1 };
+                let at = self.get(run);
+                if next.offset < at.len && at.prefixes.get(next.offset) == prefixes[0] {
+                    return next;
+                }
+                let head = at.branches_at(offset).then(|| self.heads.get(prefixes[0])).flatten();
+                if head.is_none() && next.offset == at.len {
+                    self.append(run, prefixes);
+                    return next;
+                }
+                head
             }
-            let children = at.branches.binary_search_by_key(&offset, |b| b.0).is_ok();
-            if !children && next == at.len {
-                self.append(run, prefix, more);
-                return Place { run, offset: next };
-            }
-            if let Some(head) = children.then(|| self.heads.get(prefix)).flatten() {
-                return Place { run: head.run, offset: 0 };
-            }
-            if next == at.len {
-                self.append(run, prefix, more);
-                return Place { run, offset: next };
-            }
-        } else if let Some(head) = self.heads.get(prefix) {
-            return Place { run: head.run, offset: 0 };
-        }
-        Place { run: self.create(parent, position, prefix), offset: 0 }
+            None => self.heads.get(prefixes[0]),
+        };
+        let run = head.map(|head| head.run);
+        Place { run: run.unwrap_or_else(|| self.create(parent, position, prefixes[0])), offset: 0 }
     }
 
-    fn append(&mut self, run: RunId, prefix: u64, more: usize) {
+    fn append(&mut self, run: RunId, prefixes: &[u64]) {
         let run = self.pieces[run as usize / PIECE][run as usize % PIECE].as_mut().expect("a place names a living run");
         let len = run.len as usize;
-        if len == run.prefixes.room() {
+        let needed = len + prefixes.len();
+        if needed > run.prefixes.room() {
             // Exactly what this event brings; what trickles in later, decoded block by block, gets some room.
-            let room = if more > 0 || len == 1 { len + 1 + more } else { len + 1 + len / 4 };
+            let room = if prefixes.len() > 1 || len == 1 { needed } else { needed + len / 4 };
             let grown = run.prefixes.resized(run.len, room);
             self.bytes = self.bytes + grown.bytes() - run.prefixes.bytes();
             run.prefixes = grown;
         }
-        run.prefixes.rest[len - 1].store(prefix, Relaxed);
-        run.len += 1;
-        self.blocks += 1;
+        for (slot, &prefix) in run.prefixes.rest[len - 1..].iter().zip(prefixes) {
+            slot.store(prefix, Relaxed);
+        }
+        run.len += prefixes.len() as u32;
+        self.blocks += prefixes.len() as u64;
     }
 
     fn create(&mut self, parent: Option<Place>, position: u32, prefix: u64) -> RunId {

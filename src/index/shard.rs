@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -65,7 +66,10 @@ impl fmt::Display for Rejection {
 impl std::error::Error for Rejection {}
 
 /// How many blocks ahead of the one at work their places are fetched from memory.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
+
+/// How many blocks' worth of working memory is kept from event to event.
+const KEPT: usize = 4096;
 
 /// How many removed workers are remembered, so that their late events are rejected.
 const REMOVED_REMEMBERED: usize = 4096;
@@ -78,6 +82,8 @@ pub(crate) struct Shard {
     slots: HashMap<Worker, Slot, BuildMix>,
     vacant: Vec<Slot>,
     roster_changed: bool,
+    /// Of the event at work.
+    prefixes: Vec<u64>,
     removed: HashSet<Worker, BuildMix>,
     removed_order: VecDeque<Worker>,
     max_positions: u32,
@@ -115,6 +121,7 @@ impl Shard {
             slots: HashMap::default(),
             vacant: Vec::new(),
             roster_changed: true,
+            prefixes: Vec::new(),
             removed: HashSet::default(),
             removed_order: VecDeque::new(),
             max_positions,
@@ -202,30 +209,46 @@ impl Shard {
             None => None,
             Some(sequence) => Some(state.blocks.get(sequence).ok_or(Rejection::UnknownParent)?),
         };
-        let (mut position, mut prefix) = at.map_or((0, 0), |place| {
+        let (position, prefix) = at.map_or((0, 0), |place| {
             let run = self.runs.get(place.run);
             (run.start + place.offset + 1, run.prefixes.get(place.offset))
         });
         if blocks.len() as u64 + u64::from(position) > u64::from(self.max_positions) {
             return Err(Rejection::TooDeep);
         }
+        self.runs.hasher().chain(position, prefix, blocks.iter().map(|block| block.local), &mut self.prefixes);
         let mut holding = Holding::nothing(slot);
         blocks.iter().take(AHEAD).for_each(|block| state.blocks.prefetch(block.sequence));
-        for (done, block) in blocks.iter().enumerate() {
-            if let Some(later) = blocks.get(done + AHEAD) {
-                state.blocks.prefetch(later.sequence);
-            }
-            prefix = prefix.wrapping_add(self.runs.hasher().term(position, block.local));
-            let place = self.runs.place(at, position, prefix, blocks.len() - done - 1);
-            let old = state.blocks.insert(block.sequence, place);
-            if old != Some(place) {
-                holding.hold(&mut self.runs, state, place);
+        let mut done = 0;
+        while done < blocks.len() {
+            let (first, count) = self.runs.lay(at, position + done as u32, &self.prefixes[done..]);
+            let end = first.offset + count as u32;
+            // What is new to the worker: usually everything, in one piece.
+            let mut new = first.offset..first.offset;
+            for (offset, block) in (first.offset..end).zip(&blocks[done..]) {
+                if let Some(later) = blocks.get(done + AHEAD) {
+                    state.blocks.prefetch(later.sequence);
+                }
+                done += 1;
+                let place = Place { run: first.run, offset };
+                let old = state.blocks.insert(block.sequence, place);
+                if old == Some(place) {
+                    holding.hold_all(&mut self.runs, state, first.run, new);
+                    new = offset + 1..offset + 1;
+                    continue;
+                }
+                new.end += 1;
                 if let Some(old) = old {
+                    holding.hold_all(&mut self.runs, state, first.run, new);
+                    new = offset + 1..offset + 1;
                     holding.release(&mut self.runs, state, old);
                 }
             }
-            at = Some(place);
-            position += 1;
+            holding.hold_all(&mut self.runs, state, first.run, new);
+            at = Some(Place { run: first.run, offset: end - 1 });
+        }
+        if self.prefixes.capacity() > KEPT {
+            self.prefixes = Vec::new();
         }
         holding.settle(&mut self.runs);
         self.runs.reclaim();
@@ -341,6 +364,7 @@ impl Shard {
     pub(crate) fn bytes(&self) -> usize {
         self.runs.bytes()
             + self.slots.allocation_size()
+            + self.prefixes.capacity() * 8
             + self.removed.allocation_size()
             + self.removed_order.capacity() * size_of::<Worker>()
             + self.workers.capacity() * size_of::<WorkerState>()
@@ -422,6 +446,19 @@ impl Holding {
         }
     }
 
+    /// The worker stored these blocks of a run, each under one more sequence hash.
+    fn hold_all(&mut self, runs: &mut Runs, state: &mut WorkerState, run: RunId, offsets: Range<u32>) {
+        if offsets.is_empty() {
+            return;
+        }
+        self.turn_to(runs, run);
+        if offsets.start == self.cutoff && runs.get(run).detached.is_none() {
+            self.cutoff = offsets.end;
+        } else {
+            offsets.for_each(|offset| self.hold(runs, state, Place { run, offset }));
+        }
+    }
+
     /// One sequence hash less names the block at `place`.
     fn release(&mut self, runs: &mut Runs, state: &mut WorkerState, place: Place) {
         if !state.twins.is_empty()
@@ -434,8 +471,12 @@ impl Holding {
             return;
         }
         self.turn_to(runs, place.run);
-        self.cutoff = runs.get_mut(place.run).release(self.slot, self.cutoff, place.offset);
         self.released = true;
+        if place.offset + 1 == self.cutoff {
+            self.cutoff = place.offset;
+            return;
+        }
+        self.cutoff = runs.get_mut(place.run).release(self.slot, self.cutoff, place.offset);
     }
 
     fn settle(&mut self, runs: &mut Runs) {
