@@ -69,13 +69,12 @@
 //! everything accepted before the call, from whichever thread, is visible.
 //!
 //! **Ends.** After [`Index::shutdown`], and after a writer has panicked, lookups go on with the last snapshot;
-//! everything else is answered with an error that hands the event back.
+//! events come back with an error, and [`Index::status`] says which writers have ended.
 //!
 //! # Features
 //! None is on by default: the default build is the embeddable library, without an async runtime.
 //!
-//! - `baseline`: `baseline::reference`, a literal model of the whole
-//!   fleet, for tests.
+//! - `baseline`: `baseline::reference`, a literal model of the whole fleet, for tests.
 //! - `trace`: reading request traces, `.jsonl` and `.jsonl.gz`.
 //! - `replay`: driving an index with a trace or a built-in workload over simulated caches. Turns on `baseline` and
 //!   `trace`.
