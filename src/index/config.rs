@@ -62,8 +62,8 @@ impl Builder {
     }
 
     /// How many events wait for a shard's writer at most, before a sender waits or gets its event back. Default
-    /// 65,536, which are not allocated in advance. It bounds events, whatever their size, and with them memory and, times
-    /// the cost of an event, staleness.
+    /// 65,536, which are not allocated in advance. It bounds events, whatever their size, and with them memory and,
+    /// times the cost of an event, staleness.
     #[must_use]
     pub fn mailbox(mut self, events: usize) -> Self {
         self.mailbox = events;

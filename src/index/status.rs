@@ -26,7 +26,7 @@ pub struct ShardStatus {
     pub alive: bool,
     /// The core the writer is pinned to.
     pub pinned: Option<usize>,
-    /// Events that wait for the writer.
+    /// Events that wait for the writer, and questions such as flushes.
     pub mailbox_depth: usize,
     /// Events applied or rejected so far.
     pub applied_events: u64,
@@ -47,7 +47,7 @@ pub struct ShardStatus {
     pub bytes: u64,
     /// Rejected events of workers that the shard does not know: removed ones, and those beyond the limit.
     pub rejected_strangers: [u64; Rejection::ALL.len()],
-    /// Time the writer spent applying events, without waiting for them and without publishing. Imports do not count.
+    /// Time the writer spent applying events, without waiting for them and without publishing.
     pub apply_time: Duration,
     /// Time the writer spent publishing.
     pub publish_time: Duration,
