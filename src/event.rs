@@ -42,7 +42,8 @@ pub struct Block {
 pub struct Event {
     /// Who says it.
     pub worker: Worker,
-    /// The worker's own running number. A jump is counted as a gap in the worker's status; it changes nothing else.
+    /// The worker's own running number, one higher with every event. A jump is counted as a gap in the worker's status,
+    /// and a number that does not rise as a repeat; the event is applied all the same.
     pub id: u64,
     /// What happened.
     pub data: EventData,
@@ -66,7 +67,8 @@ pub enum EventData {
     /// The worker's cache is empty now.
     Cleared,
     /// The worker is gone: its blocks and its state are dropped, and what it may still say is rejected until it is
-    /// added again. Said by the router rather than the worker, so [`Event::id`] does not matter.
+    /// added again. A shard remembers the last 4,096 of them; what an earlier one still says adds it again. Said by
+    /// the router rather than the worker, so [`Event::id`] does not matter.
     WorkerRemoved,
     /// The worker is there (again). Needed only after [`EventData::WorkerRemoved`]: a new worker is added by its
     /// first event. [`Event::id`] does not matter.

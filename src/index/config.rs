@@ -43,8 +43,8 @@ pub const MAX_SHARDS: usize = 256;
 
 impl Builder {
     /// How many writers share the work, each with a thread and a part of the workers of its own. Default 1, at most
-    /// [`MAX_SHARDS`]. One writer applies tens of millions of blocks a second; a lookup visits every shard, so more
-    /// of them make writing faster and reading slower.
+    /// [`MAX_SHARDS`]. A lookup visits every shard, so more of them make writing faster and reading slower: add some
+    /// when [`ShardStatus::mailbox_depth`](crate::ShardStatus::mailbox_depth) does not go down between bursts.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = shards;
@@ -52,7 +52,9 @@ impl Builder {
     }
 
     /// The cores to pin the writer threads to: shard `i` to `cores[i % cores.len()]`, numbered as the operating
-    /// system does. Default: none, the threads go where the scheduler puts them.
+    /// system does. Default: none, the threads go where the scheduler puts them. A core that this process may not use
+    /// is refused when the index is built; a writer that can still not be pinned says so in the log and in its
+    /// [status](crate::ShardStatus::pinned), and runs unpinned.
     #[must_use]
     pub fn pin(mut self, cores: Vec<usize>) -> Self {
         self.pin = cores;
@@ -60,7 +62,8 @@ impl Builder {
     }
 
     /// How many events wait for a shard's writer at most, before a sender waits or gets its event back. Default
-    /// 65,536. It bounds memory and, times the cost of an event, staleness.
+    /// 65,536, which are not allocated in advance. It bounds events, whatever their size, and with them memory and,
+    /// times the cost of an event, staleness.
     #[must_use]
     pub fn mailbox(mut self, events: usize) -> Self {
         self.mailbox = events;
@@ -69,13 +72,16 @@ impl Builder {
 
     /// How long an applied event stays invisible at most while more events keep arriving; when none are waiting, what
     /// was applied is published at once. Default 100 µs. Shorter means fresher and costs the writer some of its time.
+    /// The clock is read once in 64 blocks or events, so up to so many more, or one longer event, may come before the
+    /// publication; zero publishes whenever the clock is read.
     #[must_use]
     pub fn publish_interval(mut self, interval: Duration) -> Self {
         self.publish_interval = interval;
         self
     }
 
-    /// How many events are applied at most before the next publication. Default 256.
+    /// How many events are applied at most before the next publication. Default 256. Fewer mean fresher answers under
+    /// load, more mean fewer publications; the interval still holds.
     #[must_use]
     pub fn publish_batch(mut self, events: u64) -> Self {
         self.publish_batch = events;
@@ -118,7 +124,8 @@ impl Builder {
     /// Starts the writer threads.
     ///
     /// # Errors
-    /// A setting out of its range, a core that does not exist, or a thread that cannot be started.
+    /// A setting out of its range, a core that does not exist, or a thread that cannot be started. The writers that were
+    /// started before that end.
     pub fn build(self) -> Result<Index, ConfigError> {
         self.check()?;
         Index::start(&self)

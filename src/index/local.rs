@@ -75,11 +75,12 @@ impl LocalWriter {
         Self { shard, publisher, stamp, changes: Vec::new() }
     }
 
-    /// Applies an event to the truth; readers see it after the next [`LocalWriter::publish`]. Tens of nanoseconds per
-    /// block.
+    /// Applies an event to the truth; readers see it after the next [`LocalWriter::publish`]. Costs about a cache miss
+    /// per block, most of them fetched ahead.
     ///
     /// # Errors
-    /// Why the event changed nothing; it is counted in the worker's status.
+    /// Why the event changed nothing; it is counted in the worker's status, or in the shard's if it does not know the
+    /// worker.
     pub fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
         self.shard.apply(event)
     }
@@ -92,7 +93,8 @@ impl LocalWriter {
         events.into_iter().fold(Ok(()), |result, event| result.and(self.shard.import(event)))
     }
 
-    /// Makes all that was applied visible. Costs what changed since the last time.
+    /// Makes all that was applied visible. Costs what changed since the last time, in runs; a copy of all heads, one
+    /// cache line per run, where readers hold on to every spare snapshot. Never waits for them.
     pub fn publish(&mut self) {
         self.shard.take_changes(&mut self.changes);
         if let Some(workers) = self.shard.take_roster() {
@@ -115,7 +117,7 @@ impl LocalWriter {
         export::export(&self.shard)
     }
 
-    /// Figures of the shard; those about a thread and a mailbox are empty.
+    /// Figures of the shard and of its workers, in no particular order; those about a thread and a mailbox are empty.
     pub fn status(&mut self) -> (ShardStatus, Vec<WorkerStatus>) {
         let current = self.publisher.cell().load().heads.bytes();
         let spares = self.publisher.spare_sum(|snapshot| snapshot.heads.bytes());

@@ -145,7 +145,7 @@ impl Matches {
         self.iter().find(|&(w, _)| w == worker).map_or(0, |(_, depth)| depth)
     }
 
-    /// How many workers the answer has.
+    /// How many workers the answer has. Counts them.
     pub fn len(&self) -> usize {
         self.layers.chunks.iter().map(|chunk| chunk.bits.count_ones() as usize).sum()
     }
@@ -160,7 +160,8 @@ impl Matches {
         self.shards.iter().map(|shard| shard.watermark)
     }
 
-    /// The time since the oldest of the snapshots it came from was published; zero for an answer never filled.
+    /// The time since the oldest of the snapshots it came from was published; zero for an answer never filled. A bound
+    /// on staleness only while events keep coming: a quiet shard publishes nothing.
     pub fn age(&self) -> Duration {
         self.watermarks().map(|watermark| watermark.published).min().map_or(Duration::ZERO, |at| at.elapsed())
     }

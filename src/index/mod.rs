@@ -43,14 +43,15 @@ use snapshot::Snapshot;
 ///
 /// A handle: cheap to clone, to send and to share. Workers are spread over [shards](Builder::shards), each with a
 /// writer thread that drains a bounded mailbox. When the last handle is dropped, the writers finish what they were
-/// sent and end.
+/// sent and end; the drop does not wait for them, [`Index::shutdown`] does.
 ///
 /// # Consistency
 /// An answer is exact as of its [watermarks](Matches::watermarks): for each shard it shows exactly a number of the
 /// shard's accepted events, in the order in which they were accepted. Events of one worker sent by one thread keep
 /// their order. Shards are not synchronised with each other; a worker's blocks are all in one. For one reader,
-/// watermarks never go back. An event becomes visible at most [`Builder::publish_interval`] and a publication after
-/// it was applied, and at once when no other is waiting; [`Index::flush`] waits for it.
+/// watermarks never go back. An event becomes visible about [`Builder::publish_interval`] and a publication after
+/// it was applied at most, and at once when no other is waiting; [`Index::flush`] waits for it. The
+/// [crate's documentation](crate#consistency) has the exact bound.
 #[derive(Clone, Debug)]
 pub struct Index(Arc<Inner>);
 
@@ -153,9 +154,10 @@ impl Index {
 
     /// Who holds how much of the prompt with these local hashes, in blocks from its beginning.
     ///
-    /// Takes no lock and never waits; once `matches` is warm it allocates nothing. Costs about one cache miss for
-    /// every run on the path, some twenty nanoseconds per hundred blocks, and one step per 64 workers that share the
-    /// path. Works after shutdown, too, and then answers from the last snapshot.
+    /// Takes no lock and never waits; once `matches` is warm it allocates nothing, until there are more workers than it
+    /// knows. Costs, in every shard, about one cache miss for every run on the path, a search in the last one, and a
+    /// step per group of up to 64 workers with neighbouring numbers; and once, hashing the query as far as the search
+    /// looks. Works after shutdown, too, and then answers from the last snapshot. Queries have less than 2^32 blocks.
     pub fn find(&self, hashes: &[u64], matches: &mut Matches) {
         let Inner { hasher, stride, shards, .. } = &*self.0;
         matches.reset(shards.len());
@@ -174,7 +176,8 @@ impl Index {
     }
 
     /// The state of every shard and worker, after what was accepted before the call. Waits for the writers to get to
-    /// it; one that has ended is reported as such, with what its last snapshot tells.
+    /// it; one that has ended is reported as such, with what its last snapshot tells, and without its workers. Takes a
+    /// writer time in proportion to its workers.
     pub fn status(&self) -> Status {
         let mut status = Status::default();
         // Ask all before waiting for one.
@@ -196,7 +199,8 @@ impl Index {
     ///
     /// Worker by worker, parents first. A hole is stored under an unused sequence hash and removed again at the end.
     /// Every event carries its worker's last event id, so an importer continues where the worker is. Workers that
-    /// were removed are not in it.
+    /// were removed are not in it. Every shard exports what it had accepted at its own moment. A writer applies nothing
+    /// while it exports, which takes time and memory in proportion to the blocks held; lookups go on.
     ///
     /// # Errors
     /// The index was shut down, or a writer died.
@@ -204,7 +208,8 @@ impl Index {
         self.ask_all(Message::Export).map(|shards| shards.concat())
     }
 
-    /// Applies an export, and returns when it is visible. What the index knew of the workers in it is replaced.
+    /// Applies an export, and returns when it is visible. What the index knew of the workers in it is replaced. Until
+    /// then lookups do not see it, and other events wait behind it; shards become visible one by one.
     ///
     /// # Errors
     /// Shut down, or why the first event that changed nothing did so (a lower limit than the exporter's, most likely).
@@ -230,7 +235,8 @@ impl Index {
     }
 
     /// Applies and publishes what was accepted, and ends the writers. Afterwards every handle still answers lookups,
-    /// from the last snapshots; everything else is [`Closed`].
+    /// from the last snapshots; everything else is [`Closed`]. Waits for the writers to end; another call does nothing,
+    /// and does not wait.
     ///
     /// # Errors
     /// A writer had panicked; what was accepted after that was not applied.

@@ -26,13 +26,13 @@ pub struct ShardStatus {
     pub alive: bool,
     /// The core the writer is pinned to.
     pub pinned: Option<usize>,
-    /// Events that wait for the writer.
+    /// Events that wait for the writer, and questions such as flushes.
     pub mailbox_depth: usize,
     /// Events applied or rejected so far.
     pub applied_events: u64,
     /// Events that the current snapshot shows.
     pub published_events: u64,
-    /// Blocks named by the applied events.
+    /// Blocks named by these events.
     pub applied_blocks: u64,
     /// Publications so far.
     pub generation: u64,
@@ -42,7 +42,8 @@ pub struct ShardStatus {
     pub distinct_blocks: u64,
     /// Blocks held, summed over the workers.
     pub held_blocks: u64,
-    /// Heap memory of the shard and its snapshots, in bytes.
+    /// Heap memory of the shard and its snapshots, in bytes: without the mailbox, without what is detached beyond
+    /// holes, and without snapshots that readers hold although they were replaced.
     pub bytes: u64,
     /// Rejected events of workers that the shard does not know: removed ones, and those beyond the limit.
     pub rejected_strangers: [u64; Rejection::ALL.len()],
@@ -50,7 +51,8 @@ pub struct ShardStatus {
     pub apply_time: Duration,
     /// Time the writer spent publishing.
     pub publish_time: Duration,
-    /// From an event's acceptance to its visibility, in nanoseconds, one value per event.
+    /// From an event's acceptance to its visibility, in nanoseconds, one value per event since the start; imports do not
+    /// count. To two digits, and more than a minute counts as a minute.
     pub lag: Histogram<u64>,
 }
 
