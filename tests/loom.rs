@@ -124,7 +124,9 @@ fn model(preemptions: usize, readers: usize, loads: usize, publications: usize) 
             }
         }
         assert_eq!(publisher.cell().load().read(), publications);
-        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        for reader in readers {
+            reader.join().unwrap();
+        }
     });
 }
 

@@ -115,13 +115,12 @@ impl Actor {
                     if due || self.pending.len() as u64 >= self.batch {
                         since = self.publish(since);
                     }
-                    if unclocked >= CLOCK {
-                        unclocked = 0;
-                    }
+                    unclocked %= CLOCK;
                 }
                 Ok(other) => {
-                    since = self.publish(since);
+                    self.publish(since);
                     self.answer(other);
+                    since = Instant::now();
                 }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
                     self.publish(since);

@@ -54,7 +54,7 @@ impl Worklist {
     /// Includes `place` and all that leads to it.
     fn reach(&mut self, runs: &Runs, place: Place) {
         let mut next = Some(place);
-        while let Some(Place { run, offset }) = next {
+        while let Some(Place { offset, run }) = next {
             let at = runs.get(run);
             let extent = self.extents.entry((at.start, run)).or_default();
             // Whoever entered the run first also saw to its parents.
@@ -69,7 +69,7 @@ impl Worklist {
         let mut holes: HashMap<Place, u64, BuildMix> = HashMap::default();
         let mut events = Vec::new();
         for (&(_, run), &extent) in &self.extents {
-            let places = (0..extent).map(|offset| Place { run, offset });
+            let places = (0..extent).map(|offset| Place { offset, run });
             let stored = places.map(|place| {
                 let hole = || *holes.entry(place).or_insert_with(|| unused.next().expect("2^64 names are enough"));
                 let sequence = self.names.get(&place).copied().unwrap_or_else(hole);

@@ -37,7 +37,9 @@ pub(crate) fn fold(x: u64) -> u64 {
     x ^ (x >> 32)
 }
 
+// Compiled anew wherever a processor's features are enabled.
 #[inline(always)]
+#[allow(clippy::inline_always, reason = "features reach only what is inlined")]
 fn portable(lanes: &Lanes, locals: &[u64], sums: &mut [u64]) -> u64 {
     // A compiler that knows the number of lanes unrolls the loop before it looks for vectors, and then finds none.
     let count = std::hint::black_box(LANES);
@@ -56,7 +58,10 @@ fn portable(lanes: &Lanes, locals: &[u64], sums: &mut [u64]) -> u64 {
 #[allow(unsafe_code, reason = "pays, see BENCHMARKS.md: vector loads, and calls that need a processor's feature")]
 mod x86 {
     use super::{LANES, Lanes, fold, portable};
-    use std::arch::x86_64::*;
+    use std::arch::x86_64::{
+        __m512i, _mm512_add_epi64, _mm512_loadu_si512, _mm512_mullo_epi64, _mm512_reduce_add_epi64,
+        _mm512_setzero_si512, _mm512_srli_epi64, _mm512_xor_si512,
+    };
 
     /// Must be given out only where the processor has AVX-512 F and DQ.
     pub(super) fn avx512(lanes: &Lanes, locals: &[u64], sums: &mut [u64]) -> u64 {

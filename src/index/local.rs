@@ -1,7 +1,7 @@
 //! One shard without a thread: the writer's half and the readers' half.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::export;
 use super::matches::Matches;
@@ -90,7 +90,11 @@ impl LocalWriter {
     /// # Errors
     /// Why the first event that changed nothing did so. The others are applied all the same.
     pub fn import<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>) -> Result<(), Rejection> {
-        events.into_iter().fold(Ok(()), |result, event| result.and(self.shard.import(event)))
+        let mut result = Ok(());
+        for event in events {
+            result = result.and(self.shard.import(event));
+        }
+        result
     }
 
     /// Makes all that was applied visible. Costs what changed since the last time, in runs; a copy of all heads, one
@@ -136,8 +140,8 @@ impl LocalWriter {
             held_blocks: shard.held(),
             bytes: (shard.bytes() + current + spares) as u64,
             rejected_strangers: shard.strangers(),
-            apply_time: Default::default(),
-            publish_time: Default::default(),
+            apply_time: Duration::ZERO,
+            publish_time: Duration::ZERO,
             lag: lag_histogram(),
         };
         (status, shard.worker_status().collect())

@@ -23,7 +23,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flume::Sender;
 
@@ -308,8 +308,8 @@ impl ShardHandle {
             held_blocks: 0,
             bytes: snapshot.heads.bytes() as u64,
             rejected_strangers: Default::default(),
-            apply_time: Default::default(),
-            publish_time: Default::default(),
+            apply_time: Duration::ZERO,
+            publish_time: Duration::ZERO,
             lag: status::lag_histogram(),
         }
     }
@@ -492,7 +492,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_published_while_more_is_waiting() {
-        let index = Index::builder().publish_batch(10).publish_interval(std::time::Duration::MAX);
+        let index = Index::builder().publish_batch(10).publish_interval(Duration::MAX);
         let index = index.build().expect("valid settings");
         let hold = held_up(&index);
         (0..35).for_each(|id| index.send(stored(id)).expect("open"));
@@ -505,7 +505,7 @@ mod tests {
 
     #[test]
     fn an_interval_of_nothing_publishes_as_often_as_the_clock_is_read() {
-        let index = Index::builder().publish_batch(u64::MAX).publish_interval(std::time::Duration::ZERO);
+        let index = Index::builder().publish_batch(u64::MAX).publish_interval(Duration::ZERO);
         let index = index.build().expect("valid settings");
         let hold = held_up(&index);
         (0..200).for_each(|id| index.send(stored(id)).expect("open"));

@@ -65,9 +65,9 @@ impl PrefixHasher {
         let from = known.min(whole);
         let rest = (self.sum_strides)(&self.lanes, &locals[from * LANES..], &mut strides[from..whole]);
         let mut at = if from == 0 { 0 } else { strides[from - 1] };
-        for stride in from..whole {
-            at = at.wrapping_add(strides[stride].wrapping_mul(self.stride_multiplier(stride)));
-            strides[stride] = at;
+        for (stride, sum) in (from..whole).zip(&mut strides[from..]) {
+            at = at.wrapping_add(sum.wrapping_mul(self.stride_multiplier(stride)));
+            *sum = at;
         }
         at.wrapping_add(rest.wrapping_mul(self.stride_multiplier(whole)))
     }
@@ -186,10 +186,10 @@ mod tests {
             }
         }
         let mut contents = HashSet::new();
-        let mut hashes = HashSet::new();
+        let mut seen = HashSet::new();
         for sequence in &sequences {
             for (end, hash) in (1..).zip(prefixes(&hasher, sequence)) {
-                assert_eq!(contents.insert(&sequence[..end]), hashes.insert(hash), "{:?}", &sequence[..end]);
+                assert_eq!(contents.insert(&sequence[..end]), seen.insert(hash), "{:?}", &sequence[..end]);
             }
         }
         assert!(contents.len() > 250_000, "{}", contents.len());

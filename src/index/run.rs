@@ -106,6 +106,7 @@ pub(crate) struct Run {
     /// Offsets at which children hang, ascending, and how many.
     pub(crate) branches: Vec<(u32, u32)>,
     /// What workers hold beyond their cutoff.
+    #[allow(clippy::box_collection, reason = "hardly any run has some: a word for all, not three")]
     pub(crate) detached: Option<Box<BTreeMap<Slot, Ranges>>>,
     /// Whether this run is on the list of changes.
     changed: bool,

@@ -180,10 +180,14 @@ impl Shard {
         result
     }
 
-    /// Applies an event of an export: like [`Shard::apply`], but its id continues nothing.
+    /// Applies an event of an export: like [`Shard::apply`], but its id continues nothing, and a worker that is added
+    /// begins with nothing.
     pub(crate) fn import(&mut self, event: &Event) -> Result<(), Rejection> {
         if let Some(&slot) = self.slots.get(&event.worker) {
             self.workers[slot as usize].status.last_event_id = None;
+            if event.data == EventData::WorkerAdded {
+                self.clear(slot);
+            }
         }
         self.apply(event)
     }
@@ -455,7 +459,9 @@ impl Holding {
         if offsets.start == self.cutoff && runs.get(run).detached.is_none() {
             self.cutoff = offsets.end;
         } else {
-            offsets.for_each(|offset| self.hold(runs, state, Place { run, offset }));
+            for offset in offsets {
+                self.hold(runs, state, Place { offset, run });
+            }
         }
     }
 
