@@ -38,6 +38,10 @@ pub(crate) fn removed(worker: u64, hashes: &[u64]) -> Event {
     event(worker, EventData::Removed { blocks: hashes.to_vec() })
 }
 
+pub(crate) fn cleared(worker: u64) -> Event {
+    event(worker, EventData::Cleared)
+}
+
 /// Applies events that fit.
 pub(crate) fn apply<'a>(writer: &mut LocalWriter, events: impl IntoIterator<Item = &'a Event>) {
     for event in events {
