@@ -56,9 +56,18 @@ fn a_warm_lookup_allocates_nothing() {
         }
     };
     look_up(&mut matches);
+    let mut room = Vec::new();
+    let look_up_many = |room: &mut Vec<Matches>| {
+        for count in [queries.len(), 3, 0, queries.len()] {
+            let answers = index.find_many(&queries[..count], room);
+            assert!(answers.len() == count && answers.iter().all(|matches| matches.len() == 500));
+        }
+    };
+    look_up_many(&mut room);
     let warm = ALLOCATIONS.get();
     for _ in 0..50 {
         look_up(&mut matches);
+        look_up_many(&mut room);
     }
     assert_eq!(ALLOCATIONS.get() - warm, 0);
     assert!(warm > 0, "the counter counts");

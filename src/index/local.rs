@@ -7,7 +7,7 @@ use super::export;
 use super::matches::Matches;
 use super::prefix::PrefixHasher;
 use super::publish::{Publisher, SwapCell};
-use super::search::search;
+use super::search::{search, search_many};
 use super::shard::{Rejection, Shard};
 use super::snapshot::{Roster, Snapshot, Stamp};
 use super::status::{ShardStatus, WorkerStatus, lag_histogram};
@@ -170,6 +170,14 @@ impl LocalReader {
         matches.reset(1);
         search(&self.cell.load(), &self.hasher, self.stride, hashes, 0, matches);
         matches.sort();
+    }
+
+    /// Who holds how much of each of these prompts, in the same order. See [`Index::find_many`](crate::Index::find_many).
+    pub fn find_many<'m>(&self, queries: &[impl AsRef<[u64]>], room: &'m mut Vec<Matches>) -> &'m [Matches] {
+        let answers = Matches::reset_many(room, queries.len(), 1);
+        search_many(&self.cell.load(), &self.hasher, self.stride, queries, 0, answers);
+        answers.iter_mut().for_each(Matches::sort);
+        answers
     }
 }
 

@@ -179,6 +179,16 @@ impl Matches {
         self.shards.truncate(shards);
     }
 
+    /// New queries, one for each of the first `count` in `room`, which grows where they are too few.
+    pub(crate) fn reset_many(room: &mut Vec<Self>, count: usize, shards: usize) -> &mut [Self] {
+        if room.len() < count {
+            room.resize_with(count, Self::new);
+        }
+        let answers = &mut room[..count];
+        answers.iter_mut().for_each(|matches| matches.reset(shards));
+        answers
+    }
+
     /// The search of one shard begins; shards come in order.
     pub(crate) fn begin(&mut self, shard: u32, stamp: &Stamp) -> Search<'_> {
         let watermark = Watermark { events: stamp.watermark, generation: stamp.generation, published: stamp.published };

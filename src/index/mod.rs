@@ -167,6 +167,35 @@ impl Index {
         matches.sort();
     }
 
+    /// Who holds how much of each of these prompts, in the same order: [`Index::find`] for many at once, with answers
+    /// that are all as of the same watermarks.
+    ///
+    /// Faster than one after the other, for the lookups share their waiting: while one waits for memory others go on.
+    /// `room` is where the answers live. Keep it for the next batch, of whatever size: it grows when it must, and once
+    /// it is warm a batch allocates nothing.
+    ///
+    /// ```
+    /// # use kvleap::*;
+    /// # let index = Index::builder().build()?;
+    /// # let data = EventData::Stored { parent: None, blocks: vec![Block { sequence: 1, local: 11 }] };
+    /// # index.send(Event { worker: Worker::new(7, 0), id: 1, data })?;
+    /// # index.flush()?;
+    /// let mut room = Vec::new();
+    /// let answers = index.find_many(&[vec![11, 12], vec![13]], &mut room);
+    /// assert_eq!(answers[0].depth(Worker::new(7, 0)), 1);
+    /// assert!(answers[1].is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn find_many<'m>(&self, queries: &[impl AsRef<[u64]>], room: &'m mut Vec<Matches>) -> &'m [Matches] {
+        let Inner { hasher, stride, shards, .. } = &*self.0;
+        let answers = Matches::reset_many(room, queries.len(), shards.len());
+        for (number, shard) in (0..).zip(shards) {
+            search::search_many(&shard.cell.load(), hasher, *stride, queries, number, answers);
+        }
+        answers.iter_mut().for_each(Matches::sort);
+        answers
+    }
+
     /// Returns when every event that was accepted before the call is visible.
     ///
     /// # Errors

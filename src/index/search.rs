@@ -7,10 +7,12 @@
 //!
 //! Ascending order matters. The head that a deeper branch point would find may also be one that the query reaches
 //! over another run, which leaves this one further up; the first hit is the path itself.
+//!
+//! A walk stops after every run, with what the next one needs on its way, so that many walks can take turns.
 
 use super::holders::Holders;
 use super::matches::{Matches, Search};
-use super::prefix::{PrefixHasher, QueryPrefixes};
+use super::prefix::PrefixHasher;
 use super::snapshot::{BRANCHES, Head, Snapshot};
 
 /// Adds to `matches` what `snapshot`, of shard number `shard`, holds of `query`.
@@ -22,130 +24,238 @@ pub(crate) fn search(
     shard: u32,
     matches: &mut Matches,
 ) {
-    let Search { prefixes, layers } = matches.begin(shard, &snapshot.stamp);
-    let mut start = 0;
-    // The run left last: its holders are looked at while the next run's memory is on its way.
-    let mut left: Option<Step> = None;
-    let mut next = (!query.is_empty()).then(|| prefixes.at(hasher, query, 0)).and_then(|p| snapshot.head(p));
-    while let Some(head) = next {
-        // Beyond the deepest cutoff nobody holds anything, so it does not matter what is there.
-        let limit = head.reach.min(query.len() as u32 - start);
-        if limit == 0 {
-            break;
-        }
-        let mut run = Walk { head, start, limit, hasher, query, prefixes: &mut *prefixes };
-        let aims = run.aim(snapshot);
-        if let Some(Step { holders, start, covered }) = left
-            && !layers.narrow(holders, start, covered, true)
-        {
-            return;
-        }
-        let (covered, child) = match &aims {
-            Some(aims) => run.leave(aims, stride, snapshot),
-            None => {
-                let covered = run.jump(0, limit, stride);
-                (covered, run.beyond(covered).and_then(|prefix| snapshot.head(prefix)))
-            }
-        };
-        left = Some(Step { holders: &head.holders, start, covered });
-        start += covered;
-        next = child;
-    }
-    if let Some(Step { holders, start, covered }) = left {
-        layers.narrow(holders, start, covered, next.is_some());
-    }
-    layers.finish(start);
+    let mut walk = Walk::new(snapshot, hasher, stride, query, shard, matches);
+    while walk.step() {}
 }
 
-/// A run on the path.
-struct Step<'s> {
-    holders: &'s Holders,
+/// How many walks of a batch are under way at a time: about as many as a core has cache misses under way.
+const GROUP: usize = 32;
+
+/// As [`search`] for many queries, each with an answer of its own: while one walk waits for memory, others go on.
+pub(crate) fn search_many(
+    snapshot: &Snapshot,
+    hasher: &PrefixHasher,
+    stride: u32,
+    queries: &[impl AsRef<[u64]>],
+    shard: u32,
+    answers: &mut [Matches],
+) {
+    let pairs = queries.iter().zip(answers);
+    let mut walks = pairs.map(|(query, into)| Walk::new(snapshot, hasher, stride, query.as_ref(), shard, into));
+    let mut group: [_; GROUP] = std::array::from_fn(|_| walks.next());
+    let mut under_way = true;
+    while under_way {
+        under_way = false;
+        for place in &mut group {
+            if let Some(walk) = place {
+                under_way = true;
+                if !walk.step() {
+                    *place = walks.next();
+                }
+            }
+        }
+    }
+}
+
+/// A query on its way from run to run.
+struct Walk<'a> {
+    snapshot: &'a Snapshot,
+    hasher: &'a PrefixHasher,
+    stride: u32,
+    query: &'a [u64],
+    search: Search<'a>,
+    /// The position that the path has got to: that of the first block of the run ahead.
+    start: u32,
+    /// The run left last: its holders are looked at while the next run's memory is on its way.
+    left: Option<Left<'a>>,
+    ahead: Ahead<'a>,
+}
+
+/// What a walk does next; the memory it takes is on its way.
+enum Ahead<'a> {
+    /// Finds the run that begins with this prefix hash of the query.
+    Head(Option<u64>),
+    /// Looks whether the query leaves this run at one of its branch points.
+    Branches(Crossing<'a>),
+    /// Looks how much of this run's array is the query's.
+    Array(Crossing<'a>),
+}
+
+/// A run that the path has come through.
+struct Left<'a> {
+    holders: &'a Holders,
     /// The position of its first block.
     start: u32,
     /// How many of its blocks the path covers.
     covered: u32,
 }
 
-/// The query inside one run.
-struct Walk<'a> {
+/// A run that the path has come to.
+#[derive(Clone, Copy)]
+struct Crossing<'a> {
     head: &'a Head,
-    /// The position of the run's first block.
-    start: u32,
     /// How many of the run's blocks matter: held by somebody, and asked for.
     limit: u32,
-    hasher: &'a PrefixHasher,
-    query: &'a [u64],
-    prefixes: &'a mut QueryPrefixes,
+    aims: Aims,
 }
 
-/// Branch points of a run, and the query's prefix hash behind each.
-#[derive(Default)]
+/// Branch points of a run that matter, ascending, and the query's prefix hash behind each.
+#[derive(Clone, Copy, Default)]
 struct Aims {
     list: [(u32, u64); BRANCHES],
     len: usize,
 }
 
-impl Walk<'_> {
-    /// The query's prefix hash at an offset of the run.
+impl Aims {
     #[inline]
-    fn prefix(&mut self, offset: u32) -> u64 {
-        self.prefixes.at(self.hasher, self.query, self.start + offset)
+    fn iter(&self) -> std::slice::Iter<'_, (u32, u64)> {
+        self.list[..self.len].iter()
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        snapshot: &'a Snapshot,
+        hasher: &'a PrefixHasher,
+        stride: u32,
+        query: &'a [u64],
+        shard: u32,
+        matches: &'a mut Matches,
+    ) -> Self {
+        let search = matches.begin(shard, &snapshot.stamp);
+        let mut walk = Self { snapshot, hasher, stride, query, search, start: 0, left: None, ahead: Ahead::Head(None) };
+        if !query.is_empty() {
+            walk.ahead = walk.seek();
+        }
+        walk
     }
 
-    /// The query's prefix hashes behind the branch points that matter, ascending; `None` where the head does not list
-    /// them. Fetches all that will be looked at: one wait instead of one after the other.
+    /// Does what is next, and says whether there is more to do.
     #[inline]
-    fn aim(&mut self, snapshot: &Snapshot) -> Option<Aims> {
-        self.head.holders.prefetch();
-        let branches = self.head.branches()?;
+    fn step(&mut self) -> bool {
+        let next = match self.ahead {
+            Ahead::Head(first) => first.and_then(|prefix| self.snapshot.head(prefix)),
+            Ahead::Branches(Crossing { head, limit, aims }) => {
+                if !self.narrow(true) {
+                    return false;
+                }
+                let mut children = aims.iter().map(|&(branch, prefix)| (branch, self.snapshot.head(prefix)));
+                let Some((branch, child)) = children.find(|(_, child)| child.is_some()) else {
+                    if let Some(&(branch, _)) = aims.iter().last() {
+                        head.prefixes.prefetch(branch + 1);
+                    }
+                    head.prefixes.prefetch(limit - 1);
+                    self.ahead = Ahead::Array(Crossing { head, limit, aims });
+                    return true;
+                };
+                self.leave(head, branch + 1);
+                child
+            }
+            Ahead::Array(Crossing { head, limit, aims }) => {
+                if !self.narrow(true) {
+                    return false;
+                }
+                let covered = self.cover(head, limit, &aims);
+                self.leave(head, covered);
+                if head.branches().is_none() && (self.start as usize) < self.query.len() {
+                    self.ahead = self.seek();
+                    return true;
+                }
+                None
+            }
+        };
+        self.come_to(next)
+    }
+
+    /// To the run that begins where the path has got to.
+    #[inline]
+    fn seek(&mut self) -> Ahead<'a> {
+        let prefix = self.prefix(0);
+        self.snapshot.heads.prefetch(prefix);
+        Ahead::Head(Some(prefix))
+    }
+
+    /// Looks at the holders of the run left last, if there is one. Returns whether somebody holds all of the path.
+    #[inline]
+    fn narrow(&mut self, goes_on: bool) -> bool {
+        match self.left.take() {
+            Some(Left { holders, start, covered }) => self.search.layers.narrow(holders, start, covered, goes_on),
+            None => true,
+        }
+    }
+
+    /// The path goes on behind the first `covered` blocks of the run.
+    #[inline]
+    fn leave(&mut self, head: &'a Head, covered: u32) {
+        self.left = Some(Left { holders: &head.holders, start: self.start, covered });
+        self.start += covered;
+    }
+
+    #[inline]
+    fn come_to(&mut self, next: Option<&'a Head>) -> bool {
+        // Beyond the deepest cutoff nobody holds anything, so it does not matter what is there.
+        let limit = next.map_or(0, |head| head.reach.min(self.query.len() as u32 - self.start));
+        if let Some(head) = next
+            && limit > 0
+        {
+            let aims = self.aim(head, limit);
+            let crossing = Crossing { head, limit, aims };
+            self.ahead = if aims.len > 0 { Ahead::Branches(crossing) } else { Ahead::Array(crossing) };
+            return true;
+        }
+        self.narrow(next.is_some());
+        self.search.layers.finish(self.start);
+        false
+    }
+
+    /// The query's prefix hash at an offset of the run ahead.
+    #[inline]
+    fn prefix(&mut self, offset: u32) -> u64 {
+        self.search.prefixes.at(self.hasher, self.query, self.start + offset)
+    }
+
+    /// The query's prefix hashes behind the branch points that matter, if the head lists them. Fetches all that will be
+    /// looked at: one wait instead of one after the other.
+    #[inline]
+    fn aim(&mut self, head: &Head, limit: u32) -> Aims {
+        head.holders.prefetch();
         let mut aims = Aims::default();
-        for &branch in branches {
-            if branch < self.limit && self.start + branch + 1 < self.query.len() as u32 {
+        for &branch in head.branches().unwrap_or_default() {
+            if branch < limit && self.start + branch + 1 < self.query.len() as u32 {
                 let prefix = self.prefix(branch + 1);
-                snapshot.heads.prefetch(prefix);
+                self.snapshot.heads.prefetch(prefix);
                 aims.list[aims.len] = (branch, prefix);
                 aims.len += 1;
             }
         }
         if aims.len == 0 {
-            self.head.prefixes.prefetch(self.limit - 1);
+            head.prefixes.prefetch(limit - 1);
         }
-        Some(aims)
+        aims
     }
 
-    /// Where the query leaves the run: how many of the run's blocks it covers, and the run that it goes on in.
+    /// How many of the run's blocks the query covers.
+    ///
+    /// Where some left the run others will, so the first look is around the branch points, from the last one up.
     #[inline]
-    fn leave<'s>(&mut self, aims: &Aims, stride: u32, snapshot: &'s Snapshot) -> (u32, Option<&'s Head>) {
-        let aims = &aims.list[..aims.len];
-        for &(branch, prefix) in aims {
-            if let Some(child) = snapshot.head(prefix) {
-                return (branch + 1, Some(child));
-            }
-        }
-        // Where some left the run others will, so the next look is around the branch points, from the last one up.
-        let mut miss = self.limit;
+    fn cover(&mut self, head: &Head, limit: u32, aims: &Aims) -> u32 {
+        let mut miss = limit;
         for &(branch, prefix) in aims.iter().rev() {
-            if branch + 1 < miss && self.head.prefixes.get(branch + 1) == prefix {
-                return (self.jump(branch + 1, miss, stride), None);
+            if branch + 1 < miss && head.prefixes.get(branch + 1) == prefix {
+                return self.jump(head, branch + 1, miss);
             }
-            if self.agrees(branch) {
-                return (branch + 1, None);
+            if self.agrees(head, branch) {
+                return branch + 1;
             }
             miss = branch;
         }
-        (self.jump(0, miss, stride), None)
-    }
-
-    /// The query's prefix hash behind the first `covered` blocks of the run, if the query goes on there.
-    #[inline]
-    fn beyond(&mut self, covered: u32) -> Option<u64> {
-        ((self.start + covered) < self.query.len() as u32).then(|| self.prefix(covered))
+        self.jump(head, 0, miss)
     }
 
     /// Whether the query's prefix up to and including `offset` is this run's.
     #[inline]
-    fn agrees(&mut self, offset: u32) -> bool {
-        self.head.prefixes.get(offset) == self.prefix(offset)
+    fn agrees(&mut self, head: &Head, offset: u32) -> bool {
+        head.prefixes.get(offset) == self.prefix(offset)
     }
 
     /// How many of the run's blocks are the query's, if that at offset `hit` is and none from `miss` on is or matters.
@@ -153,14 +263,14 @@ impl Walk<'_> {
     /// A prefix hash stands for the whole prefix, so agreement at one offset is agreement at all before it: gallop
     /// from stride to stride, then bisect between the last hit and the first miss.
     #[inline]
-    fn jump(&mut self, mut hit: u32, mut miss: u32, stride: u32) -> u32 {
+    fn jump(&mut self, head: &Head, mut hit: u32, mut miss: u32) -> u32 {
         // Most queries that do not leave at a branch cover all that is held.
-        if hit + 1 < miss && self.agrees(miss - 1) {
+        if hit + 1 < miss && self.agrees(head, miss - 1) {
             return miss;
         }
-        let mut step = stride;
+        let mut step = self.stride;
         while miss - hit > step {
-            if self.agrees(hit + step) {
+            if self.agrees(head, hit + step) {
                 hit += step;
                 step = step.saturating_mul(2);
             } else {
@@ -169,7 +279,7 @@ impl Walk<'_> {
         }
         while miss - hit > 1 {
             let middle = hit + (miss - hit) / 2;
-            if self.agrees(middle) { hit = middle } else { miss = middle }
+            if self.agrees(head, middle) { hit = middle } else { miss = middle }
         }
         hit + 1
     }

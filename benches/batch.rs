@@ -1,0 +1,84 @@
+//! Many lookups at once against one after the other, in an index far larger than the caches.
+//!
+//! Queries come in an order that no cache remembers; the paths are those of conversations: a system prompt, a few
+//! documents below it, and chats that branch off each other.
+
+mod common;
+
+use common::*;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use kvleap::{LocalReader, Matches};
+
+/// Answers per iteration.
+const BATCH: usize = 64;
+const SYSTEM: u64 = 64;
+const DOCUMENT: u64 = 96;
+const TURN: u64 = 24;
+const TURNS: u64 = 4;
+
+/// The blocks of chat number `chat`. Each turn is shared with its neighbours, in pairs, fours, and so on.
+fn path(chat: u64) -> Vec<u64> {
+    let part = |kind: u64, number: u64, len: u64| {
+        let first = (kind << 56) + (number << 16);
+        chain(first..first + len)
+    };
+    let turns = (0..TURNS).map(|turn| part(3 + turn, chat >> (TURNS - 1 - turn), TURN));
+    [part(1, 0, SYSTEM), part(2, chat / 64, DOCUMENT)].into_iter().chain(turns).flatten().collect()
+}
+
+fn load(chats: u64) -> LocalReader {
+    let (mut writer, reader) = index();
+    for chat in 0..chats {
+        // Blocks that it holds already are no news, but every event must name its parent.
+        apply(&mut writer, [&stored(chat / 8 % 64, None, &path(chat))]);
+        if chat % 256 == 0 {
+            writer.publish();
+        }
+    }
+    writer.publish();
+    reader
+}
+
+fn batches(criterion: &mut Criterion) {
+    let testing = std::env::args().any(|argument| argument == "--test");
+    let chats: u64 = if testing { 1 << 10 } else { 1 << 18 };
+    let reader = load(chats);
+    let depth = (SYSTEM + DOCUMENT + TURN * TURNS) as u32;
+    // The queries of a batch, each ending with a block that nobody holds.
+    let mut number = 0;
+    let mut draw = || -> Vec<Vec<u64>> {
+        let mut query = || {
+            number += 1;
+            path(hash(number) % chats).into_iter().chain([hash(1 << 63 | number)]).collect()
+        };
+        (0..BATCH).map(|_| query()).collect()
+    };
+    let check = |matches: &Matches| assert_eq!(matches.best().map(|layer| layer.depth()), Some(depth));
+
+    let mut group = criterion.benchmark_group("cold");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("loop", |bench| {
+        let mut matches = Matches::new();
+        bench.iter_batched_ref(
+            &mut draw,
+            |queries| {
+                for query in queries {
+                    reader.find(query, &mut matches);
+                    check(&matches);
+                }
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("find_many", |bench| {
+        let mut room = Vec::new();
+        bench.iter_batched_ref(
+            &mut draw,
+            |queries| reader.find_many(queries, &mut room).iter().for_each(check),
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+criterion_group!(benches, batches);
+criterion_main!(benches);

@@ -1,0 +1,96 @@
+//! While the index grows to a million runs, answers stay fresh and lookups stay even.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kvleap::{LocalReader, LocalWriter, Matches};
+
+use crate::Scale;
+use crate::common::*;
+
+/// An event is due every so often, and makes a run of its own.
+const PERIOD: Duration = Duration::from_micros(8);
+const LEN: u64 = 4;
+/// As [`kvleap::Builder::publish_interval`] is by default.
+const PUBLISH: Duration = Duration::from_micros(100);
+
+fn run(number: u64) -> Vec<u64> {
+    chain(number * LEN..(number + 1) * LEN)
+}
+
+/// How many events are due by then.
+fn due(start: Instant, by: Instant) -> u64 {
+    ((by - start).as_nanos() / PERIOD.as_nanos()) as u64
+}
+
+/// Applies each event when it is due, and publishes when nothing waits or it is time to. Returns how long a publication
+/// took at most.
+fn write(mut writer: LocalWriter, start: Instant, runs: u64) -> Duration {
+    let (mut applied, mut published, mut longest) = (0, start, Duration::ZERO);
+    while applied < runs {
+        let now = Instant::now();
+        let waiting = due(start, now).min(runs) - applied;
+        if waiting > 0 {
+            apply(&mut writer, [&stored(applied % 64, None, &run(applied))]);
+            applied += 1;
+        }
+        if waiting == 1 || now - published >= PUBLISH {
+            writer.publish();
+            published = Instant::now();
+            longest = longest.max(published - now);
+        }
+    }
+    writer.publish();
+    longest
+}
+
+/// Asks at full speed until all is there. Returns the age of the oldest event that was due and not shown, and the time
+/// of the lookup, of every answer, in nanoseconds.
+fn read(reader: &LocalReader, start: Instant, runs: u64) -> [Vec<u64>; 2] {
+    let mut matches = Matches::new();
+    let [mut staleness, mut times] = [Vec::new(), Vec::new()];
+    let mut shown = 0;
+    for round in 0.. {
+        let query = run(hash(round) % shown.max(1));
+        let asked = Instant::now();
+        reader.find(&query, &mut matches);
+        times.push(asked.elapsed().as_nanos() as u64);
+        assert!(shown == 0 || matches.len() == 1, "what was shown stays");
+        shown = matches.watermarks().next().map_or(0, |watermark| watermark.events);
+        let is_late = shown < due(start, asked).min(runs);
+        let missing_since = PERIOD.as_nanos() as u64 * (shown + 1);
+        staleness.push(if is_late { (asked - start).as_nanos() as u64 - missing_since } else { 0 });
+        if shown == runs {
+            break;
+        }
+    }
+    [staleness, times]
+}
+
+fn quantile(sorted: &[u64], quantile: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * quantile) as usize] as f64
+}
+
+pub(crate) fn measure(scale: Scale) {
+    let runs: u64 = scale.pick(1_000_000, 5_000);
+    let (writer, reader) = index();
+    let start = Instant::now();
+    let (longest, [mut staleness, mut times]) = thread::scope(|scope| {
+        let writing = scope.spawn(|| write(writer, start, runs));
+        let answers = read(&reader, start, runs);
+        (writing.join().expect("no panic"), answers)
+    });
+    staleness.sort_unstable();
+    times.sort_unstable();
+    let claim = format!("staleness at most, growing to {runs} runs");
+    scale.report(&claim, quantile(&staleness, 1.0) / 1e6, 5.0, " ms");
+    println!(
+        "  staleness p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us; longest publication {:.2} ms",
+        quantile(&staleness, 0.5) / 1e3,
+        quantile(&staleness, 0.99) / 1e3,
+        quantile(&staleness, 0.999) / 1e3,
+        longest.as_secs_f64() * 1e3,
+    );
+    let [p99, p999] = [0.99, 0.999].map(|q| quantile(&times, q));
+    scale.report("lookup p99.9 over p99, meanwhile", p999 / p99, 5.0, "x");
+}

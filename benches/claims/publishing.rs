@@ -1,0 +1,53 @@
+//! Publishing 1,000 times a second costs little of the writer's time, however much is held.
+
+use std::time::{Duration, Instant};
+
+use crate::Scale;
+use crate::common::*;
+
+const WORKERS: u64 = 64;
+/// Blocks of a conversation, which is stored at once and removed at once.
+const LEN: u64 = 64;
+const PERIOD: Duration = Duration::from_millis(1);
+
+fn conversation(number: u64) -> Vec<u64> {
+    chain(number * LEN..(number + 1) * LEN)
+}
+
+pub(crate) fn measure(scale: Scale) {
+    let held: u64 = scale.pick(10_000_000, 100_000);
+    let conversations = held / LEN;
+    let (mut writer, reader) = index();
+    let mut number = 0;
+    while number < conversations {
+        apply(&mut writer, [&stored(number % WORKERS, None, &conversation(number))]);
+        number += 1;
+    }
+    writer.publish();
+    // As fast as it can, each new conversation in the place of the oldest; making the events does not count.
+    let (mut applying, mut publishing, mut publications) = (Duration::ZERO, Duration::ZERO, 0);
+    let mut since = Duration::ZERO;
+    while publications < scale.pick(5_000, 20) {
+        let new = stored(number % WORKERS, None, &conversation(number));
+        let old = number - conversations;
+        let events = [removed(old % WORKERS, &conversation(old)), new];
+        number += 1;
+        let start = Instant::now();
+        apply(&mut writer, &events);
+        let applied = start.elapsed();
+        applying += applied;
+        since += applied;
+        if since >= PERIOD {
+            let start = Instant::now();
+            writer.publish();
+            since = start.elapsed();
+            publishing += since;
+            publications += 1;
+        }
+    }
+    let mut matches = kvleap::Matches::new();
+    reader.find(&conversation(number - conversations / 2), &mut matches);
+    assert_eq!(matches.iter().map(|(_, depth)| u64::from(depth)).collect::<Vec<_>>(), [LEN]);
+    let share = 100.0 * publishing.as_secs_f64() / (applying + publishing).as_secs_f64();
+    scale.report(&format!("share of publishing every ms, {held} blocks held"), share, 3.0, " %");
+}
