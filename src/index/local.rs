@@ -69,7 +69,7 @@ pub struct LocalWriter {
 
 impl LocalWriter {
     pub(crate) fn new(mut shard: Shard) -> Self {
-        let roster = Arc::new(Roster::new(shard.take_roster().unwrap_or_default()));
+        let roster = Roster::new(shard.take_roster().unwrap_or_default());
         let stamp = Stamp { roster, watermark: 0, generation: 0, published: Instant::now() };
         let publisher = Publisher::new(&shard, stamp.clone());
         Self { shard, publisher, stamp, changes: Vec::new() }
@@ -102,7 +102,7 @@ impl LocalWriter {
     pub fn publish(&mut self) {
         self.shard.take_changes(&mut self.changes);
         if let Some(workers) = self.shard.take_roster() {
-            self.stamp.roster = Arc::new(Roster::new(workers));
+            self.stamp.roster = Roster::new(workers);
         }
         self.stamp.watermark = self.shard.events();
         self.stamp.generation += 1;
@@ -123,8 +123,8 @@ impl LocalWriter {
 
     /// Figures of the shard and of its workers, in no particular order; those about a thread and a mailbox are empty.
     pub fn status(&mut self) -> (ShardStatus, Vec<WorkerStatus>) {
-        let current = self.publisher.cell().load().heads.bytes();
-        let spares = self.publisher.spare_sum(|snapshot| snapshot.heads.bytes());
+        let current = self.publisher.cell().load().bytes();
+        let spares = self.publisher.spare_sum(Snapshot::bytes);
         let shard = &self.shard;
         let status = ShardStatus {
             shard: 0,

@@ -66,7 +66,10 @@ pub struct Matches {
 /// What an answer keeps of a shard: names, and what it is as of.
 #[derive(Debug)]
 struct ShardCopy {
-    roster: Roster,
+    /// Of the roster that the names are copied from.
+    version: u64,
+    /// By slot.
+    names: Vec<Worker>,
     watermark: Watermark,
 }
 
@@ -167,7 +170,7 @@ impl Matches {
     }
 
     fn workers(&self, part: &Part) -> Workers<'_> {
-        let names = &self.shards[part.shard as usize].roster.workers;
+        let names = &self.shards[part.shard as usize].names;
         Workers { names, chunks: self.layers.chunks[part.from..part.to].iter(), rest: Chunk::NONE, run: [].iter() }
     }
 
@@ -195,13 +198,14 @@ impl Matches {
         let Self { prefixes, layers, shards } = self;
         if let Some(copy) = shards.get_mut(shard as usize) {
             copy.watermark = watermark;
-            if copy.roster.version != stamp.roster.version {
-                copy.roster.version = stamp.roster.version;
-                copy.roster.workers.clone_from(&stamp.roster.workers);
+            if copy.version != stamp.roster.version {
+                copy.version = stamp.roster.version;
+                copy.names.clear();
+                copy.names.extend_from_slice(&stamp.roster.workers);
             }
         } else {
-            let Roster { version, ref workers } = *stamp.roster;
-            shards.push(ShardCopy { roster: Roster { version, workers: workers.clone() }, watermark });
+            let Roster { version, workers } = &stamp.roster;
+            shards.push(ShardCopy { version: *version, names: workers.to_vec(), watermark });
         }
         layers.shard = shard;
         layers.began = false;

@@ -19,26 +19,33 @@ use super::lanes::{LANES, Lanes, SumStrides, fastest, fold};
 pub(crate) struct PrefixHasher {
     seed: u64,
     lanes: Box<Lanes>,
+    /// That of position 0.
+    first_multiplier: u64,
     sum_strides: SumStrides,
 }
 
 impl PrefixHasher {
     pub(crate) fn new(seed: u64) -> Self {
         let draw = |stream: u64, lane: usize| mix(seed ^ mix(stream.wrapping_add(lane as u64)));
-        Self {
-            seed: mix(seed),
-            lanes: Box::new(Lanes {
-                addends: std::array::from_fn(|lane| draw(1 << 32, lane)),
-                multipliers: std::array::from_fn(|lane| draw(2 << 32, lane) | 1),
-            }),
-            sum_strides: fastest(),
-        }
+        let lanes = Lanes {
+            addends: std::array::from_fn(|lane| draw(1 << 32, lane)),
+            multipliers: std::array::from_fn(|lane| draw(2 << 32, lane) | 1),
+        };
+        let mut hasher = Self { seed: mix(seed), first_multiplier: 0, lanes: Box::new(lanes), sum_strides: fastest() };
+        hasher.first_multiplier = hasher.lanes.multipliers[0].wrapping_mul(hasher.stride_multiplier(0));
+        hasher
     }
 
     /// What stride number `stride` multiplies its sum with; odd.
     #[inline]
     fn stride_multiplier(&self, stride: usize) -> u64 {
         mix(self.seed.wrapping_add((stride as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))) | 1
+    }
+
+    /// The prefix hash at position 0, which every query needs.
+    #[inline]
+    fn first(&self, local: u64) -> u64 {
+        fold(local.wrapping_add(self.lanes.addends[0])).wrapping_mul(self.first_multiplier)
     }
 
     /// The prefix hashes of a chain of blocks that begins at `position`, behind the prefix hash `before`.
@@ -117,6 +124,9 @@ impl QueryPrefixes {
     /// `P[position]` of the query `locals`.
     #[inline]
     pub(crate) fn at(&mut self, hasher: &PrefixHasher, locals: &[u64], position: u32) -> u64 {
+        if position == 0 {
+            return hasher.first(locals[0]);
+        }
         let end = position as usize + 1;
         match (end % LANES, self.strides.get((end / LANES).wrapping_sub(1))) {
             (0, Some(&known)) => known,

@@ -125,7 +125,7 @@ impl<'a> Walk<'a> {
         let search = matches.begin(shard, &snapshot.stamp);
         let mut walk = Self { snapshot, hasher, stride, query, search, start: 0, left: None, ahead: Ahead::Head(None) };
         if !query.is_empty() {
-            walk.ahead = walk.seek();
+            walk.ahead = Ahead::Head(Some(walk.prefix(0)));
         }
         walk
     }
@@ -134,7 +134,9 @@ impl<'a> Walk<'a> {
     #[inline]
     fn step(&mut self) -> bool {
         let next = match self.ahead {
-            Ahead::Head(first) => first.and_then(|prefix| self.snapshot.head(prefix)),
+            Ahead::Head(None) => None,
+            Ahead::Head(Some(prefix)) if self.start == 0 => self.snapshot.root(prefix),
+            Ahead::Head(Some(prefix)) => self.snapshot.head(prefix),
             Ahead::Branches(Crossing { head, limit, aims }) => {
                 if !self.narrow(true) {
                     return false;
@@ -171,7 +173,7 @@ impl<'a> Walk<'a> {
     #[inline]
     fn seek(&mut self) -> Ahead<'a> {
         let prefix = self.prefix(0);
-        self.snapshot.heads.prefetch(prefix);
+        self.snapshot.prefetch_head(prefix);
         Ahead::Head(Some(prefix))
     }
 
@@ -223,7 +225,7 @@ impl<'a> Walk<'a> {
         for &branch in head.branches().unwrap_or_default() {
             if branch < limit && self.start + branch + 1 < self.query.len() as u32 {
                 let prefix = self.prefix(branch + 1);
-                self.snapshot.heads.prefetch(prefix);
+                self.snapshot.prefetch_head(prefix);
                 aims.list[aims.len] = (branch, prefix);
                 aims.len += 1;
             }

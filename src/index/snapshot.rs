@@ -66,38 +66,69 @@ impl Slot for Option<Head> {
 }
 
 /// Workers by slot. The version is unique in the process, so that a reader can keep a copy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Roster {
     pub(crate) version: u64,
-    pub(crate) workers: Vec<Worker>,
+    pub(crate) workers: Arc<[Worker]>,
 }
 
 impl Roster {
     pub(crate) fn new(workers: Vec<Worker>) -> Self {
         static VERSION: AtomicU64 = AtomicU64::new(1);
-        Self { version: VERSION.fetch_add(1, Relaxed), workers }
+        Self { version: VERSION.fetch_add(1, Relaxed), workers: workers.into() }
     }
 }
 
 /// One shard at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pub(crate) heads: SplitTable<Option<Head>>,
+    /// The runs that sequences begin with: few, since so are system prompts, and so mostly in cache.
+    roots: SplitTable<Option<Head>>,
+    /// All other runs.
+    heads: SplitTable<Option<Head>>,
     pub(crate) stamp: Stamp,
 }
 
 impl Snapshot {
-    /// The run that begins with this prefix hash.
+    /// The run at position 0 that begins with this prefix hash.
+    #[inline]
+    pub(crate) fn root(&self, prefix: u64) -> Option<&Head> {
+        self.roots.get(prefix).and_then(Option::as_ref)
+    }
+
+    /// The run at a later position that begins with this prefix hash.
     #[inline]
     pub(crate) fn head(&self, prefix: u64) -> Option<&Head> {
         self.heads.get(prefix).and_then(Option::as_ref)
+    }
+
+    /// Fetches what [`Snapshot::head`] will need.
+    #[inline]
+    pub(crate) fn prefetch_head(&self, prefix: u64) {
+        self.heads.prefetch(prefix);
+    }
+
+    /// How many runs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.roots.len() + self.heads.len()
+    }
+
+    /// Heap bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.roots.bytes() + self.heads.bytes()
+    }
+
+    fn put(&mut self, run: &Run) {
+        let table = if run.parent.is_none() { &mut self.roots } else { &mut self.heads };
+        // What this replaces ends here, on the writer's time.
+        table.insert(Some(Head::of(run)));
     }
 }
 
 /// What a snapshot is as of.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) roster: Roster,
     /// How many of the shard's accepted events it shows.
     pub(crate) watermark: u64,
     /// Publications up to this one.
@@ -110,20 +141,17 @@ impl Project for Snapshot {
     type Stamp = Stamp;
 
     fn new(shard: &Shard, stamp: Stamp) -> Self {
-        let mut heads = SplitTable::new();
-        for run in shard.runs().iter() {
-            heads.insert(Some(Head::of(run)));
-        }
-        Self { heads, stamp }
+        let mut snapshot = Self { roots: SplitTable::new(), heads: SplitTable::new(), stamp };
+        shard.runs().iter().for_each(|run| snapshot.put(run));
+        snapshot
     }
 
     fn update(&mut self, shard: &Shard, changes: &[u64], stamp: Stamp) {
         for &key in changes {
-            // What this replaces ends here, on the writer's time.
-            drop(match shard.runs().by_key(key) {
-                Some(run) => self.heads.insert(Some(Head::of(run))),
-                None => self.heads.remove(key),
-            });
+            match shard.runs().by_key(key) {
+                Some(run) => self.put(run),
+                None => drop(self.heads.remove(key).or_else(|| self.roots.remove(key))),
+            }
         }
         self.stamp = stamp;
     }
