@@ -3,11 +3,11 @@
 mod common;
 
 use common::*;
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use kvleap::{LocalReader, Matches};
 
 /// Times the lookup of `query`, which so many workers hold to that depth.
-fn lookup(criterion: &mut Criterion, id: BenchmarkId, reader: &LocalReader, query: &[u64], workers: usize, depth: u64) {
+fn lookup(criterion: &mut Criterion, id: &str, reader: &LocalReader, query: &[u64], workers: usize, depth: u64) {
     let mut matches = Matches::new();
     criterion.bench_function(&format!("lookup/{id}"), |bench| bench.iter(|| reader.find(query, &mut matches)));
     assert_eq!(matches.len(), workers);
@@ -23,9 +23,9 @@ fn by_depth(criterion: &mut Criterion) {
         writer.publish();
         let half = (depth / 2) as usize;
         let partial = [&held[..half], &strange[half..]].concat();
-        lookup(criterion, BenchmarkId::new("hit", depth), &reader, &held, 1, depth);
-        lookup(criterion, BenchmarkId::new("miss", depth), &reader, &strange, 0, 0);
-        lookup(criterion, BenchmarkId::new("partial", depth), &reader, &partial, 1, depth / 2);
+        lookup(criterion, &format!("hit/{depth}"), &reader, &held, 1, depth);
+        lookup(criterion, &format!("miss/{depth}"), &reader, &strange, 0, 0);
+        lookup(criterion, &format!("partial/{depth}"), &reader, &partial, 1, depth / 2);
     }
 }
 
@@ -37,7 +37,7 @@ fn by_workers(criterion: &mut Criterion) {
             apply(&mut writer, [&stored(worker, None, &shared)]);
         }
         writer.publish();
-        lookup(criterion, BenchmarkId::new("shared_by", workers), &reader, &shared, workers as usize, 100);
+        lookup(criterion, &format!("shared_by/{workers}"), &reader, &shared, workers as usize, 100);
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 use std::time::Instant;
 
 use common::*;
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use kvleap::Matches;
 
 const RUNS: u64 = 20_000;
@@ -25,7 +25,7 @@ fn publications(criterion: &mut Criterion) {
     for dirty in [0, 1, 100, 10_000] {
         // Another worker comes and goes in so many runs.
         let mut came = false;
-        criterion.bench_function(&BenchmarkId::new("publish", dirty).to_string(), |bench| {
+        criterion.bench_function(&format!("publish/{dirty}"), |bench| {
             bench.iter_custom(|iterations| {
                 let timed = (0..iterations).map(|_| {
                     came = !came;

@@ -9,7 +9,7 @@ use crate::Scale;
 use crate::common::*;
 
 /// An event is due every so often, and makes a run of its own.
-const PERIOD: Duration = Duration::from_micros(8);
+const PERIOD: Duration = Duration::from_micros(16);
 const LEN: u64 = 4;
 /// As [`kvleap::Builder::publish_interval`] is by default.
 const PUBLISH: Duration = Duration::from_micros(100);

@@ -188,7 +188,9 @@ impl Matches {
             room.resize_with(count, Self::new);
         }
         let answers = &mut room[..count];
-        answers.iter_mut().for_each(|matches| matches.reset(shards));
+        for matches in &mut *answers {
+            matches.reset(shards);
+        }
         answers
     }
 

@@ -28,7 +28,8 @@ pub(crate) fn search(
     while walk.step() {}
 }
 
-/// How many walks of a batch are under way at a time: about as many as a core has cache misses under way.
+/// How many walks of a batch are under way at a time: more than a core can have cache misses under way, for
+/// not every step waits.
 const GROUP: usize = 32;
 
 /// As [`search`] for many queries, each with an answer of its own: while one walk waits for memory, others go on.
@@ -69,6 +70,8 @@ struct Walk<'a> {
     /// The run left last: its holders are looked at while the next run's memory is on its way.
     left: Option<Left<'a>>,
     ahead: Ahead<'a>,
+    /// Of the run ahead.
+    aims: Aims,
 }
 
 /// What a walk does next; the memory it takes is on its way.
@@ -96,11 +99,10 @@ struct Crossing<'a> {
     head: &'a Head,
     /// How many of the run's blocks matter: held by somebody, and asked for.
     limit: u32,
-    aims: Aims,
 }
 
 /// Branch points of a run that matter, ascending, and the query's prefix hash behind each.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Aims {
     list: [(u32, u64); BRANCHES],
     len: usize,
@@ -123,7 +125,17 @@ impl<'a> Walk<'a> {
         matches: &'a mut Matches,
     ) -> Self {
         let search = matches.begin(shard, &snapshot.stamp);
-        let mut walk = Self { snapshot, hasher, stride, query, search, start: 0, left: None, ahead: Ahead::Head(None) };
+        let mut walk = Self {
+            snapshot,
+            hasher,
+            stride,
+            query,
+            search,
+            start: 0,
+            left: None,
+            ahead: Ahead::Head(None),
+            aims: Aims::default(),
+        };
         if !query.is_empty() {
             walk.ahead = Ahead::Head(Some(walk.prefix(0)));
         }
@@ -137,27 +149,26 @@ impl<'a> Walk<'a> {
             Ahead::Head(None) => None,
             Ahead::Head(Some(prefix)) if self.start == 0 => self.snapshot.root(prefix),
             Ahead::Head(Some(prefix)) => self.snapshot.head(prefix),
-            Ahead::Branches(Crossing { head, limit, aims }) => {
+            Ahead::Branches(Crossing { head, limit }) => {
                 if !self.narrow(true) {
                     return false;
                 }
-                let mut children = aims.iter().map(|&(branch, prefix)| (branch, self.snapshot.head(prefix)));
+                let mut children = self.aims.iter().map(|&(branch, prefix)| (branch, self.snapshot.head(prefix)));
                 let Some((branch, child)) = children.find(|(_, child)| child.is_some()) else {
-                    if let Some(&(branch, _)) = aims.iter().last() {
-                        head.prefixes.prefetch(branch + 1);
-                    }
+                    let (branch, _) = self.aims.list[self.aims.len - 1];
+                    head.prefixes.prefetch(branch + 1);
                     head.prefixes.prefetch(limit - 1);
-                    self.ahead = Ahead::Array(Crossing { head, limit, aims });
+                    self.ahead = Ahead::Array(Crossing { head, limit });
                     return true;
                 };
                 self.leave(head, branch + 1);
                 child
             }
-            Ahead::Array(Crossing { head, limit, aims }) => {
+            Ahead::Array(Crossing { head, limit }) => {
                 if !self.narrow(true) {
                     return false;
                 }
-                let covered = self.cover(head, limit, &aims);
+                let covered = self.cover(head, limit);
                 self.leave(head, covered);
                 if head.branches().is_none() && (self.start as usize) < self.query.len() {
                     self.ahead = self.seek();
@@ -200,9 +211,9 @@ impl<'a> Walk<'a> {
         if let Some(head) = next
             && limit > 0
         {
-            let aims = self.aim(head, limit);
-            let crossing = Crossing { head, limit, aims };
-            self.ahead = if aims.len > 0 { Ahead::Branches(crossing) } else { Ahead::Array(crossing) };
+            self.aim(head, limit);
+            let crossing = Crossing { head, limit };
+            self.ahead = if self.aims.len > 0 { Ahead::Branches(crossing) } else { Ahead::Array(crossing) };
             return true;
         }
         self.narrow(next.is_some());
@@ -216,33 +227,33 @@ impl<'a> Walk<'a> {
         self.search.prefixes.at(self.hasher, self.query, self.start + offset)
     }
 
-    /// The query's prefix hashes behind the branch points that matter, if the head lists them. Fetches all that will be
-    /// looked at: one wait instead of one after the other.
+    /// Takes aim at the branch points that matter, if the head lists them. Fetches all that will be looked at: one wait
+    /// instead of one after the other.
     #[inline]
-    fn aim(&mut self, head: &Head, limit: u32) -> Aims {
+    fn aim(&mut self, head: &Head, limit: u32) {
         head.holders.prefetch();
-        let mut aims = Aims::default();
+        self.aims.len = 0;
         for &branch in head.branches().unwrap_or_default() {
             if branch < limit && self.start + branch + 1 < self.query.len() as u32 {
                 let prefix = self.prefix(branch + 1);
                 self.snapshot.prefetch_head(prefix);
-                aims.list[aims.len] = (branch, prefix);
-                aims.len += 1;
+                self.aims.list[self.aims.len] = (branch, prefix);
+                self.aims.len += 1;
             }
         }
-        if aims.len == 0 {
+        if self.aims.len == 0 {
             head.prefixes.prefetch(limit - 1);
         }
-        aims
     }
 
     /// How many of the run's blocks the query covers.
     ///
     /// Where some left the run others will, so the first look is around the branch points, from the last one up.
     #[inline]
-    fn cover(&mut self, head: &Head, limit: u32, aims: &Aims) -> u32 {
+    fn cover(&mut self, head: &Head, limit: u32) -> u32 {
         let mut miss = limit;
-        for &(branch, prefix) in aims.iter().rev() {
+        for aim in (0..self.aims.len).rev() {
+            let (branch, prefix) = self.aims.list[aim];
             if branch + 1 < miss && head.prefixes.get(branch + 1) == prefix {
                 return self.jump(head, branch + 1, miss);
             }
