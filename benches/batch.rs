@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::*;
+use common::{apply, chain, hash, index, stored};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kvleap::{LocalReader, Matches};
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::*;
+use common::{apply, chain, index, stored};
 use criterion::{Criterion, criterion_group, criterion_main};
 use kvleap::{LocalReader, Matches};
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Instant;
 
-use common::*;
+use common::{apply, chain, cleared, index, removed, stored};
 use criterion::{Criterion, criterion_group, criterion_main};
 use kvleap::Matches;
 

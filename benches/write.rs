@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Instant;
 
-use common::*;
+use common::{apply, chain, cleared, index, removed, stored};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kvleap::{Event, Matches, Worker};
 
@@ -71,8 +71,11 @@ fn clear(_: u64) -> Round {
     Round { before: vec![stored(OTHER, None, &query)], event: cleared(OTHER), query, depths: [TURN, 0] }
 }
 
+/// Makes the round of that number.
+type Operation = fn(u64) -> Round;
+
 fn writes(criterion: &mut Criterion) {
-    let operations: [(&str, fn(u64) -> Round); 6] = [
+    let operations: [(&str, Operation); 6] = [
         ("append", append),
         ("join", join),
         ("diverge", diverge),

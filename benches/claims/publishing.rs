@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Scale;
-use crate::common::*;
+use crate::common::{apply, chain, index, removed, stored};
 
 const WORKERS: u64 = 64;
 /// Blocks of a conversation, which is stored at once and removed at once: a publication costs by the run, so short ones

@@ -5,7 +5,7 @@ use std::time::Instant;
 use kvleap::{LocalReader, Matches};
 
 use crate::Scale;
-use crate::common::*;
+use crate::common::{apply, chain, hash, index, stored};
 
 const FEW: u64 = 64;
 const MANY: u64 = 4_096;

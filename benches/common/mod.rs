@@ -11,7 +11,7 @@ pub(crate) fn index() -> (LocalWriter, LocalReader) {
     Index::builder().seed(1).build_local().expect("valid settings")
 }
 
-/// Numbers as well spread as hashes, without a collision (SplitMix64).
+/// Numbers as well spread as hashes, without a collision (`SplitMix64`).
 pub(crate) fn hash(number: u64) -> u64 {
     let x = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
