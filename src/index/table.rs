@@ -182,9 +182,16 @@ impl<T: Slot> SortedTable<T> {
         }
     }
 
-    /// Moves the entries into `1 << bits` tables, by the upper bits of their keys.
+    /// Moves the entries into `1 << bits` tables, by the upper bits of their keys. These tables fill evenly; they are
+    /// made unevenly large, so that from now on they do not all grow at the same time.
     fn split(self, bits: u32) -> Vec<Self> {
-        let mut parts: Vec<_> = (0..1 << bits).map(|_| Self::new(bits)).collect();
+        let even = (self.len >> bits) * 100 / T::LOAD + 1;
+        let sized = |part: usize| {
+            let mut table = Self::new(bits);
+            table.resize(even + ((even * part) >> (bits + 2)));
+            table
+        };
+        let mut parts: Vec<_> = (0..1 << bits).map(sized).collect();
         for entry in self.slots {
             if let Some(key) = entry.key() {
                 parts[(key >> (64 - bits)) as usize].insert(entry);
