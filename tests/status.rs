@@ -34,6 +34,7 @@ fn gaps_repeats_and_unknown_removals_are_counted() {
     assert_eq!((a.gaps, a.missing_events, a.repeated_events, a.unknown_removals), (3, 5, 2, 3));
     assert_eq!((b.worker, b.held_blocks, b.last_event_id), (B, 1, Some(1)));
     assert_eq!((b.gaps, b.missing_events, b.repeated_events, b.unknown_removals), (0, 0, 0, 0));
+    assert!(a.lag.is_some() && b.lag.is_some(), "every worker's last event took some time to be seen");
     let sum = |of: fn(&kvleap::ShardStatus) -> u64| status.shards.iter().map(of).sum::<u64>();
     assert_eq!((sum(|s| s.applied_events), sum(|s| s.published_events), sum(|s| s.lag.len())), (10, 10, 10));
     assert_eq!((sum(|s| s.applied_blocks), sum(|s| s.held_blocks), sum(|s| s.distinct_blocks)), (12, 5, 5));

@@ -11,7 +11,7 @@ use super::config::Builder;
 use super::local::LocalWriter;
 use super::shard::Rejection;
 use super::status::{ShardStatus, WorkerStatus, lag_histogram};
-use crate::event::Event;
+use crate::event::{Event, Worker};
 
 /// What a writer is asked to do, in the order of asking.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ pub(crate) struct Actor {
     pinned: Option<usize>,
     interval: Duration,
     batch: u64,
-    /// When the events since the last publication were accepted.
-    pending: Vec<Instant>,
+    /// Whose events came since the last publication, and when they were accepted.
+    pending: Vec<(Worker, Instant)>,
     apply_time: Duration,
     publish_time: Duration,
     lag: hdrhistogram::Histogram<u64>,
@@ -109,7 +109,7 @@ impl Actor {
                 Ok(Message::Apply(event, accepted)) => {
                     // A rejection is counted in the worker's status and logged there.
                     let _ = self.writer.apply(&event);
-                    self.pending.push(accepted);
+                    self.pending.push((event.worker, accepted));
                     unclocked += 1 + event.data.len();
                     let due = unclocked >= CLOCK && since.elapsed() >= self.interval;
                     if due || self.pending.len() as u64 >= self.batch {
@@ -141,8 +141,9 @@ impl Actor {
         let visible = Instant::now();
         self.apply_time += applied - since;
         self.publish_time += visible - applied;
-        for accepted in self.pending.drain(..) {
+        for (worker, accepted) in self.pending.drain(..) {
             self.lag.saturating_record((visible - accepted).as_nanos() as u64);
+            self.writer.note_lag(worker, visible - accepted);
         }
         visible
     }

@@ -11,7 +11,7 @@ use super::search::{search, search_many};
 use super::shard::{Rejection, Shard};
 use super::snapshot::{Roster, Snapshot, Stamp};
 use super::status::{ShardStatus, WorkerStatus, lag_histogram};
-use crate::event::Event;
+use crate::event::{Event, Worker};
 
 /// The writing half of a shard: applies events, and publishes when told to.
 ///
@@ -145,6 +145,11 @@ impl LocalWriter {
             lag: lag_histogram(),
         };
         (status, shard.worker_status().collect())
+    }
+
+    /// How long the worker's last event took from acceptance to visibility.
+    pub(crate) fn note_lag(&mut self, worker: Worker, lag: Duration) {
+        self.shard.note_lag(worker, lag);
     }
 
     pub(crate) fn cell(&self) -> &Arc<SwapCell<Snapshot>> {

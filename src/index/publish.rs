@@ -55,9 +55,9 @@ impl<P> Shared<P> for Arc<P> {
     }
 }
 
-/// The cell of the real index.
+/// The cell of the real index, on a cache line that nothing else is written to.
 #[derive(Debug)]
-pub(crate) struct SwapCell<P>(arc_swap::ArcSwap<P>);
+pub(crate) struct SwapCell<P>(crossbeam_utils::CachePadded<arc_swap::ArcSwap<P>>);
 
 impl<P> SwapCell<P> {
     /// The current view, for as long as the guard lives. Lock-free; keep it short, and one at a time.
@@ -71,7 +71,7 @@ impl<P> Cell<P> for SwapCell<P> {
     type Shared = Arc<P>;
 
     fn new(current: Arc<P>) -> Self {
-        Self(arc_swap::ArcSwap::new(current))
+        Self(arc_swap::ArcSwap::new(current).into())
     }
 
     fn swap(&self, next: Arc<P>) -> Arc<P> {

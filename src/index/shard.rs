@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -106,6 +107,7 @@ struct WorkerState {
 #[derive(Clone, Copy, Debug, Default)]
 struct Counters {
     last_event_id: Option<u64>,
+    lag: Option<Duration>,
     gaps: u64,
     missing_events: u64,
     repeated_events: u64,
@@ -354,6 +356,13 @@ impl Shard {
         }
     }
 
+    /// Keeps what only the publisher knows for the worker's status.
+    pub(crate) fn note_lag(&mut self, worker: Worker, lag: Duration) {
+        if let Some(&slot) = self.slots.get(&worker) {
+            self.workers[slot as usize].status.lag = Some(lag);
+        }
+    }
+
     /// Blocks held, over all workers.
     pub(crate) fn held(&self) -> u64 {
         self.workers.iter().map(|w| w.blocks.len() as u64).sum()
@@ -390,6 +399,7 @@ impl Shard {
                 worker,
                 held_blocks: blocks.len() as u64,
                 last_event_id: status.last_event_id,
+                lag: status.lag,
                 gaps: status.gaps,
                 missing_events: status.missing_events,
                 repeated_events: status.repeated_events,

@@ -65,6 +65,8 @@ pub struct WorkerStatus {
     pub held_blocks: u64,
     /// The last event id it sent.
     pub last_event_id: Option<u64>,
+    /// From acceptance to visibility of its last event; `None` before the first, and in a shard without a thread.
+    pub lag: Option<Duration>,
     /// How often an event id was higher than expected.
     pub gaps: u64,
     /// How many event ids these gaps left out.
