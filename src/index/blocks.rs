@@ -8,6 +8,7 @@
 use super::prefetch::prefetch;
 use super::prefix::inverse;
 use super::run::{Place, RunId};
+use super::table::grown;
 
 /// Entries per line.
 const ENTRIES: usize = 4;
@@ -114,10 +115,10 @@ impl BlockMap {
     #[inline]
     pub(crate) fn insert(&mut self, sequence: u64, place: Place) -> Option<Place> {
         debug_assert!(place != VACANT, "run ids end before");
-        if self.len * 100 >= self.range * ENTRIES * LOAD {
-            self.resize(self.range + self.range / 4 + 1);
-        }
         let key = scramble(sequence);
+        if self.len * 100 >= self.range * ENTRIES * LOAD {
+            self.resize(grown(self.range, key));
+        }
         match self.find(key) {
             Ok((line, entry)) => Some(std::mem::replace(&mut self.lines[line].places[entry], place)),
             Err(line) => {
@@ -257,7 +258,7 @@ mod tests {
         for sequence in 0..100_000 {
             map.insert(sequence, Place { run: 1, offset: 1 });
         }
-        assert!(map.bytes() < 100_000 * 16 * 100 / (LOAD * 4 / 5), "{}", map.bytes());
+        assert!(map.bytes() < 100_000 * 16 * 100 / (LOAD * 2 / 3), "{}", map.bytes());
         for sequence in 0..100_000 {
             assert!(map.remove(sequence).is_some());
             assert!(map.bytes() < map.len() * 16 * 10 + 1024);
