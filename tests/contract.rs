@@ -175,3 +175,35 @@ proptest! {
         prop_assert!(removed_since || workers.chain(strangers).sum::<u64>() == rejected, "every rejection is counted");
     }
 }
+
+/// What skips checks on its way gets these wrong: one local hash at every position and under many prefixes, zeros,
+/// consecutive numbers, and queries that differ from what is stored in a single block, wherever that is.
+#[test]
+fn collisions_are_told_apart() {
+    const LEN: usize = 150;
+    let mut stored: Vec<Vec<u64>> = vec![vec![0; LEN], vec![7; LEN], vec![u64::MAX; LEN]];
+    stored.extend((0..4).map(|first| (first..).take(LEN).collect()));
+    // The same blocks under other prefixes, and shifted by one.
+    stored.extend((0..4).map(|first| [first].into_iter().chain([0; LEN - 1]).collect()));
+    stored.extend((1..4).map(|first| [0; 40].into_iter().chain(first..).take(LEN).collect()));
+    let (mut writer, reader) = Index::builder().build_local().expect("valid settings");
+    let mut reference = Reference::new();
+    for (worker, locals) in (0..).zip(&stored) {
+        let blocks = (0..).zip(locals).map(|(i, &local)| Block { sequence: worker << 32 | i, local }).collect();
+        let worker = Worker::new(worker % 5, 0);
+        let event = Event { worker, id: 1, data: EventData::Stored { parent: None, blocks } };
+        assert_eq!((writer.apply(&event), reference.apply(&event)), (Ok(()), Ok(())));
+    }
+    writer.publish();
+    let mut matches = Matches::new();
+    for locals in &stored {
+        for changed in 0..LEN {
+            for other in [0, 1, 7, u64::MAX, locals[(changed + 1) % LEN]] {
+                let mut query = locals.clone();
+                query[changed] = other;
+                reader.find(&query, &mut matches);
+                assert_eq!(by_worker(&matches), reference.find(&query), "block {changed} of {locals:?} is {other}");
+            }
+        }
+    }
+}
