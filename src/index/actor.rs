@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use flume::{Receiver, Sender, TryRecvError};
 
 use super::config::Builder;
+use super::error::Rejection;
 use super::local::LocalWriter;
-use super::shard::Rejection;
 use super::status::{ShardStatus, WorkerStatus, lag_histogram};
 use crate::event::{Event, Worker};
 
@@ -26,11 +26,6 @@ pub(crate) enum Message {
     Status(Sender<(ShardStatus, Vec<WorkerStatus>)>),
     #[cfg(test)]
     Panic,
-}
-
-/// The cores that this process can pin threads to.
-pub(crate) fn cores() -> Vec<usize> {
-    core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
 
 /// The state of a writer thread.

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Index;
 use super::local::{LocalReader, LocalWriter};
 use super::prefix::{PrefixHasher, mix};
 use super::shard::Shard;
-use super::{Index, actor};
 
 /// Settings of an [`Index`]. Every one has a default that suits a router with a few hundred workers.
 #[derive(Clone, Debug)]
@@ -167,12 +167,17 @@ impl Builder {
         if self.shards > MAX_SHARDS {
             return Err(ConfigError::TooManyShards { shards: self.shards });
         }
-        let cores = actor::cores();
+        let cores = cores();
         match self.pin.iter().find(|core| !cores.contains(core)) {
             Some(&core) => Err(ConfigError::NoSuchCore { core, cores }),
             None => Ok(()),
         }
     }
+}
+
+/// The cores that this process can pin threads to.
+fn cores() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
 
 /// Why an index could not be set up.

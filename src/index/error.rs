@@ -2,8 +2,58 @@
 
 use std::fmt;
 
-use super::shard::Rejection;
 use crate::event::Event;
+
+/// Why an event changed nothing. Each kind is counted in the worker's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// The worker was removed and not added again.
+    WorkerRemoved,
+    /// The worker is new, and there are as many as the limit allows
+    /// ([`Builder::max_workers`](crate::Builder::max_workers)).
+    TooManyWorkers,
+    /// The event names no block.
+    Empty,
+    /// A block's sequence hash is also that of the block before it.
+    SelfParent,
+    /// The worker does not hold the parent, so nobody can tell where the blocks belong.
+    UnknownParent,
+    /// A block's position is at or beyond the limit ([`Builder::max_positions`](crate::Builder::max_positions)).
+    TooDeep,
+}
+
+impl Rejection {
+    /// All kinds, in the order in which an event is checked.
+    pub const ALL: [Self; 6] =
+        [Self::WorkerRemoved, Self::TooManyWorkers, Self::Empty, Self::SelfParent, Self::UnknownParent, Self::TooDeep];
+
+    /// The kind's name, as in reports: `unknown_parent`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WorkerRemoved => "worker_removed",
+            Self::TooManyWorkers => "too_many_workers",
+            Self::Empty => "empty",
+            Self::SelfParent => "self_parent",
+            Self::UnknownParent => "unknown_parent",
+            Self::TooDeep => "too_deep",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WorkerRemoved => "the worker was removed; add it again first",
+            Self::TooManyWorkers => "the shard has as many workers as max_workers allows",
+            Self::Empty => "the event names no block",
+            Self::SelfParent => "a block is its own parent",
+            Self::UnknownParent => "the worker does not hold the parent block",
+            Self::TooDeep => "a block's position is at or beyond max_positions",
+        })
+    }
+}
+
+impl std::error::Error for Rejection {}
 
 /// The index was shut down, or a writer of it died. Lookups go on with the last snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

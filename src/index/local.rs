@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::error::Rejection;
 use super::export;
 use super::matches::Matches;
 use super::prefix::PrefixHasher;
 use super::publish::{Publisher, SwapCell};
 use super::search::{search, search_many};
-use super::shard::{Rejection, Shard};
+use super::shard::Shard;
 use super::snapshot::{Roster, Snapshot, Stamp};
 use super::status::{ShardStatus, WorkerStatus, lag_histogram};
 use crate::event::{Event, Worker};

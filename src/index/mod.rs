@@ -28,10 +28,9 @@ use std::time::{Duration, Instant};
 use flume::Sender;
 
 pub use config::{Builder, ConfigError, MAX_SHARDS};
-pub use error::{Closed, ImportError, SendError, TrySendError};
+pub use error::{Closed, ImportError, Rejection, SendError, TrySendError};
 pub use local::{LocalReader, LocalWriter};
 pub use matches::{Layer, Matches, Watermark};
-pub use shard::Rejection;
 pub use status::{ShardStatus, Status, WorkerStatus};
 
 use crate::event::{Event, EventData, Worker};

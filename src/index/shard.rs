@@ -1,70 +1,19 @@
 //! The truth: a plain state machine that events change. No thread, no clock, no lock.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
 use super::blocks::BlockMap;
+use super::error::Rejection;
 use super::hasher::BuildMix;
 use super::holders::Slot;
 use super::prefix::PrefixHasher;
 use super::run::{Place, RunId, Runs};
 use super::status::WorkerStatus;
 use crate::event::{Block, Event, EventData, Worker};
-
-/// Why an event changed nothing. Each kind is counted in the worker's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rejection {
-    /// The worker was removed and not added again.
-    WorkerRemoved,
-    /// The worker is new, and there are as many as the limit allows
-    /// ([`Builder::max_workers`](crate::Builder::max_workers)).
-    TooManyWorkers,
-    /// The event names no block.
-    Empty,
-    /// A block's sequence hash is also that of the block before it.
-    SelfParent,
-    /// The worker does not hold the parent, so nobody can tell where the blocks belong.
-    UnknownParent,
-    /// A block's position is at or beyond the limit ([`Builder::max_positions`](crate::Builder::max_positions)).
-    TooDeep,
-}
-
-impl Rejection {
-    /// All kinds, in the order in which an event is checked.
-    pub const ALL: [Self; 6] =
-        [Self::WorkerRemoved, Self::TooManyWorkers, Self::Empty, Self::SelfParent, Self::UnknownParent, Self::TooDeep];
-
-    /// The kind's name, as in reports: `unknown_parent`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::WorkerRemoved => "worker_removed",
-            Self::TooManyWorkers => "too_many_workers",
-            Self::Empty => "empty",
-            Self::SelfParent => "self_parent",
-            Self::UnknownParent => "unknown_parent",
-            Self::TooDeep => "too_deep",
-        }
-    }
-}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::WorkerRemoved => "the worker was removed; add it again first",
-            Self::TooManyWorkers => "the shard has as many workers as max_workers allows",
-            Self::Empty => "the event names no block",
-            Self::SelfParent => "a block is its own parent",
-            Self::UnknownParent => "the worker does not hold the parent block",
-            Self::TooDeep => "a block's position is at or beyond max_positions",
-        })
-    }
-}
-
-impl std::error::Error for Rejection {}
 
 /// How many blocks ahead of the one at work their places are fetched from memory.
 const AHEAD: usize = 16;

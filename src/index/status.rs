@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::shard::Rejection;
+use super::error::Rejection;
 use crate::event::Worker;
 
 /// The state of a whole index, as of when each shard's writer got to the question.
