@@ -1,71 +1,42 @@
 //! What one worker holds: its sequence hashes, and where the index keeps each block.
 //!
-//! A hash table of cache lines. A line has room for four entries; an entry belongs into the line that its key's
-//! magnitude predicts, `key * range / 2^64`, or, where that is full, into the first one behind it that is not. So
-//! nearly every call touches one line, which can be fetched ahead; any size will do, not only powers of two; and
-//! growing, which copies nearly in order, streams through memory.
+//! Entries lie in the order in which they came: an event names a chain of blocks, and so writes, and later removes,
+//! neighbours. They are found through a hash table that is less than half their size, made of groups: one cache line for
+//! up to twelve entries, a few bits of each key and where the entry is. A key's magnitude predicts its group,
+//! `key * range / 2^64`; what finds that full goes into the next one that is not. The bits are compared all at once,
+//! so that hardly a call branches on what nothing can predict, and a new key is mostly told from all others without a
+//! look at them. So a call waits for one line, which can be fetched ahead.
 
+use super::group::{Group, MEMBERS};
 use super::prefetch::prefetch;
 use super::prefix::inverse;
-use super::run::{Place, RunId};
-use super::table::grown;
+use super::run::Place;
 
-/// Entries per line.
-const ENTRIES: usize = 4;
+/// How full the groups get before there are more of them, in percent: fuller is denser, and more entries are displaced.
+const LOAD: usize = 65;
 
-/// How full the lines get before there are more of them, in percent: fuller is denser, and more entries are displaced.
-const LOAD: usize = 72;
-
-const VACANT: Place = Place { run: RunId::MAX, offset: u32::MAX };
-
-/// Entries come first, vacancies last.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
-struct Line {
-    keys: [u64; ENTRIES],
-    places: [Place; ENTRIES],
-}
-
-impl Line {
-    const EMPTY: Self = Self { keys: [0; ENTRIES], places: [VACANT; ENTRIES] };
-
-    #[inline]
-    fn is_full(&self) -> bool {
-        self.places[ENTRIES - 1] != VACANT
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        self.places.iter().filter(|&&place| place != VACANT).count()
-    }
-
-    #[inline]
-    fn position(&self, test: impl Fn(u64) -> bool) -> Option<usize> {
-        (0..ENTRIES).find(|&i| self.places[i] != VACANT && test(self.keys[i]))
-    }
-
-    /// Takes the entry out and closes the gap.
-    #[inline]
-    fn take(&mut self, entry: usize) {
-        let last = self.len() - 1;
-        (self.keys[entry], self.places[entry]) = (self.keys[last], self.places[last]);
-        self.places[last] = VACANT;
-    }
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// The scrambled sequence hash; of a vacant entry, the next vacant one.
+    key: u64,
+    place: Place,
 }
 
 /// A map from sequence hash to place.
 #[derive(Debug, Default)]
 pub(crate) struct BlockMap {
-    /// Lines that entries belong into, and behind them some for what the last ones displace; the very last is never
-    /// full, so that every search ends.
-    lines: Vec<Line>,
-    /// How many lines entries belong into.
+    /// Groups that entries belong into, and behind them some for what the last ones displace.
+    groups: Vec<Group>,
+    /// How many groups entries belong into.
     range: usize,
+    entries: Vec<Entry>,
+    /// The first vacant entry; means nothing while there is none.
+    vacant: u32,
     len: usize,
 }
 
-/// Lines behind the range. Where they do not suffice there will be more.
-const OVERFLOW: usize = 2;
+/// Groups behind the range. Where they do not suffice there will be more.
+const OVERFLOW: usize = 1;
 
 impl BlockMap {
     pub(crate) fn len(&self) -> usize {
@@ -77,110 +48,158 @@ impl BlockMap {
         ((u128::from(key) * self.range as u128) >> 64) as usize
     }
 
-    /// The line and entry of `key`, or the line that it would have to go into.
     #[inline]
-    fn find(&self, key: u64) -> Result<(usize, usize), usize> {
+    fn entry(&self, entry: u32) -> &Entry {
+        &self.entries[entry as usize]
+    }
+
+    #[inline]
+    fn entry_mut(&mut self, entry: u32) -> &mut Entry {
+        &mut self.entries[entry as usize]
+    }
+
+    /// The group of `key`, and which of its members it is.
+    #[inline]
+    fn find(&self, key: u64) -> Option<(usize, usize)> {
         let mut at = self.home(key);
-        loop {
-            let line = &self.lines[at];
-            if let Some(entry) = line.position(|k| k == key) {
-                return Ok((at, entry));
+        while let Some(group) = self.groups.get(at) {
+            for member in group.find(key) {
+                if self.entry(group.entries[member]).key == key {
+                    return Some((at, member));
+                }
             }
-            if !line.is_full() {
-                return Err(at);
+            if !group.displaced_any() {
+                break;
             }
             at += 1;
         }
+        None
     }
 
     #[inline]
     pub(crate) fn get(&self, sequence: u64) -> Option<Place> {
-        if self.len == 0 {
-            return None;
-        }
-        self.find(scramble(sequence)).ok().map(|(line, entry)| self.lines[line].places[entry])
+        self.find(scramble(sequence)).map(|(at, member)| self.entry(self.groups[at].entries[member]).place)
     }
 
     /// Fetches what the other calls will need for `sequence`.
     #[inline]
     pub(crate) fn prefetch(&self, sequence: u64) {
-        // What a full line displaces is in the next one; there always is one.
-        if let Some([line, next]) = self.lines.get(self.home(scramble(sequence))..).and_then(<[Line]>::first_chunk) {
-            prefetch(line);
-            prefetch(next);
+        if let Some(group) = self.groups.get(self.home(scramble(sequence))) {
+            prefetch(group);
         }
     }
 
     /// Enters the place of `sequence` and returns the one it had.
     #[inline]
     pub(crate) fn insert(&mut self, sequence: u64, place: Place) -> Option<Place> {
-        debug_assert!(place != VACANT, "run ids end before");
         let key = scramble(sequence);
-        if self.len * 100 >= self.range * ENTRIES * LOAD {
+        if let Some((at, member)) = self.find(key) {
+            let entry = self.groups[at].entries[member];
+            return Some(std::mem::replace(&mut self.entry_mut(entry).place, place));
+        }
+        if self.len * 100 >= self.range * MEMBERS * LOAD {
             self.resize(grown(self.range, key));
         }
-        match self.find(key) {
-            Ok((line, entry)) => Some(std::mem::replace(&mut self.lines[line].places[entry], place)),
-            Err(line) => {
-                self.len += 1;
-                self.put(line, key, place);
-                None
+        let entry = self.vacant();
+        *self.entry_mut(entry) = Entry { key, place };
+        self.refer(key, entry);
+        self.len += 1;
+        None
+    }
+
+    /// A vacant entry, off the list.
+    #[inline]
+    fn vacant(&mut self) -> u32 {
+        let entry = self.vacant;
+        if self.len == self.entries.len() {
+            if self.len == self.entries.capacity() {
+                self.entries.reserve_exact(self.len / 16 + 4);
             }
+            self.entries.push(Entry::default());
+            return self.len as u32;
+        }
+        self.vacant = self.entry(entry).key as u32;
+        entry
+    }
+
+    /// Enters a key that is not there into the groups.
+    #[inline]
+    fn refer(&mut self, key: u64, entry: u32) {
+        let mut at = self.home(key);
+        loop {
+            if let Some(member) = self.groups[at].vacant() {
+                self.groups[at].set(member, key, entry);
+                return;
+            }
+            at = self.displace(at);
         }
     }
 
-    /// Puts a new entry into this line, which has room.
+    /// One entry does not fit into a full group. Returns the next one.
     #[inline]
-    fn put(&mut self, line: usize, key: u64, place: Place) {
-        let entry = self.lines[line].len();
-        self.lines[line].keys[entry] = key;
-        self.lines[line].places[entry] = place;
-        if line + 1 == self.lines.len() && self.lines[line].is_full() {
-            self.lines.reserve_exact(OVERFLOW);
-            self.lines.resize(line + 1 + OVERFLOW, Line::EMPTY);
+    fn displace(&mut self, from: usize) -> usize {
+        self.groups[from].displace();
+        if from + 1 == self.groups.len() {
+            self.extend_to(from + 1 + OVERFLOW);
         }
+        from + 1
+    }
+
+    fn extend_to(&mut self, groups: usize) {
+        self.groups.reserve_exact(groups - self.groups.len());
+        self.groups.resize(groups, Group::default());
     }
 
     #[inline]
     pub(crate) fn remove(&mut self, sequence: u64) -> Option<Place> {
-        if self.len == 0 {
-            return None;
+        let key = scramble(sequence);
+        let (at, member) = self.find(key)?;
+        self.groups[at].vacate(member);
+        for passed in self.home(key)..at {
+            self.groups[passed].undisplace();
         }
-        let (mut line, mut entry) = self.find(scramble(sequence)).ok()?;
-        let place = self.lines[line].places[entry];
-        // A search ends at the first line that is not full: what was displaced beyond this one moves back into it.
-        let mut next = line;
-        while self.lines[next].is_full() {
-            next += 1;
-            if let Some(from) = self.lines[next].position(|key| self.home(key) <= line) {
-                self.lines[line].keys[entry] = self.lines[next].keys[from];
-                self.lines[line].places[entry] = self.lines[next].places[from];
-                (line, entry) = (next, from);
-            }
-        }
-        self.lines[line].take(entry);
+        let entry = self.groups[at].entries[member];
+        let place = self.entry(entry).place;
+        self.entry_mut(entry).key = u64::from(self.vacant);
+        self.vacant = entry;
         self.len -= 1;
-        if self.len * 400 < self.range * ENTRIES * LOAD {
-            self.resize(self.len * 200 / (ENTRIES * LOAD));
+        if self.len * 400 < self.range * MEMBERS * LOAD {
+            self.compact();
         }
         Some(place)
     }
 
-    /// Moves everything into so many lines.
+    /// Groups anew, so many, for the same entries.
     fn resize(&mut self, range: usize) {
-        let old = std::mem::take(self);
-        if range == 0 && old.len == 0 {
-            return;
-        }
-        self.range = range.max(1);
-        self.len = old.len;
-        self.lines = vec![Line::EMPTY; self.range + OVERFLOW];
-        for (key, place) in old.entries() {
-            let mut line = self.home(key);
-            while self.lines[line].is_full() {
-                line += 1;
+        let old = std::mem::take(&mut self.groups);
+        self.range = range;
+        self.extend_to(range + OVERFLOW);
+        // Neighbours go to neighbours: asking a group for room just after a tag was written would wait for the write.
+        let mut taken = vec![0; self.groups.len()];
+        for entry in entries(&old) {
+            let key = self.entry(entry).key;
+            let mut at = self.home(key);
+            while usize::from(taken[at]) == MEMBERS {
+                at = self.displace(at);
+                taken.resize(self.groups.len(), 0_u8);
             }
-            self.put(line, key, place);
+            self.groups[at].set(taken[at].into(), key, entry);
+            taken[at] += 1;
+        }
+    }
+
+    /// Everything anew, as small as it goes.
+    fn compact(&mut self) {
+        let old = std::mem::take(self);
+        if old.len > 0 {
+            self.resize((old.len * 200 / (MEMBERS * LOAD)).max(1));
+        }
+        for entry in entries(&old.groups) {
+            let Entry { key, place } = *old.entry(entry);
+            let entry = self.vacant();
+            *self.entry_mut(entry) = Entry { key, place };
+            self.refer(key, entry);
+            self.len += 1;
         }
     }
 
@@ -189,18 +208,27 @@ impl BlockMap {
         std::mem::take(self)
     }
 
-    fn entries(&self) -> impl Iterator<Item = (u64, Place)> {
-        let entries = self.lines.iter().flat_map(|line| line.keys.into_iter().zip(line.places));
-        entries.filter(|&(_, place)| place != VACANT)
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Place)> {
-        self.entries().map(|(key, place)| (unscramble(key), place))
+        entries(&self.groups).map(|entry| {
+            let Entry { key, place } = *self.entry(entry);
+            (unscramble(key), place)
+        })
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.lines.capacity() * size_of::<Line>()
+        self.groups.capacity() * size_of::<Group>() + self.entries.capacity() * size_of::<Entry>()
     }
+}
+
+/// The entries that the groups refer to.
+fn entries(groups: &[Group]) -> impl Iterator<Item = u32> {
+    groups.iter().flat_map(|group| group.members().map(|member| group.entries[member]))
+}
+
+/// The size to grow to: larger by a quarter to a half, as the key at hand has it. The maps of workers that fill evenly
+/// would otherwise all grow at the same time, and stall the writer together.
+fn grown(range: usize, key: u64) -> usize {
+    range + range / 4 + key as usize % (range / 4 + 1) + 1
 }
 
 const MULTIPLIER: u64 = 0x9fb2_1c65_1e98_df25;
@@ -210,13 +238,11 @@ const INVERSE: u64 = inverse(MULTIPLIER);
 /// small numbers.
 #[inline]
 fn scramble(sequence: u64) -> u64 {
-    let x = (sequence ^ (sequence >> 32)).wrapping_mul(MULTIPLIER);
-    (x ^ (x >> 32)).wrapping_mul(MULTIPLIER)
+    (sequence ^ (sequence >> 32)).wrapping_mul(MULTIPLIER)
 }
 
 fn unscramble(key: u64) -> u64 {
     let x = key.wrapping_mul(INVERSE);
-    let x = (x ^ (x >> 32)).wrapping_mul(INVERSE);
     x ^ (x >> 32)
 }
 

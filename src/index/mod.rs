@@ -5,6 +5,7 @@ mod blocks;
 mod config;
 mod error;
 mod export;
+mod group;
 mod hasher;
 mod holders;
 mod lanes;

@@ -17,7 +17,7 @@ use super::prefix::PrefixHasher;
 use super::table::{Slot as TableSlot, SplitTable};
 
 /// Where a block is: a run, and the offset in it. Laid out to be compared as one word.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(8))]
 pub(crate) struct Place {
     pub(crate) offset: u32,
@@ -298,42 +298,43 @@ impl Runs {
 
     /// Finds, or makes, places for a chain of blocks with these prefix hashes, which continues `parent` and begins at
     /// `position`: as many as one run has or takes. Returns the first one's place and their number, at least 1.
-    pub(crate) fn lay(&mut self, parent: Option<Place>, position: u32, prefixes: &[u64]) -> (Place, usize) {
-        let first = self.place(parent, position, prefixes);
-        let at = self.get(first.run);
-        let more = prefixes[1..].iter().zip(first.offset + 1..at.len);
-        let known = 1 + more.take_while(|&(&prefix, offset)| at.prefixes.get(offset) == prefix).count();
-        let last = first.offset + known as u32 - 1;
-        if known < prefixes.len() && last + 1 == at.len && !at.branches_at(last) {
-            self.append(first.run, &prefixes[known..]);
-            return (first, prefixes.len());
-        }
-        (first, known)
-    }
-
-    /// The place of the first of these blocks: it is there, or it is appended in place, or it begins a child run.
     ///
-    /// One look at the heads settles whether the block is new, and only where a child hangs off the parent: were the
-    /// block there, its parent would be where `parent` is, for every prefix hash lives in one place.
-    fn place(&mut self, parent: Option<Place>, position: u32, prefixes: &[u64]) -> Place {
+    /// One look at the heads settles whether the first block is new, and only where a child hangs off the parent: were
+    /// the block there, its parent would be where `parent` is, for every prefix hash lives in one place.
+    pub(crate) fn lay(&mut self, parent: Option<Place>, position: u32, prefixes: &[u64]) -> (Place, usize) {
         let head = match parent {
             Some(Place { run, offset }) => {
                 let next = Place { run, offset: offset + 1 };
                 let at = self.get(run);
                 if next.offset < at.len && at.prefixes.get(next.offset) == prefixes[0] {
-                    return next;
+                    return (next, self.follow(next, prefixes));
                 }
                 let head = at.branches_at(offset).then(|| self.heads.get(prefixes[0])).flatten();
                 if head.is_none() && next.offset == at.len {
                     self.append(run, prefixes);
-                    return next;
+                    return (next, prefixes.len());
                 }
                 head
             }
             None => self.heads.get(prefixes[0]),
         };
         let run = head.map(|head| head.run);
-        Place { run: run.unwrap_or_else(|| self.create(parent, position, prefixes[0])), offset: 0 }
+        let first = Place { run: run.unwrap_or_else(|| self.create(parent, position, prefixes[0])), offset: 0 };
+        (first, self.follow(first, prefixes))
+    }
+
+    /// How many of these blocks follow each other in the run from `first` on, where the first one is: those that are
+    /// there, and all where the rest can be appended.
+    fn follow(&mut self, first: Place, prefixes: &[u64]) -> usize {
+        let at = self.get(first.run);
+        let more = prefixes[1..].iter().zip(first.offset + 1..at.len);
+        let known = 1 + more.take_while(|&(&prefix, offset)| at.prefixes.get(offset) == prefix).count();
+        let last = first.offset + known as u32 - 1;
+        if known < prefixes.len() && last + 1 == at.len && !at.branches_at(last) {
+            self.append(first.run, &prefixes[known..]);
+            return prefixes.len();
+        }
+        known
     }
 
     fn append(&mut self, run: RunId, prefixes: &[u64]) {

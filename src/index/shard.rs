@@ -16,7 +16,7 @@ use super::status::WorkerStatus;
 use crate::event::{Block, Event, EventData, Worker};
 
 /// How many blocks ahead of the one at work their places are fetched from memory.
-const AHEAD: usize = 16;
+const AHEAD: usize = 32;
 
 /// How many blocks' worth of working memory is kept from event to event.
 const KEPT: usize = 4096;

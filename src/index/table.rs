@@ -210,7 +210,7 @@ impl<T: Slot> SortedTable<T> {
 /// The size to grow to: larger by an eighth to three, as the key at hand has it. Tables that fill evenly would otherwise
 /// all grow at the same time, and stall the writer together.
 #[inline]
-pub(crate) fn grown(range: usize, key: u64) -> usize {
+fn grown(range: usize, key: u64) -> usize {
     range + range / 8 + key as usize % (range / 4 + 1) + 1
 }
 
