@@ -12,7 +12,7 @@
 //! `K(i)` is the product of a multiplier per lane (`i % 32`) and one per stride (`i / 32`), and `A(i)` depends on the
 //! lane only, so that the tables are half a kilobyte whatever the length of a sequence.
 
-use super::lanes::{LANES, Lanes, SumStrides, fastest, fold};
+use super::lanes::{LANES, Lanes, Sums, fastest, fold};
 
 /// The pseudo-random function family behind the prefix hashes of one index.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct PrefixHasher {
     lanes: Box<Lanes>,
     /// That of position 0.
     first_multiplier: u64,
-    sum_strides: SumStrides,
+    sums: Sums,
 }
 
 impl PrefixHasher {
@@ -31,7 +31,7 @@ impl PrefixHasher {
             addends: std::array::from_fn(|lane| draw(1 << 32, lane)),
             multipliers: std::array::from_fn(|lane| draw(2 << 32, lane) | 1),
         };
-        let mut hasher = Self { seed: mix(seed), first_multiplier: 0, lanes: Box::new(lanes), sum_strides: fastest() };
+        let mut hasher = Self { seed: mix(seed), first_multiplier: 0, lanes: Box::new(lanes), sums: fastest() };
         hasher.first_multiplier = hasher.lanes.multipliers[0].wrapping_mul(hasher.stride_multiplier(0));
         hasher
     }
@@ -64,19 +64,16 @@ impl PrefixHasher {
         }));
     }
 
-    /// Continues `strides`, the prefix hashes at the ends of the whole strides of `locals`, as far as `locals` goes, and
-    /// returns the prefix hash at its end.
-    fn extend(&self, strides: &mut Vec<u64>, locals: &[u64]) -> u64 {
-        let (known, whole) = (strides.len(), locals.len() / LANES);
-        strides.resize(whole.max(known), 0);
-        let from = known.min(whole);
-        let rest = (self.sum_strides)(&self.lanes, &locals[from * LANES..], &mut strides[from..whole]);
+    /// Continues `strides`, the prefix hashes at the ends of the whole strides of `locals`, up to stride number `to`.
+    fn extend(&self, strides: &mut Vec<u64>, locals: &[u64], to: usize) {
+        let from = strides.len();
+        strides.resize(to, 0);
+        (self.sums.strides)(&self.lanes, &locals.as_chunks().0[from..to], &mut strides[from..]);
         let mut at = if from == 0 { 0 } else { strides[from - 1] };
-        for (stride, sum) in (from..whole).zip(&mut strides[from..]) {
+        for (stride, sum) in (from..to).zip(&mut strides[from..]) {
             at = at.wrapping_add(sum.wrapping_mul(self.stride_multiplier(stride)));
             *sum = at;
         }
-        at.wrapping_add(rest.wrapping_mul(self.stride_multiplier(whole)))
     }
 
     /// The local hash at `position`, from the prefix hashes `before` it and `at` it.
@@ -128,10 +125,13 @@ impl QueryPrefixes {
             return hasher.first(locals[0]);
         }
         let end = position as usize + 1;
-        match (end % LANES, self.strides.get((end / LANES).wrapping_sub(1))) {
-            (0, Some(&known)) => known,
-            _ => hasher.extend(&mut self.strides, &locals[..end]),
+        let whole = end / LANES;
+        if self.strides.len() < whole {
+            hasher.extend(&mut self.strides, locals, whole);
         }
+        let at = if whole == 0 { 0 } else { self.strides[whole - 1] };
+        let part = (hasher.sums.part)(&hasher.lanes, &locals[whole * LANES..end]);
+        at.wrapping_add(part.wrapping_mul(hasher.stride_multiplier(whole)))
     }
 }
 
