@@ -16,6 +16,10 @@ fn agree(reader: &LocalReader, reference: &Reference, query: &[u64]) -> Result<(
     reader.find(query, &mut matches);
     prop_assert_eq!(by_worker(&matches), reference.find(query), "query {:?}", query);
     prop_assert_eq!(matches.len(), matches.iter().count());
+    let named = matches.slots().map(|(slot, depth)| (matches.worker(slot).expect("a slot of the answer"), depth));
+    prop_assert!(named.eq(matches.iter()), "slots are workers");
+    let deepest = matches.best().map(|layer| layer.slots().map(|slot| matches.worker(slot)).collect::<Vec<_>>());
+    prop_assert_eq!(deepest, matches.best().map(|layer| layer.workers().map(Some).collect()));
     let depths: Vec<_> = matches.iter().map(|(_, depth)| depth).collect();
     prop_assert!(depths.is_sorted_by(|a, b| a >= b), "deepest first");
     let layers: Vec<_> = matches.layers().map(|layer| layer.depth()).collect();

@@ -1,5 +1,6 @@
 //! Answers: who holds how much of a query.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::holders::{Chunk, EMPTY, Holders};
@@ -132,6 +133,18 @@ impl Matches {
         self.layers.parts.iter().flat_map(|part| self.workers(part).map(|worker| (worker, part.depth)))
     }
 
+    /// As [`Matches::iter`], with the workers' slots instead of their names: see [`Layer::slots`].
+    pub fn slots(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.layers.parts.iter().flat_map(|part| self.part_slots(part).map(|slot| (slot, part.depth)))
+    }
+
+    /// The worker in a slot that this answer gave; of other slots, `None` or anybody.
+    pub fn worker(&self, slot: u32) -> Option<Worker> {
+        let shards = self.shards.len() as u32;
+        let copy = self.shards.get(slot.checked_rem(shards)? as usize)?;
+        copy.names.get((slot / shards) as usize).copied()
+    }
+
     /// The first `k` of [`Matches::iter`].
     pub fn top_k(&self, k: usize) -> impl Iterator<Item = (Worker, u32)> {
         self.iter().take(k)
@@ -169,9 +182,18 @@ impl Matches {
         self.watermarks().map(|watermark| watermark.published).min().map_or(Duration::ZERO, |at| at.elapsed())
     }
 
-    fn workers(&self, part: &Part) -> Workers<'_> {
+    fn neighbours(&self, part: &Part) -> Neighbours<'_> {
+        Neighbours { chunks: self.layers.chunks[part.from..part.to].iter(), rest: Chunk::NONE }
+    }
+
+    fn workers(&self, part: &Part) -> impl Iterator<Item = Worker> + use<'_> {
         let names = &self.shards[part.shard as usize].names;
-        Workers { names, chunks: self.layers.chunks[part.from..part.to].iter(), rest: Chunk::NONE, run: [].iter() }
+        self.neighbours(part).flat_map(|slots| names[slots].iter().copied())
+    }
+
+    fn part_slots(&self, part: &Part) -> impl Iterator<Item = u32> + use<'_> {
+        let (shard, shards) = (part.shard, self.shards.len() as u32);
+        self.neighbours(part).flat_map(move |slots| slots.map(move |slot| slot as u32 * shards + shard))
     }
 
     /// A new query over so many shards.
@@ -291,37 +313,28 @@ fn put(set: &mut Vec<Chunk>, chunk: Chunk) {
     }
 }
 
-/// The names of the workers in some chunks. Neighbours in a chunk are read as one slice, for most sets are either small
-/// or nearly everybody.
+/// The slots in some chunks, neighbours at a time: most sets are either small or nearly everybody.
 #[derive(Clone, Debug)]
-struct Workers<'a> {
-    names: &'a [Worker],
+struct Neighbours<'a> {
     chunks: std::slice::Iter<'a, Chunk>,
     /// What is left of the chunk at hand.
     rest: Chunk,
-    /// What is left of the neighbours at hand.
-    run: std::slice::Iter<'a, Worker>,
 }
 
-impl Iterator for Workers<'_> {
-    type Item = Worker;
+impl Iterator for Neighbours<'_> {
+    type Item = Range<usize>;
 
     #[inline]
-    fn next(&mut self) -> Option<Worker> {
-        loop {
-            if let Some(&worker) = self.run.next() {
-                return Some(worker);
-            }
-            while self.rest.bits == 0 {
-                self.rest = *self.chunks.next()?;
-            }
-            let from = self.rest.bits.trailing_zeros();
-            let len = (self.rest.bits >> from).trailing_ones();
-            // All ones from `from` on turn to zeros with a carry that falls off the end or hits a zero.
-            self.rest.bits &= self.rest.bits.wrapping_add(1 << from);
-            let first = (self.rest.index * 64 + from) as usize;
-            self.run = self.names[first..first + len as usize].iter();
+    fn next(&mut self) -> Option<Range<usize>> {
+        while self.rest.bits == 0 {
+            self.rest = *self.chunks.next()?;
         }
+        let from = self.rest.bits.trailing_zeros();
+        let len = (self.rest.bits >> from).trailing_ones();
+        // All ones from `from` on turn to zeros with a carry that falls off the end or hits a zero.
+        self.rest.bits &= self.rest.bits.wrapping_add(1 << from);
+        let first = (self.rest.index * 64 + from) as usize;
+        Some(first..first + len as usize)
     }
 }
 
@@ -342,6 +355,17 @@ impl<'a> Layer<'a> {
     pub fn workers(&self) -> impl Iterator<Item = Worker> + use<'a> {
         let Self { parts, matches } = *self;
         parts.iter().flat_map(move |part| matches.workers(part))
+    }
+
+    /// The workers' slots, in no particular order: what to keep figures about workers under, in an array, where looking
+    /// names up would cost more than the lookup itself.
+    ///
+    /// A slot is a dense number, below [`Builder::max_workers`](crate::Builder::max_workers) times
+    /// [`Builder::shards`](crate::Builder::shards). A worker has one from its first event until it is removed; then
+    /// the next new worker may get it. Whose it is, as of an answer, [`Matches::worker`] says.
+    pub fn slots(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let Self { parts, matches } = *self;
+        parts.iter().flat_map(move |part| matches.part_slots(part))
     }
 }
 

@@ -8,7 +8,7 @@
 //! and published after as many events as the writer thread would apply before it publishes at the latest. Its
 //! staleness is therefore this file's choice.
 
-use kvleap::{Builder, Event, Index, LocalReader, LocalWriter, Matches};
+use kvleap::{Builder, Event, EventData, Index, LocalReader, LocalWriter, Matches, Worker};
 
 use super::{Best, Fleet, Reader, System, Writer};
 
@@ -20,6 +20,7 @@ impl System for Kvleap {
 
     fn open(fleet: Fleet) -> (Sender, Finder<Index>) {
         let index = settings(fleet).build().expect("a valid configuration");
+        registered(fleet).for_each(|event| index.send(event).expect("the index is open"));
         (Sender(index.clone()), Finder { index, matches: Matches::new() })
     }
 }
@@ -27,6 +28,15 @@ impl System for Kvleap {
 /// Fixed, so that two runs do the same.
 fn settings(fleet: Fleet) -> Builder {
     Index::builder().seed(1).max_workers(fleet.workers)
+}
+
+/// Workers that are added in order have the slots of their numbers, and slots are what answers are read out in.
+fn registered(fleet: Fleet) -> impl Iterator<Item = Event> {
+    (0..fleet.workers).map(|number| Event {
+        worker: Worker::new(number.into(), 0),
+        id: 0,
+        data: EventData::WorkerAdded,
+    })
 }
 
 pub struct Sender(Index);
@@ -54,7 +64,8 @@ impl System for Direct {
     type Reader = Finder<LocalReader>;
 
     fn open(fleet: Fleet) -> (Owner, Finder<LocalReader>) {
-        let (shard, index) = settings(fleet).build_local().expect("a valid configuration");
+        let (mut shard, index) = settings(fleet).build_local().expect("a valid configuration");
+        registered(fleet).for_each(|event| shard.apply(&event).expect("room for all workers"));
         (Owner { shard, unpublished: 0 }, Finder { index, matches: Matches::new() })
     }
 }
@@ -119,18 +130,14 @@ impl<F: Find> Reader for Finder<F> {
 
     fn all(&mut self, query: &Vec<u64>, mut report: impl FnMut(u32, u32)) {
         self.index.find(query, &mut self.matches);
-        for (worker, depth) in self.matches.iter() {
-            report(worker.id as u32, depth);
-        }
+        self.matches.slots().for_each(|(slot, depth)| report(slot, depth));
     }
 
     fn best(&mut self, query: &Vec<u64>) -> Best {
         self.index.find(query, &mut self.matches);
         let mut best = Best::default();
         if let Some(layer) = self.matches.best() {
-            for worker in layer.workers() {
-                best.offer(worker.id as u32, layer.depth());
-            }
+            layer.slots().for_each(|slot| best.offer(slot, layer.depth()));
         }
         best
     }
