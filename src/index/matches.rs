@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::holders::{Chunk, EMPTY, Holders};
 use super::prefix::QueryPrefixes;
+use super::slot_set::SlotSet;
 use super::snapshot::{Roster, Stamp};
 use crate::event::Worker;
 
@@ -101,8 +102,8 @@ pub(crate) struct Layers {
     chunks: Vec<Chunk>,
     shard: u32,
     /// The workers who hold all of the path so far; at its beginning that is everybody.
-    active: Vec<Chunk>,
-    passing: Vec<Chunk>,
+    active: SlotSet,
+    passing: SlotSet,
     began: bool,
 }
 
@@ -233,7 +234,7 @@ impl Matches {
         }
         layers.shard = shard;
         layers.began = false;
-        layers.active.clear();
+        debug_assert!(layers.active.is_empty() && layers.passing.is_empty(), "the search before ended");
         Search { prefixes, layers }
     }
 
@@ -248,19 +249,17 @@ impl Layers {
     /// The path covers the first `covered` blocks of a run that starts at `start`. Workers that hold less of it are
     /// done; the others go on if the path does. Returns whether somebody does.
     pub(crate) fn narrow(&mut self, holders: &Holders, start: u32, covered: u32, goes_on: bool) -> bool {
-        self.passing.clear();
         let mut room = EMPTY;
         for group in holders.groups(&mut room).chunk_by(|a, b| a.cutoff == b.cutoff) {
             let cutoff = group[0].cutoff;
             let from = self.chunks.len();
-            let mut at = 0;
             for chunk in group.iter().map(|g| g.chunk) {
-                let bits = if self.began { take(&mut self.active, &mut at, chunk) } else { chunk.bits };
+                let bits = if self.began { self.active.take(chunk) } else { chunk.bits };
                 if bits == 0 {
                     continue;
                 }
                 let chunk = Chunk { bits, ..chunk };
-                if goes_on && cutoff >= covered { put(&mut self.passing, chunk) } else { self.chunks.push(chunk) }
+                if goes_on && cutoff >= covered { self.passing.add(chunk) } else { self.chunks.push(chunk) }
             }
             self.part(start + cutoff.min(covered), from);
         }
@@ -273,8 +272,7 @@ impl Layers {
     /// Whoever is left got as far as `depth`.
     pub(crate) fn finish(&mut self, depth: u32) {
         let from = self.chunks.len();
-        self.chunks.extend(self.active.iter().filter(|chunk| chunk.bits != 0));
-        self.active.clear();
+        self.chunks.extend(self.active.drain());
         self.part(depth, from);
     }
 
@@ -283,33 +281,6 @@ impl Layers {
         if from < to {
             self.parts.push(Part { depth, shard: self.shard, from, to });
         }
-    }
-}
-
-/// Takes the members of `chunk` out of the set, searching from `at` on; both sides ascend.
-#[inline]
-fn take(set: &mut [Chunk], at: &mut usize, chunk: Chunk) -> u64 {
-    *at += set[*at..].partition_point(|c| c.index < chunk.index);
-    match set.get_mut(*at) {
-        Some(c) if c.index == chunk.index => {
-            let bits = c.bits & chunk.bits;
-            c.bits ^= bits;
-            bits
-        }
-        _ => 0,
-    }
-}
-
-/// Adds the members of `chunk` to the set.
-#[inline]
-fn put(set: &mut Vec<Chunk>, chunk: Chunk) {
-    let at = match set.last() {
-        Some(last) if last.index >= chunk.index => set.partition_point(|c| c.index < chunk.index),
-        _ => set.len(),
-    };
-    match set.get_mut(at) {
-        Some(c) if c.index == chunk.index => c.bits |= chunk.bits,
-        _ => set.insert(at, chunk),
     }
 }
 

@@ -17,6 +17,7 @@ mod publish;
 mod run;
 mod search;
 mod shard;
+mod slot_set;
 mod snapshot;
 mod status;
 mod table;

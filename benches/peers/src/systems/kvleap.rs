@@ -135,10 +135,11 @@ impl<F: Find> Reader for Finder<F> {
 
     fn best(&mut self, query: &Vec<u64>) -> Best {
         self.index.find(query, &mut self.matches);
-        let mut best = Best::default();
-        if let Some(layer) = self.matches.best() {
-            layer.slots().for_each(|slot| best.offer(slot, layer.depth()));
-        }
-        best
+        let Some(layer) = self.matches.best() else { return Best::default() };
+        layer.slots().fold(Best { depth: layer.depth(), ..Best::default() }, |best, slot| Best {
+            workers: best.workers + 1,
+            sum: best.sum + u64::from(slot),
+            ..best
+        })
     }
 }
