@@ -74,7 +74,6 @@ impl Scheduler {
     pub(super) fn plan(&mut self, now: u64, events: &mut Vec<EventData>) -> Work {
         let mut work = Work::default();
         let mut budget = u64::from(self.limits.step_tokens);
-        let mut preempted = false;
         let mut at = 0;
         while at < self.running.len() && budget > 0 {
             if self.compute(at, &mut budget, &mut work, events).is_ok() {
@@ -82,11 +81,10 @@ impl Scheduler {
             } else {
                 // The newest, which may be the one that lacks room, and was not planned in this step yet.
                 self.preempt(now, events);
-                preempted = true;
             }
         }
-        // Who was preempted would be the next to be let in, and out again.
-        if !preempted && self.waiting.len() > 0 {
+        // Who was preempted is next, but does not find more room than it was too much for.
+        if self.waiting.len() > 0 {
             self.admit(&mut budget, &mut work, events);
         }
         work
