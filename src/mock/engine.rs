@@ -69,12 +69,12 @@ impl Engine {
     /// [`Refusal`], with the reason. Nothing has changed then.
     pub fn submit(&mut self, at_ns: u64, request: Request) -> Result<u64, Refusal> {
         let at_ns = at_ns.max(self.last_arrival_ns);
-        let task = Task::new(self.tickets, at_ns, request, self.block_size, self.seed);
-        let blocks = task.at_end().div_ceil(self.block_size.into());
+        let blocks = request.blocks(self.block_size);
         let capacity = self.scheduler.pool().capacity() as u64;
         if blocks > capacity {
             return Err(Refusal::TooLong { blocks, capacity });
         }
+        let task = Task::new(self.tickets, at_ns, request, self.block_size, self.seed);
         let samples = task.request.samples;
         if samples > self.batch {
             return Err(Refusal::TooManySamples { samples, batch: self.batch });

@@ -31,6 +31,24 @@ impl Default for Request {
     }
 }
 
+impl Request {
+    /// Blocks that one sample takes at its end: those of prompt and answer but for the last token, which is not
+    /// computed.
+    ///
+    /// # Panics
+    /// When `block_size` is 0.
+    pub fn blocks(&self, block_size: u32) -> u64 {
+        let tokens = self.prompt_tokens(block_size).saturating_add(self.output_tokens.max(1) - 1);
+        tokens.div_ceil(block_size.into())
+    }
+
+    /// Tokens of the prompt, by the rules for [`input_tokens`](Self::input_tokens).
+    fn prompt_tokens(&self, block_size: u32) -> u64 {
+        let hashed = (self.prompt.len() as u64).saturating_mul(block_size.into());
+        self.input_tokens.max(hashed).max(1)
+    }
+}
+
 /// Why an engine does not take a request. It has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -141,8 +159,7 @@ pub(super) struct Task {
 impl Task {
     /// `seed` comes before the first block's name.
     pub(super) fn new(ticket: u64, arrived_ns: u64, mut request: Request, block_size: u32, seed: u64) -> Self {
-        let hashed = (request.prompt.len() as u64).saturating_mul(block_size.into());
-        request.input_tokens = request.input_tokens.max(hashed).max(1);
+        request.input_tokens = request.prompt_tokens(block_size);
         request.output_tokens = request.output_tokens.max(1);
         request.samples = request.samples.max(1);
         Self {
@@ -169,11 +186,6 @@ impl Task {
     /// Tokens that must be computed before the next one is known.
     pub(super) fn known(&self) -> u64 {
         self.request.input_tokens + self.generated
-    }
-
-    /// Tokens computed by its end: the last token of an answer is not.
-    pub(super) fn at_end(&self) -> u64 {
-        (self.request.input_tokens).saturating_add(self.request.output_tokens - 1)
     }
 
     pub(super) fn is_complete(&self) -> bool {
