@@ -5,4 +5,4 @@ mod partition;
 mod schedule;
 
 pub use partition::{Partition, PartitionError};
-pub use schedule::{Op, Schedule, What};
+pub use schedule::{Op, Schedule, ScheduleError, What};
