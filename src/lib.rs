@@ -76,10 +76,10 @@
 //!
 //! - `baseline`: `baseline::reference`, a literal model of the whole fleet, for tests.
 //! - `trace`: reading request traces, `.jsonl` and `.jsonl.gz`.
-//! - `replay`: driving an index with a trace or a built-in workload over simulated caches. Turns on `baseline` and
-//!   `trace`.
 //! - `mock`: a simulated inference engine, which says what a worker with its cache would say.
-//! - `sweep`: finding the load that an index can take. Turns on `replay` and `mock`.
+//! - `replay`: driving an index with a trace or a built-in workload over simulated engines. Turns on `baseline`, `trace`
+//!   and `mock`.
+//! - `sweep`: finding the load that an index can take. Turns on `replay`.
 //! - `cli`: the `kvleap` command. Turns on `sweep`.
 //!
 //! # Limitations
