@@ -76,9 +76,11 @@
 //!
 //! - `baseline`: `baseline::reference`, a literal model of the whole fleet, for tests.
 //! - `trace`: reading request traces, `.jsonl` and `.jsonl.gz`.
-//! - `replay`: driving an index with a trace or a built-in workload over simulated caches. Turns on `baseline` and
-//!   `trace`.
-//! - `cli`: the `kvleap` command. Turns on `replay`.
+//! - `mock`: a simulated inference engine, which says what a worker with its cache would say.
+//! - `replay`: driving an index with a trace or a built-in workload over simulated engines. Turns on `baseline`, `trace`
+//!   and `mock`.
+//! - `sweep`: finding the load that an index can take. Turns on `replay`.
+//! - `cli`: the `kvleap` command. Turns on `sweep`.
 //!
 //! # Limitations
 //! - Positions, workers, shards and waiting events are bounded; see [`Builder`]. A query has less than 2^32 blocks.
@@ -97,8 +99,12 @@ pub mod index;
 
 #[cfg(feature = "baseline")]
 pub mod baseline;
+#[cfg(feature = "mock")]
+pub mod mock;
 #[cfg(feature = "replay")]
 pub mod replay;
+#[cfg(feature = "sweep")]
+pub mod sweep;
 #[cfg(feature = "trace")]
 pub mod trace;
 
