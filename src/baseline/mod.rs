@@ -81,7 +81,6 @@ impl Design {
     ///
     /// # Errors
     /// A thread could not be started.
-    #[expect(clippy::unnecessary_wraps, reason = "the designs with threads can fail")]
     pub fn open(self, _writers: &Writers) -> io::Result<Box<dyn Backend>> {
         Ok(match self {
             Self::Reference => Box::new(locked::Locked::<reference::Reference>::new(self.name())),
