@@ -160,6 +160,18 @@ fn null_finds_nobody() {
     assert_eq!(find(&mut *told(Design::Null, &[store(A, None, &[(1, 10)])]).reader(), &[10]), []);
 }
 
+#[test]
+fn threads_are_pinned_to_cores_that_exist() {
+    let Some(&core) = core_affinity::get_core_ids().unwrap_or_default().first() else { return };
+    for design in Design::ALL {
+        let pinned = design.open(&Writers { threads: 3, pin: vec![core.id] }).expect("the core is there");
+        pinned.apply(store(A, None, &[(1, 10)]));
+        pinned.flush();
+        let refused = design.open(&Writers { threads: 3, pin: vec![core.id, 4_000_000] }).expect_err("no such core");
+        assert!(refused.to_string().contains("core 4000000"), "{refused}");
+    }
+}
+
 /// A chain that would overflow the stack if it were dropped by recursion.
 #[test]
 fn long_sequences_come_and_go() {

@@ -97,11 +97,24 @@ pub enum Design {
 pub struct Writers {
     /// How many, for the designs with a pool; the others have one or none. 0 is taken for 1. Default 0.
     pub threads: usize,
-    /// Cores to pin them to: thread i to `pin[i % len]`. Default empty: not pinned.
+    /// Cores to pin them to, numbered as the operating system does: thread i to `pin[i % len]`. Default empty: not
+    /// pinned.
     pub pin: Vec<usize>,
 }
 
 impl Writers {
+    /// Whether the cores are there.
+    fn check(&self) -> io::Result<()> {
+        let cores: Vec<_> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+        match self.pin.iter().find(|core| !cores.contains(core)) {
+            None => Ok(()),
+            Some(core) => {
+                let why = format!("core {core} cannot be pinned to; choose from {cores:?}");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+            }
+        }
+    }
+
     /// The core for a thread.
     fn core(&self, thread: usize) -> Option<usize> {
         (!self.pin.is_empty()).then(|| self.pin[thread % self.pin.len()])
@@ -138,8 +151,9 @@ impl Design {
     /// An empty index. Dropping it ends its threads and waits for them; events that still wait are dropped, too.
     ///
     /// # Errors
-    /// A thread could not be started.
+    /// A core to pin to is not there ([`io::ErrorKind::InvalidInput`]), or a thread could not be started.
     pub fn open(self, writers: &Writers) -> io::Result<Box<dyn Backend>> {
+        writers.check()?;
         let name = self.name();
         Ok(match self {
             Self::Nested => Box::new(Locked::<Admitted<nested::Nested>>::new(name)),
