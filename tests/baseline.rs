@@ -132,6 +132,13 @@ fn an_unknown_parent() {
 }
 
 #[test]
+fn a_block_that_is_its_own_parent() {
+    let first = store(A, None, &[(1, 10)]);
+    claim(&[first.clone(), store(A, Some(1), &[(1, 11)])], &[10, 11], 1, &[]);
+    claim(&[first, store(A, Some(1), &[(2, 11), (2, 12)])], &[10, 11], 1, &[]);
+}
+
+#[test]
 fn a_name_that_moves() {
     let events = [store(A, None, &[(1, 10)]), store(A, None, &[(1, 20)])];
     claim(&events, &[10], 0, &[(&SIX, 1)]);

@@ -214,3 +214,24 @@ impl Model for Arc<Positional> {
         scores.extend(active.into_iter().map(|worker| (worker, last as u32 + 1)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Block;
+
+    #[test]
+    fn what_nobody_holds_is_given_back() {
+        let index = &mut Arc::<Positional>::default();
+        let mut tell =
+            |id, data| index.apply(&Event { worker: Worker::new(id, 0), id: 0, data }).expect("it makes sense");
+        // Equal blocks at equal positions, behind different ones and by two workers.
+        for (id, first) in [(1, 10), (1, 20), (2, 10)] {
+            let blocks = (first..).zip([first, 30, 31]).map(|(sequence, local)| Block { sequence, local }).collect();
+            tell(id, EventData::Stored { parent: None, blocks });
+        }
+        tell(1, EventData::Removed { blocks: (10..13).chain(20..23).collect() });
+        tell(2, EventData::Cleared);
+        assert!(index.index.is_empty());
+    }
+}
