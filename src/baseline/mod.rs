@@ -5,9 +5,10 @@
 //! [`Collisions`], those that are not exact show it.
 //!
 //! The six are the chapters of a published story, "Flash Indexer: A Story of Inter-Galactic KV Routing" (2026-02-14),
-//! told by the authors of NVIDIA Dynamo's router. They are written from the story alone, as it tells them, flaws
-//! included, and no faster than it makes them; but with one fast hash for all maps, since designs are compared, and not
-//! hashes. What it leaves out (removed workers, events that make no sense) is the same for all, and outside the designs.
+//! told by the authors of NVIDIA Dynamo's router. They are written as it tells them, flaws included; each file
+//! says what its design costs, where it is wrong, and what it adds where the story is silent. All maps have one fast
+//! hash, since designs are compared, and not hashes. Removed workers and events that make no sense, of which the story
+//! knows nothing, are dealt with outside the designs.
 
 pub mod reference;
 

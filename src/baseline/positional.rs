@@ -4,7 +4,8 @@
 //!
 //! A lookup looks at every 32nd position. If as many workers are there as are left, the positions between are skipped;
 //! if not, they are scanned. The query's chain hashes are computed only as far as a position needs them that has more
-//! than one. Engines need not share the story's hash: what stores a block computes its chain hash from its parent's.
+//! than one. The story takes the engines' own for them, if they are of its kind; here they are computed where blocks are
+//! stored, each from its parent's, so that engines may name blocks as they like.
 //!
 //! **Cost**: a lookup of D blocks costs D / 32 probes of a large table where all workers hold all, and otherwise a probe
 //! and a comparison of all workers that are left per scanned block. A probe takes a lock that it shares with whoever
