@@ -113,7 +113,7 @@ impl BlockMap {
         let entry = self.vacant;
         if self.len == self.entries.len() {
             if self.len == self.entries.capacity() {
-                self.entries.reserve_exact(self.len / 16 + 4);
+                self.entries.reserve_exact(self.len / 8 + 4);
             }
             self.entries.push(Entry::default());
             return self.len as u32;
@@ -225,10 +225,10 @@ fn entries(groups: &[Group]) -> impl Iterator<Item = u32> {
     groups.iter().flat_map(|group| group.members().map(|member| group.entries[member]))
 }
 
-/// The size to grow to: larger by a quarter to a half, as the key at hand has it. The maps of workers that fill evenly
+/// The size to grow to: larger by a third to two thirds, as the key at hand has it. The maps of workers that fill evenly
 /// would otherwise all grow at the same time, and stall the writer together.
 fn grown(range: usize, key: u64) -> usize {
-    range + range / 4 + key as usize % (range / 4 + 1) + 1
+    range + range / 3 + key as usize % (range / 3 + 1) + 1
 }
 
 const MULTIPLIER: u64 = 0x9fb2_1c65_1e98_df25;
