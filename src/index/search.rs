@@ -28,9 +28,9 @@ pub(crate) fn search(
     while walk.step() {}
 }
 
-/// How many walks of a batch are under way at a time: more than a core can have cache misses under way, for
-/// not every step waits.
-const GROUP: usize = 32;
+/// How many walks of a batch are under way at a time: each fetches several lines at once, and what more of them know of
+/// themselves would not stay in the first cache.
+const GROUP: usize = 8;
 
 /// As [`search`] for many queries, each with an answer of its own: while one walk waits for memory, others go on.
 pub(crate) fn search_many(
