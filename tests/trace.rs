@@ -3,9 +3,8 @@
 #[path = "common/shared.rs"]
 mod shared;
 
-use flate2::Compression;
 use flate2::write::GzEncoder;
-use kvleap::trace::{ExpandError, Expansion, MAX_LINE, Reason, Row, Rows, TraceError, open};
+use kvleap::trace::{Compression, ExpandError, Expansion, MAX_LINE, Reason, Row, Rows, TraceError, open};
 use std::collections::HashSet;
 use std::io::{self, Cursor, Read, Write as _};
 
@@ -29,7 +28,7 @@ fn complaint(text: impl Into<Vec<u8>>) -> String {
 }
 
 fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text).and_then(|()| encoder.finish()).expect("memory can be written")
 }
 
@@ -101,14 +100,14 @@ fn damaged_gzip_is_named() {
     let whole = gzip(format!("{ROW}\n").repeat(50).as_bytes());
     for length in 2..whole.len() {
         let error = read(&whole[..length]).expect_err("a truncated file");
-        assert!(matches!(error.reason, Reason::TruncatedGzip), "{length} bytes: {error}");
+        assert!(matches!(error.reason, Reason::Truncated(Compression::Gzip)), "{length} bytes: {error}");
         assert!(error.line.is_some() && error.column.is_none(), "{length} bytes: {error}");
     }
     let mut damaged = whole.clone();
     let checksum = whole.len() - 8;
     damaged[checksum] ^= 1;
     let error = read(damaged).expect_err("a wrong checksum");
-    assert!(matches!(error.reason, Reason::CorruptGzip(_)), "{error}");
+    assert!(matches!(error.reason, Reason::Corrupt(Compression::Gzip, _)), "{error}");
     assert_eq!(error.line, Some(51), "{error}");
 }
 
