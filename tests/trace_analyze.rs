@@ -55,7 +55,8 @@ fn published_figures_are_met() {
                 close(summary[figure].as_f64().unwrap(), expected, &format!("{name} {metric} {figure}"));
             }
         }
-        let order = ["Input Length", "Context Length", "Unique Prompt Length", "Output Length", "Theoretical Hit Rates"];
+        let order =
+            ["Input Length", "Context Length", "Unique Prompt Length", "Output Length", "Theoretical Hit Rates"];
         assert_eq!(analysis.metrics.iter().map(|(name, _)| name).take(5).collect::<Vec<_>>(), order);
         assert_eq!(table.len(), 5);
     }

@@ -25,6 +25,7 @@
 //! What is done with traces: [`analyze`] says what one is like, [`synth`] makes similar ones and others from scratch.
 
 pub mod analyze;
+mod blocks;
 mod check;
 mod error;
 mod expand;
@@ -35,6 +36,7 @@ mod output;
 mod plain;
 mod prefixes;
 mod reader;
+pub mod synth;
 mod zstd;
 
 pub use error::{Form, Reason, ToolError, TraceError};

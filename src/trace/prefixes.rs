@@ -58,7 +58,8 @@ impl Prefixes {
     fn chain(&self, start: u32, ids: &[u64]) -> u32 {
         let at = start as usize;
         let slots = self.ids[at..].iter().zip(&self.parents[at..]).zip(start..);
-        let same = slots.zip(ids).skip(1).take_while(|&(((id, parent), slot), given)| id == given && *parent + 1 == slot);
+        let same =
+            slots.zip(ids).skip(1).take_while(|&(((id, parent), slot), given)| id == given && *parent + 1 == slot);
         1 + same.count() as u32
     }
 

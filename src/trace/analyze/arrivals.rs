@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::super::prefixes::Slots;
 use super::tally::{Summary, Tally};
+use crate::trace::prefixes::Slots;
 
 /// A stretch of time in which there was a request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -1,8 +1,8 @@
 //! What of each prompt occurs more than once in the whole file.
 
-use super::super::Row;
-use super::super::prefixes::Slots;
 use super::tally::Tally;
+use crate::trace::Row;
+use crate::trace::prefixes::Slots;
 
 /// Rows wait here while they have ids that occurred in no other row; memory grows with such ids.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::super::Row;
 use super::tally::{Summary, Tally};
+use crate::trace::Row;
 
 /// Figures of the requests by name, in the order in which they are shown.
 ///

@@ -9,7 +9,7 @@
 //! is a few *stretches* with the same last request, and the blocks that were last used by one request lie one after
 //! another on its path. A tree of sums (Fenwick, 1994) over the requests tells how many blocks the later ones used.
 
-use super::super::prefixes::Slots;
+use crate::trace::prefixes::Slots;
 
 /// One cache's list.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::super::Row;
 use super::tally::{Summary, Tally};
+use crate::trace::Row;
 
 /// The requests that name a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
