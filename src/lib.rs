@@ -78,7 +78,8 @@
 //! - `trace`: reading request traces, `.jsonl` and `.jsonl.gz`.
 //! - `replay`: driving an index with a trace or a built-in workload over simulated caches. Turns on `baseline` and
 //!   `trace`.
-//! - `cli`: the `kvleap` command. Turns on `replay`.
+//! - `report`: figures as SVG and PNG.
+//! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
 //! # Limitations
 //! - Positions, workers, shards and waiting events are bounded; see [`Builder`]. A query has less than 2^32 blocks.
@@ -99,6 +100,8 @@ pub mod index;
 pub mod baseline;
 #[cfg(feature = "replay")]
 pub mod replay;
+#[cfg(feature = "report")]
+pub mod report;
 #[cfg(feature = "trace")]
 pub mod trace;
 
