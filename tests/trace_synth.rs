@@ -205,7 +205,7 @@ fn what_cannot_be_learnt_or_drawn_is_refused() {
 
 fn scenario(kind: Kind, parameters: &Parameters, n: usize) -> Vec<Row> {
     let scenario = Scenario::new(kind, parameters, 16, Limits::default(), 7).expect("parameters in range");
-    scenario.requests().take(n).collect::<Result<_, _>>().expect("requests that pass")
+    scenario.requests(n as u64).unwrap().collect::<Result<_, _>>().expect("requests that pass")
 }
 
 fn near(got: f64, expected: f64, what: &str) {

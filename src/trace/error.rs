@@ -94,6 +94,11 @@ pub enum Reason {
         /// The id.
         id: u64,
     },
+    /// An id too large to be multiplied.
+    TooLargeId {
+        /// The id.
+        id: u64,
+    },
     /// More distinct ids than are told apart, 2^32 - 1.
     TooManyDistinctIds,
 }
@@ -183,6 +188,10 @@ impl fmt::Display for Reason {
                 f,
                 "the id {id} has two parents: it followed another id before. An id must stand for a block and its \
                  whole prefix; `trace convert --chain` makes such ids"
+            ),
+            Self::TooLargeId { id } => write!(
+                f,
+                "the id {id} is too large to be split into smaller blocks: number the ids anew with --chain first"
             ),
             Self::TooManyDistinctIds => write!(f, "more than {} distinct ids: split the trace", u32::MAX),
         }

@@ -27,6 +27,7 @@
 pub mod analyze;
 mod blocks;
 mod check;
+pub mod convert;
 mod error;
 mod expand;
 mod input;
@@ -37,6 +38,8 @@ mod plain;
 mod prefixes;
 mod reader;
 pub mod synth;
+#[cfg(feature = "tokenizer")]
+pub mod text;
 mod zstd;
 
 pub use error::{Form, Reason, ToolError, TraceError};

@@ -20,6 +20,8 @@
 mod arrivals;
 mod context;
 mod curve;
+#[cfg(feature = "report")]
+mod figure;
 mod metrics;
 mod reuse;
 mod sessions;
@@ -27,6 +29,8 @@ mod tally;
 
 pub use arrivals::{Arrivals, Window};
 pub use curve::{Curve, Point};
+#[cfg(feature = "report")]
+pub use figure::figure;
 pub use metrics::{Histogram, Metrics};
 pub use sessions::Sessions;
 pub use tally::Summary;

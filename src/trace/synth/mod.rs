@@ -70,6 +70,22 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Whether the options are in their ranges.
+    ///
+    /// # Errors
+    /// [`ToolError::Option`].
+    pub fn check(&self) -> Result<(), ToolError> {
+        positive("--speedup-ratio", self.speedup_ratio)?;
+        positive("--prefix-len-multiplier", self.prefix_len_multiplier)?;
+        positive("--prompt-len-multiplier", self.prompt_len_multiplier)?;
+        at_least_one("--prefix-root-multiplier", self.prefix_root_multiplier.into())?;
+        at_least_one("--num-requests", self.num_requests)?;
+        at_least_one("--shuffle", self.shuffle.into())?;
+        self.limits.check()
+    }
+}
+
 impl Model {
     /// Requests like those that the model was learnt from.
     ///
@@ -77,13 +93,7 @@ impl Model {
     /// [`ToolError::Option`] when an option is out of its range. The iterator gives [`ToolError::NothingPasses`] when
     /// a million requests in a row do not pass the limits.
     pub fn requests(&self, options: &Options) -> Result<Requests<'_>, ToolError> {
-        positive("--speedup-ratio", options.speedup_ratio)?;
-        positive("--prefix-len-multiplier", options.prefix_len_multiplier)?;
-        positive("--prompt-len-multiplier", options.prompt_len_multiplier)?;
-        at_least_one("--prefix-root-multiplier", options.prefix_root_multiplier.into())?;
-        at_least_one("--num-requests", options.num_requests)?;
-        at_least_one("--shuffle", options.shuffle.into())?;
-        options.limits.check()?;
+        options.check()?;
         Ok(Requests::new(self, options))
     }
 }
@@ -150,9 +160,14 @@ fn at_least_one(option: &'static str, value: u64) -> Result<(), ToolError> {
     Err(ToolError::Option { option, why: "is 0; it must be at least 1".to_owned() })
 }
 
-/// The rows that pass the limits. After a million in a row that do not, errors.
-fn limited(mut rows: impl Iterator<Item = Row>, limits: Limits) -> impl Iterator<Item = Result<Row, ToolError>> {
+/// So many rows that pass the limits. Where a million in a row do not, an error ends them.
+fn limited(
+    mut rows: impl Iterator<Item = Row>,
+    limits: Limits,
+    mut left: u64,
+) -> impl Iterator<Item = Result<Row, ToolError>> {
     iter::from_fn(move || {
+        left = left.checked_sub(1)?;
         let (mut shortest, mut longest) = (u64::MAX, 0);
         for _ in 0..PATIENCE {
             let mut row = rows.next()?;
@@ -163,6 +178,7 @@ fn limited(mut rows: impl Iterator<Item = Row>, limits: Limits) -> impl Iterator
             }
             (shortest, longest) = (shortest.min(input_length), longest.max(input_length));
         }
+        left = 0;
         Some(Err(ToolError::NothingPasses { drawn: PATIENCE, shortest, longest }))
     })
 }

@@ -223,14 +223,18 @@ impl Scenario {
         Ok(Self { kind, block_size, seed, limits, settings })
     }
 
-    /// The requests, without end. An error comes again and again: [`ToolError::NothingPasses`], when a million requests
-    /// in a row do not pass the limits.
-    pub fn requests(&self) -> Box<dyn Iterator<Item = Result<Row, ToolError>>> {
+    /// So many requests.
+    ///
+    /// # Errors
+    /// [`ToolError::Option`] when they are none. The iterator gives [`ToolError::NothingPasses`], and then nothing, when
+    /// a million requests in a row do not pass the limits.
+    pub fn requests(&self, num_requests: u64) -> Result<impl Iterator<Item = Result<Row, ToolError>>, ToolError> {
+        at_least_one("--num-requests", num_requests)?;
         let rows: Box<dyn Iterator<Item = Row>> = match self.kind {
             Kind::SharedPrompts | Kind::Rag => Box::new(single::Singles::new(self)),
             Kind::Conversations | Kind::Agents => Box::new(session::Sessions::new(self)),
         };
-        Box::new(super::limited(rows, self.limits.clone()))
+        Ok(super::limited(rows, self.limits.clone(), num_requests))
     }
 }
 
