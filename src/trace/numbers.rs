@@ -1,4 +1,4 @@
-//! A map from ids to dense numbers, fast where the ids are nearly dense themselves.
+//! A map from ids to small numbers, fast where the ids are nearly dense.
 
 use std::collections::HashMap;
 
@@ -37,9 +37,17 @@ impl Numbers {
         }
         let place = id as usize;
         if place >= self.array.len() {
-            self.array.resize(place + 1 + place / 2, NONE);
+            self.array.resize(place + 1 + place / 4, NONE);
         }
         self.array[place] = number;
+    }
+
+    /// Gives an id that has one another number.
+    pub(super) fn replace(&mut self, id: u64, number: u32) {
+        match usize::try_from(id).ok().and_then(|id| self.array.get_mut(id)) {
+            Some(old) if *old != NONE => *old = number,
+            _ => drop(self.map.insert(id, number)),
+        }
     }
 }
 
@@ -60,5 +68,8 @@ mod tests {
         assert!(ids.iter().zip(0..).all(|(&id, number)| numbers.get(id) == Some(number)));
         assert!(numbers.map.len() > 900 && numbers.array.len() > 90_000, "both are used");
         assert_eq!(numbers.get(u64::MAX - 1), None);
+
+        ids.iter().zip(7..).for_each(|(&id, number)| numbers.replace(id, number));
+        assert!(ids.iter().zip(7..).all(|(&id, number)| numbers.get(id) == Some(number)));
     }
 }

@@ -1,9 +1,11 @@
 //! When requests arrive, and what they need at a time.
 
+use std::mem;
+
 use serde::Serialize;
 
 use super::tally::{Summary, Tally};
-use crate::trace::prefixes::Slots;
+use crate::trace::prefixes::{Prefixes, Step};
 
 /// A stretch of time in which there was a request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -41,7 +43,7 @@ pub(super) struct Clock {
     last: u64,
     gaps: Tally,
     windows: Vec<Window>,
-    /// By slot: the last window that had it, from 1.
+    /// By node: the last window that had it, from 1.
     seen: Vec<u32>,
 }
 
@@ -51,7 +53,7 @@ impl Clock {
     }
 
     /// A request no earlier than the one before.
-    pub(super) fn request(&mut self, timestamp: u64, path: &[Slots], new: usize, slots: usize) {
+    pub(super) fn request(&mut self, timestamp: u64, path: &[u32], step: Step, prefixes: &Prefixes) {
         match self.first {
             Some(_) => self.gaps.add((timestamp - self.last) as f64),
             None => self.first = Some(timestamp),
@@ -61,27 +63,25 @@ impl Clock {
         if self.windows.last().is_none_or(|window| window.start_ms != start_ms) {
             self.windows.push(Window { start_ms, ..Window::default() });
         }
-        self.seen.resize(slots, 0);
-        let distinct = self.see(path);
+        step.follow(&mut self.seen);
+        let distinct = self.see(path, prefixes);
+        let blocks: u64 = path.iter().map(|&node| prefixes.len_of(node) as u64).sum();
         let window = self.windows.last_mut().expect("one was pushed if there was none");
         window.requests += 1;
-        window.blocks += path.iter().map(|range| range.len() as u64).sum::<u64>();
+        window.blocks += blocks;
         window.distinct_blocks += distinct;
-        window.new_blocks += new as u64;
+        window.new_blocks += blocks - step.known as u64;
     }
 
     /// How many blocks of the path this window had not had. Those that it had are the shallowest.
-    fn see(&mut self, path: &[Slots]) -> u64 {
+    fn see(&mut self, path: &[u32], prefixes: &Prefixes) -> u64 {
         let now = self.windows.len() as u32;
         let mut distinct = 0;
-        for range in path.iter().rev() {
-            for seen in self.seen[range.start as usize..range.end as usize].iter_mut().rev() {
-                if *seen == now {
-                    return distinct;
-                }
-                *seen = now;
-                distinct += 1;
+        for &node in path.iter().rev() {
+            if mem::replace(&mut self.seen[node as usize], now) == now {
+                break;
             }
+            distinct += prefixes.len_of(node) as u64;
         }
         distinct
     }

@@ -2,13 +2,13 @@
 
 use super::tally::Tally;
 use crate::trace::Row;
-use crate::trace::prefixes::Slots;
+use crate::trace::prefixes::{Prefixes, Step};
 
 /// Rows wait here while they have ids that occurred in no other row; memory grows with such ids.
 #[derive(Debug, Default)]
 pub(super) struct Contexts {
-    /// By slot: the waiting row that has it alone, or [`SEVERAL`].
-    owners: Vec<u32>,
+    /// By node: the waiting row that has it alone, if one has.
+    owners: Vec<Option<u32>>,
     waiting: Vec<Waiting>,
     /// Places of `waiting` to use again.
     free: Vec<u32>,
@@ -16,8 +16,6 @@ pub(super) struct Contexts {
     unique: Tally,
     pub(super) repeated: u64,
 }
-
-const SEVERAL: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
@@ -28,12 +26,14 @@ struct Waiting {
 }
 
 impl Contexts {
-    /// A row of the path `path`, of which the first `known` slots occurred before.
-    pub(super) fn row(&mut self, row: &Row, path: &[Slots], known: usize, block_size: u32) {
-        self.meet(path, known, block_size);
+    /// A row that the tree has already.
+    pub(super) fn row(&mut self, row: &Row, path: &[u32], step: Step, prefixes: &Prefixes, block_size: u32) {
+        step.follow(&mut self.owners);
+        let known = &path[..path.len() - usize::from(step.leaf)];
+        self.meet(known, prefixes, block_size);
         let ids = row.hash_ids.len() as u32;
-        let waiting = Waiting { input_length: row.input_length, ids, alone: ids - known as u32 };
-        if waiting.alone == 0 {
+        let waiting = Waiting { input_length: row.input_length, ids, alone: ids - step.known as u32 };
+        if !step.leaf {
             self.done(waiting, block_size);
             return;
         }
@@ -42,27 +42,22 @@ impl Contexts {
             self.waiting.len() as u32 - 1
         });
         self.waiting[place as usize] = waiting;
-        self.owners.resize(self.owners.len() + waiting.alone as usize, place);
+        *self.owners.last_mut().expect("the leaf is the last node") = Some(place);
     }
 
-    /// The known ids of a row now occur more than once. An id's descendants occur no oftener than it does, so those
-    /// that had one owner are the deepest, and had the same.
-    fn meet(&mut self, path: &[Slots], known: usize, block_size: u32) {
-        let mut start = path.iter().map(ExactSizeIterator::len).sum();
-        for range in path.iter().rev() {
-            start -= range.len();
-            for slot in range.clone().take(known.saturating_sub(start)).rev() {
-                let owner = self.owners[slot as usize];
-                if owner == SEVERAL {
-                    return;
-                }
-                self.owners[slot as usize] = SEVERAL;
-                self.repeated += 1;
-                self.waiting[owner as usize].alone -= 1;
-                if self.waiting[owner as usize].alone == 0 {
-                    self.done(self.waiting[owner as usize], block_size);
-                    self.free.push(owner);
-                }
+    /// The known ids of a row now occur more than once. A node's descendants occur no oftener than it does, so those that
+    /// one row had alone are the deepest.
+    fn meet(&mut self, known: &[u32], prefixes: &Prefixes, block_size: u32) {
+        for &node in known.iter().rev() {
+            let Some(owner) = self.owners[node as usize].take() else { return };
+            let len = prefixes.len_of(node);
+            self.repeated += len as u64;
+            let waiting = &mut self.waiting[owner as usize];
+            waiting.alone -= len as u32;
+            if waiting.alone == 0 {
+                let waiting = *waiting;
+                self.done(waiting, block_size);
+                self.free.push(owner);
             }
         }
     }

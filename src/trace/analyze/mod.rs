@@ -39,7 +39,7 @@ use serde::Serialize;
 
 use super::check::Check;
 use super::error::Reason;
-use super::prefixes::{Prefixes, Slots};
+use super::prefixes::Prefixes;
 use super::{Row, Rows, ToolError};
 use arrivals::Clock;
 use context::Contexts;
@@ -52,8 +52,8 @@ use sessions::Roster;
 pub struct Options {
     /// Tokens that one hash id stands for. Default 512.
     pub block_size: u32,
-    /// Fleets to compute a [`Curve`] for, by their number of workers. Default 1, 2, 4 and 8. Each costs four bytes per
-    /// distinct id and worker.
+    /// Fleets to compute a [`Curve`] for, by their number of workers. Default 1, 2, 4 and 8. Each costs at most eight
+    /// bytes per row with ids of its own and worker.
     pub workers: Vec<u32>,
     /// Milliseconds of a [`Window`]. Default one minute.
     pub window_ms: u64,
@@ -146,7 +146,7 @@ struct Collector<'a> {
     options: &'a Options,
     check: Check,
     prefixes: Prefixes,
-    path: Vec<Slots>,
+    path: Vec<u32>,
     requests: u64,
     blocks: u64,
     hit_blocks: u64,
@@ -182,20 +182,21 @@ impl<'a> Collector<'a> {
     fn row(&mut self, row: &Row) -> Result<(), Reason> {
         let (block_size, ids) = (self.options.block_size, row.hash_ids.len());
         self.check.row(row)?;
-        let known = self.prefixes.follow(&row.hash_ids, &mut self.path)?;
-        let slots = self.prefixes.len();
+        let step = self.prefixes.row(&row.hash_ids, &mut self.path)?;
+        let (path, prefixes) = (&*self.path, &self.prefixes);
 
-        self.lengths.row(row, known, block_size);
-        self.contexts.row(row, &self.path, known, block_size);
+        self.lengths.row(row, step.known, block_size);
+        self.contexts.row(row, path, step, prefixes, block_size);
         for fleet in &mut self.fleets {
+            fleet.iter_mut().for_each(|worker| worker.follow(step));
             let worker = (self.requests % fleet.len() as u64) as usize;
-            fleet[worker].request(&self.path, slots);
+            fleet[worker].request(path, prefixes);
         }
-        self.clock.request(row.timestamp, &self.path, ids - known, slots);
+        self.clock.request(row.timestamp, path, step, prefixes);
         self.roster.row(row);
         self.requests += 1;
         self.blocks += ids as u64;
-        self.hit_blocks += known as u64;
+        self.hit_blocks += step.known as u64;
         self.spare += u64::from(self.check.is_spare(row));
         Ok(())
     }

@@ -5,16 +5,18 @@
 //! deepest block, as engines do. The cache is then a prefix of the list whatever its size, so one pass serves all sizes
 //! (Mattson et al., Evaluation techniques for storage hierarchies, 1970).
 //!
-//! Every block was last used by some request, and along a path from the root these requests only get older. So a path
-//! is a few *stretches* with the same last request, and the blocks that were last used by one request lie one after
-//! another on its path. A tree of sums (Fenwick, 1994) over the requests tells how many blocks the later ones used.
+//! Every block was last used by some request, all blocks of a node by the same one, and along a path from the root these
+//! requests only get older. The blocks that one request was the last to use lie one after another on its path. So a
+//! path has a few stretches of blocks that moved back together. A tree of sums (Fenwick, 1994) over the requests tells how many blocks the later ones used.
 
-use crate::trace::prefixes::Slots;
+use std::mem;
+
+use crate::trace::prefixes::{Prefixes, Step};
 
 /// One cache's list.
 #[derive(Debug, Default)]
 pub(super) struct Reuse {
-    /// By slot: the request that used it last, from 1; 0 if none did.
+    /// By node: the request that used it last, from 1; 0 if none did.
     last: Vec<u32>,
     /// How many blocks each request was the last to use.
     blocks: Sums,
@@ -28,34 +30,38 @@ pub(super) struct Reuse {
 const FEW: usize = 1 << 10;
 
 impl Reuse {
-    /// A request for the blocks of `path`, in `slots` slots altogether.
-    pub(super) fn request(&mut self, path: &[Slots], slots: usize) {
-        if self.last.len() < slots {
-            self.last.resize(slots, 0);
-        }
+    /// A row that changed the tree, whichever cache it is for.
+    pub(super) fn follow(&mut self, step: Step) {
+        step.follow(&mut self.last);
+    }
+
+    /// A request for the blocks of a path.
+    pub(super) fn request(&mut self, path: &[u32], prefixes: &Prefixes) {
         if self.requests as usize == self.blocks.len() {
             self.renumber();
         }
         self.requests += 1;
-        let Self { last, blocks, requests, steps } = self;
         let mut depth = 0;
-        for range in path {
-            let last = &mut last[range.start as usize..range.end as usize];
-            let mut rest = &*last;
-            while let Some(&request) = rest.first() {
-                let stretch = rest.iter().take_while(|&&other| other == request).count();
-                if request > 0 {
-                    // The blocks of this path down to here are the latest now; they count although they have moved.
-                    let above = depth + blocks.after(request);
-                    count(steps, above + 1, stretch);
-                    blocks.subtract(request, stretch as u32);
-                }
-                depth += stretch;
-                rest = &rest[stretch..];
+        for &node in path {
+            let len = prefixes.len_of(node);
+            let last = mem::replace(&mut self.last[node as usize], self.requests);
+            if last > 0 {
+                // The blocks of this path down to here are the latest now; they count although they have moved.
+                self.count(depth + self.blocks.after(last) + 1, len);
+                self.blocks.subtract(last, len as u32);
             }
-            last.fill(*requests);
+            depth += len;
         }
-        blocks.add(*requests, depth as u32);
+        self.blocks.add(self.requests, depth as u32);
+    }
+
+    /// Uses at the distances from `first` on, `n` of them.
+    fn count(&mut self, first: usize, n: usize) {
+        if self.steps.len() <= first + n {
+            self.steps.resize((first + n + 1).max(2 * self.steps.len()), 0);
+        }
+        self.steps[first] += 1;
+        self.steps[first + n] -= 1;
     }
 
     /// Adds how many uses have each distance, from 0, to `counts`.
@@ -82,15 +88,6 @@ impl Reuse {
         left.resize((2 * left.len()).max(FEW), 0);
         self.blocks = Sums::new(left);
     }
-}
-
-/// Uses at the distances from `first` on, `n` of them.
-fn count(steps: &mut Vec<i64>, first: usize, n: usize) {
-    if steps.len() <= first + n {
-        steps.resize((first + n + 1).max(2 * steps.len()), 0);
-    }
-    steps[first] += 1;
-    steps[first + n] -= 1;
 }
 
 /// A Fenwick tree: numbers at the places from 1, and the sums after any place.

@@ -103,9 +103,8 @@ pub fn to_rows(
     let mut rows = Vec::new();
     for (number, (chat, answers)) in chats.iter().zip(tokenised).enumerate() {
         let name = chat.id.clone().unwrap_or_else(|| format!("chat_{number}"));
-        let answers = answers.map_err(|why| {
-            TraceError::of_file(name.clone(), Reason::Malformed { why, form: CHAT })
-        })?;
+        let answers =
+            answers.map_err(|why| TraceError::of_file(name.clone(), Reason::Malformed { why, form: CHAT }))?;
         let mut now = clock.begin();
         for (before, tokens, chains) in answers {
             rows.push(Row {

@@ -49,7 +49,7 @@ pub struct Options {
     pub prompt_len_multiplier: f64,
     /// What may be of what length.
     pub limits: Limits,
-    /// How many requests may change places with each other, at least 1. Default 1,000.
+    /// How many requests may change places with each other, at least 1. Default 100.
     pub shuffle: u32,
     /// Equal seeds, equal requests. Default 0.
     pub seed: u64,
@@ -64,7 +64,7 @@ impl Default for Options {
             prefix_root_multiplier: 1,
             prompt_len_multiplier: 1.0,
             limits: Limits::default(),
-            shuffle: 1000,
+            shuffle: 100,
             seed: 0,
         }
     }

@@ -1,6 +1,8 @@
 //! The prefixes that requests share, as a tree without unary chains.
 
-use crate::trace::prefixes::{Prefixes, ROOT, Slots, slots};
+use std::iter;
+
+use crate::trace::prefixes::{Prefixes, ROOT};
 use crate::trace::{Reason, Row};
 
 /// Blocks that several requests passed, as nodes of some length; node 0 is the root and has none.
@@ -31,7 +33,7 @@ impl Node {
 }
 
 /// Where a request left the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Exit {
     /// Behind this node.
     pub(super) node: u32,
@@ -43,47 +45,53 @@ pub(super) struct Exit {
 #[derive(Debug, Default)]
 pub(super) struct Grower {
     prefixes: Prefixes,
-    path: Vec<Slots>,
-    /// Requests that passed each slot.
+    path: Vec<u32>,
+    /// By node: requests that passed it.
     visits: Vec<u32>,
-    /// The last slot of every row, or [`ROOT`].
+    /// The last node of every row, or [`ROOT`].
     ends: Vec<u32>,
 }
 
 impl Grower {
     pub(super) fn row(&mut self, row: &Row) -> Result<(), Reason> {
-        self.prefixes.follow(&row.hash_ids, &mut self.path)?;
-        self.visits.resize(self.prefixes.len(), 0);
-        slots(&self.path).for_each(|slot| self.visits[slot as usize] += 1);
-        self.ends.push(self.path.last().map_or(ROOT, |range| range.end - 1));
+        let step = self.prefixes.row(&row.hash_ids, &mut self.path)?;
+        step.follow(&mut self.visits);
+        self.path.iter().for_each(|&node| self.visits[node as usize] += 1);
+        self.ends.push(self.path.last().copied().unwrap_or(ROOT));
         Ok(())
     }
 
-    /// The tree, and where each row left it, in order.
+    /// The tree, and where each row left it, in order. What only one row passed is no part of it.
     pub(super) fn finish(self) -> (Tree, Vec<Exit>) {
         let root = Node { parent: 0, start: 0, length: 0, visited: self.ends.len() as u32, to_leaf: 0 };
-        let mut nodes = vec![root];
-        // Where who ends at a slot left the tree. A slot comes after its parent.
-        let mut exits: Vec<Exit> = Vec::with_capacity(self.visits.len());
-        for (slot, &visited) in (0..).zip(&self.visits) {
-            let parent = self.prefixes.parent(slot);
-            let above = exits.get(parent as usize).copied().unwrap_or(Exit { node: 0, leaf: 0 });
-            let node = &mut nodes[above.node as usize];
-            exits.push(if visited == 1 {
-                node.to_leaf += u32::from(above.leaf == 0);
-                Exit { leaf: above.leaf + 1, ..above }
-            } else if above.node > 0 && node.visited == visited {
-                node.length += 1;
-                above
+        let mut tree = Tree { nodes: vec![root] };
+        let mut exits = vec![None; self.visits.len()];
+        for node in 0..self.prefixes.nodes() {
+            self.exit(node, &mut tree, &mut exits);
+        }
+        let ends = self.ends.iter().map(|&end| exits.get(end as usize).copied().flatten().unwrap_or_default());
+        let ends = ends.collect();
+        (tree, ends)
+    }
+
+    /// Where who ends at a node leaves the tree. Puts the node into it, after those before it, unless it is there.
+    fn exit(&self, node: u32, tree: &mut Tree, exits: &mut [Option<Exit>]) {
+        // Splits put parents after their children, so the way up is gone first.
+        let up = iter::successors(Some(node), |&node| Some(self.prefixes.parent(node)).filter(|&node| node != ROOT));
+        let missing: Vec<u32> = up.take_while(|&node| exits[node as usize].is_none()).collect();
+        for node in missing.into_iter().rev() {
+            let above = exits.get(self.prefixes.parent(node) as usize).copied().flatten().unwrap_or_default();
+            let (visited, length) = (self.visits[node as usize], self.prefixes.len_of(node) as u32);
+            let parent = &mut tree.nodes[above.node as usize];
+            exits[node as usize] = Some(if visited == 1 {
+                parent.to_leaf += 1;
+                Exit { leaf: length, ..above }
             } else {
-                let start = node.end();
-                nodes.push(Node { parent: above.node, start, length: 1, visited, to_leaf: 0 });
-                Exit { node: nodes.len() as u32 - 1, leaf: 0 }
+                let start = parent.end();
+                tree.nodes.push(Node { parent: above.node, start, length, visited, to_leaf: 0 });
+                Exit { node: tree.nodes.len() as u32 - 1, leaf: 0 }
             });
         }
-        let ends = self.ends.iter().map(|&end| exits.get(end as usize).copied().unwrap_or(Exit { node: 0, leaf: 0 }));
-        let ends = ends.collect();
-        (Tree { nodes }, ends)
     }
 }
 

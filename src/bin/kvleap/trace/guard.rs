@@ -8,10 +8,7 @@ use kvleap::trace::{Output, ToolError};
 const INTERRUPTED: i32 = 130;
 
 /// Fills an output with `fill` and gives it its name. If the process is told to end before that, nothing is left.
-pub(super) fn write(
-    output: Output,
-    fill: impl FnOnce(&mut Output) -> Result<(), ToolError>,
-) -> Result<(), ToolError> {
+pub(super) fn write(output: Output, fill: impl FnOnce(&mut Output) -> Result<(), ToolError>) -> Result<(), ToolError> {
     if let Some(partial) = output.partial().map(ToOwned::to_owned) {
         // Without a handler, the file under its temporary name would stay; no more than that.
         let _ = ctrlc::set_handler(move || {

@@ -195,11 +195,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(
-    requests: impl Iterator<Item = Result<Row, ToolError>>,
-    total: u64,
-    path: &PathBuf,
-) -> Result<(), ToolError> {
+fn write(requests: impl Iterator<Item = Result<Row, ToolError>>, total: u64, path: &PathBuf) -> Result<(), ToolError> {
     let bar = progress::requests(total);
     let written = guard::write(Output::create(path)?, |output| {
         for row in requests {

@@ -52,7 +52,8 @@ fn curves(analysis: &Analysis) -> String {
     else {
         return String::new();
     };
-    let workers = analysis.curves.iter().map(|curve| format!("{} workers", curve.workers));
+    let plural = |workers| if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") };
+    let workers = analysis.curves.iter().map(|curve| plural(curve.workers));
     let mut table = grid(&["Blocks per worker"]);
     table.set_header(["Blocks per worker".to_owned()].into_iter().chain(workers));
     align(&mut table);
