@@ -108,51 +108,51 @@ pub(super) struct Args {
     scenario: ScenarioArgs,
 }
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default, PartialEq)]
 #[command(next_help_heading = "With --generate; defaults by kind, see below")]
 struct ScenarioArgs {
     /// Shared prompts, or documents
-    #[arg(long, value_name = "N", requires = "generate")]
+    #[arg(long, value_name = "N")]
     prefixes: Option<u32>,
 
     /// Their tokens, on average
-    #[arg(long, value_name = "TOKENS", requires = "generate")]
+    #[arg(long, value_name = "TOKENS")]
     prefix_tokens: Option<f64>,
 
     /// Exponent of their popularity: the one of rank k is picked in proportion to 1 / k^EXPONENT
-    #[arg(long, value_name = "EXPONENT", requires = "generate")]
+    #[arg(long, value_name = "EXPONENT")]
     zipf: Option<f64>,
 
     /// New tokens of a request, on average
-    #[arg(long, value_name = "TOKENS", requires = "generate")]
+    #[arg(long, value_name = "TOKENS")]
     prompt_tokens: Option<f64>,
 
     /// Tokens of an answer, on average
-    #[arg(long, value_name = "TOKENS", requires = "generate")]
+    #[arg(long, value_name = "TOKENS")]
     output_tokens: Option<f64>,
 
     /// Requests a second, once as many sessions end as begin
-    #[arg(long, value_name = "RATE", requires = "generate")]
+    #[arg(long, value_name = "RATE")]
     rate: Option<f64>,
 
     /// Requests of a session, on average
-    #[arg(long, value_name = "N", requires = "generate")]
+    #[arg(long, value_name = "N")]
     turns: Option<f64>,
 
     /// Seconds between the requests of a session, on average
-    #[arg(long, value_name = "SECONDS", requires = "generate")]
+    #[arg(long, value_name = "SECONDS")]
     pause: Option<f64>,
 
     /// Tokens at which a conversation ends, or an agent's is compacted
-    #[arg(long, value_name = "TOKENS", requires = "generate")]
+    #[arg(long, value_name = "TOKENS")]
     max_context: Option<u32>,
 
     /// Documents of a request
-    #[arg(long, value_name = "N", requires = "generate")]
+    #[arg(long, value_name = "N")]
     retrieved: Option<u32>,
 
     /// Tokens of the prompt before them
-    #[arg(long, value_name = "TOKENS", requires = "generate")]
+    #[arg(long, value_name = "TOKENS")]
     system_tokens: Option<f64>,
 }
 
@@ -173,6 +173,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         let requests = scenario.requests(args.num_requests)?;
         write(requests, args.num_requests, &args.output_file)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if args.scenario != ScenarioArgs::default() {
+        let why = "is missing: --prefixes, --zipf and the like are for it".to_owned();
+        return Err(ToolError::Option { option: "--generate", why }.into());
     }
     let options = Options {
         num_requests: args.num_requests,
