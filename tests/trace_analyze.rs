@@ -1,4 +1,6 @@
 //! The figures of a trace, against published ones and against a literal model.
+#![allow(clippy::float_cmp, reason = "what is computed exactly is compared so")]
+#![allow(clippy::cast_sign_loss, reason = "places in a list are not negative")]
 
 #[path = "common/shared.rs"]
 mod shared;

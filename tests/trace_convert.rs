@@ -62,6 +62,11 @@ fn hashed(text: &str, tokenizer: &Tokenizer, block_size: u32) -> Result<Vec<Row>
     Ok(rows)
 }
 
+/// A file of prompts.
+fn prompts(prompts: &[String]) -> String {
+    prompts.iter().map(|prompt| format!("{{\"prompt\": \"{prompt}\"}}\n")).collect::<Vec<_>>().concat()
+}
+
 fn ids(rows: &[Row]) -> Vec<Vec<u64>> {
     rows.iter().map(|row| row.hash_ids.clone()).collect()
 }
@@ -111,8 +116,8 @@ fn a_hugging_face_tokenizer_is_used_plainly() {
 #[test]
 fn order_is_kept_over_batches_and_threads() {
     // More than one batch of 8 MiB.
-    let words = |i: u32| (0..i % 7).map(|word| format!("w{word} ")).collect::<String>() + &"x".repeat(1000);
-    let text: String = (0..10_000).map(|i| format!("{{\"prompt\": \"{} {i}\"}}\n", words(i))).collect();
+    let prompt = |i: u32| "w ".repeat(i as usize % 7) + &"x".repeat(1000) + &format!(" {i}");
+    let text = prompts(&(0..10_000).map(prompt).collect::<Vec<_>>());
     let rows = hashed(&text, &Tokenizer::Whitespace, 1).unwrap();
     assert_eq!(rows.len(), 10_000);
     for (row, i) in rows.iter().zip(0..) {
@@ -144,7 +149,7 @@ proptest! {
     /// Literally: the id of a block is that of the first prompt which had the same tokens up to its end.
     #[test]
     fn ids_are_those_of_prefixes(prompts in prop::collection::vec("[ab]{0,9}", 1..30), block_size in 1..4_u32) {
-        let text: String = prompts.iter().map(|prompt| format!("{{\"prompt\": \"{prompt}\"}}\n")).collect();
+        let text = self::prompts(&prompts);
         let mut known: Vec<&str> = Vec::new();
         let expected: Vec<Vec<u64>> = prompts.iter().map(|prompt| {
             let ends = (1..=prompt.len().div_ceil(block_size as usize)).map(|n| n * block_size as usize);
@@ -180,7 +185,9 @@ proptest! {
         alone.iter_mut().flat_map(|row| &mut row.hash_ids).for_each(|id| *id = keys[*id as usize % keys.len()]);
         let mut chained = alone.clone();
         let mut chain = Rechain::default();
-        chained.iter_mut().for_each(|row| chain.row(row));
+        for row in &mut chained {
+            chain.row(row);
+        }
         let mut known: Vec<&[u64]> = Vec::new();
         for (row, new) in alone.iter().zip(&chained) {
             for end in 1..=row.hash_ids.len() {

@@ -24,6 +24,8 @@
 //!
 //! What is done with traces: [`analyze`] says what one is like, [`synth`] makes similar ones and others from scratch.
 
+#![allow(clippy::cast_sign_loss)] // lengths, times and counts are not negative
+
 pub mod analyze;
 mod blocks;
 mod check;

@@ -34,10 +34,10 @@ impl Curve {
         let last = uses.iter().rposition(|&n| n > 0).unwrap_or(0);
         uses.truncate(last + 1);
         let mut sum = 0;
-        uses.iter_mut().for_each(|n| {
+        for n in &mut uses {
             sum += *n;
             *n = sum;
-        });
+        }
         let mut curve = Self { workers, points: Vec::new(), hits: uses, blocks };
         let octaves = (0..).map(|step| 2_f64.powf(f64::from(step) / 8.0).round() as u64);
         let mut capacities: Vec<u64> = octaves.take_while(|&capacity| capacity < last as u64).collect();

@@ -1,7 +1,7 @@
 //! An analysis to look at.
 
 use super::{Analysis, Histogram};
-use crate::report::{Axis, Chart, Figure, Series, Unit};
+use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
 
 /// Hit rate against cache size, histograms of lengths, the working set over time.
 ///
@@ -35,12 +35,20 @@ fn hit_rate(analysis: &Analysis) -> Option<Chart> {
 }
 
 fn working_set(analysis: &Analysis) -> Option<Chart> {
-    let blocks = |label: &str| Axis::linear(label, Unit::Of("blocks".to_owned()));
-    let points = analysis.windows.iter().map(|window| (window.start_ms as f64 / 1e3, window.distinct_blocks as f64));
-    let points: Vec<_> = points.collect();
+    let mut points: Vec<Point> = Vec::new();
+    let mut end = None;
+    for window in &analysis.windows {
+        // Without a request there is no working set.
+        let idle = end.filter(|&end| end < window.start_ms);
+        points.extend(idle.map(|end| (end as f64 / 1e3, 0.0)));
+        points.push((window.start_ms as f64 / 1e3, window.distinct_blocks as f64));
+        end = Some(window.start_ms + analysis.window_ms);
+    }
+    points.extend(end.map(|end| (end as f64 / 1e3, 0.0)));
+    let title = format!("Working set over time, by {} s", analysis.window_ms as f64 / 1e3);
     let x = Axis::linear("time", Unit::Of("s".to_owned()));
-    let chart = Chart::new("Working set over time", x, blocks("distinct in a window"));
-    (points.len() > 1).then(|| chart.series(Series::steps("", points)))
+    let y = Axis::linear("distinct", Unit::Of("blocks".to_owned())).covering(0.0, 0.0);
+    (analysis.windows.len() > 1).then(|| Chart::new(title, x, y).series(Series::steps("", points)))
 }
 
 fn lengths(histogram: &Histogram) -> Chart {

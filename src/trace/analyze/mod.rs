@@ -117,7 +117,9 @@ pub struct Analysis {
     pub curves: Vec<Curve>,
     /// How requests arrive.
     pub arrivals: Arrivals,
-    /// The working set over time: stretches of [`Options::window_ms`] that have a request.
+    /// [`Options::window_ms`].
+    pub window_ms: u64,
+    /// The working set over time: stretches of `window_ms` that have a request.
     pub windows: Vec<Window>,
     /// Sessions, if there are any.
     pub sessions: Option<Sessions>,
@@ -188,7 +190,9 @@ impl<'a> Collector<'a> {
         self.lengths.row(row, step.known, block_size);
         self.contexts.row(row, path, step, prefixes, block_size);
         for fleet in &mut self.fleets {
-            fleet.iter_mut().for_each(|worker| worker.follow(step));
+            for worker in &mut *fleet {
+                worker.follow(step);
+            }
             let worker = (self.requests % fleet.len() as u64) as usize;
             fleet[worker].request(path, prefixes);
         }
@@ -206,7 +210,9 @@ impl<'a> Collector<'a> {
         let (context, unique) = self.contexts.finish(self.options.block_size);
         let curve = |fleet: Vec<Reuse>| {
             let mut uses = Vec::new();
-            fleet.iter().for_each(|worker| worker.add_to(&mut uses));
+            for worker in &fleet {
+                worker.add_to(&mut uses);
+            }
             Curve::new(fleet.len() as u32, uses, self.blocks)
         };
         let (arrivals, windows) = self.clock.finish();
@@ -223,6 +229,7 @@ impl<'a> Collector<'a> {
             metrics: self.lengths.finish(&context, &unique),
             curves: self.fleets.into_iter().map(curve).collect(),
             arrivals,
+            window_ms: self.options.window_ms,
             windows,
             sessions: self.roster.finish(),
         }

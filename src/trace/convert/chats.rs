@@ -1,7 +1,7 @@
 //! Conversations as text.
 //!
 //! Two forms are known: `{"id": ..., "conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}`,
-//! as in ShareGPT, and `{"id": ..., "messages": [{"role": "user", "content": ...}, ...]}`, as chat APIs have it. A file
+//! as in `ShareGPT`, and `{"id": ..., "messages": [{"role": "user", "content": ...}, ...]}`, as chat APIs have it. A file
 //! is a JSON array of them, or one a line.
 //!
 //! Every answer (`gpt`, `chatgpt`, `bing`, `bard`, `assistant`, `model`) becomes a request: its prompt is all that was

@@ -100,6 +100,7 @@ pub fn convert(job: &Job, mut write: impl FnMut(Line) -> Result<(), ToolError>) 
     if job.to == Kind::Chats {
         return Err(ToolError::Option { option: "--to", why: "cannot be chats: ids do not tell tokens".to_owned() });
     }
+    job.arrivals.check()?;
     let mut rows: Vec<Row> = Vec::new();
     let mut block_size = job.block_size.unwrap_or(BLOCK_SIZE);
     match job.from {

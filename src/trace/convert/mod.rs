@@ -1,7 +1,7 @@
 //! Between rows and other forms of traces.
 //!
 //! - [`sessions`]: recorded sessions of coding agents, one JSON object each, to rows and back.
-//! - [`chats`]: conversations in the form of ShareGPT or of chat APIs, through a tokenizer (feature `tokenizer`).
+//! - [`chats`]: conversations in the form of `ShareGPT` or of chat APIs, through a tokenizer (feature `tokenizer`).
 //! - [`Resize`]: rows in larger blocks to rows in smaller ones.
 //! - [`Rechain`]: ids that stand for a block alone to ids that stand for its prefix too.
 

@@ -151,7 +151,9 @@ pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, 
                 add(request, begin, &session.id);
             }
             let name = format!("{}/{agent}", session.id);
-            inner.into_iter().for_each(|request| add(request, start, &name));
+            for request in inner {
+                add(request, start, &name);
+            }
         }
     }
     rows.sort_by_key(|row| row.timestamp);

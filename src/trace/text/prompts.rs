@@ -84,7 +84,8 @@ const BATCH: usize = 8 << 20;
 
 #[derive(Deserialize)]
 struct Prompt {
-    prompt: String,
+    #[serde(rename = "prompt")]
+    text: String,
     #[serde(default)]
     timestamp: u64,
     output_length: Option<u32>,
@@ -153,7 +154,7 @@ fn tokenise(line: &[u8], tokenizer: &Tokenizer, block_size: u32) -> Result<Token
     let prompt: Prompt =
         serde_json::from_slice(line).map_err(|error| (Some(error.column()), Reason::of_json(&error, PROMPT)))?;
     let mut tokens = Vec::new();
-    tokenizer.tokens(&prompt.prompt, &mut tokens).map_err(|why| (None, Reason::Malformed { why, form: PROMPT }))?;
+    tokenizer.tokens(&prompt.text, &mut tokens).map_err(|why| (None, Reason::Malformed { why, form: PROMPT }))?;
     let mut chains = Chains::new(block_size);
     chains.extend(&tokens);
     Ok(Tokenised { prompt, tokens: tokens.len(), chains: chains.chains().collect() })

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use kvleap::report::{self, Theme};
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn read(file: &PathBuf, options: &Options) -> Result<Analysis, ToolError> {
+fn read(file: &Path, options: &Options) -> Result<Analysis, ToolError> {
     let rows = open(file)?;
     let read = rows.progress();
     let bar = progress::bytes(&read);
@@ -91,12 +91,12 @@ fn read(file: &PathBuf, options: &Options) -> Result<Analysis, ToolError> {
     analysis
 }
 
-fn draw(analysis: &Analysis, path: &PathBuf, dark: bool) -> Result<(), Box<dyn Error>> {
+fn draw(analysis: &Analysis, path: &Path, dark: bool) -> Result<(), Box<dyn Error>> {
     let theme = if dark { Theme::Dark } else { Theme::Light };
     let bytes = match path.extension().and_then(|extension| extension.to_str()) {
         Some("svg") => figure(analysis).svg(theme)?.into_bytes(),
         Some("png") => figure(analysis).png(theme)?,
         _ => return Err(ToolError::Option { option: "--plot", why: "must end in .svg or .png".to_owned() }.into()),
     };
-    report::write(path, &bytes).map_err(|source| ToolError::Output { path: path.clone(), source }.into())
+    report::write(path, &bytes).map_err(|source| ToolError::Output { path: path.to_owned(), source }.into())
 }

@@ -1,7 +1,7 @@
 //! `kvleap trace synthesize`.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -199,7 +199,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(requests: impl Iterator<Item = Result<Row, ToolError>>, total: u64, path: &PathBuf) -> Result<(), ToolError> {
+fn write(requests: impl Iterator<Item = Result<Row, ToolError>>, total: u64, path: &Path) -> Result<(), ToolError> {
     let bar = progress::requests(total);
     let written = guard::write(Output::create(path)?, |output| {
         for row in requests {

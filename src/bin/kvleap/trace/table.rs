@@ -48,7 +48,7 @@ fn metrics(analysis: &Analysis) -> String {
 
 /// A line for every power of two.
 fn curves(analysis: &Analysis) -> String {
-    let Some(last) = analysis.curves.iter().flat_map(|curve| curve.points.last()).map(|point| point.capacity).max()
+    let Some(last) = analysis.curves.iter().filter_map(|curve| curve.points.last()).map(|point| point.capacity).max()
     else {
         return String::new();
     };

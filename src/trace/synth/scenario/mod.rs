@@ -228,7 +228,10 @@ impl Scenario {
     /// # Errors
     /// [`ToolError::Option`] when they are none. The iterator gives [`ToolError::NothingPasses`], and then nothing, when
     /// a million requests in a row do not pass the limits.
-    pub fn requests(&self, num_requests: u64) -> Result<impl Iterator<Item = Result<Row, ToolError>>, ToolError> {
+    pub fn requests(
+        &self,
+        num_requests: u64,
+    ) -> Result<impl Iterator<Item = Result<Row, ToolError>> + use<>, ToolError> {
         at_least_one("--num-requests", num_requests)?;
         let rows: Box<dyn Iterator<Item = Row>> = match self.kind {
             Kind::SharedPrompts | Kind::Rag => Box::new(single::Singles::new(self)),
