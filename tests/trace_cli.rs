@@ -350,6 +350,18 @@ fn a_full_disk_is_told() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("stdout: the output cannot be written"), "{text}");
+
+    // So does a limit on the size of files, for a file under its temporary name.
+    let out = scratch.path("out.jsonl");
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kvleap")])
+        .args(["trace", "synthesize", "--input-file", &trace, "--output-file", &out])
+        .output()
+        .expect("a shell runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("out.jsonl: the output cannot be written"), "{text}");
+    assert_eq!(scratch.names(), ["t.jsonl"]);
 }
 
 #[test]
