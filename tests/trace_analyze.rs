@@ -245,6 +245,8 @@ fn what_makes_no_sense_is_refused() {
         (row(7, 12, &[0, 2, 3]), "the id 2 has two parents"),
         (row(7, 4, &[1]), "the id 1 has two parents"),
         (row(7, 8, &[8, 8]), "the id 8 has two parents"),
+        (row(7, 16, &[0, 1, 2, 3]), "the id 3 has two parents"),
+        (row(7, 4, &[3]), "the id 3 has two parents"),
     ] {
         let text = complaint(&[&sound[..], std::slice::from_ref(&wrong)].concat());
         assert!(text.starts_with("given:3: ") && text.contains(why), "{text}");

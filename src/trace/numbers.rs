@@ -37,7 +37,7 @@ impl Numbers {
         }
         let place = id as usize;
         if place >= self.array.len() {
-            self.array.resize(place + 1 + place / 4, NONE);
+            self.array.resize(place + 1 + place / 2, NONE);
         }
         self.array[place] = number;
     }

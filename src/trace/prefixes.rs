@@ -10,8 +10,10 @@ use super::numbers::Numbers;
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
     nodes: Vec<Node>,
-    /// The ids of all nodes.
-    ids: Vec<u64>,
+    /// How many ids the nodes have.
+    len: usize,
+    /// The ids of nodes that do not count up.
+    lists: Vec<u64>,
     /// By id, the node that begins with it, or [`INSIDE`].
     begins: Numbers,
 }
@@ -20,10 +22,13 @@ pub(super) struct Prefixes {
 struct Node {
     /// The node before, or [`ROOT`].
     parent: u32,
-    /// Where its ids are among all.
-    start: u32,
     len: u32,
+    first: u64,
+    /// Where its ids are listed; [`COUNTED`] if each is one more than the one before, as in most traces.
+    list: u32,
 }
+
+const COUNTED: u32 = u32::MAX;
 
 /// The parent of a first node.
 pub(super) const ROOT: u32 = u32::MAX;
@@ -63,10 +68,9 @@ impl Prefixes {
             if node == INSIDE || self.nodes[node as usize].parent != parent {
                 return Err(Reason::TwoParents { id });
             }
-            let there = self.ids(node);
-            let same = there.iter().zip(&ids[step.known..]).take_while(|(a, b)| a == b).count();
+            let same = self.ids(node).zip(&ids[step.known..]).take_while(|(a, b)| a == *b).count();
             step.known += same;
-            if same < there.len() {
+            if same < self.len_of(node) {
                 path.push(self.split(node, same as u32));
                 step.split = Some(node);
                 break;
@@ -88,7 +92,7 @@ impl Prefixes {
 
     /// How many ids.
     pub(super) fn len(&self) -> usize {
-        self.ids.len()
+        self.len
     }
 
     /// The node before this one, or [`ROOT`].
@@ -101,27 +105,32 @@ impl Prefixes {
         self.nodes[node as usize].len as usize
     }
 
-    fn ids(&self, node: u32) -> &[u64] {
-        let Node { start, len, .. } = self.nodes[node as usize];
-        &self.ids[start as usize..][..len as usize]
+    fn ids(&self, node: u32) -> impl Iterator<Item = u64> + '_ {
+        let Node { first, len, list, .. } = self.nodes[node as usize];
+        let listed = if list == COUNTED { None } else { Some(&self.lists[list as usize..]) };
+        (0..len).map(move |place| listed.map_or(first.wrapping_add(place.into()), |ids| ids[place as usize]))
     }
 
     /// Makes a node of the front of another, whose children stay with the back.
     fn split(&mut self, node: u32, len: u32) -> u32 {
         let front = self.nodes.len() as u32;
-        let back = &mut self.nodes[node as usize];
-        let new = Node { len, ..*back };
-        *back = Node { parent: front, start: back.start + len, len: back.len - len };
-        self.begins.replace(self.ids[new.start as usize], front);
-        self.begins.replace(self.ids[(new.start + len) as usize], node);
-        self.nodes.push(new);
+        let whole = self.nodes[node as usize];
+        let (first, list) = match whole.list {
+            COUNTED => (whole.first.wrapping_add(len.into()), COUNTED),
+            list => (self.lists[(list + len) as usize], list + len),
+        };
+        self.nodes[node as usize] = Node { parent: front, len: whole.len - len, first, list };
+        self.nodes.push(Node { len, ..whole });
+        self.begins.replace(whole.first, front);
+        self.begins.replace(first, node);
         front
     }
 
     /// Adds a node of ids that must all be new.
     fn add(&mut self, parent: u32, ids: &[u64]) -> Result<u32, Reason> {
-        let (node, start) = (self.nodes.len() as u32, self.ids.len() as u32);
-        if self.ids.len() + ids.len() >= INSIDE as usize {
+        let node = self.nodes.len() as u32;
+        self.len += ids.len();
+        if self.len >= INSIDE as usize {
             return Err(Reason::TooManyDistinctIds);
         }
         let mut number = node;
@@ -132,8 +141,12 @@ impl Prefixes {
             self.begins.insert(id, number);
             number = INSIDE;
         }
-        self.ids.extend(ids);
-        self.nodes.push(Node { parent, start, len: ids.len() as u32 });
+        let counted = ids.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
+        let list = if counted { COUNTED } else { self.lists.len() as u32 };
+        if !counted {
+            self.lists.extend(ids);
+        }
+        self.nodes.push(Node { parent, len: ids.len() as u32, first: ids[0], list });
         Ok(node)
     }
 }
@@ -145,7 +158,7 @@ mod tests {
     fn row(prefixes: &mut Prefixes, ids: &[u64]) -> (usize, Vec<u32>) {
         let mut path = Vec::new();
         let step = prefixes.row(ids, &mut path).unwrap();
-        let there: Vec<u64> = path.iter().flat_map(|&node| prefixes.ids(node).to_vec()).collect();
+        let there: Vec<u64> = path.iter().flat_map(|&node| prefixes.ids(node)).collect();
         assert_eq!(there, ids, "the path spells the row");
         (step.known, path)
     }
@@ -160,7 +173,12 @@ mod tests {
         assert_eq!(row(&mut prefixes, &[70, 71, 72]), (3, vec![1, 4, 0]));
         assert_eq!(row(&mut prefixes, &[70, 71, 72, 73]), (3, vec![1, 4, 0, 5]));
         assert_eq!(row(&mut prefixes, &[]), (0, vec![]));
-        assert_eq!((prefixes.len(), prefixes.nodes(), prefixes.parent(0), prefixes.parent(1)), (7, 6, 4, ROOT));
+        assert_eq!(row(&mut prefixes, &[40, 30, 20, 10]), (0, vec![6]));
+        assert_eq!(row(&mut prefixes, &[40, 30, 50]), (2, vec![7, 8]), "40 and 30 are the front");
+        assert_eq!(row(&mut prefixes, &[40, 30, 20, 10, 11]), (4, vec![7, 6, 9]));
+        assert_eq!(row(&mut prefixes, &[u64::MAX - 1, u64::MAX]), (0, vec![10]));
+        assert_eq!(row(&mut prefixes, &[u64::MAX - 1, u64::MAX]), (2, vec![10]));
+        assert_eq!((prefixes.len(), prefixes.nodes(), prefixes.parent(0), prefixes.parent(1)), (15, 11, 4, ROOT));
     }
 
     #[test]
