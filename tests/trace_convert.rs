@@ -280,6 +280,7 @@ fn bad_sessions_are_named() {
         ("\"block_size\": 4", "\"block_size\": 0", "block_size is 0"),
         ("\"t\": 2.5", "\"t\": -2.5", "the time -2.5 is out of range"),
         ("\"in\": 9", "\"in\": 13", "2 ids are too few for 13 tokens in blocks of 4"),
+        ("\"in\": 9, ", "", "the request at 0 s lacks in or out"),
         ("\"in\": 8", "\"in\": 12", "2 ids are too few for 12 tokens"),
     ] {
         let path = scratch.file("bad.json", RECORDED.replacen(from, to, 1));

@@ -44,12 +44,12 @@ pub struct Request {
     /// `n`, `s` for one whose answer was streamed, or `subagent`.
     #[serde(rename = "type", default = "normal")]
     pub kind: String,
-    /// Tokens of the prompt.
-    #[serde(rename = "in", default)]
-    pub input: u32,
-    /// Tokens of the answer.
-    #[serde(rename = "out", default)]
-    pub output: u32,
+    /// Tokens of the prompt; a sub-agent has none.
+    #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<u32>,
+    /// Tokens of the answer; a sub-agent has none.
+    #[serde(rename = "out", default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<u32>,
     /// The prompt's blocks.
     #[serde(default)]
     pub hash_ids: Vec<u64>,
@@ -92,6 +92,8 @@ pub fn open(path: impl AsRef<Path>) -> Result<Vec<Session>, TraceError> {
     Ok(sessions)
 }
 
+/// The type of what only has requests of its own.
+const SUBAGENT: &str = "subagent";
 /// The most seconds that a session takes.
 const LONGEST: f64 = 1e12;
 
@@ -105,10 +107,15 @@ impl Session {
             if !(0.0..=LONGEST).contains(&request.t) {
                 return Err(format!("the time {} is out of range", request.t));
             }
-            let (ids, full) = (request.hash_ids.len(), request.input / self.block_size);
-            if ids < full as usize {
-                let Self { block_size, .. } = self;
-                return Err(format!("{ids} ids are too few for {} tokens in blocks of {block_size}", request.input));
+            if request.kind == SUBAGENT {
+                continue;
+            }
+            let (Some(input), Some(_)) = (request.input, request.output) else {
+                return Err(format!("the request at {} s lacks in or out", request.t));
+            };
+            let (ids, block_size) = (request.hash_ids.len(), self.block_size);
+            if ids < (input / block_size) as usize {
+                return Err(format!("{ids} ids are too few for {input} tokens in blocks of {block_size}"));
             }
         }
         Ok(())
@@ -136,8 +143,8 @@ pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, 
             chain.ids(&mut hash_ids, scope);
             rows.push(Row {
                 timestamp: (begin + 1e3 * t).round() as u64,
-                input_length: input,
-                output_length: output,
+                input_length: input.unwrap_or(0),
+                output_length: output.unwrap_or(0),
                 hash_ids,
                 session_id: Some(session_id.to_owned()),
             });
@@ -147,7 +154,7 @@ pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, 
             let relative = inner.first().is_some_and(|first| first.t < request.t);
             let start = if relative { begin + 1e3 * request.t } else { begin };
             let agent = request.agent_id.clone().unwrap_or_else(|| format!("agent_{place}"));
-            if request.kind != "subagent" {
+            if request.kind != SUBAGENT {
                 add(request, begin, &session.id);
             }
             let name = format!("{}/{agent}", session.id);
@@ -176,8 +183,8 @@ pub fn from_rows(rows: impl IntoIterator<Item = Row>, block_size: u32) -> Vec<Se
         session.requests.push(Request {
             t: row.timestamp.saturating_sub(*begin) as f64 / 1e3,
             kind: normal(),
-            input: row.input_length,
-            output: row.output_length,
+            input: Some(row.input_length),
+            output: Some(row.output_length),
             hash_ids: row.hash_ids,
             agent_id: None,
             requests: Vec::new(),
