@@ -1,17 +1,20 @@
 //! A map from ids to small numbers, fast where the ids are nearly dense.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// An array for ids that are not much larger than they are many, as most traces have them; a hash map for the others.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    array: Vec<u32>,
+    /// The array in pages, so that it grows without being copied; empty where no id of a page has been.
+    pages: Vec<Vec<u32>>,
     map: HashMap<u64, u32>,
     len: u64,
 }
 
 /// In the array: no number.
 const NONE: u32 = u32::MAX;
+/// Ids of a page.
+const PAGE: u64 = 1 << 16;
 /// The array may have this many places for every id, and so many more.
 const SPARSE: u64 = 4;
 const SMALL: u64 = 1 << 12;
@@ -19,7 +22,7 @@ const SMALL: u64 = 1 << 12;
 impl Numbers {
     #[inline]
     pub(super) fn get(&self, id: u64) -> Option<u32> {
-        match usize::try_from(id).ok().and_then(|id| self.array.get(id)) {
+        match self.pages.get((id / PAGE) as usize).and_then(|page| page.get((id % PAGE) as usize)) {
             Some(&number) if number != NONE => Some(number),
             // The array may have grown over an id that is in the map.
             _ if self.map.is_empty() => None,
@@ -31,20 +34,23 @@ impl Numbers {
     #[inline]
     pub(super) fn insert(&mut self, id: u64, number: u32) {
         self.len += 1;
-        if id >= SPARSE * self.len + SMALL && id >= self.array.len() as u64 {
+        if id >= SPARSE * self.len + SMALL {
             self.map.insert(id, number);
             return;
         }
-        let place = id as usize;
-        if place >= self.array.len() {
-            self.array.resize(place + 1 + place / 2, NONE);
+        let page = (id / PAGE) as usize;
+        if page >= self.pages.len() {
+            self.pages.resize(page + 1, Vec::new());
         }
-        self.array[place] = number;
+        if self.pages[page].is_empty() {
+            self.pages[page] = vec![NONE; PAGE as usize];
+        }
+        self.pages[page][(id % PAGE) as usize] = number;
     }
 
     /// Gives an id that has one another number.
     pub(super) fn replace(&mut self, id: u64, number: u32) {
-        match usize::try_from(id).ok().and_then(|id| self.array.get_mut(id)) {
+        match self.pages.get_mut((id / PAGE) as usize).and_then(|page| page.get_mut((id % PAGE) as usize)) {
             Some(old) if *old != NONE => *old = number,
             _ => drop(self.map.insert(id, number)),
         }
@@ -66,7 +72,7 @@ mod tests {
             numbers.insert(id, number);
         }
         assert!(ids.iter().zip(0..).all(|(&id, number)| numbers.get(id) == Some(number)));
-        assert!(numbers.map.len() > 900 && numbers.array.len() > 90_000, "both are used");
+        assert!(numbers.map.len() > 900 && numbers.pages.len() > 1, "both are used");
         assert_eq!(numbers.get(u64::MAX - 1), None);
 
         ids.iter().zip(7..).for_each(|(&id, number)| numbers.replace(id, number));

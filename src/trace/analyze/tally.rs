@@ -1,7 +1,6 @@
 //! Distributions: exact, from how often each value occurs.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use serde::Serialize;
 
 /// Counts values. Memory grows with the distinct ones.
