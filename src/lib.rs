@@ -74,13 +74,16 @@
 //! # Features
 //! None is on by default: the default build is the embeddable library, without an async runtime.
 //!
-//! - `baseline`: `baseline::reference`, a literal model of the whole fleet, for tests.
-//! - `trace`: reading request traces, `.jsonl` and `.jsonl.gz`.
+//! - `baseline`: `baseline::reference`, a literal model of the whole fleet, for tests, and six historic designs to
+//!   compare with, behind the trait `baseline::Backend`.
+//! - `trace`: reading, analysing and synthesising request traces, plain or compressed with gzip or zstd.
+//! - `tokenizer`: prompts and conversations to traces, with Hugging Face tokenizers. Turns on `trace`.
 //! - `mock`: a simulated inference engine, which says what a worker with its cache would say.
 //! - `replay`: driving an index with a trace or a built-in workload over simulated engines. Turns on `baseline`, `trace`
 //!   and `mock`.
-//! - `sweep`: finding the load that an index can take. Turns on `replay`.
-//! - `cli`: the `kvleap` command. Turns on `sweep`.
+//! - `report`: figures as SVG and PNG.
+//! - `sweep`: finding the load that an index can take. Turns on `replay` and `report`.
+//! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
 //! # Limitations
 //! - Positions, workers, shards and waiting events are bounded; see [`Builder`]. A query has less than 2^32 blocks.
@@ -103,6 +106,8 @@ pub mod baseline;
 pub mod mock;
 #[cfg(feature = "replay")]
 pub mod replay;
+#[cfg(feature = "report")]
+pub mod report;
 #[cfg(feature = "sweep")]
 pub mod sweep;
 #[cfg(feature = "trace")]

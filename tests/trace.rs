@@ -3,9 +3,9 @@
 #[path = "common/shared.rs"]
 mod shared;
 
-use flate2::Compression;
 use flate2::write::GzEncoder;
-use kvleap::trace::{ExpandError, Expansion, MAX_LINE, Reason, Row, Rows, TraceError, open};
+use kvleap::trace::{Compression, ExpandError, Expansion, MAX_LINE, Reason, Row, Rows, TraceError, open};
+use proptest::prelude::*;
 use std::collections::HashSet;
 use std::io::{self, Cursor, Read, Write as _};
 
@@ -29,7 +29,7 @@ fn complaint(text: impl Into<Vec<u8>>) -> String {
 }
 
 fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text).and_then(|()| encoder.finish()).expect("memory can be written")
 }
 
@@ -101,15 +101,104 @@ fn damaged_gzip_is_named() {
     let whole = gzip(format!("{ROW}\n").repeat(50).as_bytes());
     for length in 2..whole.len() {
         let error = read(&whole[..length]).expect_err("a truncated file");
-        assert!(matches!(error.reason, Reason::TruncatedGzip), "{length} bytes: {error}");
+        assert!(matches!(error.reason, Reason::Truncated(Compression::Gzip)), "{length} bytes: {error}");
         assert!(error.line.is_some() && error.column.is_none(), "{length} bytes: {error}");
     }
     let mut damaged = whole.clone();
     let checksum = whole.len() - 8;
     damaged[checksum] ^= 1;
     let error = read(damaged).expect_err("a wrong checksum");
-    assert!(matches!(error.reason, Reason::CorruptGzip(_)), "{error}");
+    assert!(matches!(error.reason, Reason::Corrupt(Compression::Gzip, _)), "{error}");
     assert_eq!(error.line, Some(51), "{error}");
+}
+
+fn zstd(text: &[u8]) -> Vec<u8> {
+    zstd::encode_all(text, 1).expect("in memory")
+}
+
+#[test]
+fn zstd_is_read_frame_by_frame() {
+    let text = format!("{ROW}\n").repeat(50);
+    let expected = vec![row(1100, &[0, 1, 2]); 50];
+    let whole = zstd(text.as_bytes());
+    assert_eq!(read(whole.clone()).unwrap(), expected);
+
+    let skipped = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"any"].concat();
+    let (first, second) = text.split_at(700);
+    let frames = [&skipped, &zstd(first.as_bytes())[..], &skipped, &zstd(second.as_bytes())].concat();
+    assert_eq!(read(frames).unwrap(), expected, "frames, and such as are to be skipped");
+    assert!(complaint(zstd(b" \n")).starts_with("given: no rows"));
+
+    for length in 4..whole.len() {
+        let error = read(&whole[..length]).expect_err("a truncated file");
+        assert!(matches!(error.reason, Reason::Truncated(Compression::Zstd)), "{length} bytes: {error}");
+        assert!(error.line.is_some() && error.column.is_none(), "{length} bytes: {error}");
+    }
+    let error = read(&skipped[..9]).expect_err("a truncated skippable frame");
+    assert!(matches!(error.reason, Reason::Truncated(Compression::Zstd)), "{error}");
+
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let error = read(damaged).expect_err("a wrong checksum");
+    assert!(matches!(error.reason, Reason::Corrupt(Compression::Zstd, _)), "{error}");
+    assert!(error.to_string().contains("the zstd data is damaged"), "{error}");
+}
+
+/// A line of a trace, mostly, in the many ways that JSON can be written.
+fn line() -> impl Strategy<Value = String> {
+    let number = prop_oneof![
+        6 => (0..5000_u32).prop_map(|n| n.to_string()),
+        1 => prop_oneof![
+            Just("4294967295"), Just("4294967296"), Just("18446744073709551615"), Just("18446744073709551616"),
+            Just("007"), Just("-1"), Just("1.0"), Just("2e1"), Just(""), Just("null"), Just("+1"), Just("0"),
+        ].prop_map(str::to_owned),
+    ];
+    let space = prop_oneof![4 => Just(""), 2 => Just(" "), 1 => Just("\t \r"), 1 => Just("\u{a0}")];
+    let ids = (prop::collection::vec(number.clone(), 0..4), space.clone(), 0..30_u8).prop_map(|(ids, space, slip)| {
+        format!("[{space}{}{}]", ids.join(&format!("{space},{space}")), if slip == 0 { "," } else { "" })
+    });
+    let text = prop_oneof![
+        4 => Just("\"a\""), 1 => Just("\"\""), 1 => Just("\"\\u0041\\n\""), 1 => Just("\"\u{e9}\u{1f980}\""),
+        1 => Just("null"), 1 => Just("\"\t\""), 1 => Just("7"),
+    ];
+    let field = prop_oneof![
+        number.clone().prop_map(|n| ("timestamp", n)),
+        number.clone().prop_map(|n| ("input_length", n)),
+        number.clone().prop_map(|n| ("output_length", n)),
+        ids.clone().prop_map(|ids| ("hash_ids", ids)),
+        text.prop_map(|text| ("session_id", text.to_owned())),
+        number.clone().prop_map(|n| ("other", n)),
+        number.clone().prop_map(|n| ("time\\u0073tamp", n)),
+    ];
+    let usual = (number.clone(), number.clone(), number, ids).prop_map(|(time, input, output, ids)| {
+        vec![("timestamp", time), ("input_length", input), ("output_length", output), ("hash_ids", ids)]
+    });
+    let fields = (usual, prop::collection::vec(field, 0..2)).prop_map(|(usual, more)| [usual, more].concat());
+    (fields.prop_shuffle(), space, 0..40_u8, any::<prop::sample::Index>()).prop_map(|(fields, space, slip, place)| {
+        let fields = fields.iter().map(|(name, value)| format!("{space}\"{name}\"{space}:{space}{value}"));
+        let mut line = format!("{{{}{space}}}", fields.collect::<Vec<_>>().join(&format!("{space},")));
+        if slip == 0 {
+            let ends: Vec<usize> = line.char_indices().map(|(at, _)| at).collect();
+            line.truncate(*place.get(&ends));
+        }
+        line
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// There are two ways through a row, and serde's is the judge.
+    #[test]
+    fn lines_are_read_as_serde_reads_them(line in line()) {
+        let expected: Result<Row, _> = serde_json::from_str(&line);
+        let got = rows(format!("{ROW}\n{line}\n{ROW}")).nth(1).expect("a line");
+        match expected {
+            Ok(expected) => prop_assert_eq!(got.unwrap(), expected),
+            Err(expected) if line.trim_ascii().is_empty() => prop_assert!(expected.is_eof()),
+            Err(expected) => prop_assert_eq!(got.unwrap_err().column, Some(expected.column())),
+        }
+    }
 }
 
 #[test]

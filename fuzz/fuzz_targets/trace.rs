@@ -1,10 +1,12 @@
-//! Whatever the bytes, reading a trace and expanding its rows never panics; rows survive writing and reading.
+//! Whatever the bytes, reading a trace, analysing it, learning from it and expanding its rows never panics; rows survive
+//! writing and reading, and lines are read as serde reads them.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use kvleap::trace::{Expansion, Row, Rows};
+use kvleap::trace::synth::{self, Model};
+use kvleap::trace::{Expansion, Row, Rows, analyze};
 use libfuzzer_sys::fuzz_target;
 use std::io::{Cursor, Write as _};
 
@@ -35,6 +37,22 @@ fn read(bytes: Vec<u8>) -> impl Iterator<Item = Option<Row>> {
         // An error is there to be printed.
         row.inspect_err(|error| assert!(!error.to_string().is_empty())).ok()
     })
+}
+
+/// Figures that must fit each other, and requests that must be sound again.
+fn tools(rows: &[Row], block_size: u32) {
+    let open = |rows: &[Row]| Rows::from_reader("fuzzed", Cursor::new(text(rows))).unwrap();
+    let options = analyze::Options { block_size, workers: vec![1, 2], window_ms: 7 };
+    if let Ok(analysis) = analyze::analyze(open(rows), &options, |_| {}) {
+        assert_eq!(analysis.requests, rows.len() as u64);
+        assert_eq!(analysis.curves[0].hit_rate(u64::MAX), analysis.block_weighted_hit_rate);
+        assert!(analysis.curves[1].hit_rate(u64::MAX) <= analysis.block_weighted_hit_rate);
+        assert!(analysis.repeated_hash_ids <= analysis.unique_hash_ids);
+    }
+    let Ok(model) = Model::learn(open(rows), block_size, |_| {}) else { return };
+    let options = synth::Options { num_requests: 20, prefix_root_multiplier: 2, ..synth::Options::default() };
+    let drawn: Vec<Row> = model.requests(&options).unwrap().map(Result::unwrap).collect();
+    assert!(Model::learn(open(&drawn), block_size, |_| {}).is_ok());
 }
 
 fuzz_target!(|input: Input| {
@@ -69,6 +87,11 @@ fuzz_target!(|input: Input| {
     let parsed: Vec<_> = found.into_iter().flatten().collect();
     if !parsed.is_empty() {
         assert_eq!(read(text(&parsed)).collect::<Option<Vec<_>>>(), Some(parsed.clone()));
+    }
+    tools(&parsed, input.block_size);
+    for line in input.tail.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        let expected: Option<Row> = serde_json::from_slice(line).ok();
+        assert_eq!(read([b" ", line].concat()).next().flatten(), expected);
     }
     let trace_block_size = input.block_size.wrapping_mul(input.ratio);
     let Ok(expansion) = Expansion::new(trace_block_size, input.block_size) else { return };

@@ -1,6 +1,7 @@
 //! Request traces: who asked for which blocks, and when.
 //!
-//! A trace is a file of JSON lines in the Mooncake format, plain or compressed with gzip, one request per [`Row`]:
+//! A trace is a file of JSON lines in the Mooncake format, plain or compressed with gzip or zstd, one request per
+//! [`Row`]:
 //!
 //! ```json
 //! {"timestamp": 0, "input_length": 1100, "output_length": 500, "hash_ids": [0, 1, 2], "session_id": "a"}
@@ -20,12 +21,34 @@
 //! assert_eq!(hashes.len(), 8); // 1100 tokens fill eight blocks of 128
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! What is done with traces: [`analyze`] says what one is like, [`synth`] makes similar ones and others from scratch.
 
+#![allow(clippy::cast_sign_loss)] // lengths, times and counts are not negative
+
+pub mod analyze;
+mod blocks;
+mod check;
+pub mod convert;
+mod error;
 mod expand;
+mod input;
+mod lines;
+mod numbers;
+mod output;
+mod plain;
+mod prefixes;
 mod reader;
+pub mod synth;
+#[cfg(feature = "tokenizer")]
+pub mod text;
 
+pub use error::{Form, Reason, ToolError, TraceError};
 pub use expand::{ExpandError, Expansion};
-pub use reader::{MAX_LINE, Progress, Reason, Rows, TraceError, open};
+pub use input::{Compression, Progress};
+pub use lines::MAX_LINE;
+pub use output::Output;
+pub use reader::{Rows, open};
 
 use serde::{Deserialize, Serialize};
 

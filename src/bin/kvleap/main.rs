@@ -4,6 +4,7 @@
 
 mod replay;
 mod text;
+mod trace;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -24,11 +25,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Replay(replay::Args),
+    Trace(trace::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Replay(args) => replay::run(args),
+        Command::Trace(args) => trace::run(args),
     };
     done.unwrap_or_else(|error| {
         // Nobody is left to tell if this fails.

@@ -1,0 +1,102 @@
+//! Analysing and synthesising traces: rows and bytes a second, and the peak of memory, each in a process of its own.
+//!
+//! With `--test` small, to see that it runs.
+#![allow(clippy::print_stdout, reason = "the figures are for a terminal")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+use std::{env, fs, process};
+
+use kvleap::trace::analyze::{Options, analyze};
+use kvleap::trace::synth::scenario::{Kind, Parameters, Scenario};
+use kvleap::trace::synth::{self, Limits, Model};
+use kvleap::trace::{Output, Row, ToolError, open};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What a process measures: a name, what it reads and what it writes.
+const TASKS: [(&str, &str, &str); 5] = [
+    ("generate conversations", "", "conversations.jsonl"),
+    ("generate agents", "", "agents.jsonl"),
+    ("synthesize", "conversations.jsonl", "synthesized.jsonl"),
+    ("analyze", "synthesized.jsonl", ""),
+    ("analyze", "agents.jsonl", ""),
+];
+
+fn main() {
+    let args: Vec<String> = env::args().collect();
+    if let [_, task, rows, folder, place] = &*args
+        && task == "measure"
+    {
+        let (name, input, output) = TASKS[place.parse::<usize>().expect("a task")];
+        let folder = Path::new(folder);
+        measure(name, rows.parse().expect("a number"), &folder.join(input), &folder.join(output)).expect("it works");
+        return;
+    }
+    let rows = if args.iter().any(|argument| argument == "--test") { "100" } else { "400000" };
+    let folder = env::temp_dir().join(format!("kvleap-bench-trace-{}", process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let done = (0..TASKS.len()).all(|task| {
+        let mut child = Command::new(env::current_exe().expect("a program"));
+        child.args(["measure", rows]).arg(&folder).arg(task.to_string());
+        child.status().expect("it starts").success()
+    });
+    fs::remove_dir_all(folder).expect("the folder is ours");
+    assert!(done, "a measurement failed");
+}
+
+fn measure(task: &str, rows: u64, input: &Path, output: &PathBuf) -> Result<(), ToolError> {
+    // Agents ask for two thousand blocks at a time.
+    let few = rows / 20;
+    let start = Instant::now();
+    let (rows, file) = match task {
+        "generate conversations" => (write(scenario(Kind::Conversations, rows)?, output)?, output),
+        "generate agents" => (write(scenario(Kind::Agents, few)?, output)?, output),
+        "synthesize" => {
+            let model = Model::learn(open(input)?, 512, |_| {})?;
+            let options = synth::Options { num_requests: 2 * rows, ..synth::Options::default() };
+            (write(model.requests(&options)?, output)?, output)
+        }
+        _ => {
+            let block_size = if input.ends_with("agents.jsonl") { 64 } else { 512 };
+            let analysis = analyze(open(input)?, &Options { block_size, ..Options::default() }, |_| {})?;
+            (analysis.requests, &input.to_owned())
+        }
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    let bytes = fs::metadata(file).expect("a file").len() as f64;
+    println!(
+        "{task} {}: {rows} rows, {:.0} MB in {seconds:.2} s; {:.0} rows/s, {:.0} MB/s, peak {:.0} MB",
+        file.file_name().unwrap_or_default().display(),
+        bytes / 1e6,
+        rows as f64 / seconds,
+        bytes / 1e6 / seconds,
+        peak().unwrap_or(f64::NAN) / 1e6
+    );
+    Ok(())
+}
+
+fn scenario(kind: Kind, rows: u64) -> Result<impl Iterator<Item = Result<Row, ToolError>>, ToolError> {
+    let block_size = if kind == Kind::Agents { 64 } else { 512 };
+    Scenario::new(kind, &Parameters::default(), block_size, Limits::default(), 0)?.requests(rows)
+}
+
+fn write(rows: impl Iterator<Item = Result<Row, ToolError>>, path: &Path) -> Result<u64, ToolError> {
+    let mut output = Output::create(path)?;
+    let mut written = 0;
+    for row in rows {
+        output.write(&row?)?;
+        written += 1;
+    }
+    output.finish()?;
+    Ok(written)
+}
+
+/// The most memory that the process had, in bytes, where the system tells.
+fn peak() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1024.0)
+}

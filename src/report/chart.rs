@@ -1,0 +1,238 @@
+//! What a figure shows: charts of series over two axes. Data only; `draw.rs` knows how they look.
+
+use super::FigureError;
+use super::axis::Axis;
+
+/// One or more charts under one title and one legend.
+///
+/// Series of one name have one colour and one marker in all charts of a figure, given out in order of appearance. A
+/// series without a name is drawn like the first, and is not in the legend.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    pub(super) title: String,
+    pub(super) note: Vec<String>,
+    pub(super) columns: usize,
+    pub(super) charts: Vec<Chart>,
+}
+
+impl Figure {
+    /// A figure without charts.
+    #[must_use]
+    pub fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), note: Vec::new(), columns: 1, charts: Vec::new() }
+    }
+
+    /// A line of small print below the title: what to see, on which machine. May be called again for another line.
+    #[must_use]
+    pub fn note(mut self, line: impl Into<String>) -> Self {
+        self.note.push(line.into());
+        self
+    }
+
+    /// How many charts stand beside each other. Default 1.
+    #[must_use]
+    pub fn columns(mut self, columns: usize) -> Self {
+        self.columns = columns.max(1);
+        self
+    }
+
+    /// Adds a chart: to the right of the last, or below where the row is full.
+    #[must_use]
+    pub fn chart(mut self, chart: Chart) -> Self {
+        self.charts.push(chart);
+        self
+    }
+
+    /// Whether there is something to draw, and a place for each of it.
+    pub(super) fn check(&self) -> Result<(), FigureError> {
+        if self.charts.is_empty() {
+            return Err(FigureError::Empty { title: self.title.clone() });
+        }
+        self.charts.iter().try_for_each(Chart::check)
+    }
+
+    /// The names of the series, in order of appearance.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for series in self.charts.iter().flat_map(|chart| &chart.series) {
+            if !series.name.is_empty() && !names.contains(&&*series.name) {
+                names.push(&series.name);
+            }
+        }
+        names
+    }
+}
+
+/// Series over two axes.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    pub(super) title: String,
+    pub(super) x: Axis,
+    pub(super) y: Axis,
+    pub(super) series: Vec<Series>,
+    pub(super) identity: Option<String>,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// A line across the chart at a value of one axis.
+#[derive(Clone, Debug)]
+pub(super) enum Rule {
+    Vertical { at: f64, label: String },
+    Horizontal { at: f64, label: String },
+}
+
+impl Chart {
+    /// A chart without series. The title may be empty.
+    #[must_use]
+    pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
+        Self { title: title.into(), x, y, series: Vec::new(), identity: None, rules: Vec::new() }
+    }
+
+    /// Adds a series. Later ones are drawn over earlier ones, strong ones over all.
+    #[must_use]
+    pub fn series(mut self, series: Series) -> Self {
+        self.series.push(series);
+        self
+    }
+
+    /// Draws the line on which y equals x, dashed, with a label at its upper end.
+    #[must_use]
+    pub fn identity(mut self, label: impl Into<String>) -> Self {
+        self.identity = Some(label.into());
+        self
+    }
+
+    /// Draws a dashed line at a value of x, with a label at its top.
+    #[must_use]
+    pub fn vertical(mut self, at: f64, label: impl Into<String>) -> Self {
+        self.rules.push(Rule::Vertical { at, label: label.into() });
+        self
+    }
+
+    /// Draws a dashed line at a value of y, with a label at its right end.
+    #[must_use]
+    pub fn horizontal(mut self, at: f64, label: impl Into<String>) -> Self {
+        self.rules.push(Rule::Horizontal { at, label: label.into() });
+        self
+    }
+
+    /// All values of x that must have a place.
+    pub(super) fn xs(&self) -> impl Iterator<Item = f64> {
+        let rules = self.rules.iter().filter_map(|rule| match rule {
+            Rule::Vertical { at, .. } => Some(*at),
+            Rule::Horizontal { .. } => None,
+        });
+        self.series.iter().flat_map(|series| series.marks.xs()).chain(rules)
+    }
+
+    /// All values of y that must have a place.
+    pub(super) fn ys(&self) -> impl Iterator<Item = f64> {
+        let rules = self.rules.iter().filter_map(|rule| match rule {
+            Rule::Horizontal { at, .. } => Some(*at),
+            Rule::Vertical { .. } => None,
+        });
+        self.series.iter().flat_map(|series| series.marks.ys()).chain(rules)
+    }
+
+    fn check(&self) -> Result<(), FigureError> {
+        if self.series.iter().all(|series| series.marks.xs().next().is_none()) {
+            return Err(FigureError::Empty { title: self.title.clone() });
+        }
+        let misfit = |axis: &Axis, value| FigureError::Value { title: self.title.clone(), axis: axis.title(), value };
+        let bad_x = self.xs().find(|&x| !self.x.takes(x)).map(|x| misfit(&self.x, x));
+        let bad_y = self.ys().find(|&y| !self.y.takes(y)).map(|y| misfit(&self.y, y));
+        bad_x.or(bad_y).map_or(Ok(()), Err)
+    }
+}
+
+/// Data of one kind under one name.
+#[derive(Clone, Debug)]
+pub struct Series {
+    pub(super) name: String,
+    pub(super) marks: Marks,
+    pub(super) strong: bool,
+}
+
+/// A point, or a bar's left end, right end and height.
+pub type Point = (f64, f64);
+pub(super) type Bar = (f64, f64, f64);
+
+/// What stands for the data.
+#[derive(Clone, Debug)]
+pub(super) enum Marks {
+    Line { points: Vec<Point>, marked: bool },
+    Steps(Vec<Point>),
+    Dots(Vec<Point>),
+    Rings(Vec<Point>),
+    Bars(Vec<Bar>),
+}
+
+impl Marks {
+    fn xs(&self) -> Box<dyn Iterator<Item = f64> + '_> {
+        match self {
+            Self::Line { points, .. } | Self::Steps(points) | Self::Dots(points) | Self::Rings(points) => {
+                Box::new(points.iter().map(|point| point.0))
+            }
+            Self::Bars(bars) => Box::new(bars.iter().flat_map(|bar| [bar.0, bar.1])),
+        }
+    }
+
+    fn ys(&self) -> Box<dyn Iterator<Item = f64> + '_> {
+        match self {
+            Self::Line { points, .. } | Self::Steps(points) | Self::Dots(points) | Self::Rings(points) => {
+                Box::new(points.iter().map(|point| point.1))
+            }
+            Self::Bars(bars) => Box::new(bars.iter().map(|bar| bar.2)),
+        }
+    }
+}
+
+impl Series {
+    fn new(name: impl Into<String>, marks: Marks) -> Self {
+        Self { name: name.into(), marks, strong: false }
+    }
+
+    /// A line through the points in their order.
+    #[must_use]
+    pub fn line(name: impl Into<String>, points: Vec<Point>) -> Self {
+        Self::new(name, Marks::Line { points, marked: false })
+    }
+
+    /// A line with a marker at every point.
+    #[must_use]
+    pub fn marked(name: impl Into<String>, points: Vec<Point>) -> Self {
+        Self::new(name, Marks::Line { points, marked: true })
+    }
+
+    /// Each value of y holds until the next x: cumulative distributions, counts over time.
+    #[must_use]
+    pub fn steps(name: impl Into<String>, points: Vec<Point>) -> Self {
+        Self::new(name, Marks::Steps(points))
+    }
+
+    /// Small dots, for many points.
+    #[must_use]
+    pub fn dots(name: impl Into<String>, points: Vec<Point>) -> Self {
+        Self::new(name, Marks::Dots(points))
+    }
+
+    /// Rings around points of the series of the same name, to mark them.
+    #[must_use]
+    pub fn rings(name: impl Into<String>, points: Vec<Point>) -> Self {
+        Self::new(name, Marks::Rings(points))
+    }
+
+    /// Bars from the axis up: each from `.0` to `.1` and `.2` high. For a histogram the ends are those of its bins; over
+    /// an axis of [names](Axis::names), leave a space around the whole numbers.
+    #[must_use]
+    pub fn bars(name: impl Into<String>, bars: Vec<(f64, f64, f64)>) -> Self {
+        Self::new(name, Marks::Bars(bars))
+    }
+
+    /// Drawn with a thicker line and larger markers, over all others: the one the figure is about.
+    #[must_use]
+    pub fn strong(mut self) -> Self {
+        self.strong = true;
+        self
+    }
+}

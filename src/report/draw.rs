@@ -1,0 +1,204 @@
+//! How figures are laid out: title, notes, legend, and a grid of charts.
+
+use plotters::prelude::Cartesian2d;
+use plotters::prelude::SVGBackend;
+use plotters::prelude::{ChartBuilder, ChartContext};
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::axis::Span;
+use super::chart::{Chart, Marks, Point, Rule, Series};
+use super::pen::{Pen, failed, fine, pixels, stroke, text_style, width, wrap};
+use super::series::{Look, Place, draw_marks, draw_sample};
+use super::theme::{COLUMN, GAP, GRID, HEADING, LABEL_OPACITY, LEADING, ROW, TEXT, TITLE, Theme, WIDTH};
+use super::{Figure, FigureError};
+
+type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Span, Span>>;
+
+/// A legend's sample, the space behind it, and the space between entries.
+const SAMPLE: f64 = 30.0;
+const SAMPLE_GAP: f64 = 7.0;
+const ENTRY_GAP: f64 = 22.0;
+/// From one row of the legend to the next.
+const ENTRY_ROW: f64 = 23.0;
+/// Room for a chart's title; for tick labels and title of an axis across; for the last tick label.
+const HEAD: f64 = 26.0;
+const FOOT: f64 = 48.0;
+const RIGHT: f64 = 26.0;
+/// Pixels that a tick label needs along its axis.
+const LABEL_ACROSS: f64 = 72.0;
+const LABEL_DOWN: f64 = 42.0;
+
+/// Name, look and place of a legend's entry.
+struct Entry<'a> {
+    series: &'a Series,
+    look: Look,
+    at: Point,
+}
+
+impl Figure {
+    /// The figure as SVG text. Takes a few milliseconds for each ten thousand points.
+    ///
+    /// # Errors
+    /// [`FigureError::Empty`] and [`FigureError::Value`] where there is nothing to draw or no place for it;
+    /// [`FigureError::Drawing`] where the drawing library fails.
+    pub fn svg(&self, theme: Theme) -> Result<String, FigureError> {
+        self.check()?;
+        let columns = self.columns.min(self.charts.len());
+        let wide = WIDTH + (columns as u32 - 1) * COLUMN;
+        let inner = f64::from(wide - 2 * GAP);
+        let title = wrap(&self.title, TITLE, inner);
+        let note: Vec<String> = self.note.iter().flat_map(|line| wrap(line, TEXT, inner)).collect();
+
+        let gap = f64::from(GAP);
+        let note_top = gap + title.len() as f64 * TITLE * 1.35 + 2.0;
+        let legend_top = note_top + f64::from(note.len() as u32 * LEADING) + if note.is_empty() { 0.0 } else { 8.0 };
+        let (legend, charts_top) = self.legend(legend_top, gap + inner);
+        let rows = self.charts.len().div_ceil(columns);
+        let high = charts_top.ceil() as u32 + rows as u32 * ROW + GAP;
+
+        Pen::svg((wide, high), theme.palette(), |pen| {
+            let heading = text_style(TITLE, true, pen.palette.text, HPos::Left, VPos::Top);
+            for (line, text) in title.iter().enumerate() {
+                pen.text(text, &heading, (gap, gap + line as f64 * TITLE * 1.35))?;
+            }
+            let small = text_style(TEXT, false, pen.palette.muted, HPos::Left, VPos::Top);
+            for (line, text) in note.iter().enumerate() {
+                pen.text(text, &small, (gap, note_top + f64::from(line as u32 * LEADING)))?;
+            }
+            let label = text_style(TEXT, false, pen.palette.text, HPos::Left, VPos::Center);
+            for Entry { series, look, at } in &legend {
+                draw_sample(pen, series, *look, (*at, (at.0 + SAMPLE, at.1)))?;
+                pen.text(&series.name, &label, (at.0 + SAMPLE + SAMPLE_GAP, at.1))?;
+            }
+            let size = ((inner - (columns - 1) as f64 * gap) / columns as f64, f64::from(ROW) - gap);
+            for (place, chart) in self.charts.iter().enumerate() {
+                let (row, column) = (place / columns, place % columns);
+                let at = (gap + column as f64 * (size.0 + gap), charts_top + row as f64 * f64::from(ROW));
+                self.draw_chart(pen, chart, at, size)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The legend's entries from `top` on, in rows up to `right`, and where it ends. Nothing for a single series.
+    fn legend(&self, top: f64, right: f64) -> (Vec<Entry<'_>>, f64) {
+        let names = self.names();
+        if names.len() < 2 {
+            return (Vec::new(), top);
+        }
+        let left = f64::from(GAP);
+        let mut at = (left, top + ENTRY_ROW / 2.0);
+        let mut entries = Vec::new();
+        for name in names {
+            let all = || self.charts.iter().flat_map(|chart| &chart.series).filter(|series| series.name == name);
+            // Rings mark what another series of the name shows.
+            let shown = all().find(|series| !matches!(series.marks, Marks::Rings(_)));
+            let Some(series) = shown.or_else(|| all().next()) else { continue };
+            let long = SAMPLE + SAMPLE_GAP + width(name, TEXT, false);
+            if at.0 + long > right && at.0 > left {
+                at = (left, at.1 + ENTRY_ROW);
+            }
+            entries.push(Entry { series, look: self.look(series), at });
+            at.0 += long + ENTRY_GAP;
+        }
+        (entries, at.1 + ENTRY_ROW / 2.0 + 8.0)
+    }
+
+    fn look(&self, series: &Series) -> Look {
+        Look::new(self.names().iter().position(|&name| name == series.name).unwrap_or(0), series.strong)
+    }
+
+    fn draw_chart(&self, pen: &Pen<'_>, chart: &Chart, at: Point, size: Point) -> Result<(), FigureError> {
+        let head = if chart.title.is_empty() { 8.0 } else { HEAD };
+        let heading = text_style(HEADING, true, pen.palette.text, HPos::Left, VPos::Top);
+        pen.text(&chart.title, &heading, at)?;
+
+        let ys = chart.y.span(chart.ys(), ((size.1 - head - FOOT) / LABEL_DOWN) as usize);
+        let longest = ys.ticks.iter().map(|(_, label)| width(label, TEXT, false)).fold(0.0, f64::max);
+        // Title, tick labels, ticks.
+        let left = TEXT * 1.6 + longest + 16.0;
+        let names = chart.x.span(chart.xs(), ((size.0 - left - RIGHT) / LABEL_ACROSS) as usize);
+        let area = pen.area.clone().shrink((fine(at.0), fine(at.1 + head)), (fine(size.0), fine(size.1 - head)));
+        let mut plot = ChartBuilder::on(&area)
+            .margin_right(fine(RIGHT))
+            .margin_top(fine(8.0))
+            .x_label_area_size(fine(FOOT))
+            .y_label_area_size(fine(left))
+            .build_cartesian_2d(names, ys)
+            .map_err(failed)?;
+        draw_axes(pen, chart, &mut plot)?;
+
+        let map = |point: Point| pixels(plot.backend_coord(&point));
+        let (xs, ys) = (plot.as_coord_spec().x_spec(), plot.as_coord_spec().y_spec());
+        let place = Place { map: &map, base: 0.0_f64.clamp(ys.from, ys.to) };
+        let mut ordered: Vec<&Series> = chart.series.iter().collect();
+        ordered.sort_by_key(|series| (series.strong, matches!(series.marks, Marks::Rings(_))));
+        if let Some(label) = &chart.identity {
+            let (from, to) = (xs.from.max(ys.from), xs.to.min(ys.to));
+            if from < to {
+                let line: Vec<Point> = xs.spread(from, to, 65).map(|x| map((x, x))).collect();
+                pen.dashes(&line, pen.palette.axis, GRID * 1.5)?;
+                let style = text_style(TEXT, false, pen.palette.muted, HPos::Right, VPos::Bottom);
+                let (x, y) = line[24];
+                pen.text(label, &style, (x - 12.0, y - 8.0))?;
+            }
+        }
+        ordered.into_iter().try_for_each(|series| draw_marks(pen, series, self.look(series), &place))?;
+        draw_rules(pen, chart, (xs, ys), &map)
+    }
+}
+
+fn draw_axes(pen: &Pen<'_>, chart: &Chart, plot: &mut Plot<'_, '_>) -> Result<(), FigureError> {
+    let palette = pen.palette;
+    let labels = text_style(TEXT, false, palette.muted, HPos::Center, VPos::Center);
+    let titles = text_style(TEXT, false, palette.text, HPos::Center, VPos::Center);
+    plot.configure_mesh()
+        .bold_line_style(stroke(palette.grid, GRID * 1.4))
+        .light_line_style(stroke(palette.grid, GRID * 0.6))
+        .axis_style(stroke(palette.axis, GRID))
+        .set_all_tick_mark_size(fine(4.0))
+        .label_style(labels)
+        .axis_desc_style(titles)
+        .x_desc(chart.x.title())
+        .y_desc(chart.y.title())
+        .draw()
+        .map_err(failed)
+}
+
+/// Dashed lines across, then their labels: those of vertical lines in steps, so that none hides another.
+fn draw_rules(
+    pen: &Pen<'_>,
+    chart: &Chart,
+    (xs, ys): (&Span, &Span),
+    map: &dyn Fn(Point) -> Point,
+) -> Result<(), FigureError> {
+    let colour = pen.palette.muted;
+    let (left_top, right_bottom) = (map((xs.from, ys.to)), map((xs.to, ys.from)));
+    for rule in &chart.rules {
+        let ends = match rule {
+            Rule::Vertical { at, .. } => [map((*at, ys.from)), map((*at, ys.to))],
+            Rule::Horizontal { at, .. } => [map((xs.from, *at)), map((xs.to, *at))],
+        };
+        pen.dashes(&ends, colour, GRID * 1.5)?;
+    }
+    let mut top = left_top.1 + 3.0;
+    for rule in &chart.rules {
+        let (label, left, middle) = match rule {
+            Rule::Vertical { at, label } => {
+                let (x, long) = (map((*at, ys.from)).0, width(label, TEXT, false) + 8.0);
+                let middle = top + TEXT * 0.75;
+                top += f64::from(LEADING);
+                (label, if x + long + 4.0 <= right_bottom.0 { x + 4.0 } else { x - 4.0 - long }, middle)
+            }
+            Rule::Horizontal { at, label } => {
+                let long = width(label, TEXT, false) + 8.0;
+                (label, right_bottom.0 - long, map((xs.from, *at)).1 - TEXT)
+            }
+        };
+        // Lines go on behind a label, and do not strike it through.
+        let (from, to) = ((left, middle - TEXT * 0.7), (left + width(label, TEXT, false) + 8.0, middle + TEXT * 0.7));
+        pen.rectangle(from, to, pen.palette.background, LABEL_OPACITY)?;
+        pen.text(label, &text_style(TEXT, false, colour, HPos::Left, VPos::Center), (left + 4.0, middle))?;
+    }
+    Ok(())
+}

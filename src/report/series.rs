@@ -1,0 +1,105 @@
+//! How a series looks: its colour, its marker, and what stands for its data.
+
+use super::FigureError;
+use super::chart::{Marks, Point, Series};
+use super::pen::Pen;
+use super::theme::{BAR_OPACITY, Colour, DOT, MARKER, Palette, RING, STROKE, STRONG, STRONG_MARKER};
+
+/// Corners of the markers, in half widths around the middle; y points down. No corners: a circle.
+const MARKERS: [&[Point]; 5] = [
+    &[],
+    &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+    &[(0.0, -1.2), (1.15, 0.85), (-1.15, 0.85)],
+    &[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)],
+    &[(0.0, 1.2), (1.15, -0.85), (-1.15, -0.85)],
+];
+
+/// By which a series is recognised.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    number: usize,
+    strong: bool,
+}
+
+impl Look {
+    /// Of the series with this number in its figure.
+    pub(super) fn new(number: usize, strong: bool) -> Self {
+        Self { number, strong }
+    }
+
+    fn colour(self, palette: &Palette) -> Colour {
+        palette.series[self.number % palette.series.len()]
+    }
+
+    fn width(self) -> f64 {
+        if self.strong { STRONG } else { STROKE }
+    }
+
+    fn marker(self, pen: &Pen<'_>, (x, y): Point) -> Result<(), FigureError> {
+        let half = if self.strong { STRONG_MARKER } else { MARKER };
+        let colour = self.colour(pen.palette);
+        let corners = MARKERS[self.number % MARKERS.len()];
+        if corners.is_empty() {
+            return pen.circle((x, y), half, colour);
+        }
+        let corners: Vec<Point> = corners.iter().map(|&(dx, dy)| (x + dx * half, y + dy * half)).collect();
+        pen.polygon(&corners, colour)
+    }
+}
+
+/// Where a chart's values are on the canvas.
+pub(super) struct Place<'a> {
+    pub(super) map: &'a dyn Fn(Point) -> Point,
+    /// Where bars stand.
+    pub(super) base: f64,
+}
+
+/// Draws a series into its chart.
+pub(super) fn draw_marks(pen: &Pen<'_>, series: &Series, look: Look, place: &Place<'_>) -> Result<(), FigureError> {
+    let colour = look.colour(pen.palette);
+    let mapped = |points: &[Point]| points.iter().map(|&point| (place.map)(point)).collect::<Vec<Point>>();
+    match &series.marks {
+        Marks::Line { points, marked } => {
+            let points = mapped(points);
+            pen.path(&points, colour, look.width())?;
+            if *marked { points.into_iter().try_for_each(|point| look.marker(pen, point)) } else { Ok(()) }
+        }
+        Marks::Steps(points) => {
+            let corners = points.windows(2).flat_map(|pair| [pair[0], (pair[1].0, pair[0].1)]);
+            let corners: Vec<Point> = corners.chain(points.last().copied()).collect();
+            pen.path(&mapped(&corners), colour, look.width())
+        }
+        Marks::Dots(points) => mapped(points).into_iter().try_for_each(|point| pen.circle(point, DOT, colour)),
+        Marks::Rings(points) => mapped(points).into_iter().try_for_each(|at| pen.ring(at, RING, colour, STROKE)),
+        Marks::Bars(bars) => bars.iter().try_for_each(|&(from, to, height)| {
+            let (foot, head) = ((place.map)((from, place.base)), (place.map)((to, height)));
+            let top_left = (foot.0.min(head.0), foot.1.min(head.1));
+            let bottom_right = (foot.0.max(head.0), foot.1.max(head.1));
+            pen.rectangle(top_left, bottom_right, colour, BAR_OPACITY)
+        }),
+    }
+}
+
+/// Draws what the legend shows of a series between two points of one height.
+pub(super) fn draw_sample(
+    pen: &Pen<'_>,
+    series: &Series,
+    look: Look,
+    (from, to): (Point, Point),
+) -> Result<(), FigureError> {
+    let colour = look.colour(pen.palette);
+    let middle = (f64::midpoint(from.0, to.0), from.1);
+    match series.marks {
+        Marks::Line { marked: true, .. } => {
+            pen.path(&[from, to], colour, look.width())?;
+            look.marker(pen, middle)
+        }
+        Marks::Line { .. } | Marks::Steps(_) => pen.path(&[from, to], colour, look.width()),
+        Marks::Dots(_) => pen.circle(middle, DOT * 1.6, colour),
+        Marks::Rings(_) => pen.ring(middle, RING * 0.8, colour, STROKE),
+        Marks::Bars(_) => {
+            let (top, bottom) = ((middle.0 - 7.0, middle.1 - 7.0), (middle.0 + 7.0, middle.1 + 7.0));
+            pen.rectangle(top, bottom, colour, BAR_OPACITY)
+        }
+    }
+}

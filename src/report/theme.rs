@@ -1,0 +1,238 @@
+//! Design tokens: every colour, size and distance of the figures.
+//!
+//! Sizes and distances are in CSS pixels. The series colours are chosen from the published qualitative schemes of Okabe
+//! and Ito (2008) and of Paul Tol (technical note SRON/EPS/TN/09-002): all pairs stay apart in normal vision and under
+//! full protanopia, deuteranopia and tritanopia, which a test checks with the matrices of Machado, Oliveira and
+//! Fernandes (2009). A series also has a marker of its own, so no figure depends on colour alone.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::FigureError;
+
+/// A colour as red, green and blue.
+pub type Colour = (u8, u8, u8);
+
+/// Names by which viewers look for the text's font. The first is the one that is built in for PNG and for measuring.
+pub(super) const FONTS: &str = "Noto Sans, Helvetica, Arial, sans-serif";
+
+/// Width of a figure of one column, and what each further column adds.
+pub(super) const WIDTH: u32 = 760;
+pub(super) const COLUMN: u32 = 560;
+/// Height of a row of charts.
+pub(super) const ROW: u32 = 440;
+/// Around and between everything.
+pub(super) const GAP: u32 = 16;
+/// Text sizes.
+pub(super) const TITLE: f64 = 20.0;
+pub(super) const HEADING: f64 = 15.0;
+pub(super) const TEXT: f64 = 13.0;
+/// From one line of running text to the next.
+pub(super) const LEADING: u32 = 19;
+/// Strokes.
+pub(super) const GRID: f64 = 1.0;
+pub(super) const STROKE: f64 = 1.8;
+pub(super) const STRONG: f64 = 3.2;
+/// Half the width of a marker; of a strong series; of a ring around one.
+pub(super) const MARKER: f64 = 3.8;
+pub(super) const STRONG_MARKER: f64 = 5.0;
+pub(super) const RING: f64 = 9.0;
+/// Dots of a scatter are many, hence small.
+pub(super) const DOT: f64 = 2.2;
+/// Dashes of the lines that are not data: stroke and space.
+pub(super) const DASH: (f64, f64) = (6.0, 5.0);
+/// How much of a bar's colour hides what is behind it.
+pub(super) const BAR_OPACITY: f64 = 0.85;
+/// How much the ground of a label inside a chart hides what is behind it.
+pub(super) const LABEL_OPACITY: f64 = 0.85;
+/// Pixels of a PNG for each of an SVG.
+pub(super) const PNG_SCALE: f32 = 2.0;
+
+/// Light or dark. Written and parsed as `light`, `dark`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// On white.
+    Light,
+    /// On near black.
+    Dark,
+}
+
+/// The colours of a theme.
+#[derive(Debug)]
+pub(super) struct Palette {
+    pub(super) background: Colour,
+    pub(super) text: Colour,
+    /// Notes, tick labels, lines that are not data.
+    pub(super) muted: Colour,
+    pub(super) axis: Colour,
+    pub(super) grid: Colour,
+    /// In the order in which they are given out.
+    pub(super) series: [Colour; 10],
+}
+
+const LIGHT: Palette = Palette {
+    background: (0xFF, 0xFF, 0xFF),
+    text: (0x1A, 0x1D, 0x21),
+    muted: (0x5A, 0x61, 0x69),
+    axis: (0x8A, 0x91, 0x99),
+    grid: (0xE6, 0xE8, 0xEB),
+    series: [
+        (0xD5, 0x5E, 0x00),
+        (0x00, 0x77, 0xBB),
+        (0x11, 0x77, 0x33),
+        (0xCC, 0x79, 0xA7),
+        (0x33, 0x22, 0x88),
+        (0x99, 0x99, 0x33),
+        (0x88, 0x22, 0x55),
+        (0x5E, 0x4B, 0x8B),
+        (0x33, 0x33, 0x33),
+        (0xBB, 0x55, 0x66),
+    ],
+};
+
+const DARK: Palette = Palette {
+    background: (0x15, 0x18, 0x1E),
+    text: (0xEC, 0xEE, 0xF1),
+    muted: (0xA3, 0xAB, 0xB5),
+    axis: (0x6B, 0x73, 0x7D),
+    grid: (0x2A, 0x2F, 0x37),
+    series: [
+        (0xEE, 0x77, 0x33),
+        (0x56, 0xB4, 0xE9),
+        (0xEE, 0xCC, 0x66),
+        (0xEE, 0x33, 0x77),
+        (0x00, 0x72, 0xB2),
+        (0xDD, 0xDD, 0xDD),
+        (0xCC, 0x33, 0x11),
+        (0x99, 0x99, 0x99),
+        (0xE6, 0x9F, 0x00),
+        (0x99, 0xDD, 0xFF),
+    ],
+};
+
+impl Theme {
+    /// Every theme.
+    pub const ALL: [Self; 2] = [Self::Light, Self::Dark];
+
+    /// The name it is written by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+
+    pub(super) const fn palette(self) -> &'static Palette {
+        match self {
+            Self::Light => &LIGHT,
+            Self::Dark => &DARK,
+        }
+    }
+}
+
+impl fmt::Display for Theme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Theme {
+    type Err = FigureError;
+
+    fn from_str(name: &str) -> Result<Self, FigureError> {
+        let named = Self::ALL.into_iter().find(|theme| theme.name() == name);
+        named.ok_or_else(|| FigureError::UnknownTheme { name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Linear = [f64; 3];
+
+    /// Linear RGB to linear RGB, at full strength: normal, protanopia, deuteranopia, tritanopia.
+    const VISION: [[Linear; 3]; 4] = [
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        [[0.152_286, 1.052_583, -0.204_868], [0.114_503, 0.786_281, 0.099_216], [-0.003_882, -0.048_116, 1.051_998]],
+        [[0.367_322, 0.860_646, -0.227_968], [0.280_085, 0.672_501, 0.047_413], [-0.011_820, 0.042_940, 0.968_881]],
+        [[1.255_528, -0.076_749, -0.178_779], [-0.078_411, 0.930_809, 0.147_602], [0.004_733, 0.691_367, 0.303_900]],
+    ];
+
+    fn linear((red, green, blue): Colour) -> Linear {
+        [red, green, blue].map(|channel| {
+            let channel = f64::from(channel) / 255.0;
+            if channel <= 0.040_45 { channel / 12.92 } else { ((channel + 0.055) / 1.055).powf(2.4) }
+        })
+    }
+
+    fn dot(a: Linear, b: Linear) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    fn luminance(colour: Colour) -> f64 {
+        dot(linear(colour), [0.2126, 0.7152, 0.0722])
+    }
+
+    /// As WCAG 2 defines it, from 1 to 21.
+    fn contrast(a: Colour, b: Colour) -> f64 {
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    /// CIE 1976 L*a*b*, white D65.
+    fn lab(colour: Linear) -> Linear {
+        let root = |t: f64| if t > 0.008_856 { t.cbrt() } else { 7.787 * t + 16.0 / 116.0 };
+        let x = root(dot(colour, [0.4124, 0.3576, 0.1805]) / 0.9505);
+        let y = root(dot(colour, [0.2126, 0.7152, 0.0722]));
+        let z = root(dot(colour, [0.0193, 0.1192, 0.9505]) / 1.089);
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    fn seen(colour: Colour, vision: &[Linear; 3]) -> Linear {
+        lab(vision.map(|row| dot(row, linear(colour)).clamp(0.0, 1.0)))
+    }
+
+    /// How far apart two colours are for whoever sees the least difference; 2 is just noticeable side by side.
+    fn apart(a: Colour, b: Colour) -> f64 {
+        let distance = |vision| {
+            let (a, b) = (seen(a, vision), seen(b, vision));
+            a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+        };
+        VISION.iter().map(distance).fold(f64::MAX, f64::min)
+    }
+
+    #[test]
+    fn text_and_series_stand_out_from_the_background() {
+        for theme in Theme::ALL {
+            let palette = theme.palette();
+            for text in [palette.text, palette.muted] {
+                assert!(contrast(text, palette.background) >= 4.5, "{theme}: {text:?}");
+            }
+            for series in palette.series {
+                let contrast = contrast(series, palette.background);
+                assert!(contrast >= 2.9, "{theme}: {series:?} {contrast}");
+            }
+        }
+    }
+
+    #[test]
+    fn series_stay_apart_for_colour_blind_eyes() {
+        for theme in Theme::ALL {
+            let series = theme.palette().series;
+            for (i, &a) in series.iter().enumerate() {
+                for &b in &series[i + 1..] {
+                    assert!(apart(a, b) >= 12.0, "{theme}: {a:?} and {b:?} are {} apart", apart(a, b));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_parsed_back() {
+        for theme in Theme::ALL {
+            assert_eq!(theme.name().parse::<Theme>().unwrap(), theme);
+        }
+        assert!("sepia".parse::<Theme>().is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! Hit rate as a function of cache size.
+
+use serde::Serialize;
+
+/// What a fleet would hit whose workers take requests in turn and cache blocks, whatever the size of the caches.
+///
+/// The caches evict the block of the least recently used request, of one request the deepest, as engines do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Curve {
+    /// How many workers there are.
+    pub workers: u32,
+    /// Blocks per worker and the share of all blocks that is hit, at capacities eight to the octave, up to the first
+    /// that no larger one betters.
+    pub points: Vec<Point>,
+    /// Hits at each capacity from 0.
+    #[serde(skip)]
+    hits: Vec<u64>,
+    #[serde(skip)]
+    blocks: u64,
+}
+
+/// A point of a [`Curve`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// Blocks that each worker can cache.
+    pub capacity: u64,
+    /// Hit blocks / blocks.
+    pub hit_rate: f64,
+}
+
+impl Curve {
+    /// From the number of uses at each reuse distance, and of blocks altogether.
+    pub(super) fn new(workers: u32, mut uses: Vec<u64>, blocks: u64) -> Self {
+        let last = uses.iter().rposition(|&n| n > 0).unwrap_or(0);
+        uses.truncate(last + 1);
+        let mut sum = 0;
+        for n in &mut uses {
+            sum += *n;
+            *n = sum;
+        }
+        let mut curve = Self { workers, points: Vec::new(), hits: uses, blocks };
+        let octaves = (0..).map(|step| 2_f64.powf(f64::from(step) / 8.0).round() as u64);
+        let mut capacities: Vec<u64> = octaves.take_while(|&capacity| capacity < last as u64).collect();
+        capacities.dedup();
+        capacities.push(last as u64);
+        let point = |capacity| Point { capacity, hit_rate: curve.hit_rate(capacity) };
+        curve.points = capacities.into_iter().map(point).collect();
+        curve
+    }
+
+    /// The exact share of all blocks that caches of `capacity` blocks each hit; 0 if there is no block.
+    pub fn hit_rate(&self, capacity: u64) -> f64 {
+        let place = (capacity as usize).min(self.hits.len().saturating_sub(1));
+        let hits = self.hits.get(place).copied().unwrap_or(0);
+        if self.blocks == 0 { 0.0 } else { hits as f64 / self.blocks as f64 }
+    }
+}

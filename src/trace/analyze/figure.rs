@@ -1,0 +1,60 @@
+//! An analysis to look at.
+
+use super::{Analysis, Histogram};
+use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
+
+/// Hit rate against cache size, histograms of lengths, the working set over time.
+///
+/// What has nothing to show is left out.
+pub fn figure(analysis: &Analysis) -> Figure {
+    let note = format!(
+        "{} requests, {} blocks, {} distinct; an infinite cache hits {:.1}% of the blocks",
+        analysis.requests,
+        analysis.blocks,
+        analysis.unique_hash_ids,
+        100.0 * analysis.block_weighted_hit_rate
+    );
+    let charts = [hit_rate(analysis), working_set(analysis)].into_iter().flatten();
+    let charts = charts.chain(analysis.histograms.iter().map(lengths));
+    charts.fold(Figure::new(&*analysis.file).note(note).columns(2), Figure::chart)
+}
+
+fn hit_rate(analysis: &Analysis) -> Option<Chart> {
+    let x = Axis::log("capacity per worker", Unit::Of("blocks".to_owned()));
+    let y = Axis::linear("hit blocks", Unit::Share).covering(0.0, 1.0);
+    let mut chart = Chart::new("Hit rate by cache size, round-robin", x, y);
+    let mut empty = true;
+    for curve in &analysis.curves {
+        let points = curve.points.iter().filter(|point| point.capacity > 0);
+        let points: Vec<_> = points.map(|point| (point.capacity as f64, point.hit_rate)).collect();
+        let name = if curve.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", curve.workers) };
+        empty &= points.is_empty();
+        chart = chart.series(Series::line(name, points));
+    }
+    (!empty).then_some(chart)
+}
+
+fn working_set(analysis: &Analysis) -> Option<Chart> {
+    let mut points: Vec<Point> = Vec::new();
+    let mut end = None;
+    for window in &analysis.windows {
+        // Without a request there is no working set.
+        let idle = end.filter(|&end| end < window.start_ms);
+        points.extend(idle.map(|end| (end as f64 / 1e3, 0.0)));
+        points.push((window.start_ms as f64 / 1e3, window.distinct_blocks as f64));
+        end = Some(window.start_ms + analysis.window_ms);
+    }
+    points.extend(end.map(|end| (end as f64 / 1e3, 0.0)));
+    let title = format!("Working set over time, by {} s", analysis.window_ms as f64 / 1e3);
+    let x = Axis::linear("time", Unit::Of("s".to_owned()));
+    let y = Axis::linear("distinct", Unit::Of("blocks".to_owned())).covering(0.0, 0.0);
+    (analysis.windows.len() > 1).then(|| Chart::new(title, x, y).series(Series::steps("", points)))
+}
+
+fn lengths(histogram: &Histogram) -> Chart {
+    let starts = histogram.bins.iter().map(|bin| bin.0);
+    let width = histogram.bins.get(1).map_or(1.0, |second| second.0 - histogram.bins[0].0);
+    let bars = starts.zip(&histogram.bins).map(|(start, bin)| (start, start + width, bin.1 as f64)).collect();
+    let (x, y) = (Unit::Of("tokens".to_owned()), Unit::Of(String::new()));
+    Chart::new(histogram.name, Axis::linear("length", x), Axis::linear("requests", y)).series(Series::bars("", bars))
+}

@@ -1,0 +1,76 @@
+//! Rows to rows.
+
+use std::collections::HashMap;
+
+use crate::trace::check::Check;
+use crate::trace::{ExpandError, Expansion, Reason, Row, ToolError};
+
+/// Rows in blocks of one size to rows in smaller blocks.
+///
+/// Block `k` of id `i` has the id `i * ratio + k`, so equal ids give equal blocks, and dense ids stay so. A short last
+/// block keeps as many as it fills, the last of them short.
+#[derive(Debug)]
+pub struct Resize {
+    check: Check,
+    block_size: u32,
+    ratio: u64,
+}
+
+impl Resize {
+    /// From blocks of `from` tokens to blocks of `to`.
+    ///
+    /// # Errors
+    /// [`ToolError::Option`] unless both are above 0 and the second divides the first.
+    pub fn new(from: u32, to: u32) -> Result<Self, ToolError> {
+        Expansion::new(from, to).map_err(|error: ExpandError| ToolError::Option {
+            option: "--to-block-size",
+            why: format!("does not fit: {error}"),
+        })?;
+        Ok(Self { check: Check::new(from), block_size: to, ratio: (from / to).into() })
+    }
+
+    /// The next row of the trace in smaller blocks.
+    ///
+    /// # Errors
+    /// [`Reason::Unsorted`], [`Reason::TooFewIds`], [`Reason::UnevenTails`], and [`Reason::TooLargeId`] where the ids
+    /// would not fit 64 bits. The row is then as it was.
+    pub fn row(&mut self, row: &mut Row) -> Result<(), Reason> {
+        self.check.row(row)?;
+        let last = u64::MAX / self.ratio;
+        if let Some(&id) = row.hash_ids.iter().find(|&&id| id >= last) {
+            return Err(Reason::TooLargeId { id });
+        }
+        let blocks = row.input_length.div_ceil(self.block_size) as usize;
+        let ratio = self.ratio;
+        let parts = row.hash_ids.iter().flat_map(|&id| id * ratio..(id + 1) * ratio);
+        row.hash_ids = parts.take(blocks).collect();
+        Ok(())
+    }
+}
+
+/// Ids that stand for a block alone, or for who knows what, to ids that stand for a block and its whole prefix.
+///
+/// Ids are 0, 1, 2, ... in the order of first appearance. Equal rows stay equal, and rows share as much of a prefix as
+/// they did. Memory grows with the distinct ids.
+#[derive(Debug, Default)]
+pub struct Rechain {
+    ids: HashMap<(u64, u64), u64>,
+}
+
+impl Rechain {
+    /// Replaces the ids of a row.
+    pub fn row(&mut self, row: &mut Row) {
+        self.ids(&mut row.hash_ids, 0);
+    }
+
+    /// Replaces ids that are shared with the rows of the same `scope` only.
+    pub(super) fn ids(&mut self, ids: &mut [u64], scope: u64) {
+        // No block has this id, since that many do not fit a memory.
+        let mut parent = u64::MAX - scope;
+        for id in ids {
+            let next = self.ids.len() as u64;
+            parent = *self.ids.entry((parent, *id)).or_insert(next);
+            *id = parent;
+        }
+    }
+}

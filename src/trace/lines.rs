@@ -1,0 +1,91 @@
+//! Lines of a file, one at a time, with their numbers.
+
+use std::fmt;
+use std::io::{BufRead, Read};
+
+use super::error::{Reason, TraceError};
+use super::input::{Input, Progress};
+
+/// The longest line that is read, in bytes: 16 MiB, room for a prompt of a million blocks.
+pub const MAX_LINE: usize = 16 << 20;
+
+/// The lines that are not blank. Holds one at a time. A file without any is an error; after an error nothing follows.
+pub(super) struct Lines {
+    input: Input,
+    line: Vec<u8>,
+    number: u64,
+    /// Whether a line was found that is not blank.
+    found: bool,
+    ended: bool,
+}
+
+impl Lines {
+    pub(super) fn new(input: Input) -> Self {
+        Self { input, line: Vec::new(), number: 0, found: false, ended: false }
+    }
+
+    /// Reads the next line; it is then in [`bytes`](Self::bytes). `None` at the end.
+    pub(super) fn advance(&mut self) -> Option<Result<(), TraceError>> {
+        if self.ended {
+            return None;
+        }
+        let read = self.read();
+        self.ended = !matches!(read, Some(Ok(())));
+        read.map(|read| read.map_err(|reason| self.error(None, reason)))
+    }
+
+    /// The line that was read last, without its end.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.line
+    }
+
+    /// Its number, from 1; 0 before the first.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.input.name
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.input.progress.clone()
+    }
+
+    /// What is wrong with the line that was read last.
+    pub(super) fn error(&self, column: Option<usize>, reason: Reason) -> TraceError {
+        let line = (!matches!(reason, Reason::Empty)).then_some(self.number);
+        TraceError { name: self.input.name.clone(), line, column, reason }
+    }
+
+    fn read(&mut self) -> Option<Result<(), Reason>> {
+        loop {
+            self.line.clear();
+            let limit = MAX_LINE as u64 + 1;
+            match self.input.bytes.by_ref().take(limit).read_until(b'\n', &mut self.line) {
+                Ok(0) if self.found => return None,
+                Ok(0) => return Some(Err(Reason::Empty)),
+                Ok(_) => self.number += 1,
+                Err(error) => {
+                    // The line that could not be read to its end.
+                    self.number += 1;
+                    return Some(Err(Reason::of_io(error, self.input.compression)));
+                }
+            }
+            self.line.pop_if(|last| *last == b'\n');
+            if self.line.len() > MAX_LINE {
+                return Some(Err(Reason::LineTooLong));
+            }
+            if !self.line.trim_ascii().is_empty() {
+                self.found = true;
+                return Some(Ok(()));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines").field("name", &self.input.name).field("line", &self.number).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,203 @@
+//! The tree that a trace's ids form: every id follows one other, its parent, wherever it occurs.
+
+use super::error::Reason;
+use super::numbers::Numbers;
+
+/// A radix tree of ids: a node is a stretch of ids that all rows passed whole or not at all.
+///
+/// A row adds two nodes at most: it splits one where it leaves it, and hangs what is new below. What somebody knows of
+/// nodes is kept in lists by their number, which [`follow`](Step::follow) the tree.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes {
+    nodes: Vec<Node>,
+    /// How many ids the nodes have.
+    len: usize,
+    /// The ids of nodes that do not count up.
+    lists: Vec<u64>,
+    /// By id, the node that begins with it, or [`INSIDE`].
+    begins: Numbers,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    /// The node before, or [`ROOT`].
+    parent: u32,
+    len: u32,
+    first: u64,
+    /// Where its ids are listed; [`COUNTED`] if each is one more than the one before, as in most traces.
+    list: u32,
+}
+
+const COUNTED: u32 = u32::MAX;
+
+/// The parent of a first node.
+pub(super) const ROOT: u32 = u32::MAX;
+/// An id within a node.
+const INSIDE: u32 = u32::MAX - 1;
+
+/// What a row did to the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Step {
+    /// How many of its ids were there before: the first ones, since a known id has a known parent.
+    pub(super) known: usize,
+    /// The node whose front became a new node.
+    pub(super) split: Option<u32>,
+    /// Whether another new node was hung below, as the last one.
+    pub(super) leaf: bool,
+}
+
+impl Step {
+    /// Adds to a list by node what is known of the new ones: of a front what was known of the whole, of others nothing.
+    pub(super) fn follow<T: Clone + Default>(self, list: &mut Vec<T>) {
+        list.extend(self.split.map(|node| list[node as usize].clone()));
+        list.extend(self.leaf.then(T::default));
+    }
+}
+
+impl Prefixes {
+    /// Finds the nodes of a row, from the root, and adds what is new of it.
+    ///
+    /// # Errors
+    /// [`Reason::TwoParents`] and [`Reason::TooManyDistinctIds`]; the tree is then any.
+    pub(super) fn row(&mut self, ids: &[u64], path: &mut Vec<u32>) -> Result<Step, Reason> {
+        path.clear();
+        let mut step = Step::default();
+        while let Some(&id) = ids.get(step.known) {
+            let Some(node) = self.begins.get(id) else { break };
+            let parent = path.last().copied().unwrap_or(ROOT);
+            if node == INSIDE || self.nodes[node as usize].parent != parent {
+                return Err(Reason::TwoParents { id });
+            }
+            let same = self.ids(node).zip(&ids[step.known..]).take_while(|(a, b)| a == *b).count();
+            step.known += same;
+            if same < self.len_of(node) {
+                path.push(self.split(node, same as u32));
+                step.split = Some(node);
+                break;
+            }
+            path.push(node);
+        }
+        if step.known < ids.len() {
+            step.leaf = true;
+            let parent = path.last().copied().unwrap_or(ROOT);
+            path.push(self.add(parent, &ids[step.known..])?);
+        }
+        Ok(step)
+    }
+
+    /// How many nodes there are.
+    pub(super) fn nodes(&self) -> u32 {
+        self.nodes.len() as u32
+    }
+
+    /// How many ids.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The node before this one, or [`ROOT`].
+    pub(super) fn parent(&self, node: u32) -> u32 {
+        self.nodes[node as usize].parent
+    }
+
+    /// How many ids a node has.
+    pub(super) fn len_of(&self, node: u32) -> usize {
+        self.nodes[node as usize].len as usize
+    }
+
+    fn ids(&self, node: u32) -> impl Iterator<Item = u64> + '_ {
+        let Node { first, len, list, .. } = self.nodes[node as usize];
+        let listed = if list == COUNTED { None } else { Some(&self.lists[list as usize..]) };
+        (0..len).map(move |place| listed.map_or(first.wrapping_add(place.into()), |ids| ids[place as usize]))
+    }
+
+    /// Makes a node of the front of another, whose children stay with the back.
+    fn split(&mut self, node: u32, len: u32) -> u32 {
+        let front = self.nodes.len() as u32;
+        let whole = self.nodes[node as usize];
+        let (first, list) = match whole.list {
+            COUNTED => (whole.first.wrapping_add(len.into()), COUNTED),
+            list => (self.lists[(list + len) as usize], list + len),
+        };
+        self.nodes[node as usize] = Node { parent: front, len: whole.len - len, first, list };
+        self.nodes.push(Node { len, ..whole });
+        self.begins.replace(whole.first, front);
+        self.begins.replace(first, node);
+        front
+    }
+
+    /// Adds a node of ids that must all be new.
+    fn add(&mut self, parent: u32, ids: &[u64]) -> Result<u32, Reason> {
+        let node = self.nodes.len() as u32;
+        self.len += ids.len();
+        if self.len >= INSIDE as usize {
+            return Err(Reason::TooManyDistinctIds);
+        }
+        let mut number = node;
+        for &id in ids {
+            if self.begins.get(id).is_some() {
+                return Err(Reason::TwoParents { id });
+            }
+            self.begins.insert(id, number);
+            number = INSIDE;
+        }
+        let counted = ids.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
+        let list = if counted { COUNTED } else { self.lists.len() as u32 };
+        if !counted {
+            self.lists.extend(ids);
+        }
+        self.nodes.push(Node { parent, len: ids.len() as u32, first: ids[0], list });
+        Ok(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(prefixes: &mut Prefixes, ids: &[u64]) -> (usize, Vec<u32>) {
+        let mut path = Vec::new();
+        let step = prefixes.row(ids, &mut path).unwrap();
+        let there: Vec<u64> = path.iter().flat_map(|&node| prefixes.ids(node)).collect();
+        assert_eq!(there, ids, "the path spells the row");
+        (step.known, path)
+    }
+
+    #[test]
+    fn nodes_are_split_where_rows_part() {
+        let mut prefixes = Prefixes::default();
+        assert_eq!(row(&mut prefixes, &[70, 71, 72]), (0, vec![0]));
+        assert_eq!(row(&mut prefixes, &[70, 5, 6]), (1, vec![1, 2]), "70 is the front, 71 and 72 stay node 0");
+        assert_eq!(row(&mut prefixes, &[9]), (0, vec![3]));
+        assert_eq!(row(&mut prefixes, &[70, 71]), (2, vec![1, 4]));
+        assert_eq!(row(&mut prefixes, &[70, 71, 72]), (3, vec![1, 4, 0]));
+        assert_eq!(row(&mut prefixes, &[70, 71, 72, 73]), (3, vec![1, 4, 0, 5]));
+        assert_eq!(row(&mut prefixes, &[]), (0, vec![]));
+        assert_eq!(row(&mut prefixes, &[40, 30, 20, 10]), (0, vec![6]));
+        assert_eq!(row(&mut prefixes, &[40, 30, 50]), (2, vec![7, 8]), "40 and 30 are the front");
+        assert_eq!(row(&mut prefixes, &[40, 30, 20, 10, 11]), (4, vec![7, 6, 9]));
+        assert_eq!(row(&mut prefixes, &[u64::MAX - 1, u64::MAX]), (0, vec![10]));
+        assert_eq!(row(&mut prefixes, &[u64::MAX - 1, u64::MAX]), (2, vec![10]));
+        assert_eq!((prefixes.len(), prefixes.nodes(), prefixes.parent(0), prefixes.parent(1)), (15, 11, 4, ROOT));
+    }
+
+    #[test]
+    fn an_id_has_one_parent() {
+        for wrong in [&[71][..], &[70, 72], &[8, 71], &[70, 71, 70], &[8, 8], &[9, 9], &[9, 70], &[70, 8]] {
+            let mut prefixes = Prefixes::default();
+            row(&mut prefixes, &[70, 71, 72]);
+            row(&mut prefixes, &[8]);
+            let error = prefixes.row(wrong, &mut Vec::new()).unwrap_err();
+            assert!(matches!(error, Reason::TwoParents { .. }), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn lists_follow() {
+        let mut list = vec!["a", "b"];
+        Step { known: 0, split: Some(0), leaf: true }.follow(&mut list);
+        assert_eq!(list, ["a", "b", "a", ""]);
+        Step::default().follow(&mut list);
+        assert_eq!(list.len(), 4);
+    }
+}

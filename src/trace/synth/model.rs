@@ -1,0 +1,155 @@
+//! What is learnt of a trace.
+
+use fastrand::Rng;
+
+use super::tree::{Exit, Grower, Tree};
+use crate::trace::check::Check;
+use crate::trace::{Reason, Row, Rows, ToolError};
+
+/// Observed values, drawn with equal chance.
+#[derive(Clone, Debug)]
+pub(super) struct Sample<T>(Vec<T>);
+
+impl<T: Copy> Sample<T> {
+    /// One of them, or `none` if there is none.
+    pub(super) fn draw(&self, random: &mut Rng, none: T) -> T {
+        if self.0.is_empty() { none } else { self.0[random.usize(..self.0.len())] }
+    }
+}
+
+/// A trace as the distributions it was drawn from.
+///
+/// Memory grows with the rows and the distinct ids.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub(super) block_size: u32,
+    pub(super) tree: Tree,
+    /// The requests, in order.
+    pub(super) requests: Vec<Request>,
+    /// What followed shared prefixes, the shortest prefix first.
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) output_lengths: Sample<u32>,
+    /// Requests that arrived at the same time.
+    pub(super) bursts: Sample<u32>,
+    /// Milliseconds from one such time to the next.
+    pub(super) gaps: Sample<u64>,
+}
+
+/// How a request went on from the root.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    /// The node behind which it left the tree.
+    pub(super) node: u32,
+    pub(super) then: Then,
+}
+
+/// What became of a request behind the shared prefix.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Then {
+    /// It ended, with so many tokens in the last block.
+    End { tail: u32 },
+    /// It had blocks of its own: the leaf of this number.
+    Leaf(u32),
+}
+
+/// Blocks that no other request had.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaf {
+    pub(super) blocks: u32,
+    /// Tokens in the last.
+    pub(super) tail: u32,
+}
+
+/// The shape of a [`Model`]'s tree.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    /// Requests that it was learnt from.
+    pub requests: u64,
+    /// Distinct ids that more than one request had.
+    pub shared_blocks: u64,
+    /// Nodes that they form once chains are contracted.
+    pub nodes: u64,
+    /// Nodes on the longest way from the root.
+    pub depth: u32,
+    /// Requests with blocks of their own.
+    pub leaves: u64,
+    /// How many of those they have, on average.
+    pub mean_leaf: f64,
+}
+
+impl Model {
+    /// Learns from all `rows`, whose ids stand for `block_size` tokens. Calls `progress` after each row with how many
+    /// there were so far.
+    ///
+    /// # Errors
+    /// [`ToolError::Option`] when `block_size` is 0, and [`ToolError::Trace`] when a row cannot be read, arrives before
+    /// the row before it, has too few or too many ids for its length, or one that followed another before.
+    pub fn learn(mut rows: Rows, block_size: u32, mut progress: impl FnMut(u64)) -> Result<Self, ToolError> {
+        if block_size == 0 {
+            return Err(ToolError::Option { option: "--block-size", why: "is 0; it must be at least 1".to_owned() });
+        }
+        let mut check = Check::new(block_size);
+        let mut grower = Grower::default();
+        let (mut tails, mut output_lengths, mut bursts, mut gaps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut row = Row::default();
+        let mut previous = None;
+        while let Some(read) = rows.read(&mut row) {
+            read?;
+            let learnt = check.row(&row).and_then(|()| tail(&row, block_size)).and_then(|tail| {
+                tails.push(tail);
+                grower.row(&row)
+            });
+            learnt.map_err(|reason| rows.error(reason))?;
+            output_lengths.push(row.output_length);
+            match (previous, bursts.last_mut()) {
+                (Some(previous), Some(burst)) if previous == row.timestamp => *burst += 1,
+                (previous, _) => {
+                    gaps.extend(previous.map(|previous| row.timestamp - previous));
+                    bursts.push(1);
+                }
+            }
+            previous = Some(row.timestamp);
+            progress(tails.len() as u64);
+        }
+        let (tree, exits) = grower.finish();
+        let (requests, leaves) = leaves(&tree, &exits, &tails);
+        let (output_lengths, bursts, gaps) = (Sample(output_lengths), Sample(bursts), Sample(gaps));
+        Ok(Self { block_size, tree, requests, leaves, output_lengths, bursts, gaps })
+    }
+
+    /// What was learnt of the prefixes.
+    pub fn shape(&self) -> Shape {
+        let blocks: u64 = self.leaves.iter().map(|leaf| u64::from(leaf.blocks)).sum();
+        Shape {
+            requests: self.requests.len() as u64,
+            shared_blocks: self.tree.nodes.iter().map(|node| u64::from(node.length)).sum(),
+            nodes: self.tree.nodes.len() as u64 - 1,
+            depth: self.tree.depth(),
+            leaves: self.leaves.len() as u64,
+            mean_leaf: if blocks == 0 { 0.0 } else { blocks as f64 / self.leaves.len() as f64 },
+        }
+    }
+}
+
+/// Puts the leaves into order.
+fn leaves(tree: &Tree, exits: &[Exit], tails: &[u32]) -> (Vec<Request>, Vec<Leaf>) {
+    let mut order: Vec<usize> = (0..exits.len()).filter(|&request| exits[request].leaf > 0).collect();
+    order.sort_by_key(|&request| tree.nodes[exits[request].node as usize].end());
+    let leaves = order.iter().map(|&request| Leaf { blocks: exits[request].leaf, tail: tails[request] }).collect();
+    let ended = exits.iter().zip(tails).map(|(exit, &tail)| Request { node: exit.node, then: Then::End { tail } });
+    let mut requests: Vec<Request> = ended.collect();
+    for (leaf, request) in (0..).zip(order) {
+        requests[request].then = Then::Leaf(leaf);
+    }
+    (requests, leaves)
+}
+
+/// Tokens of a row's last block, and of what follows it without id.
+fn tail(row: &Row, block_size: u32) -> Result<u32, Reason> {
+    let ids = row.hash_ids.len();
+    let before = ids.saturating_sub(1) as u64 * u64::from(block_size);
+    match u64::from(row.input_length).checked_sub(before) {
+        Some(tail) if tail > 0 || ids == 0 => Ok(tail as u32),
+        _ => Err(Reason::SpareIds { input_length: row.input_length, ids, block_size }),
+    }
+}

@@ -1,0 +1,44 @@
+//! Traces for tests: random ones in which everything shares prefixes with everything.
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
+use std::collections::HashMap;
+use std::io::Cursor;
+
+use kvleap::trace::{Row, Rows};
+use proptest::prelude::*;
+
+/// Rows over short sequences of few blocks, sorted by time, ids by first appearance or in some other order.
+pub(crate) fn random_rows(most: usize, block_size: u32) -> impl Strategy<Value = Vec<Row>> {
+    let blocks = prop::collection::vec(prop_oneof![3 => Just(0_u8), 2 => Just(1), 1 => Just(2)], 0..7);
+    let row = (blocks, 1..=block_size, 0..50_u32, 0..4_u64, prop::option::of(0..3_u8));
+    (prop::collection::vec(row, 1..most), prop_oneof![Just(0_u64), Just(5)]).prop_map(move |(drawn, order)| {
+        let mut ids: HashMap<Vec<u8>, u64> = HashMap::new();
+        let mut now = 0;
+        let rows = drawn.into_iter().map(|(blocks, tail, output_length, gap, session)| {
+            now += gap * 700;
+            let hash_ids: Vec<u64> = (1..=blocks.len())
+                .map(|end| {
+                    let next = ids.len() as u64;
+                    *ids.entry(blocks[..end].to_vec()).or_insert(next) ^ order
+                })
+                .collect();
+            let input_length = (hash_ids.len() as u32).checked_sub(1).map_or(0, |full| full * block_size + tail);
+            Row { timestamp: now, input_length, output_length, hash_ids, session_id: session.map(|s| s.to_string()) }
+        });
+        rows.collect()
+    })
+}
+
+/// The trace as a file would have it.
+pub(crate) fn text(rows: &[Row]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for row in rows {
+        serde_json::to_writer(&mut text, row).expect("memory takes it all");
+        text.push(b'\n');
+    }
+    text
+}
+
+pub(crate) fn reader(rows: &[Row]) -> Rows {
+    Rows::from_reader("given", Cursor::new(text(rows))).expect("readable memory")
+}
