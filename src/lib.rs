@@ -79,6 +79,7 @@
 //! - `replay`: driving an index with a trace or a built-in workload over simulated caches. Turns on `baseline` and
 //!   `trace`.
 //! - `report`: figures as SVG and PNG.
+//! - `sweep`: finding the load that an index can take. Turns on `replay`, `mock` and `report`.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
 //! # Limitations
@@ -102,6 +103,8 @@ pub mod baseline;
 pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
+#[cfg(feature = "sweep")]
+pub mod sweep;
 #[cfg(feature = "trace")]
 pub mod trace;
 

@@ -1,0 +1,6 @@
+//! Finding how much load a backend can take: what a fleet would say is worked out once on a virtual clock, as a
+//! [`Schedule`] of lookups and events, and then played against one backend after another.
+
+mod schedule;
+
+pub use schedule::{Op, Schedule, What};
