@@ -1,0 +1,85 @@
+//! Events and queries on which a design that is not exact goes wrong.
+
+use super::Backend;
+use super::reference::Reference;
+use crate::{Block, Event, EventData, Worker};
+
+/// Prompts that share blocks without sharing prefixes, as documents do that are put behind different instructions.
+///
+/// There are four instructions and four documents, each of 32 blocks, and eight workers. Every worker has cached two
+/// prompts, of an instruction and the document of the same number each, and no others. Worker 7 then lost a block in
+/// the middle of one. Nothing else is unusual: blocks are stored in order, behind their parents, and under one name.
+#[derive(Clone, Debug)]
+pub struct Collisions {
+    /// What the workers said, in this order.
+    pub events: Vec<Event>,
+    /// The prompts that are looked up after that, as local hashes: every document behind every instruction, whole, and
+    /// with one block of the instruction that nobody holds.
+    pub queries: Vec<Vec<u64>>,
+}
+
+/// Instructions, documents.
+const KINDS: u64 = 4;
+/// Blocks of an instruction, and of a document.
+const LEN: u64 = 32;
+/// The block that the edited prompts differ in, and the one that is lost.
+const MIDDLE: usize = LEN as usize / 2;
+
+impl Collisions {
+    /// The workload: the same every time.
+    pub fn new() -> Self {
+        let mut events = Vec::new();
+        for id in 0..2 * KINDS {
+            let worker = Worker::new(id, 0);
+            let mut say = |id, data| events.push(Event { worker, id, data });
+            for (number, kind) in [(1, id % KINDS), (2, (id + 1) % KINDS)] {
+                // Every worker names its blocks in its own way.
+                let names = (id << 32 | number << 16)..;
+                let blocks = names.zip(prompt(kind, kind)).map(|(sequence, local)| Block { sequence, local }).collect();
+                say(number, EventData::Stored { parent: None, blocks });
+            }
+            if id == 7 {
+                say(3, EventData::Removed { blocks: vec![id << 32 | 1 << 16 | MIDDLE as u64] });
+            }
+        }
+        let mut queries = Vec::new();
+        for kind in 0..KINDS * KINDS {
+            let whole = prompt(kind / KINDS, kind % KINDS);
+            let mut edited = whole.clone();
+            edited[MIDDLE] = u64::MAX;
+            queries.extend([whole, edited]);
+        }
+        Self { events, queries }
+    }
+
+    /// Feeds an empty backend, and counts the queries that it answers otherwise than the [`Reference`] does.
+    pub fn wrong_answers(&self, backend: &dyn Backend) -> usize {
+        let mut reference = Reference::new();
+        for event in &self.events {
+            // All of them make sense; what the reference rejected, the backend would, too.
+            let _ = reference.apply(event);
+            backend.apply(event.clone());
+        }
+        backend.flush();
+        let mut reader = backend.reader();
+        let mut scores = Vec::new();
+        let wrong = self.queries.iter().filter(|query| {
+            reader.find(query, &mut scores);
+            scores.sort_unstable();
+            scores != reference.find(query)
+        });
+        wrong.count()
+    }
+}
+
+impl Default for Collisions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A document behind an instruction, as local hashes.
+fn prompt(instruction: u64, document: u64) -> Vec<u64> {
+    let blocks = |first: u64| first..first + LEN;
+    blocks(instruction * LEN).chain(blocks((KINDS + document) * LEN)).collect()
+}

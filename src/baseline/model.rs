@@ -1,0 +1,79 @@
+//! A design as a plain state machine, without a thread or a lock of its own.
+
+use rustc_hash::FxHashSet;
+
+use crate::baseline::reference::Reference;
+use crate::{Event, EventData, Rejection, Worker};
+
+/// What a design makes of events and queries. A lock, an actor or a pool makes a [`Backend`](super::Backend) of it.
+///
+/// A model that can be cloned is a handle: its clones share what they know.
+pub(super) trait Model: Default {
+    /// Applies one event, or changes nothing and says why.
+    fn apply(&mut self, event: &Event) -> Result<(), Rejection>;
+
+    /// Adds the depth of every worker that holds the query's first block to `scores`, which is empty.
+    fn find(&self, query: &[u64], scores: &mut Vec<(Worker, u32)>);
+}
+
+impl Model for Reference {
+    fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
+        self.apply(event)
+    }
+
+    fn find(&self, query: &[u64], scores: &mut Vec<(Worker, u32)>) {
+        scores.extend(self.find(query));
+    }
+}
+
+/// A historic design behind what the story leaves out: removed workers are remembered, and events that make no sense
+/// are rejected. The design sees none of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admitted<M> {
+    removed: FxHashSet<Worker>,
+    design: M,
+}
+
+impl<M: Model> Model for Admitted<M> {
+    fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
+        match &event.data {
+            EventData::WorkerAdded => {
+                self.removed.remove(&event.worker);
+            }
+            EventData::WorkerRemoved => {
+                self.removed.insert(event.worker);
+            }
+            _ if self.removed.contains(&event.worker) => return Err(Rejection::WorkerRemoved),
+            EventData::Stored { blocks, .. } if blocks.is_empty() => return Err(Rejection::Empty),
+            EventData::Removed { blocks } if blocks.is_empty() => return Err(Rejection::Empty),
+            EventData::Stored { parent, blocks } => {
+                let mut previous = *parent;
+                if blocks.iter().any(|block| previous.replace(block.sequence) == Some(block.sequence)) {
+                    return Err(Rejection::SelfParent);
+                }
+            }
+            EventData::Removed { .. } | EventData::Cleared => {}
+        }
+        self.design.apply(event)
+    }
+
+    fn find(&self, query: &[u64], scores: &mut Vec<(Worker, u32)>) {
+        self.design.find(query, scores);
+    }
+}
+
+/// Lets those of the `active` workers go that do not stay, with the depth that they have come to.
+pub(super) fn drain(
+    active: &mut Vec<Worker>,
+    depth: u32,
+    scores: &mut Vec<(Worker, u32)>,
+    stays: impl Fn(&Worker) -> bool,
+) {
+    active.retain(|worker| {
+        let stays = stays(worker);
+        if !stays {
+            scores.push((*worker, depth));
+        }
+        stays
+    });
+}

@@ -1,0 +1,134 @@
+//! A thread that applies events, with the queue that they wait in: what actor and pool have in common.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::model::Model;
+use crate::Event;
+
+/// What the thread is asked to do, in the order of asking.
+#[derive(Debug)]
+pub(super) enum Message {
+    Apply(Event),
+    /// Say when all that came before is applied.
+    Flush(Sender<()>),
+}
+
+/// The owner's half. Dropping it drops what waits, ends the thread and waits for its end.
+#[derive(Debug)]
+pub(super) struct Thread {
+    // In this order: the thread ends because its queue does.
+    queue: Sender<Message>,
+    progress: Arc<Progress>,
+    _end: End,
+}
+
+/// What both halves look at. Relaxed will do: a count and a hint, and whoever flushes is ordered by the reply.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    rejected: AtomicU64,
+    stopping: AtomicBool,
+}
+
+#[derive(Debug)]
+struct End {
+    progress: Arc<Progress>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    /// Starts a thread that runs `work`, on the core `pin` if there is one. At most `bound` messages wait; `None` is
+    /// any number. `work` ends when the queue does.
+    pub(super) fn start(
+        name: String,
+        bound: Option<usize>,
+        pin: Option<usize>,
+        work: impl FnOnce(&Receiver<Message>, &Progress) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (queue, messages) = bound.map_or_else(unbounded, bounded);
+        let progress = Arc::<Progress>::default();
+        let shared = Arc::clone(&progress);
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
+            if pin.is_some_and(|id| !core_affinity::set_for_current(core_affinity::CoreId { id })) {
+                tracing::warn!(thread = name, core = pin, "the thread could not be pinned and runs unpinned");
+            }
+            work(&messages, &shared);
+        })?;
+        Ok(Self { queue, progress: Arc::clone(&progress), _end: End { progress, thread: Some(thread) } })
+    }
+
+    /// Hands an event over, and waits while the queue is full.
+    pub(super) fn apply(&self, event: Event) {
+        self.queue.send(Message::Apply(event)).expect("the thread outlives its owner, unless it panicked");
+    }
+
+    /// Asks for a sign that what was handed over is applied: the receiver gets it.
+    pub(super) fn flush(&self) -> Receiver<()> {
+        let (done, wait) = bounded(1);
+        self.queue.send(Message::Flush(done)).expect("the thread outlives its owner, unless it panicked");
+        wait
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn rejected(&self) -> u64 {
+        self.progress.rejected.load(Relaxed)
+    }
+}
+
+impl Progress {
+    /// Does what a message asks for. Returns whether to go on.
+    pub(super) fn handle(&self, message: Message, model: &mut impl Model) -> bool {
+        match message {
+            Message::Apply(event) => {
+                self.rejected.fetch_add(u64::from(model.apply(&event).is_err()), Relaxed);
+            }
+            // Who asked and went away needs no answer.
+            Message::Flush(done) => drop(done.send(())),
+        }
+        !self.stopping.load(Relaxed)
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.progress.stopping.store(true, Relaxed);
+        // A panic of the thread was reported where it happened.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline::model::Admitted;
+    use crate::baseline::nested::Nested;
+    use crate::{EventData, Worker};
+
+    #[test]
+    fn dropping_the_owner_ends_the_thread_whatever_waits() {
+        let alive = Arc::new(());
+        let held = Arc::clone(&alive);
+        let (open, gate) = bounded::<()>(0);
+        let thread = Thread::start("test".to_owned(), None, None, move |messages, progress| {
+            let mut model = Admitted::<Nested>::default();
+            gate.recv().expect_err("opened by dropping the other end");
+            while messages.recv().is_ok_and(|message| progress.handle(message, &mut model)) {}
+            drop(held);
+        });
+        let thread = thread.expect("a thread can be started");
+        for id in 0..1000 {
+            thread.apply(Event { worker: Worker::new(1, 0), id, data: EventData::Cleared });
+        }
+        assert_eq!(thread.queued(), 1000);
+        drop(open);
+        drop(thread);
+        assert_eq!(Arc::strong_count(&alive), 1, "the thread has let go of what it owned");
+    }
+}
