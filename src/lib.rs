@@ -78,6 +78,7 @@
 //! - `trace`: reading request traces, `.jsonl` and `.jsonl.gz`.
 //! - `replay`: driving an index with a trace or a built-in workload over simulated caches. Turns on `baseline` and
 //!   `trace`.
+//! - `mock`: a simulated inference engine, which says what a worker with its cache would say.
 //! - `report`: figures as SVG and PNG.
 //! - `sweep`: finding the load that an index can take. Turns on `replay`, `mock` and `report`.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
@@ -99,6 +100,8 @@ pub mod index;
 
 #[cfg(feature = "baseline")]
 pub mod baseline;
+#[cfg(feature = "mock")]
+pub mod mock;
 #[cfg(feature = "replay")]
 pub mod replay;
 #[cfg(feature = "report")]

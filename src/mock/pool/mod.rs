@@ -1,0 +1,300 @@
+//! The blocks of one engine: a paged allocator whose full blocks are shared by what they hold.
+//!
+//! A *slot* is the memory of one block. It is *used* while a sequence refers to it, *evictable* when nobody does but
+//! its content is still cached, and *free* otherwise. Only full blocks have a name, the chained hash of their whole
+//! prefix, and are found by others; a partial last block is shared by forks alone, until one of them writes to it.
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+
+use foldhash::fast::FixedState;
+
+use super::Copies;
+use crate::{Block, EventData};
+
+/// Index of a slot.
+type SlotId = u32;
+
+/// What a sequence has in the pool. Given back by [`Pool::detach`] only.
+#[must_use]
+#[derive(Debug, Default)]
+pub(super) struct Sequence {
+    table: Vec<SlotId>,
+    tokens: u64,
+}
+
+impl Sequence {
+    /// Tokens whose keys and values are there.
+    pub(super) fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Slots that it refers to.
+    pub(super) fn blocks(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// Too few slots are free or evictable. Nothing has changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shortage;
+
+/// The longest cached prefix of a sequence.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Prefix {
+    /// Its blocks.
+    pub(super) blocks: usize,
+    /// Those of them that are evictable, and would not be after attaching.
+    pub(super) evictable: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    block_size: u64,
+    capacity: usize,
+    /// Evictable blocks to keep at most.
+    keep: usize,
+    copies: Copies,
+    /// Grows to the capacity as it is needed.
+    slots: Vec<Slot>,
+    free: Vec<SlotId>,
+    /// In the order of eviction.
+    evictable: BTreeSet<Rank>,
+    /// The slot that others find by a name.
+    cached: HashMap<u64, SlotId, FixedState>,
+    /// Further slots of the same name; mostly empty.
+    twins: HashMap<u64, Vec<SlotId>, FixedState>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    references: u32,
+    name: Option<u64>,
+    position: u32,
+    /// When its last reference went, on the engine's clock.
+    last_used: u64,
+}
+
+/// First what was used longest ago, of that what lies latest in its sequence.
+type Rank = (u64, Reverse<u32>, SlotId);
+
+impl Pool {
+    /// `cached_tokens` bounds what is kept of evictable blocks.
+    pub(super) fn new(block_size: u32, capacity: u32, cached_tokens: Option<u64>, copies: Copies) -> Self {
+        let block_size = block_size.into();
+        Self {
+            block_size,
+            capacity: capacity as usize,
+            keep: cached_tokens.map_or(usize::MAX, |tokens| (tokens / block_size) as usize),
+            copies,
+            slots: Vec::new(),
+            free: Vec::new(),
+            evictable: BTreeSet::new(),
+            cached: HashMap::default(),
+            twins: HashMap::default(),
+        }
+    }
+
+    /// Slots in all.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Slots that a sequence could get.
+    pub(super) fn available(&self) -> usize {
+        self.free() + self.evictable()
+    }
+
+    pub(super) fn free(&self) -> usize {
+        self.capacity - self.slots.len() + self.free.len()
+    }
+
+    pub(super) fn evictable(&self) -> usize {
+        self.evictable.len()
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.slots.len() - self.free.len() - self.evictable.len()
+    }
+
+    /// How much of a sequence with these names is cached.
+    pub(super) fn prefix(&self, names: &[Block]) -> Prefix {
+        let mut prefix = Prefix { blocks: 0, evictable: 0 };
+        for slot in self.cached_slots(names) {
+            prefix.blocks += 1;
+            prefix.evictable += usize::from(self.slots[slot as usize].references == 0);
+        }
+        prefix
+    }
+
+    /// A sequence that begins with the longest cached prefix of `names`.
+    pub(super) fn attach(&mut self, names: &[Block]) -> Sequence {
+        let table: Vec<SlotId> = self.cached_slots(names).collect();
+        for &id in &table {
+            let slot = &mut self.slots[id as usize];
+            if slot.references == 0 {
+                self.evictable.remove(&slot.rank(id));
+            }
+            slot.references += 1;
+        }
+        let tokens = table.len() as u64 * self.block_size;
+        Sequence { table, tokens }
+    }
+
+    fn cached_slots(&self, names: &[Block]) -> impl Iterator<Item = SlotId> {
+        names.iter().map_while(|block| self.cached.get(&block.sequence).copied())
+    }
+
+    /// Appends tokens. `names` are those of the sequence's blocks, of all that are full afterwards at least. What is
+    /// evicted for it is said before what is stored.
+    ///
+    /// # Errors
+    /// [`Shortage`], and nothing has changed.
+    pub(super) fn extend(
+        &mut self,
+        sequence: &mut Sequence,
+        tokens: u64,
+        names: &[Block],
+        events: &mut Vec<EventData>,
+    ) -> Result<(), Shortage> {
+        let full = (sequence.tokens / self.block_size) as usize;
+        let tokens = sequence.tokens + tokens;
+        let blocks = tokens.div_ceil(self.block_size) as usize;
+
+        // Writing to a partial block that others refer to takes a copy of it.
+        let shared = sequence.table.get(full).copied().filter(|&last| self.slots[last as usize].references > 1);
+        let needed = blocks - sequence.table.len() + usize::from(shared.is_some());
+        if needed > self.available() {
+            return Err(Shortage);
+        }
+        self.evict(needed.saturating_sub(self.free()), events);
+        if let Some(last) = shared {
+            self.slots[last as usize].references -= 1;
+            sequence.table[full] = self.take();
+        }
+        for _ in sequence.table.len()..blocks {
+            sequence.table.push(self.take());
+        }
+        sequence.tokens = tokens;
+        let filled = (tokens / self.block_size) as usize;
+        if filled > full {
+            self.cache(&sequence.table[..filled], full, names, events);
+        }
+        Ok(())
+    }
+
+    /// Another sequence with the same tokens.
+    pub(super) fn fork(&mut self, sequence: &Sequence) -> Sequence {
+        for &id in &sequence.table {
+            self.slots[id as usize].references += 1;
+        }
+        Sequence { table: sequence.table.clone(), tokens: sequence.tokens }
+    }
+
+    /// Ends a sequence. What nobody else refers to can be evicted from now on, if it has a name, or is free.
+    pub(super) fn detach(&mut self, sequence: Sequence, now: u64, events: &mut Vec<EventData>) {
+        for id in sequence.table.into_iter().rev() {
+            let slot = &mut self.slots[id as usize];
+            slot.references -= 1;
+            if slot.references == 0 {
+                if slot.name.is_some() {
+                    slot.last_used = now;
+                    self.evictable.insert(slot.rank(id));
+                } else {
+                    self.free.push(id);
+                }
+            }
+        }
+        self.evict(self.evictable.len().saturating_sub(self.keep), events);
+    }
+
+    /// Forgets what is cached. No sequence may refer to it.
+    pub(super) fn clear(&mut self) {
+        debug_assert_eq!(self.used(), 0);
+        self.slots.clear();
+        self.free.clear();
+        self.evictable.clear();
+        self.cached.clear();
+        self.twins.clear();
+    }
+
+    /// An unnamed slot with one reference. There must be a free one.
+    fn take(&mut self) -> SlotId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as SlotId
+        });
+        self.slots[id as usize].references = 1;
+        id
+    }
+
+    /// Names the slots from `first` on, and says which blocks are stored now.
+    fn cache(&mut self, table: &[SlotId], first: usize, names: &[Block], events: &mut Vec<EventData>) {
+        let mut announced = first;
+        for (position, (&id, block)) in table.iter().zip(names).enumerate().skip(first) {
+            let slot = &mut self.slots[id as usize];
+            slot.name = Some(block.sequence);
+            slot.position = position as u32;
+            let first_of_name = *self.cached.entry(block.sequence).or_insert(id) == id;
+            if !first_of_name {
+                self.twins.entry(block.sequence).or_default().push(id);
+                if self.copies == Copies::Merged {
+                    store(&names[..position], announced, events);
+                    announced = position + 1;
+                }
+            }
+        }
+        store(&names[..table.len()], announced, events);
+    }
+
+    /// Evicts as many blocks and says so. As many must be evictable.
+    fn evict(&mut self, blocks: usize, events: &mut Vec<EventData>) {
+        let mut gone = Vec::new();
+        for _ in 0..blocks {
+            let (.., id) = self.evictable.pop_first().expect("the caller has counted");
+            let name = self.slots[id as usize].name.take().expect("evictable slots have names");
+            if self.forget(name, id) || self.copies == Copies::Announced {
+                gone.push(name);
+            }
+            self.free.push(id);
+        }
+        if !gone.is_empty() {
+            events.push(EventData::Removed { blocks: gone });
+        }
+    }
+
+    /// Whether `id` was the last slot of this name.
+    fn forget(&mut self, name: u64, id: SlotId) -> bool {
+        let Some(twins) = self.twins.get_mut(&name) else {
+            self.cached.remove(&name);
+            return true;
+        };
+        match twins.iter().position(|&twin| twin == id) {
+            Some(at) => _ = twins.remove(at),
+            None => _ = self.cached.insert(name, twins.remove(0)),
+        }
+        if twins.is_empty() {
+            self.twins.remove(&name);
+        }
+        false
+    }
+}
+
+impl Slot {
+    fn rank(&self, id: SlotId) -> Rank {
+        (self.last_used, Reverse(self.position), id)
+    }
+}
+
+/// Says that the blocks from `first` on are stored, if there are any.
+fn store(names: &[Block], first: usize, events: &mut Vec<EventData>) {
+    if first < names.len() {
+        let parent = first.checked_sub(1).map(|parent| names[parent].sequence);
+        events.push(EventData::Stored { parent, blocks: names[first..].to_vec() });
+    }
+}

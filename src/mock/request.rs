@@ -1,0 +1,218 @@
+//! What is asked of an engine, and what becomes of it.
+
+use std::{error, fmt};
+
+use crate::Block;
+use crate::hash::hash_pair;
+
+/// What is asked of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Local hashes of the prompt's full blocks. What they leave of the prompt's tokens has no hash that a query could
+    /// ask for.
+    pub prompt: Box<[u64]>,
+    /// Tokens of the prompt. At least one, and at least those of its blocks, are computed or found.
+    pub input_tokens: u64,
+    /// Tokens of the answer; none is taken for one.
+    pub output_tokens: u64,
+    /// Sets the answer apart: equal prompts with equal texts are answered alike. The local hash of the block `i` after
+    /// those of the prompt is made of both. Default 0.
+    pub text: u64,
+    /// Answers to the same prompt, each different; none is taken for one. They share what was computed of the prompt.
+    /// Default 1.
+    pub samples: u32,
+    /// 0 is served in the order of arrival; for what higher ones yield see [`Limits`](super::Limits). Default 0.
+    pub priority: u32,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self { prompt: Box::default(), input_tokens: 0, output_tokens: 1, text: 0, samples: 1, priority: 0 }
+    }
+}
+
+impl Request {
+    /// Blocks that one sample takes at its end: those of prompt and answer but for the last token, which is not
+    /// computed.
+    ///
+    /// # Panics
+    /// When `block_size` is 0.
+    pub fn blocks(&self, block_size: u32) -> u64 {
+        let tokens = self.prompt_tokens(block_size).saturating_add(self.output_tokens.max(1) - 1);
+        tokens.div_ceil(block_size.into())
+    }
+
+    /// Tokens of the prompt, by the rules for [`input_tokens`](Self::input_tokens).
+    fn prompt_tokens(&self, block_size: u32) -> u64 {
+        let hashed = (self.prompt.len() as u64).saturating_mul(block_size.into());
+        self.input_tokens.max(hashed).max(1)
+    }
+}
+
+/// Why an engine does not take a request. It has not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Prompt and answer need more blocks than the engine has.
+    TooLong {
+        /// What it needs.
+        blocks: u64,
+        /// What there is.
+        capacity: u64,
+    },
+    /// More samples than may run at a time.
+    TooManySamples {
+        /// What was asked for.
+        samples: u32,
+        /// What may run.
+        batch: u32,
+    },
+    /// Too many requests wait.
+    QueueFull {
+        /// As many.
+        waiting: u32,
+    },
+    /// Too many requests came in the window.
+    RequestRate {
+        /// Nanoseconds until there is room.
+        retry_ns: u64,
+    },
+    /// Too many tokens came in the window.
+    TokenRate {
+        /// Nanoseconds until there is room.
+        retry_ns: u64,
+    },
+    /// A whole window has no room for the request.
+    NeverAdmitted {
+        /// What it needs.
+        tokens: u64,
+        /// What a window has room for.
+        most: u64,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { blocks, capacity } => {
+                write!(f, "the request needs {blocks} blocks and the engine has {capacity}: shorten it or add blocks")
+            }
+            Self::TooManySamples { samples, batch } => {
+                write!(f, "{samples} samples are more than the {batch} sequences that run at a time: ask for fewer")
+            }
+            Self::QueueFull { waiting } => write!(f, "{waiting} requests are waiting already: try again later"),
+            Self::RequestRate { retry_ns } => {
+                write!(f, "too many requests for the rate allowed: try again in {retry_ns} ns")
+            }
+            Self::TokenRate { retry_ns } => {
+                write!(f, "too many tokens for the rate allowed: try again in {retry_ns} ns")
+            }
+            Self::NeverAdmitted { tokens, most } => {
+                write!(
+                    f,
+                    "{tokens} tokens, but the rate allows {most} in a window: shorten the request or widen the window"
+                )
+            }
+        }
+    }
+}
+
+impl error::Error for Refusal {}
+
+/// A sample that is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// What [`Engine::submit`](super::Engine::submit) called the request.
+    pub ticket: u64,
+    /// Which sample, from 0.
+    pub sample: u32,
+    /// When the request arrived, in nanoseconds, as the other times.
+    pub arrived_ns: u64,
+    /// When the first token was there.
+    pub first_token_ns: u64,
+    /// When the last token was there.
+    pub finished_ns: u64,
+    /// Tokens of the prompt that were found in the cache when it was first scheduled.
+    pub cached_tokens: u64,
+    /// How often it lost its blocks and began again.
+    pub preempted: u32,
+}
+
+/// A sample that is waiting or running.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) ticket: u64,
+    pub(super) sample: u32,
+    pub(super) request: Request,
+    pub(super) arrived_ns: u64,
+    pub(super) first_token_ns: Option<u64>,
+    /// Known once it was scheduled.
+    pub(super) cached_tokens: Option<u64>,
+    pub(super) preempted: u32,
+    /// Tokens of the answer so far.
+    pub(super) generated: u64,
+    /// Names of its first blocks, as many as were needed yet.
+    names: Vec<Block>,
+    seed: u64,
+}
+
+impl Task {
+    /// `seed` comes before the first block's name.
+    pub(super) fn new(ticket: u64, arrived_ns: u64, mut request: Request, block_size: u32, seed: u64) -> Self {
+        request.input_tokens = request.prompt_tokens(block_size);
+        request.output_tokens = request.output_tokens.max(1);
+        request.samples = request.samples.max(1);
+        Self {
+            ticket,
+            sample: 0,
+            request,
+            arrived_ns,
+            first_token_ns: None,
+            cached_tokens: None,
+            preempted: 0,
+            generated: 0,
+            names: Vec::new(),
+            seed,
+        }
+    }
+
+    /// Another sample of the same request, as far as this one has come.
+    pub(super) fn fork(&self, sample: u32) -> Self {
+        let mut request = self.request.clone();
+        request.text = hash_pair(request.text, sample.into());
+        Self { sample, request, names: self.names.clone(), ..*self }
+    }
+
+    /// Tokens that must be computed before the next one is known.
+    pub(super) fn known(&self) -> u64 {
+        self.request.input_tokens + self.generated
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.generated >= self.request.output_tokens
+    }
+
+    /// The names of its first `blocks` blocks, and of more where they are known.
+    pub(super) fn names(&mut self, blocks: u64) -> &[Block] {
+        let Self { names, request, seed, .. } = self;
+        for position in names.len()..blocks as usize {
+            let after_prompt = || hash_pair(request.text, (position - request.prompt.len()) as u64);
+            let local = request.prompt.get(position).copied().unwrap_or_else(after_prompt);
+            let before = names.last().map_or(*seed, |block| block.sequence);
+            names.push(Block { sequence: hash_pair(before, local), local });
+        }
+        names
+    }
+
+    pub(super) fn finished(&self, now: u64) -> Finished {
+        Finished {
+            ticket: self.ticket,
+            sample: self.sample,
+            arrived_ns: self.arrived_ns,
+            first_token_ns: self.first_token_ns.unwrap_or(now),
+            finished_ns: now,
+            cached_tokens: self.cached_tokens.unwrap_or(0),
+            preempted: self.preempted,
+        }
+    }
+}
