@@ -2,11 +2,13 @@
 //! say so, and without a panic everywhere.
 
 mod common;
+#[path = "common/fleet.rs"]
+mod fleet;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use common::{DENSE, events, queries, spelled};
+use fleet::{Act, Fleet, acts};
 use kvleap::baseline::reference::Reference;
 use kvleap::baseline::{Backend, Collisions, Design, Reader, Writers};
 use kvleap::{Block, Event, EventData, Worker};
@@ -132,6 +134,13 @@ fn an_unknown_parent() {
 }
 
 #[test]
+fn a_block_that_is_its_own_parent() {
+    let first = store(A, None, &[(1, 10)]);
+    claim(&[first.clone(), store(A, Some(1), &[(1, 11)])], &[10, 11], 1, &[]);
+    claim(&[first, store(A, Some(1), &[(2, 11), (2, 12)])], &[10, 11], 1, &[]);
+}
+
+#[test]
 fn a_name_that_moves() {
     let events = [store(A, None, &[(1, 10)]), store(A, None, &[(1, 20)])];
     claim(&events, &[10], 0, &[(&SIX, 1)]);
@@ -160,6 +169,18 @@ fn null_finds_nobody() {
     assert_eq!(find(&mut *told(Design::Null, &[store(A, None, &[(1, 10)])]).reader(), &[10]), []);
 }
 
+#[test]
+fn threads_are_pinned_to_cores_that_exist() {
+    let Some(&core) = core_affinity::get_core_ids().unwrap_or_default().first() else { return };
+    for design in Design::ALL {
+        let pinned = design.open(&Writers { threads: 3, pin: vec![core.id] }).expect("the core is there");
+        pinned.apply(store(A, None, &[(1, 10)]));
+        pinned.flush();
+        let refused = design.open(&Writers { threads: 3, pin: vec![core.id, 4_000_000] }).expect_err("no such core");
+        assert!(refused.to_string().contains("core 4000000"), "{refused}");
+    }
+}
+
 /// A chain that would overflow the stack if it were dropped by recursion.
 #[test]
 fn long_sequences_come_and_go() {
@@ -174,110 +195,6 @@ fn long_sequences_come_and_go() {
             assert_eq!(find(&mut *backend.reader(), &query), [(A, LEN as u32)], "{design}");
             backend.apply(end);
         }
-    }
-}
-
-/// Caches as they should be: a block is held together with all before it, and has one name, which no other worker uses
-/// for it. Engines may name blocks as they like.
-#[derive(Debug, Default)]
-struct Fleet {
-    /// Local hashes that are unique to a prefix, or as the paths have them.
-    unique: Option<HashMap<Vec<u64>, u64>>,
-    caches: BTreeMap<Worker, Cache>,
-    /// Everything that was ever stored, as local hashes.
-    known: HashSet<Vec<u64>>,
-}
-
-#[derive(Debug, Default)]
-struct Cache {
-    /// By path from the root, the sequence hash.
-    held: BTreeMap<Vec<u64>, u64>,
-    names: u64,
-    removed: bool,
-}
-
-/// What a worker does; numbers choose among what it holds.
-#[derive(Clone, Debug)]
-enum Act {
-    Extend(usize, Vec<u64>),
-    Evict(usize),
-    Whole(EventData),
-}
-
-fn acts() -> impl Strategy<Value = Vec<(Worker, Act)>> {
-    let worker = (0..4u64, 0..2u32).prop_map(|(id, rank)| Worker::new(id, rank));
-    let act = prop_oneof![
-        12 => (any::<usize>(), prop::collection::vec(0..3u64, 1..50)).prop_map(|(at, path)| Act::Extend(at, path)),
-        8 => any::<usize>().prop_map(Act::Evict),
-        1 => Just(Act::Whole(EventData::Cleared)),
-        1 => Just(Act::Whole(EventData::WorkerRemoved)),
-        2 => Just(Act::Whole(EventData::WorkerAdded)),
-    ];
-    prop::collection::vec((worker, act), 0..80)
-}
-
-impl Fleet {
-    fn new(unique: bool) -> Self {
-        Self { unique: unique.then(HashMap::new), ..Self::default() }
-    }
-
-    /// The local hashes on the way to a block.
-    fn locals(&mut self, path: &[u64]) -> Vec<u64> {
-        let Some(unique) = &mut self.unique else { return path.to_vec() };
-        let mut local = |len| {
-            let next = unique.len() as u64;
-            *unique.entry(path[..len].to_vec()).or_insert(next)
-        };
-        (1..=path.len()).map(&mut local).collect()
-    }
-
-    fn play(&mut self, (worker, act): &(Worker, Act)) -> Event {
-        let mut cache = self.caches.remove(worker).unwrap_or_default();
-        let data = match act {
-            Act::Extend(at, more) => {
-                let at = (at % (cache.held.len() + 1)).checked_sub(1).and_then(|held| cache.held.iter().nth(held));
-                let parent = at.map(|(_, &name)| name);
-                let mut path = at.map(|(path, _)| path.clone()).unwrap_or_default();
-                let first = path.len();
-                path.extend(more);
-                let locals = self.locals(&path);
-                let blocks = (first..path.len()).map(|position| {
-                    cache.names += 1;
-                    let name = cache.names * 8 + worker.id;
-                    let sequence = *cache.held.entry(path[..=position].to_vec()).or_insert(name);
-                    Block { sequence, local: locals[position] }
-                });
-                let blocks = blocks.collect();
-                self.known.insert(locals);
-                EventData::Stored { parent, blocks }
-            }
-            Act::Evict(at) => {
-                let path = cache.held.keys().nth(at % cache.held.len().max(1)).cloned().unwrap_or_default();
-                let mut blocks = Vec::new();
-                cache.held.retain(|other, &mut name| {
-                    let behind = other.starts_with(&path);
-                    blocks.extend(behind.then_some(name));
-                    !behind
-                });
-                EventData::Removed { blocks: blocks.into_iter().rev().collect() }
-            }
-            Act::Whole(data) => {
-                cache.removed = match data {
-                    EventData::WorkerRemoved => true,
-                    EventData::WorkerAdded => false,
-                    _ => cache.removed,
-                };
-                if *data != EventData::WorkerAdded {
-                    cache.held.clear();
-                }
-                data.clone()
-            }
-        };
-        if cache.removed {
-            cache.held.clear();
-        }
-        self.caches.insert(*worker, cache);
-        Event { worker: *worker, id: 0, data }
     }
 }
 

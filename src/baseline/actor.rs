@@ -4,7 +4,7 @@
 //! and nothing is locked, which is why the model may be made of `Rc` and `RefCell`.
 //!
 //! **Cost**: a lookup is a message there and one back, two thread switches, behind whatever the thread is at: one event
-//! or lookup a time, for the whole fleet.
+//! or lookup at a time, for the whole fleet.
 //!
 //! **Wrong answers**: those of the model. The second design has the [nested dictionary](super::nested)'s.
 
@@ -46,10 +46,10 @@ impl Actor {
                 loop {
                     select! {
                         recv(events) -> message => {
-                        if !message.is_ok_and(|message| progress.handle(message, &mut model)) {
-                            return;
+                            if !message.is_ok_and(|message| progress.handle(message, &mut model)) {
+                                return;
+                            }
                         }
-                    }
                         recv(questions) -> lookup => {
                             let Ok(Lookup { query, mut scores, reply }) = lookup else { return };
                             model.find(&query, &mut scores);

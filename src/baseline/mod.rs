@@ -5,9 +5,10 @@
 //! [`Collisions`], those that are not exact show it.
 //!
 //! The six are the chapters of a published story, "Flash Indexer: A Story of Inter-Galactic KV Routing" (2026-02-14),
-//! told by the authors of NVIDIA Dynamo's router. They are written from the story alone, as it tells them, flaws
-//! included, and no faster than it makes them; but with one fast hash for all maps, since designs are compared, and not
-//! hashes. What it leaves out (removed workers, events that make no sense) is the same for all, and outside the designs.
+//! told by the authors of NVIDIA Dynamo's router. They are written as it tells them, flaws included; each file
+//! says what its design costs, where it is wrong, and what it adds where the story is silent. All maps have one fast
+//! hash, since designs are compared, and not hashes. Removed workers and events that make no sense, of which the story
+//! knows nothing, are dealt with outside the designs.
 
 pub mod reference;
 
@@ -97,11 +98,24 @@ pub enum Design {
 pub struct Writers {
     /// How many, for the designs with a pool; the others have one or none. 0 is taken for 1. Default 0.
     pub threads: usize,
-    /// Cores to pin them to: thread i to `pin[i % len]`. Default empty: not pinned.
+    /// Cores to pin them to, numbered as the operating system does: thread i to `pin[i % len]`. Default empty: not
+    /// pinned.
     pub pin: Vec<usize>,
 }
 
 impl Writers {
+    /// Whether the cores are there.
+    fn check(&self) -> io::Result<()> {
+        let cores: Vec<_> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+        match self.pin.iter().find(|core| !cores.contains(core)) {
+            None => Ok(()),
+            Some(core) => {
+                let why = format!("core {core} cannot be pinned to; choose from {cores:?}");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+            }
+        }
+    }
+
     /// The core for a thread.
     fn core(&self, thread: usize) -> Option<usize> {
         (!self.pin.is_empty()).then(|| self.pin[thread % self.pin.len()])
@@ -138,8 +152,9 @@ impl Design {
     /// An empty index. Dropping it ends its threads and waits for them; events that still wait are dropped, too.
     ///
     /// # Errors
-    /// A thread could not be started.
+    /// A core to pin to is not there ([`io::ErrorKind::InvalidInput`]), or a thread could not be started.
     pub fn open(self, writers: &Writers) -> io::Result<Box<dyn Backend>> {
+        writers.check()?;
         let name = self.name();
         Ok(match self {
             Self::Nested => Box::new(Locked::<Admitted<nested::Nested>>::new(name)),

@@ -4,7 +4,8 @@
 //!
 //! A lookup looks at every 32nd position. If as many workers are there as are left, the positions between are skipped;
 //! if not, they are scanned. The query's chain hashes are computed only as far as a position needs them that has more
-//! than one. Engines need not share the story's hash: what stores a block computes its chain hash from its parent's.
+//! than one. The story takes the engines' own for them, if they are of its kind; here they are computed where blocks are
+//! stored, each from its parent's, so that engines may name blocks as they like.
 //!
 //! **Cost**: a lookup of D blocks costs D / 32 probes of a large table where all workers hold all, and otherwise a probe
 //! and a comparison of all workers that are left per scanned block. A probe takes a lock that it shares with whoever
@@ -212,5 +213,26 @@ impl Model for Arc<Positional> {
             at = next;
         }
         scores.extend(active.into_iter().map(|worker| (worker, last as u32 + 1)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Block;
+
+    #[test]
+    fn what_nobody_holds_is_given_back() {
+        let index = &mut Arc::<Positional>::default();
+        let mut tell =
+            |id, data| index.apply(&Event { worker: Worker::new(id, 0), id: 0, data }).expect("it makes sense");
+        // Equal blocks at equal positions, behind different ones and by two workers.
+        for (id, first) in [(1, 10), (1, 20), (2, 10)] {
+            let blocks = (first..).zip([first, 30, 31]).map(|(sequence, local)| Block { sequence, local }).collect();
+            tell(id, EventData::Stored { parent: None, blocks });
+        }
+        tell(1, EventData::Removed { blocks: (10..13).chain(20..23).collect() });
+        tell(2, EventData::Cleared);
+        assert!(index.index.is_empty());
     }
 }

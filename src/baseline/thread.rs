@@ -113,22 +113,21 @@ mod tests {
 
     #[test]
     fn dropping_the_owner_ends_the_thread_whatever_waits() {
-        let alive = Arc::new(());
-        let held = Arc::clone(&alive);
-        let (open, gate) = bounded::<()>(0);
+        let (end, ended) = bounded(1);
         let thread = Thread::start("test".to_owned(), None, None, move |messages, progress| {
             let mut model = Admitted::<Nested>::default();
-            gate.recv().expect_err("opened by dropping the other end");
+            while !progress.stopping.load(Relaxed) {
+                std::thread::yield_now();
+            }
             while messages.recv().is_ok_and(|message| progress.handle(message, &mut model)) {}
-            drop(held);
+            end.send(messages.len()).expect("there is room for one");
         });
         let thread = thread.expect("a thread can be started");
         for id in 0..1000 {
             thread.apply(Event { worker: Worker::new(1, 0), id, data: EventData::Cleared });
         }
         assert_eq!(thread.queued(), 1000);
-        drop(open);
         drop(thread);
-        assert_eq!(Arc::strong_count(&alive), 1, "the thread has let go of what it owned");
+        assert_eq!(ended.try_recv(), Ok(999), "the drop has waited for the end, and not for what was queued");
     }
 }
