@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
-use super::{Op, Schedule, What};
+use super::{Op, Schedule, SweepError, What};
 use crate::{Block, Builder, Event, EventData, Worker};
 
 /// The part of a schedule that trials play, and the state that all of them start from.
@@ -21,10 +21,18 @@ pub struct Load {
 
 impl Load {
     /// Cuts a schedule in the middle of its operations.
-    pub fn new(schedule: Schedule) -> Self {
+    ///
+    /// # Errors
+    /// [`SweepError::EmptySchedule`] where what is played has no lookups or no events.
+    pub fn new(schedule: Schedule) -> Result<Self, SweepError> {
         let mut ops = schedule.ops;
         let mut timed = ops.split_off(ops.len() / 2);
-        let (mut index, _) = Builder::default().build_local().expect("the defaults are valid");
+        let is_lookup = |op: &Op| matches!(op.what, What::Lookup(_));
+        if timed.iter().all(is_lookup) || !timed.iter().any(is_lookup) {
+            return Err(SweepError::EmptySchedule);
+        }
+        let (mut index, _) =
+            Builder::default().build_local().map_err(|error| SweepError::Backend(error.to_string()))?;
         for op in ops {
             if let What::Event(event) = op.what {
                 // What an index rejects, it rejects when it is played, too; it is no part of the state.
@@ -32,8 +40,20 @@ impl Load {
             }
         }
         let begin = timed.first().map_or(0, |op| op.at_ns);
-        timed.iter_mut().for_each(|op| op.at_ns -= begin);
-        Self { warm: index.export(), ops: timed }
+        for op in &mut timed {
+            op.at_ns -= begin;
+        }
+        Ok(Self { warm: index.export(), ops: timed })
+    }
+
+    /// How many blocks are held to begin with, each worker's counted.
+    pub fn held(&self) -> u64 {
+        let sum = |counts: fn(&EventData) -> bool| {
+            let counted = self.warm.iter().filter(|event| counts(&event.data));
+            counted.map(|event| event.data.len() as u64).sum::<u64>()
+        };
+        let stored = sum(|data| matches!(data, EventData::Stored { .. }));
+        stored - sum(|data| matches!(data, EventData::Removed { .. }))
     }
 
     /// How many blocks the first n operations name, for every n from 0.

@@ -21,9 +21,8 @@ const MARKER_WORKER: Worker = Worker::new(u64::MAX, 0);
 const MARKER: u64 = 0x4D4B;
 /// Between two looks for a marker; what staleness is measured to.
 const LOOK: u64 = 5_000;
-/// Threads that are this early sleep; the system wakes them up a little late.
-const SLEEP: u64 = 300_000;
-const WAKE: u64 = 150_000;
+/// A thread with a core of its own spins for the last part of its wait, for the system wakes threads up late.
+const SPIN: u64 = 150_000;
 /// No time: the operation has not happened.
 const NEVER: u64 = u64::MAX;
 
@@ -63,23 +62,33 @@ impl Clock {
         self.stop.load(Relaxed)
     }
 
-    /// Waits for `deadline`, and calls `meanwhile` with the time whenever it has a moment. Returns the time.
-    fn wait(&self, deadline: u64, mut meanwhile: impl FnMut(u64)) -> u64 {
+    /// Waits for `deadline` and returns the time. Whenever there is a moment, `meanwhile` is told the time, and says when
+    /// it wants to be told again.
+    fn wait(&self, deadline: u64, idle: Idle, mut meanwhile: impl FnMut(u64) -> u64) -> u64 {
         self.sleep_until(0);
         loop {
             let now = self.now();
             if now >= deadline || self.stopped() {
                 return now;
             }
-            meanwhile(now);
-            if deadline - now > SLEEP {
-                thread::sleep(Duration::from_nanos(deadline - now - WAKE));
-            } else {
-                // The core may be shared with the thread that is waited for.
-                thread::yield_now();
+            let left = deadline.min(meanwhile(now)).saturating_sub(now);
+            match idle {
+                Idle::Spin if left <= SPIN => std::hint::spin_loop(),
+                Idle::Spin => thread::sleep(Duration::from_nanos(left - SPIN)),
+                Idle::Sleep => thread::sleep(Duration::from_nanos(left)),
             }
         }
     }
+}
+
+/// What a thread does while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// It is on time to a fraction of a microsecond, and keeps a core busy.
+    Spin,
+    /// It leaves the core to others, above all to the thread that applies what it hands over, and is some tens of
+    /// microseconds late.
+    Sleep,
 }
 
 /// What became of one thread's operations. Written by it, read by whoever watches, at any time.
@@ -137,6 +146,7 @@ impl Log {
 /// The markers of a trial: when each was handed over, and how long it took to be seen.
 #[derive(Debug)]
 pub(super) struct Markers {
+    window: u64,
     /// How many have been handed over.
     sent: AtomicU64,
     sent_at: Box<[AtomicU64]>,
@@ -144,19 +154,24 @@ pub(super) struct Markers {
 }
 
 impl Markers {
-    pub(super) fn new(count: usize) -> Self {
+    /// So many, evenly spread over the window.
+    pub(super) fn new(count: usize, window: u64) -> Self {
         let room = || (0..count).map(|_| AtomicU64::new(NEVER)).collect();
-        Self { sent: AtomicU64::new(0), sent_at: room(), ages: room() }
+        Self { window, sent: AtomicU64::new(0), sent_at: room(), ages: room() }
     }
 
-    /// Markers with their deadlines, evenly spread over the window.
-    pub(super) fn events(count: usize, window: u64) -> impl Iterator<Item = Timed<Event>> {
-        (0..count as u64).map(move |number| {
-            let blocks = vec![Block { sequence: number, local: hash_pair(MARKER, number) }];
+    /// In the middle of its part of the window, so that the last one has time to be seen; [`NEVER`] for no marker.
+    fn deadline(&self, number: usize) -> u64 {
+        let count = self.ages.len() as u64;
+        if number < self.ages.len() { self.window / (2 * count) * (2 * number as u64 + 1) } else { NEVER }
+    }
+
+    /// The markers as events with their deadlines.
+    pub(super) fn events(&self) -> impl Iterator<Item = Timed<Event>> {
+        (0..self.ages.len()).map(|number| {
+            let blocks = vec![Block { sequence: number as u64, local: hash_pair(MARKER, number as u64) }];
             let data = EventData::Stored { parent: None, blocks };
-            // In the middle of each part, so that the last one has time to be seen.
-            let deadline = window / (2 * count as u64) * (2 * number + 1);
-            (deadline, Event { worker: MARKER_WORKER, id: number + 1, data })
+            (self.deadline(number), Event { worker: MARKER_WORKER, id: number as u64 + 1, data })
         })
     }
 
@@ -177,7 +192,7 @@ fn is_marker(event: &Event) -> bool {
 /// Hands the events over at their deadlines.
 pub(super) fn feed(backend: &dyn Backend, events: Vec<Timed<Event>>, clock: &Clock, log: &Log, markers: &Markers) {
     for (deadline, event) in events {
-        let now = clock.wait(deadline, |_| ());
+        let now = clock.wait(deadline, Idle::Sleep, |_| NEVER);
         if clock.stopped() {
             return;
         }
@@ -198,18 +213,20 @@ pub(super) fn feed(backend: &dyn Backend, events: Vec<Timed<Event>>, clock: &Clo
 /// Looks up at the deadlines, and, where there are markers, looks for those between.
 pub(super) fn ask(
     backend: &dyn Backend,
-    queries: Vec<Timed<Box<[u64]>>>,
-    clock: &Clock,
+    queries: &[Timed<Box<[u64]>>],
+    (clock, idle): (&Clock, Idle),
     log: &Log,
     markers: Option<&Markers>,
 ) {
     let mut reader = backend.reader();
     let mut scores = Vec::new();
     let mut search = markers.map(|markers| Search { markers, found: 0, looked: 0, scores: Vec::new() });
+    let mut look =
+        |now, reader: &mut dyn Reader| search.as_mut().map_or(NEVER, |search| search.look(reader, clock, now));
     for (number, (deadline, query)) in queries.iter().enumerate() {
-        let mut look = |now: u64| search.as_mut().into_iter().for_each(|search| search.look(&mut *reader, clock, now));
-        look(clock.now());
-        let now = clock.wait(*deadline, look);
+        // Once before every lookup, for a thread that is late has no other moment.
+        look(clock.now(), &mut *reader);
+        let now = clock.wait(*deadline, idle, |now| look(now, &mut *reader));
         if clock.stopped() {
             return;
         }
@@ -224,36 +241,40 @@ pub(super) fn ask(
         log.end(ended, query.len() as u64);
     }
     // The last markers may be on their way still.
-    while let Some(search) = &mut search {
-        if clock.stopped() || search.found as usize == search.markers.ages.len() {
+    while !clock.stopped() {
+        let next = look(clock.now(), &mut *reader);
+        if next == NEVER {
             return;
         }
-        search.look(&mut *reader, clock, clock.now());
-        thread::yield_now();
+        clock.wait(next, idle, |_| NEVER);
     }
 }
 
-/// The search for markers, in the order in which they were handed over.
+/// The search for markers, in the order in which they are handed over.
 struct Search<'a> {
     markers: &'a Markers,
-    found: u64,
+    found: usize,
     looked: u64,
     scores: Vec<(Worker, u32)>,
 }
 
 impl Search<'_> {
-    /// Looks for the next marker, if one has been handed over and the last look is a while ago.
-    fn look(&mut self, reader: &mut dyn Reader, clock: &Clock, now: u64) {
-        if self.found >= self.markers.sent.load(Acquire) || now < self.looked + LOOK {
-            return;
+    /// Looks for the next marker, if it has been handed over and the last look is a while ago. Returns when to look
+    /// again; [`NEVER`] when all have been seen.
+    fn look(&mut self, reader: &mut dyn Reader, clock: &Clock, now: u64) -> u64 {
+        let due = self.markers.deadline(self.found).max(self.looked + LOOK);
+        if due == NEVER || now < due {
+            return due;
         }
         self.looked = now;
-        reader.find(&[hash_pair(MARKER, self.found)], &mut self.scores);
-        if self.scores.iter().any(|&(worker, _)| worker == MARKER_WORKER) {
-            let place = self.found as usize;
-            let age = clock.now() - self.markers.sent_at[place].load(Relaxed);
-            self.markers.ages[place].store(age, Relaxed);
-            self.found += 1;
+        if (self.found as u64) < self.markers.sent.load(Acquire) {
+            reader.find(&[hash_pair(MARKER, self.found as u64)], &mut self.scores);
+            if self.scores.iter().any(|&(worker, _)| worker == MARKER_WORKER) {
+                let age = clock.now() - self.markers.sent_at[self.found].load(Relaxed);
+                self.markers.ages[self.found].store(age, Relaxed);
+                self.found += 1;
+            }
         }
+        self.markers.deadline(self.found).max(now + LOOK)
     }
 }

@@ -2,6 +2,9 @@
 
 use super::{SweepError, Trial};
 
+/// How many trials of a rate may be repeated because the machine was busy.
+const REPEATS: u32 = 2;
+
 /// How to look for a threshold. Rates are block operations per second.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
@@ -27,18 +30,14 @@ pub(super) struct Found {
 }
 
 impl Plan {
-    /// Tries rates until the threshold is settled. `run` plays one trial at a rate; what is left to do is told as the
-    /// number of bisections that remain, of how many.
-    pub(super) fn search(
-        &self,
-        mut run: impl FnMut(f64) -> Result<Trial, SweepError>,
-    ) -> Result<Found, SweepError> {
-        // The ladder: one trial a rung, up to the first that fails twice.
+    /// Tries rates until the threshold is settled; `run` plays one trial at a rate.
+    pub(super) fn search(&self, mut run: impl FnMut(f64) -> Result<Trial, SweepError>) -> Result<Found, SweepError> {
+        // The ladder: one trial a rung, up to the first that fails.
         let mut passed = None;
         let mut failed = None;
         let mut rate = self.lowest;
         while failed.is_none() && rate <= self.highest {
-            if self.once_more(rate, &mut run)? {
+            if self.takes(rate, 1, &mut run)? {
                 passed = Some(rate);
                 rate *= self.rung;
             } else {
@@ -49,7 +48,7 @@ impl Plan {
             // Never failed, or never passed.
             let beyond = passed.is_some();
             let threshold = match passed {
-                Some(rate) => self.in_a_row(rate, &mut run)?.then_some(rate),
+                Some(rate) => self.takes(rate, self.in_a_row, &mut run)?.then_some(rate),
                 None => None,
             };
             return Ok(Found { beyond: beyond && threshold.is_some(), threshold });
@@ -61,7 +60,7 @@ impl Plan {
         let mut settled = false;
         while low >= self.lowest {
             if high / low <= self.precision {
-                if settled || self.in_a_row(low, &mut run)? {
+                if settled || self.takes(low, self.in_a_row, &mut run)? {
                     return Ok(Found { threshold: Some(low), beyond: false });
                 }
                 // It passed once and not again: the threshold is lower than it seemed.
@@ -70,7 +69,7 @@ impl Plan {
                 continue;
             }
             let middle = (low * high).sqrt();
-            if self.in_a_row(middle, &mut run)? {
+            if self.takes(middle, self.in_a_row, &mut run)? {
                 (low, settled) = (middle, true);
             } else {
                 high = middle;
@@ -79,24 +78,25 @@ impl Plan {
         Ok(Found { threshold: None, beyond: false })
     }
 
-    /// Whether one of two runs passes: the ladder must not end where the machine was busy with something else.
-    fn once_more(
+    /// Whether so many runs in a row pass. One that failed on a machine that was busy with other things counts for
+    /// nothing, and is repeated.
+    fn takes(
         &self,
         rate: f64,
+        times: u32,
         run: &mut impl FnMut(f64) -> Result<Trial, SweepError>,
     ) -> Result<bool, SweepError> {
-        Ok(run(rate)?.passes() || run(rate)?.passes())
-    }
-
-    /// Whether so many runs in a row pass, of at most one more.
-    fn in_a_row(&self, rate: f64, run: &mut impl FnMut(f64) -> Result<Trial, SweepError>) -> Result<bool, SweepError> {
-        let mut row = 0;
-        for _ in 0..=self.in_a_row {
-            row = if run(rate)?.passes() { row + 1 } else { 0 };
-            if row == self.in_a_row {
-                return Ok(true);
+        let (mut row, mut repeats) = (0, REPEATS);
+        while row < times {
+            let trial = run(rate)?;
+            if trial.passes() {
+                row += 1;
+            } else if trial.is_disturbed() && repeats > 0 {
+                repeats -= 1;
+            } else {
+                return Ok(false);
             }
         }
-        Ok(false)
+        Ok(true)
     }
 }

@@ -41,7 +41,8 @@ impl Threads {
     pub(super) fn plan(self, cores: &[usize]) -> Plan {
         if !self.pin || cores.is_empty() {
             let nowhere = |count| vec![None; count];
-            return Plan { query: nowhere(self.query), event: nowhere(self.event), writers: self.writers(Vec::new()) };
+            let (query, event, writers) = (nowhere(self.query), nowhere(self.event), self.writers(Vec::new()));
+            return Plan { query, event, writers, shared: self.query + self.event + self.writers > cores.len() };
         }
         let core = |number: usize| cores[number % cores.len()];
         let event = |number: usize| core(self.query + number);
@@ -51,6 +52,7 @@ impl Threads {
             query: (0..self.query).map(|number| Some(core(number))).collect(),
             event: (0..self.event).map(|number| Some(event(number))).collect(),
             writers: self.writers((0..self.writers).map(writer).collect()),
+            shared: self.query + self.event > cores.len(),
         }
     }
 
@@ -72,6 +74,8 @@ pub(super) struct Plan {
     pub(super) query: Vec<Option<usize>>,
     pub(super) event: Vec<Option<usize>>,
     pub(super) writers: Writers,
+    /// Whether a thread that looks up has to share its core.
+    pub(super) shared: bool,
 }
 
 /// The cores that this process may use, as the operating system numbers them.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::player::{Clock, Log, Markers, Timed, ask, feed};
+use super::others::Usage;
+use super::player::{Clock, Idle, Log, Markers, Timed, ask, feed};
 use super::threads::cores;
 use super::{Load, SweepError, System, Threads, What};
-use crate::baseline::Backend;
 use crate::Event;
+use crate::baseline::Backend;
 
 /// What to play, on what.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -65,6 +66,8 @@ pub struct Trial {
     pub response_ns: Quantiles,
     /// Events, from hand-over to visibility, by markers; `None` where nothing is ever seen.
     pub staleness_us: Option<Quantiles>,
+    /// The share of the cores' time that other processes took meanwhile, 0 to 1; `None` where the system does not tell.
+    pub others: Option<f64>,
     /// Events that the backend rejected, of the load and before; unknown where the trial was given up.
     pub rejected: Option<u64>,
 }
@@ -106,6 +109,14 @@ impl Trial {
     /// After this many windows, it is given up.
     pub const GIVE_UP: f64 = 2.0;
 
+    /// Others disturb a trial if they take more of the cores than this.
+    pub const OTHERS: f64 = 0.05;
+
+    /// Whether the machine was busy with other things.
+    pub fn is_disturbed(&self) -> bool {
+        self.others.is_some_and(|others| others > Self::OTHERS)
+    }
+
     /// Whether the backend takes this load.
     pub fn passes(&self) -> bool {
         self.valid && self.kept_up && self.left_share <= Self::LEFT
@@ -136,21 +147,22 @@ pub fn run(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
 
     let Lanes { queries, events, totals } = Lanes::new(load.ops, spec)?;
     let count = if spec.system.answers() { (spec.window_ns / APART).clamp(1, MARKERS) } else { 0 };
-    let markers = Arc::new(Markers::new(count as usize));
+    let markers = Arc::new(Markers::new(count as usize, spec.window_ns));
     let clock = Arc::new(Clock::new(LEAD));
     let query_logs: Vec<Arc<Log>> = queries.iter().map(|queries| Log::new(queries.len())).collect();
     let event_logs: Vec<Arc<Log>> = events.iter().map(|_| Log::new(0)).collect();
 
     let mut askers = Vec::new();
+    let idle = if plan.shared { Idle::Sleep } else { Idle::Spin };
     for (number, ((queries, log), core)) in queries.into_iter().zip(&query_logs).zip(plan.query).enumerate() {
         let (backend, clock, log) = (Arc::clone(&backend), Arc::clone(&clock), Arc::clone(log));
         let markers = (number == 0 && count > 0).then(|| Arc::clone(&markers));
-        askers.push(start(core, move || ask(&*backend, queries, &clock, &log, markers.as_deref()))?);
+        askers.push(start(core, move || ask(&*backend, &queries, (&clock, idle), &log, markers.as_deref()))?);
     }
     let mut feeders = Vec::new();
     for ((mut events, log), core) in events.into_iter().zip(&event_logs).zip(plan.event) {
         if feeders.is_empty() && count > 0 {
-            events.extend(Markers::events(count as usize, spec.window_ns));
+            events.extend(markers.events());
             events.sort_by_key(|&(deadline, _)| deadline);
         }
         let (backend, clock, log) = (Arc::clone(&backend), Arc::clone(&clock), Arc::clone(log));
@@ -166,6 +178,8 @@ pub fn run(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
         })?
     };
 
+    clock.sleep_until(0);
+    let usage = Usage::now();
     let left_in_queue = watch(&*backend, &clock, spec, &event_logs, totals.events);
     let over = || flusher.is_finished() && askers.iter().all(JoinHandle::is_finished);
     let limit = ((spec.window_ns as f64 * Trial::GIVE_UP) as u64).max(100_000_000);
@@ -175,11 +189,12 @@ pub fn run(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     let given_up = !over();
     let ended = clock.now();
     clock.stop();
-    let flushed = if given_up { None } else { Some(joined(flusher)) };
+    let others = usage.zip(Usage::now()).map(|(begin, end)| begin.others(&end, cores().len()));
+    let drained = if given_up { None } else { Some(joined(flusher)) };
     let rejected = (!given_up).then(|| backend.rejected());
-    let seen = Seen { ended, flushed, waiting: if given_up { backend.queued() as u64 } else { 0 }, left_in_queue };
+    let seen = Seen { ended, drained, waiting: if given_up { backend.queued() as u64 } else { 0 }, left_in_queue };
     let staleness = (count > 0).then(|| Quantiles::new(markers.ages(ended), 1e3));
-    Ok(summary(spec, &totals, &seen, &query_logs, &event_logs, (staleness, rejected)))
+    Ok(summary(spec, &totals, &seen, &query_logs, &event_logs, (staleness, rejected, others)))
 }
 
 /// Every thread's operations with their deadlines.
@@ -252,7 +267,7 @@ fn watch(backend: &dyn Backend, clock: &Clock, spec: &Spec, logs: &[Arc<Log>], e
 struct Seen {
     ended: u64,
     /// When the last event was visible.
-    flushed: Option<u64>,
+    drained: Option<u64>,
     /// Events in the queue when the trial was given up.
     waiting: u64,
     left_in_queue: u64,
@@ -264,14 +279,14 @@ fn summary(
     seen: &Seen,
     query_logs: &[Arc<Log>],
     event_logs: &[Arc<Log>],
-    (staleness_us, rejected): (Option<Quantiles>, Option<u64>),
+    (staleness_us, rejected, others): (Option<Quantiles>, Option<u64>, Option<f64>),
 ) -> Trial {
     let all = || query_logs.iter().chain(event_logs);
     let latest = |logs: &[Arc<Log>], time: fn(&Log) -> u64| logs.iter().map(|log| time(log)).max().unwrap_or(0);
     let last_begun = |log: &Log| log.last_begun.load(Relaxed);
     let issued_after = latest(query_logs, last_begun).max(latest(event_logs, last_begun));
     let answered = latest(query_logs, |log| log.last_ended.load(Relaxed));
-    let done_after = seen.flushed.map_or(seen.ended, |flushed| flushed.max(answered));
+    let done_after = seen.drained.map_or(seen.ended, |drained| drained.max(answered));
 
     let begun: u64 = all().map(|log| log.begun.load(Relaxed)).sum();
     let ended: u64 = all().map(|log| log.ended.load(Acquire)).sum();
@@ -297,14 +312,15 @@ fn summary(
         achieved_block_ops: completed_blocks / done,
         issued_after: issued,
         done_after: done,
-        given_up: seen.flushed.is_none(),
+        given_up: seen.drained.is_none(),
         valid: begun == totals.operations && issued <= window * Trial::VALID,
-        kept_up: seen.flushed.is_some() && done <= window * Trial::KEPT_UP,
+        kept_up: seen.drained.is_some() && done <= window * Trial::KEPT_UP,
         left_in_queue: seen.left_in_queue,
         left_share: seen.left_in_queue as f64 / totals.events.max(1) as f64,
         lookup_ns: times(|log| &log.service),
         response_ns: times(|log| &log.response),
         staleness_us,
+        others,
         rejected,
     }
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
 
 mod replay;
+mod sweep;
 mod text;
 
 use std::io::{self, Write};
@@ -24,11 +25,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Replay(replay::Args),
+    Sweep(sweep::Args),
+    #[command(name = sweep::JOB, hide = true)]
+    SweepJob(sweep::JobArgs),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Replay(args) => replay::run(args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::SweepJob(args) => sweep::run_job(&args),
     };
     done.unwrap_or_else(|error| {
         // Nobody is left to tell if this fails.
