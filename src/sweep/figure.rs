@@ -6,7 +6,8 @@ use crate::report::{Axis, Chart, Figure, Series, Unit};
 /// Achieved against offered load and the lookups' p99 against load, of every backend; thresholds are ringed.
 ///
 /// Both axes of the first chart count block operations per second. A rate that was played several times is shown by its
-/// medians. What cannot be on a logarithmic axis, a trial in which nothing was completed, is left out.
+/// medians, those left out that count for nothing. What cannot be on a logarithmic axis, a trial in which nothing was
+/// completed, is left out, too.
 pub fn figure(report: &Report) -> Figure {
     let rate = |label: &str| Axis::log(label, Unit::Of("block operations/s".into()));
     let mut throughput = Chart::new("Throughput", rate("offered"), rate("achieved")).identity("keeps up");
@@ -55,19 +56,19 @@ fn same(a: f64, b: f64) -> bool {
     (a / b - 1.0).abs() < 0.001
 }
 
-/// Offered rates, ascending, each with the median of a positive value over its trials.
+/// Offered rates, ascending, each with the median of a positive value over the trials that count, or over all if none
+/// does.
 fn medians(backend: &BackendReport, value: impl Fn(&Trial) -> f64) -> Vec<(f64, f64)> {
-    let mut points: Vec<(f64, f64)> = backend
-        .trials
-        .iter()
-        .map(|trial| (trial.offered_block_ops, value(trial)))
-        .filter(|&(_, value)| value > 0.0)
-        .collect();
-    points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let median = |rate: &[(f64, f64)]| {
-        let mut values: Vec<f64> = rate.iter().map(|point| point.1).collect();
+    let mut trials: Vec<&Trial> = backend.trials.iter().filter(|trial| value(trial) > 0.0).collect();
+    trials.sort_by(|a, b| a.offered_block_ops.total_cmp(&b.offered_block_ops));
+    let median = |rate: &[&Trial]| {
+        let counts = rate.iter().filter(|trial| trial.passes() || !trial.is_disturbed());
+        let mut values: Vec<f64> = counts.map(|trial| value(trial)).collect();
+        if values.is_empty() {
+            values = rate.iter().map(|trial| value(trial)).collect();
+        }
         values.sort_by(f64::total_cmp);
-        (rate[0].0, values[values.len() / 2])
+        (rate[0].offered_block_ops, values[values.len() / 2])
     };
-    points.chunk_by(|a, b| same(a.0, b.0)).map(median).collect()
+    trials.chunk_by(|a, b| same(a.offered_block_ops, b.offered_block_ops)).map(median).collect()
 }

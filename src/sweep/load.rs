@@ -20,15 +20,19 @@ pub struct Load {
 }
 
 impl Load {
-    /// Cuts a schedule in the middle of its operations.
+    /// Cuts a schedule in the middle of its lookups, and after the last of them: what a fleet still says when nobody
+    /// asks any more is another load.
     ///
     /// # Errors
     /// [`SweepError::EmptySchedule`] where what is played has no lookups or no events.
     pub fn new(schedule: Schedule) -> Result<Self, SweepError> {
         let mut ops = schedule.ops;
-        let mut timed = ops.split_off(ops.len() / 2);
-        let is_lookup = |op: &Op| matches!(op.what, What::Lookup(_));
-        if timed.iter().all(is_lookup) || !timed.iter().any(is_lookup) {
+        let asks = |(place, op): (usize, &Op)| matches!(op.what, What::Lookup(_)).then_some(place);
+        let lookups: Vec<usize> = ops.iter().enumerate().filter_map(asks).collect();
+        let middle = *lookups.get(lookups.len() / 2).ok_or(SweepError::EmptySchedule)?;
+        ops.truncate(lookups[lookups.len() - 1] + 1);
+        let mut timed = ops.split_off(middle);
+        if timed.len() == lookups.len() - lookups.len() / 2 {
             return Err(SweepError::EmptySchedule);
         }
         let (mut index, _) =

@@ -13,7 +13,7 @@
 //! that they name: of queries (all of them, however few a search looks at), stored, and removed.
 //!
 //! A machine that does other work at the same time makes trials fail. Every trial says what share of the cores others
-//! took; one that failed beside more than [5%](Trial::OTHERS) counts for nothing and is repeated, at most twice a rate.
+//! took; one that failed beside more than [5%](Trial::OTHERS) counts for nothing and is repeated a few times.
 //!
 //! Answers are compared in a pass of their own, so that nothing that is timed differs from what ships.
 
@@ -44,7 +44,7 @@ pub use figure::figure;
 pub use load::Load;
 pub use options::Options;
 pub use partition::{Partition, PartitionError};
-pub use process::{Job, Launcher, perform};
+pub use process::{Job, Launcher, Reply, perform};
 pub use report::{BackendReport, Machine, Report, Workload};
 pub use schedule::{Op, Schedule, What};
 pub use threads::Threads;
@@ -73,7 +73,7 @@ pub fn run(
     load: &Load,
     workload: Workload,
     options: &Options,
-    mut launch: impl FnMut(&Job) -> Result<process::Reply, SweepError>,
+    mut launch: impl FnMut(&Job) -> Result<Reply, SweepError>,
     mut progress: impl FnMut(&Progress),
 ) -> Result<Report, SweepError> {
     options.check()?;
@@ -91,6 +91,7 @@ pub fn run(
         };
         progress(&Progress { system, trial: 0, rate: None, thousandths: share(0) });
         let answers = launch(&Job::Answers { system, budget: options.answers })?.answers(system)?;
+        let begin = Instant::now();
         let found = plan.search(|rate| {
             progress(&Progress {
                 system,
@@ -100,7 +101,7 @@ pub fn run(
             });
             let trial = launch(&Job::Trial(options.spec(system, &blocks, rate)))?.trial(system)?;
             trials.push(trial.clone());
-            Ok(trial)
+            Ok((trial, begin.elapsed() < options.patience))
         })?;
         backends.push(BackendReport::new(system, &found, answers, trials));
     }

@@ -24,6 +24,8 @@ pub struct Options {
     pub rung: f64,
     /// To which factor the threshold is found. Default 1.1.
     pub precision: f64,
+    /// For how long trials of a backend are repeated when others disturb them. Default 3 minutes.
+    pub patience: Duration,
     /// For how long answers are compared, for each backend. Default 10 s.
     pub answers: Duration,
 }
@@ -38,6 +40,7 @@ impl Default for Options {
             lowest: 2e3,
             rung: 3.0,
             precision: 1.1,
+            patience: Duration::from_secs(180),
             answers: Duration::from_secs(10),
         }
     }
@@ -56,12 +59,17 @@ impl Options {
             window: Duration::from_millis(400),
             in_a_row: 2,
             rung: 6.0,
+            patience: Duration::from_secs(6),
             answers: Duration::from_secs(1),
             ..Self::default()
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), SweepError> {
+    /// Whether the options make sense together; [`run`](super::run) asks, too.
+    ///
+    /// # Errors
+    /// [`SweepError::Zero`].
+    pub fn check(&self) -> Result<(), SweepError> {
         let counts = [
             ("backends", self.systems.is_empty()),
             ("window", self.window.is_zero()),

@@ -19,10 +19,12 @@ use crate::{Block, Event, EventData, Worker};
 const MARKER_WORKER: Worker = Worker::new(u64::MAX, 0);
 /// Sets the hashes of markers apart from all others.
 const MARKER: u64 = 0x4D4B;
-/// Between two looks for a marker; what staleness is measured to.
+/// Between two looks for a marker: this, or a part of its age so far. Staleness is measured to no less. Whoever looks all
+/// the time keeps a core busy, and may get in the way of what he is waiting for.
 const LOOK: u64 = 5_000;
+const LOOK_PART: u64 = 16;
 /// A thread with a core of its own spins for the last part of its wait, for the system wakes threads up late.
-const SPIN: u64 = 150_000;
+const SPIN: u64 = 100_000;
 /// No time: the operation has not happened.
 const NEVER: u64 = u64::MAX;
 
@@ -220,7 +222,7 @@ pub(super) fn ask(
 ) {
     let mut reader = backend.reader();
     let mut scores = Vec::new();
-    let mut search = markers.map(|markers| Search { markers, found: 0, looked: 0, scores: Vec::new() });
+    let mut search = markers.map(|markers| Search { markers, found: 0, next: 0, scores: Vec::new() });
     let mut look =
         |now, reader: &mut dyn Reader| search.as_mut().map_or(NEVER, |search| search.look(reader, clock, now));
     for (number, (deadline, query)) in queries.iter().enumerate() {
@@ -254,7 +256,7 @@ pub(super) fn ask(
 struct Search<'a> {
     markers: &'a Markers,
     found: usize,
-    looked: u64,
+    next: u64,
     scores: Vec<(Worker, u32)>,
 }
 
@@ -262,11 +264,10 @@ impl Search<'_> {
     /// Looks for the next marker, if it has been handed over and the last look is a while ago. Returns when to look
     /// again; [`NEVER`] when all have been seen.
     fn look(&mut self, reader: &mut dyn Reader, clock: &Clock, now: u64) -> u64 {
-        let due = self.markers.deadline(self.found).max(self.looked + LOOK);
-        if due == NEVER || now < due {
-            return due;
+        let deadline = self.markers.deadline(self.found);
+        if deadline == NEVER || now < deadline.max(self.next) {
+            return deadline.max(self.next);
         }
-        self.looked = now;
         if (self.found as u64) < self.markers.sent.load(Acquire) {
             reader.find(&[hash_pair(MARKER, self.found as u64)], &mut self.scores);
             if self.scores.iter().any(|&(worker, _)| worker == MARKER_WORKER) {
@@ -275,6 +276,7 @@ impl Search<'_> {
                 self.found += 1;
             }
         }
-        self.markers.deadline(self.found).max(now + LOOK)
+        self.next = now + LOOK.max((now - deadline) / LOOK_PART);
+        self.markers.deadline(self.found).max(self.next)
     }
 }

@@ -25,6 +25,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// The share of the cores' time that other processes took, 0 to 1, on average over all trials; `None` where the
+    /// system does not tell.
+    pub fn others(&self) -> Option<f64> {
+        let shares: Vec<f64> = self.backends.iter().flat_map(|b| &b.trials).filter_map(|trial| trial.others).collect();
+        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+    }
+
     /// The version of the format that is written.
     pub const VERSION: u32 = 1;
 }

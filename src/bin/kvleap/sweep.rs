@@ -193,6 +193,7 @@ fn is_stdout(path: &Path) -> bool {
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     args.check_files()?;
     let (partition, options) = (args.partition(), args.options()?);
+    options.check()?;
     let bar = progress_bar();
     let schedule = partition.schedule(|done, total| {
         bar.set_message("simulating the fleet");

@@ -169,7 +169,11 @@ pub(crate) fn sweep(report: &sweep::Report) -> String {
         report.options.in_a_row,
         report.seconds,
     );
-    format!("{head}\n{table}\n")
+    let others = report.others().map_or(String::new(), |others| {
+        let warning = if others > sweep::Trial::OTHERS { ": too much to trust these figures" } else { "" };
+        format!("other processes took {:.0}% of the cores{warning}\n", 100.0 * others)
+    });
+    format!("{head}{others}\n{table}\n")
 }
 
 fn sweep_row(backend: &BackendReport) -> Vec<String> {
