@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
 
 mod replay;
+mod sweep;
 mod text;
 mod trace;
 
@@ -25,12 +26,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Replay(replay::Args),
+    Sweep(sweep::Args),
+    #[command(name = sweep::JOB, hide = true)]
+    SweepJob(sweep::JobArgs),
     Trace(trace::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Replay(args) => replay::run(args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::SweepJob(args) => sweep::run_job(&args),
         Command::Trace(args) => trace::run(args),
     };
     done.unwrap_or_else(|error| {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use indicatif::{BinaryBytes, HumanCount, HumanFloatCount};
 use kvleap::replay::Report;
+use kvleap::sweep::{self, BackendReport};
 
 /// A label and what it labels; both empty where a group ends.
 type Row = (&'static str, String);
@@ -123,4 +124,90 @@ fn time(nanoseconds: f64) -> String {
         _ => (nanoseconds / 1e9, "s"),
     };
     format!("{:>10}", format!("{value:.1} {unit}"))
+}
+
+/// The table of a sweep.
+pub(crate) fn sweep(report: &sweep::Report) -> String {
+    let (workload, threads, machine) = (&report.workload, &report.options.threads, &report.machine);
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::ASCII_MARKDOWN).set_header([
+        "backend",
+        "threshold, block operations/s",
+        "operations/s",
+        "lookup p50",
+        "p99",
+        "p99.9",
+        "staleness p50",
+        "p99",
+        "wrong answers",
+        "on collisions",
+        "trials",
+    ]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(comfy_table::CellAlignment::Right);
+    }
+    for backend in &report.backends {
+        table.add_row(sweep_row(backend));
+    }
+    let head = format!(
+        "{} operations ({} lookups) of {}, naming {} blocks, on {} held; {} workers with {} blocks of {} tokens\n{} \
+         cores of {}: {} query, {} event, {} writer threads, {}; {} runs in a row; {:.0} s\n",
+        HumanCount(workload.operations),
+        HumanCount(workload.lookups),
+        if workload.source == "built-in" { "the built-in workload" } else { &workload.source },
+        HumanCount(workload.block_operations),
+        HumanCount(workload.held_blocks),
+        HumanCount(workload.workers.into()),
+        HumanCount(workload.blocks_per_worker),
+        workload.block_size,
+        machine.cores,
+        machine.cpu.as_deref().unwrap_or(&machine.system),
+        threads.query,
+        threads.event,
+        threads.writers,
+        if threads.pin { "pinned" } else { "not pinned" },
+        report.options.in_a_row,
+        report.seconds,
+    );
+    let others = report.others().map_or(String::new(), |others| {
+        let warning = if others > sweep::Trial::OTHERS { ": too much to trust these figures" } else { "" };
+        format!("other processes took {:.0}% of the cores{warning}\n", 100.0 * others)
+    });
+    format!("{head}{others}\n{table}\n")
+}
+
+fn sweep_row(backend: &BackendReport) -> Vec<String> {
+    let bound = if backend.threshold_is_a_bound { "at least " } else { "" };
+    let rate = |rate: Option<f64>| {
+        rate.map_or("below the lowest".to_owned(), |rate| format!("{bound}{}", HumanFloatCount(rate.round())))
+    };
+    let (lookup, answers) = (&backend.lookup_ns, &backend.answers);
+    let stale = |of: fn(&sweep::Quantiles) -> f64| {
+        backend.staleness_us.as_ref().map_or("-".to_owned(), |age| short(of(age) * 1e3))
+    };
+    let wrong = |wrong: u64, checked: u64| {
+        if backend.name.answers() {
+            format!("{} of {}", HumanCount(wrong), HumanCount(checked))
+        } else {
+            "-".to_owned()
+        }
+    };
+    vec![
+        backend.name.to_string(),
+        rate(backend.threshold_block_ops_per_s),
+        rate(backend.threshold_ops_per_s),
+        short(lookup.p50),
+        short(lookup.p99),
+        short(lookup.p999),
+        stale(|age| age.p50),
+        stale(|age| age.p99),
+        wrong(answers.wrong, answers.checked),
+        wrong(answers.collisions_wrong, answers.collisions_checked),
+        backend.trials.len().to_string(),
+    ]
+}
+
+/// A time without padding.
+fn short(nanoseconds: f64) -> String {
+    time(nanoseconds).trim().to_owned()
 }

@@ -1,0 +1,74 @@
+//! The chart of a sweep.
+
+use super::{BackendReport, Report, System, Trial};
+use crate::report::{Axis, Chart, Figure, Series, Unit};
+
+/// Achieved against offered load and the lookups' p99 against load, of every backend; thresholds are ringed.
+///
+/// Both axes of the first chart count block operations per second. A rate that was played several times is shown by its
+/// medians, those left out that count for nothing. What cannot be on a logarithmic axis, a trial in which nothing was
+/// completed, is left out, too.
+pub fn figure(report: &Report) -> Figure {
+    let rate = |label: &str| Axis::log(label, Unit::Of("block operations/s".into()));
+    let mut throughput = Chart::new("Throughput", rate("offered"), rate("achieved")).identity("keeps up");
+    let mut latency =
+        Chart::new("Latency of lookups", rate("offered"), Axis::log("p99, from call to answer", Unit::Seconds));
+    for backend in &report.backends {
+        let name = backend.name.name();
+        let emphasis = |series: Series| if backend.name == System::Kvleap { series.strong() } else { series };
+        let achieved = medians(backend, |trial| trial.achieved_block_ops);
+        let p99 = medians(backend, |trial| trial.lookup_ns.p99 / 1e9);
+        let ring = |points: &[(f64, f64)]| {
+            let threshold = backend.threshold_block_ops_per_s.unwrap_or(0.0);
+            points.iter().copied().filter(|point| same(point.0, threshold)).collect()
+        };
+        throughput = throughput.series(emphasis(Series::rings(name, ring(&achieved))));
+        throughput = throughput.series(emphasis(Series::marked(name, achieved)));
+        latency = latency.series(emphasis(Series::rings(name, ring(&p99))));
+        latency = latency.series(emphasis(Series::marked(name, p99)));
+    }
+    let (machine, workload, threads) = (&report.machine, &report.workload, &report.options.threads);
+    Figure::new("How much load a prefix index takes")
+        .note(format!(
+            "Rings mark thresholds: the highest load that was taken {} times in a row, everything issued on time and \
+             the queues drained. Where a curve leaves the dashed line, work is left waiting.",
+            report.options.in_a_row
+        ))
+        .note(format!(
+            "{}, {} cores: {} query, {} event, {} writer thread(s). Workload: {}, {} workers with {} blocks of {} tokens.",
+            machine.cpu.as_deref().unwrap_or(&machine.system),
+            machine.cores,
+            threads.query,
+            threads.event,
+            threads.writers,
+            workload.source,
+            workload.workers,
+            workload.blocks_per_worker,
+            workload.block_size,
+        ))
+        .columns(2)
+        .chart(throughput)
+        .chart(latency)
+}
+
+/// Rates are written with so many digits that two trials of one rate have the same.
+fn same(a: f64, b: f64) -> bool {
+    (a / b - 1.0).abs() < 0.001
+}
+
+/// Offered rates, ascending, each with the median of a positive value over the trials that count, or over all if none
+/// does.
+fn medians(backend: &BackendReport, value: impl Fn(&Trial) -> f64) -> Vec<(f64, f64)> {
+    let mut trials: Vec<&Trial> = backend.trials.iter().filter(|trial| value(trial) > 0.0).collect();
+    trials.sort_by(|a, b| a.offered_block_ops.total_cmp(&b.offered_block_ops));
+    let median = |rate: &[&Trial]| {
+        let counts = rate.iter().filter(|trial| trial.passes() || !trial.is_disturbed());
+        let mut values: Vec<f64> = counts.map(|trial| value(trial)).collect();
+        if values.is_empty() {
+            values = rate.iter().map(|trial| value(trial)).collect();
+        }
+        values.sort_by(f64::total_cmp);
+        (rate[0].offered_block_ops, values[values.len() / 2])
+    };
+    trials.chunk_by(|a, b| same(a.offered_block_ops, b.offered_block_ops)).map(median).collect()
+}

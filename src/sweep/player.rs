@@ -1,0 +1,282 @@
+//! Playing a load at its deadlines: the threads of a trial.
+//!
+//! Open loop: every operation has an absolute deadline, set before anything runs. A thread that is late does not wait
+//! and does not skip, and its lateness counts. Threads own what they hand over, so that nothing is copied meanwhile.
+//!
+//! How old answers are is measured with *markers*: now and then an event thread stores a block that only the first query
+//! thread looks for, between its lookups, until it is found.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::baseline::{Backend, Reader};
+use crate::hash::hash_pair;
+use crate::{Block, Event, EventData, Worker};
+
+/// The worker that stores markers.
+const MARKER_WORKER: Worker = Worker::new(u64::MAX, 0);
+/// Sets the hashes of markers apart from all others.
+const MARKER: u64 = 0x4D4B;
+/// Between two looks for a marker: this, or a part of its age so far. Staleness is measured to no less. Whoever looks all
+/// the time keeps a core busy, and may get in the way of what he is waiting for.
+const LOOK: u64 = 5_000;
+const LOOK_PART: u64 = 16;
+/// A thread with a core of its own spins for the last part of its wait, for the system wakes threads up late.
+const SPIN: u64 = 100_000;
+/// No time: the operation has not happened.
+const NEVER: u64 = u64::MAX;
+
+/// A lookup or an event and its deadline, in nanoseconds from the beginning.
+pub(super) type Timed<T> = (u64, T);
+
+/// What all threads of a trial share. Nanoseconds are counted from the beginning.
+#[derive(Debug)]
+pub(super) struct Clock {
+    begin: Instant,
+    stop: AtomicBool,
+}
+
+impl Clock {
+    /// A clock that begins a moment from now, when all threads are ready.
+    pub(super) fn new(lead: Duration) -> Self {
+        Self { begin: Instant::now() + lead, stop: AtomicBool::new(false) }
+    }
+
+    /// Now; 0 before the beginning.
+    pub(super) fn now(&self) -> u64 {
+        Instant::now().saturating_duration_since(self.begin).as_nanos() as u64
+    }
+
+    /// Sleeps until then.
+    pub(super) fn sleep_until(&self, time: u64) {
+        let then = self.begin + Duration::from_nanos(time);
+        thread::sleep(then.saturating_duration_since(Instant::now()));
+    }
+
+    /// Lets every thread end after what it is at.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Relaxed);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// Waits for `deadline` and returns the time. Whenever there is a moment, `meanwhile` is told the time, and says when
+    /// it wants to be told again.
+    fn wait(&self, deadline: u64, idle: Idle, mut meanwhile: impl FnMut(u64) -> u64) -> u64 {
+        self.sleep_until(0);
+        loop {
+            let now = self.now();
+            if now >= deadline || self.stopped() {
+                return now;
+            }
+            let left = deadline.min(meanwhile(now)).saturating_sub(now);
+            match idle {
+                Idle::Spin if left <= SPIN => std::hint::spin_loop(),
+                Idle::Spin => thread::sleep(Duration::from_nanos(left - SPIN)),
+                Idle::Sleep => thread::sleep(Duration::from_nanos(left)),
+            }
+        }
+    }
+}
+
+/// What a thread does while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// It is on time to a fraction of a microsecond, and keeps a core busy.
+    Spin,
+    /// It leaves the core to others, above all to the thread that applies what it hands over, and is some tens of
+    /// microseconds late.
+    Sleep,
+}
+
+/// What became of one thread's operations. Written by it, read by whoever watches, at any time.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// Operations begun and ended.
+    pub(super) begun: AtomicU64,
+    pub(super) ended: AtomicU64,
+    /// Blocks that the ended ones name.
+    pub(super) blocks: AtomicU64,
+    /// When the last one was begun and ended.
+    pub(super) last_begun: AtomicU64,
+    pub(super) last_ended: AtomicU64,
+    /// Of lookups: from call to answer, and from deadline to answer.
+    pub(super) service: Box<[AtomicU64]>,
+    pub(super) response: Box<[AtomicU64]>,
+}
+
+impl Log {
+    /// Room for so many lookups, none for events.
+    pub(super) fn new(lookups: usize) -> Arc<Self> {
+        // Not zero, so that the pages are there before they are needed.
+        let room = || (0..lookups).map(|_| AtomicU64::new(NEVER)).collect();
+        let zero = AtomicU64::default;
+        Arc::new(Self {
+            begun: zero(),
+            ended: zero(),
+            blocks: zero(),
+            last_begun: zero(),
+            last_ended: zero(),
+            service: room(),
+            response: room(),
+        })
+    }
+
+    /// Times of one kind that were taken, and the time so far of a lookup that has not ended at `now`.
+    pub(super) fn times<'a>(&self, of: &'a [AtomicU64], now: u64) -> impl Iterator<Item = u64> + use<'a> {
+        let pending = self.begun.load(Relaxed) > self.ended.load(Acquire);
+        let so_far = pending.then(|| now.saturating_sub(self.last_begun.load(Relaxed)));
+        of.iter().map(|time| time.load(Relaxed)).filter(|&time| time != NEVER).chain(so_far)
+    }
+
+    fn begin(&self, now: u64) {
+        self.begun.store(self.begun.load(Relaxed) + 1, Relaxed);
+        self.last_begun.store(now, Relaxed);
+    }
+
+    fn end(&self, now: u64, blocks: u64) {
+        self.blocks.store(self.blocks.load(Relaxed) + blocks, Relaxed);
+        self.last_ended.store(now, Relaxed);
+        self.ended.store(self.ended.load(Relaxed) + 1, Release);
+    }
+}
+
+/// The markers of a trial: when each was handed over, and how long it took to be seen.
+#[derive(Debug)]
+pub(super) struct Markers {
+    window: u64,
+    /// How many have been handed over.
+    sent: AtomicU64,
+    sent_at: Box<[AtomicU64]>,
+    ages: Box<[AtomicU64]>,
+}
+
+impl Markers {
+    /// So many, evenly spread over the window.
+    pub(super) fn new(count: usize, window: u64) -> Self {
+        let room = || (0..count).map(|_| AtomicU64::new(NEVER)).collect();
+        Self { window, sent: AtomicU64::new(0), sent_at: room(), ages: room() }
+    }
+
+    /// In the middle of its part of the window, so that the last one has time to be seen; [`NEVER`] for no marker.
+    fn deadline(&self, number: usize) -> u64 {
+        let count = self.ages.len() as u64;
+        if number < self.ages.len() { self.window / (2 * count) * (2 * number as u64 + 1) } else { NEVER }
+    }
+
+    /// The markers as events with their deadlines.
+    pub(super) fn events(&self) -> impl Iterator<Item = Timed<Event>> {
+        (0..self.ages.len()).map(|number| {
+            let blocks = vec![Block { sequence: number as u64, local: hash_pair(MARKER, number as u64) }];
+            let data = EventData::Stored { parent: None, blocks };
+            (self.deadline(number), Event { worker: MARKER_WORKER, id: number as u64 + 1, data })
+        })
+    }
+
+    /// Nanoseconds from hand-over to being seen, of those that were handed over; so far, of one that is still looked
+    /// for at `now`.
+    pub(super) fn ages(&self, now: u64) -> Vec<u64> {
+        let times = self.ages.iter().zip(&self.sent_at).map(|(age, at)| (age.load(Relaxed), at.load(Relaxed)));
+        let sent = times.filter(|&(_, at)| at != NEVER);
+        sent.map(|(age, at)| if age == NEVER { now.saturating_sub(at) } else { age }).collect()
+    }
+}
+
+/// Whether an event is a marker.
+fn is_marker(event: &Event) -> bool {
+    event.worker == MARKER_WORKER
+}
+
+/// Hands the events over at their deadlines.
+pub(super) fn feed(backend: &dyn Backend, events: Vec<Timed<Event>>, clock: &Clock, log: &Log, markers: &Markers) {
+    for (deadline, event) in events {
+        let now = clock.wait(deadline, Idle::Sleep, |_| NEVER);
+        if clock.stopped() {
+            return;
+        }
+        if is_marker(&event) {
+            let number = event.id;
+            markers.sent_at[number as usize - 1].store(now, Relaxed);
+            backend.apply(event);
+            markers.sent.store(number, Release);
+        } else {
+            let blocks = event.data.len() as u64;
+            log.begin(now);
+            backend.apply(event);
+            log.end(clock.now(), blocks);
+        }
+    }
+}
+
+/// Looks up at the deadlines, and, where there are markers, looks for those between.
+pub(super) fn ask(
+    backend: &dyn Backend,
+    queries: &[Timed<Box<[u64]>>],
+    (clock, idle): (&Clock, Idle),
+    log: &Log,
+    markers: Option<&Markers>,
+) {
+    let mut reader = backend.reader();
+    let mut scores = Vec::new();
+    let mut search = markers.map(|markers| Search { markers, found: 0, next: 0, scores: Vec::new() });
+    let mut look =
+        |now, reader: &mut dyn Reader| search.as_mut().map_or(NEVER, |search| search.look(reader, clock, now));
+    for (number, (deadline, query)) in queries.iter().enumerate() {
+        // Once before every lookup, for a thread that is late has no other moment.
+        look(clock.now(), &mut *reader);
+        let now = clock.wait(*deadline, idle, |now| look(now, &mut *reader));
+        if clock.stopped() {
+            return;
+        }
+        log.begin(now);
+        // As late as possible: the clock is a part of what a lookup seems to take.
+        let start = Instant::now();
+        reader.find(query, &mut scores);
+        let took = start.elapsed().as_nanos() as u64;
+        let ended = clock.now();
+        log.service[number].store(took, Relaxed);
+        log.response[number].store(ended - deadline, Relaxed);
+        log.end(ended, query.len() as u64);
+    }
+    // The last markers may be on their way still.
+    while !clock.stopped() {
+        let next = look(clock.now(), &mut *reader);
+        if next == NEVER {
+            return;
+        }
+        clock.wait(next, idle, |_| NEVER);
+    }
+}
+
+/// The search for markers, in the order in which they are handed over.
+struct Search<'a> {
+    markers: &'a Markers,
+    found: usize,
+    next: u64,
+    scores: Vec<(Worker, u32)>,
+}
+
+impl Search<'_> {
+    /// Looks for the next marker, if it has been handed over and the last look is a while ago. Returns when to look
+    /// again; [`NEVER`] when all have been seen.
+    fn look(&mut self, reader: &mut dyn Reader, clock: &Clock, now: u64) -> u64 {
+        let deadline = self.markers.deadline(self.found);
+        if deadline == NEVER || now < deadline.max(self.next) {
+            return deadline.max(self.next);
+        }
+        if (self.found as u64) < self.markers.sent.load(Acquire) {
+            reader.find(&[hash_pair(MARKER, self.found as u64)], &mut self.scores);
+            if self.scores.iter().any(|&(worker, _)| worker == MARKER_WORKER) {
+                let age = clock.now() - self.markers.sent_at[self.found].load(Relaxed);
+                self.markers.ages[self.found].store(age, Relaxed);
+                self.found += 1;
+            }
+        }
+        self.next = now + LOOK.max((now - deadline) / LOOK_PART);
+        self.markers.deadline(self.found).max(self.next)
+    }
+}

@@ -1,0 +1,127 @@
+//! A fresh process for every trial: what one leaves in caches, heap and frequency does not favour the next.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answers, Load, Spec, SweepError, System, Trial, check, play};
+
+/// What a process is started for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Job {
+    /// Play a trial.
+    Trial(Spec),
+    /// Compare answers.
+    Answers {
+        /// The backend.
+        system: System,
+        /// For how long.
+        budget: Duration,
+    },
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Of a trial.
+    Trial(Box<Trial>),
+    /// Of a comparison.
+    Answers(Answers),
+}
+
+impl Job {
+    fn system(&self) -> System {
+        match self {
+            Self::Trial(spec) => spec.system,
+            Self::Answers { system, .. } => *system,
+        }
+    }
+
+    /// Does it, in this process.
+    ///
+    /// # Errors
+    /// Those of [`play`] and [`check`].
+    pub fn perform(&self, load: Load) -> Result<Reply, SweepError> {
+        match self {
+            Self::Trial(spec) => play(load, spec).map(|trial| Reply::Trial(Box::new(trial))),
+            Self::Answers { system, budget } => check(&load, *system, *budget).map(Reply::Answers),
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn trial(self, system: System) -> Result<Trial, SweepError> {
+        match self {
+            Self::Trial(trial) => Ok(*trial),
+            Self::Answers(_) => Err(SweepError::Trial { system, what: "it compared answers instead".to_owned() }),
+        }
+    }
+
+    pub(super) fn answers(self, system: System) -> Result<Answers, SweepError> {
+        match self {
+            Self::Answers(answers) => Ok(answers),
+            Self::Trial(_) => Err(SweepError::Trial { system, what: "it played a trial instead".to_owned() }),
+        }
+    }
+}
+
+/// Starts a process for every job.
+///
+/// The load is in a file without a name, which goes away with the last process that has it open, however that ends.
+#[derive(Debug)]
+pub struct Launcher {
+    program: PathBuf,
+    subcommand: &'static str,
+    load: File,
+}
+
+impl Launcher {
+    /// Writes the load down. A job is `program subcommand JOB` with the load on its standard input; that hands both to
+    /// [`perform`], prints what comes back, and ends at once.
+    ///
+    /// # Errors
+    /// [`SweepError::Load`], for instance when the disk is full.
+    pub fn new(load: &Load, program: PathBuf, subcommand: &'static str) -> Result<Self, SweepError> {
+        let file = tempfile::tempfile().map_err(SweepError::Load)?;
+        load.write(&file).map_err(SweepError::Load)?;
+        Ok(Self { program, subcommand, load: file })
+    }
+
+    /// Does the job in a process of its own.
+    ///
+    /// # Errors
+    /// [`SweepError::Trial`] where the process cannot be started, fails, or says something else than its result.
+    pub fn launch(&mut self, job: &Job) -> Result<Reply, SweepError> {
+        let fail = |what: String| SweepError::Trial { system: job.system(), what };
+        // Processes share the place in the file.
+        self.load.rewind().map_err(SweepError::Load)?;
+        let load = self.load.try_clone().map_err(SweepError::Load)?;
+        let text = serde_json::to_string(job).map_err(|error| fail(error.to_string()))?;
+        let mut process = Command::new(&self.program);
+        let process = process.arg(self.subcommand).arg(text).stdin(Stdio::from(load)).stderr(Stdio::inherit());
+        let output = process.output().map_err(|error| fail(error.to_string()))?;
+        if !output.status.success() {
+            return Err(fail(output.status.to_string()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| fail(error.to_string()))
+    }
+}
+
+/// Does a job that a [`Launcher`] started this process for, and returns what to print.
+///
+/// # Errors
+/// [`SweepError::Load`] for what is no job or no load, and those of the job.
+pub fn perform(job: &str, load: impl Read) -> Result<String, SweepError> {
+    let job: Job = serde_json::from_str(job).map_err(|error| SweepError::Load(error.into()))?;
+    let limit = match &job {
+        Job::Trial(spec) => spec.operations,
+        Job::Answers { .. } => usize::MAX,
+    };
+    let load = Load::read(load, limit).map_err(SweepError::Load)?;
+    let reply = job.perform(load)?;
+    serde_json::to_string(&reply).map_err(|error| SweepError::Load(error.into()))
+}

@@ -1,0 +1,169 @@
+//! What a sweep found.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use super::search::Found;
+use super::{Answers, Load, Options, Quantiles, System, Trial, What};
+
+/// What a sweep found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Of this format: [`Report::VERSION`].
+    pub version: u32,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// What was played.
+    pub workload: Workload,
+    /// How it was swept.
+    pub options: Options,
+    /// By backend.
+    pub backends: Vec<BackendReport>,
+    /// How long the sweep took.
+    pub seconds: f64,
+}
+
+impl Report {
+    /// The share of the cores' time that other processes took, 0 to 1, on average over all trials; `None` where the
+    /// system does not tell.
+    pub fn others(&self) -> Option<f64> {
+        let shares: Vec<f64> = self.backends.iter().flat_map(|b| &b.trials).filter_map(|trial| trial.others).collect();
+        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+    }
+
+    /// The version of the format that is written.
+    pub const VERSION: u32 = 1;
+}
+
+/// A machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name; `None` where the system does not tell.
+    pub cpu: Option<String>,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Operating system and architecture.
+    pub system: String,
+    /// Version of this crate.
+    pub kvleap: String,
+}
+
+impl Machine {
+    pub(super) fn this() -> Self {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let name = info.lines().find_map(|line| line.strip_prefix("model name"));
+        let cpu = name.map(|name| name.trim_start_matches([' ', '\t', ':']).to_owned());
+        Self {
+            cpu,
+            cores: super::threads::cores().len(),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            kvleap: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// What was played.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Workload {
+    /// The trace, or `built-in`.
+    pub source: String,
+    /// Tokens in a block.
+    pub block_size: u32,
+    /// Workers of the fleet.
+    pub workers: u32,
+    /// Blocks that each of them can cache.
+    pub blocks_per_worker: u64,
+    /// Blocks held when a trial begins, each worker's counted.
+    pub held_blocks: u64,
+    /// Operations that trials play, or the first of.
+    pub operations: u64,
+    /// Of these, lookups.
+    pub lookups: u64,
+    /// Blocks that the operations name.
+    pub block_operations: u64,
+    /// Of these, blocks of queries.
+    pub query_blocks: u64,
+    /// Of these, blocks removed.
+    pub removed_blocks: u64,
+}
+
+impl Workload {
+    /// Describes a load: where it is from, the fleet's block size, workers and blocks per worker, and what is counted.
+    pub fn new(source: String, (block_size, workers, blocks_per_worker): (u32, u32, u64), load: &Load) -> Self {
+        let count = |of: fn(&What) -> u64| load.ops.iter().map(|op| of(&op.what)).sum();
+        let removed = |what: &What| match what {
+            What::Event(event) if matches!(event.data, crate::EventData::Removed { .. }) => what.blocks(),
+            _ => 0,
+        };
+        let query = |what: &What| if matches!(what, What::Lookup(_)) { what.blocks() } else { 0 };
+        Self {
+            source,
+            block_size,
+            workers,
+            blocks_per_worker,
+            held_blocks: load.held(),
+            operations: load.ops.len() as u64,
+            lookups: count(|what| matches!(what, What::Lookup(_)).into()),
+            block_operations: count(What::blocks),
+            query_blocks: count(query),
+            removed_blocks: count(removed),
+        }
+    }
+}
+
+/// What was found of one backend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackendReport {
+    /// Its name.
+    pub name: System,
+    /// The threshold in block operations per second: the highest rate that it took several times in a row. `None` if
+    /// even the lowest rate was too much.
+    pub threshold_block_ops_per_s: Option<f64>,
+    /// The same in operations.
+    pub threshold_ops_per_s: Option<f64>,
+    /// Whether the threshold is the highest rate that this load could measure; the real one may be higher.
+    pub threshold_is_a_bound: bool,
+    /// Lookups at the threshold, from call to answer, in the trial of the median p99; at the lowest rate if there is
+    /// no threshold.
+    pub lookup_ns: Quantiles,
+    /// From deadline to answer, in the same trial.
+    pub response_ns: Quantiles,
+    /// From an event's hand-over to its visibility, in the same trial. `None` for a backend that holds nothing.
+    pub staleness_us: Option<Quantiles>,
+    /// Wrong answers among those compared.
+    pub wrong_answers: u64,
+    /// What was compared.
+    pub answers: Answers,
+    /// Every trial, in the order in which they were played.
+    pub trials: Vec<Trial>,
+}
+
+impl BackendReport {
+    /// Wrong answers of all that were compared.
+    pub fn wrong(&self) -> u64 {
+        self.answers.wrong + self.answers.collisions_wrong
+    }
+
+    pub(super) fn new(name: System, found: &Found, answers: Answers, trials: Vec<Trial>) -> Self {
+        let near = |trial: &&Trial, rate: f64| (trial.offered_block_ops / rate - 1.0).abs() < 0.001;
+        let mut at: Vec<&Trial> = match found.threshold {
+            Some(rate) => trials.iter().filter(|trial| near(trial, rate) && trial.passes()).collect(),
+            None => trials.iter().take(1).collect(),
+        };
+        at.sort_by(|a, b| a.lookup_ns.p99.total_cmp(&b.lookup_ns.p99));
+        let typical = at[at.len() / 2];
+        Self {
+            name,
+            threshold_block_ops_per_s: found.threshold,
+            threshold_ops_per_s: found.threshold.map(|_| typical.offered_ops),
+            threshold_is_a_bound: found.beyond,
+            lookup_ns: typical.lookup_ns,
+            response_ns: typical.response_ns,
+            staleness_us: typical.staleness_us,
+            wrong_answers: answers.wrong,
+            answers,
+            trials,
+        }
+    }
+}

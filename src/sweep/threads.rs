@@ -1,0 +1,115 @@
+//! How many threads ask, feed and apply, and on which cores.
+
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+
+use super::SweepError;
+use crate::baseline::Writers;
+
+/// The threads of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Threads {
+    /// Threads that look up, one request after another.
+    pub query: usize,
+    /// Threads that hand events over; a worker sticks to one of them.
+    pub event: usize,
+    /// Threads of the backend that apply events, for backends that can have several: the shards of ours.
+    pub writers: usize,
+    /// Whether every thread is pinned to a core.
+    pub pin: bool,
+}
+
+impl Threads {
+    /// What suits so many cores: half of them ask, a quarter feeds and a quarter applies. With fewer than three, one
+    /// thread of each kind, and applying shares a core with feeding, which is little work.
+    #[must_use]
+    pub fn for_cores(cores: usize) -> Self {
+        let part = (cores / 4).max(1);
+        Self { query: cores.saturating_sub(2 * part).max(1), event: part, writers: part, pin: true }
+    }
+
+    pub(super) fn check(self) -> Result<(), SweepError> {
+        let counts = [("query-threads", self.query), ("event-threads", self.event), ("writers", self.writers)];
+        match counts.iter().find(|(_, count)| *count == 0) {
+            Some(&(option, _)) => Err(SweepError::Zero { option }),
+            None => Ok(()),
+        }
+    }
+
+    /// The core of each thread, given those that there are; none where nothing is pinned.
+    pub(super) fn plan(self, cores: &[usize]) -> Plan {
+        if !self.pin || cores.is_empty() {
+            let nowhere = |count| vec![None; count];
+            let (query, event, writers) = (nowhere(self.query), nowhere(self.event), self.writers(Vec::new()));
+            return Plan { query, event, writers, shared: self.query + self.event + self.writers > cores.len() };
+        }
+        let core = |number: usize| cores[number % cores.len()];
+        let event = |number: usize| core(self.query + number);
+        let enough = self.query + self.event + self.writers <= cores.len();
+        let writer = |number| if enough { event(self.event + number) } else { event(number % self.event) };
+        Plan {
+            query: (0..self.query).map(|number| Some(core(number))).collect(),
+            event: (0..self.event).map(|number| Some(event(number))).collect(),
+            writers: self.writers((0..self.writers).map(writer).collect()),
+            shared: self.query + self.event > cores.len(),
+        }
+    }
+
+    fn writers(self, pin: Vec<usize>) -> Writers {
+        Writers { threads: self.writers, pin }
+    }
+}
+
+impl Default for Threads {
+    /// For the cores of this machine.
+    fn default() -> Self {
+        Self::for_cores(cores().len())
+    }
+}
+
+/// Which thread goes where.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) query: Vec<Option<usize>>,
+    pub(super) event: Vec<Option<usize>>,
+    pub(super) writers: Writers,
+    /// Whether a thread that looks up has to share its core.
+    pub(super) shared: bool,
+}
+
+/// The cores that this process may use, as the operating system numbers them.
+pub(super) fn cores() -> Vec<usize> {
+    let ids = core_affinity::get_core_ids().unwrap_or_default();
+    let cores: Vec<usize> = ids.into_iter().map(|core| core.id).collect();
+    if cores.is_empty() { (0..thread::available_parallelism().map_or(1, usize::from)).collect() } else { cores }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(threads: Threads, cores: usize) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+        let plan = threads.plan(&(0..cores).collect::<Vec<_>>());
+        let pinned = |cores: Vec<Option<usize>>| cores.into_iter().flatten().collect();
+        (pinned(plan.query), pinned(plan.event), plan.writers.pin)
+    }
+
+    #[test]
+    fn the_default_leaves_lookups_a_core_of_their_own() {
+        let default = |cores| plan(Threads::for_cores(cores), cores);
+        assert_eq!(default(1), (vec![0], vec![0], vec![0]));
+        assert_eq!(default(2), (vec![0], vec![1], vec![1]), "applying shares a core with feeding");
+        assert_eq!(default(3), (vec![0], vec![1], vec![2]));
+        assert_eq!(default(8), (vec![0, 1, 2, 3], vec![4, 5], vec![6, 7]));
+    }
+
+    #[test]
+    fn more_threads_than_cores_wrap_around() {
+        let threads = Threads { query: 3, event: 2, writers: 2, pin: true };
+        assert_eq!(plan(threads, 4), (vec![0, 1, 2], vec![3, 0], vec![3, 0]));
+        let loose = Threads { pin: false, ..threads }.plan(&[0, 1]);
+        assert_eq!((loose.query.len(), loose.event.len(), loose.writers.threads), (3, 2, 2));
+        assert!(loose.query.iter().chain(&loose.event).all(Option::is_none) && loose.writers.pin.is_empty());
+    }
+}

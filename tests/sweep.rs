@@ -1,0 +1,269 @@
+//! The sweep: what trials play, what they count, what answers are compared, and what a report says. Times are not judged.
+
+use std::time::Duration;
+
+use kvleap::baseline::reference::Reference;
+use kvleap::baseline::{Collisions, Design};
+use kvleap::mock::Config;
+use kvleap::report::Theme;
+use kvleap::sweep::{
+    Job, Load, Op, Options, Partition, Report, Schedule, Spec, SweepError, System, Threads, What, Workload, check,
+    figure, perform, play,
+};
+use kvleap::{Block, Event, EventData, Worker};
+
+fn schedule() -> Schedule {
+    let defaults = Partition::default();
+    let engine = Config { blocks: 1200, ..defaults.engine.clone() };
+    // Slowly enough for the workers to be done with most of it when the last request comes.
+    let partition = Partition { requests: Some(160), requests_per_second: 2, workers: 3, engine, ..defaults };
+    partition.schedule(|_, _| ()).expect("the defaults are valid")
+}
+
+fn load() -> Load {
+    Load::new(schedule()).expect("both halves have lookups and events")
+}
+
+fn threads() -> Threads {
+    Threads { query: 2, event: 2, writers: 2, pin: false }
+}
+
+fn lookups(load: &Load) -> Vec<&[u64]> {
+    fn query(op: &Op) -> Option<&[u64]> {
+        if let What::Lookup(query) = &op.what { Some(query) } else { None }
+    }
+    load.ops.iter().filter_map(query).collect()
+}
+
+#[test]
+fn a_load_begins_with_the_state_that_the_first_half_leaves() {
+    let (schedule, load) = (schedule(), load());
+    let asked = lookups(&load).len();
+    assert_eq!(asked, 80, "half of the requests");
+    let is_lookup = |op: &Op| matches!(op.what, What::Lookup(_));
+    let last = schedule.ops.iter().rposition(is_lookup).expect("there are lookups");
+    let half = last + 1 - load.ops.len();
+    assert_eq!(schedule.ops[..half].iter().filter(|op| is_lookup(op)).count(), 80);
+    let begin = schedule.ops[half].at_ns;
+    let same = |(a, b): (&Op, &Op)| a.what == b.what && a.at_ns == b.at_ns - begin;
+    assert!(load.ops.iter().zip(&schedule.ops[half..=last]).all(same));
+
+    let (mut played, mut warmed) = (Reference::new(), Reference::new());
+    for op in &schedule.ops[..half] {
+        if let What::Event(event) = &op.what {
+            played.apply(event).expect("an engine's events make sense");
+        }
+    }
+    for event in &load.warm {
+        warmed.apply(event).expect("an export makes sense");
+    }
+    let held: usize = (0..3).map(|id| warmed.held(Worker::new(id, 0))).sum();
+    assert_eq!(load.held(), held as u64);
+    assert!(held > 1000, "the caches are in use: {held}");
+    for query in lookups(&load) {
+        assert_eq!(played.find(query), warmed.find(query));
+    }
+    let removes = |event: &Event| matches!(event.data, EventData::Removed { .. });
+    let evictions = load.ops.iter().filter(|op| matches!(&op.what, What::Event(event) if removes(event))).count();
+    assert!(evictions > 10, "the caches are full: {evictions}");
+}
+
+#[test]
+fn a_load_is_read_as_it_was_written() {
+    let worker = Worker::new(u64::MAX, 7);
+    let events = [
+        EventData::Stored { parent: None, blocks: vec![Block { sequence: 1, local: u64::MAX }] },
+        EventData::Stored { parent: Some(u64::MAX), blocks: Vec::new() },
+        EventData::Removed { blocks: vec![3, 4] },
+        EventData::Cleared,
+        EventData::WorkerRemoved,
+        EventData::WorkerAdded,
+    ];
+    let event = |(data, id): (&EventData, u64)| Event { worker, id, data: data.clone() };
+    let warm: Vec<Event> = events.iter().zip(1..).map(event).collect();
+    let mut ops: Vec<Op> =
+        warm.iter().zip(10..).map(|(event, at_ns)| Op { at_ns, what: What::Event(event.clone()) }).collect();
+    ops.push(Op { at_ns: u64::MAX, what: What::Lookup([5, 6].into()) });
+    for load in [Load { warm, ops }, load()] {
+        let mut bytes = Vec::new();
+        load.write(&mut bytes).unwrap();
+        assert_eq!(Load::read(&*bytes, usize::MAX).unwrap(), load);
+        let first = Load::read(&*bytes, 2).unwrap();
+        assert_eq!((first.warm, &first.ops[..]), (load.warm, &load.ops[..2]), "as many as are asked for");
+
+        assert!(Load::read(&bytes[..bytes.len() - 1], usize::MAX).is_err(), "truncated");
+        let kind = 8;
+        bytes[kind] = 99;
+        assert!(Load::read(&*bytes, usize::MAX).is_err(), "a kind that there is not");
+    }
+}
+
+#[test]
+fn a_trial_plays_every_operation_once() {
+    let load = load();
+    let blocks = *load.blocks().last().unwrap();
+    let asked = lookups(&load).len() as u64;
+    for system in System::ALL {
+        let spec = Spec { system, threads: threads(), operations: load.ops.len(), window_ns: 400_000_000 };
+        let trial = play(load.clone(), &spec).unwrap();
+        assert_eq!((trial.operations, trial.block_operations), (load.ops.len() as u64, blocks));
+        assert!((trial.offered_block_ops - blocks as f64 / 0.4).abs() < 1.0);
+        assert!(trial.left_in_queue <= trial.operations && (0.0..=1.0).contains(&trial.left_share), "{trial:?}");
+        assert_eq!(trial.staleness_us.is_some(), system.answers());
+        if trial.given_up {
+            // A busy machine, or a slow backend. What is completed is then an estimate.
+            assert!(!trial.kept_up && trial.rejected.is_none());
+            continue;
+        }
+        assert_eq!(trial.lookup_ns.count, asked, "{system}");
+        assert_eq!(trial.response_ns.count, asked, "{system}");
+        assert_eq!(trial.rejected, Some(0), "{system}");
+        let rate = |count: f64| count / trial.done_after;
+        assert!((trial.achieved_ops / rate(trial.operations as f64) - 1.0).abs() < 1e-9, "{trial:?}");
+        assert!((trial.achieved_block_ops / rate(blocks as f64) - 1.0).abs() < 1e-9, "{trial:?}");
+        assert!(trial.done_after >= trial.issued_after && trial.issued_after >= trial.window, "{trial:?}");
+        assert_eq!(trial.kept_up, trial.done_after <= 1.1 * trial.window);
+    }
+}
+
+#[test]
+fn a_backend_that_cannot_keep_up_is_given_up() {
+    let load = load();
+    // All at once, for a backend that searches all blocks for each that is removed.
+    let system = System::Design(Design::Inverted);
+    let spec = Spec { system, threads: threads(), operations: load.ops.len(), window_ns: 1_000 };
+    let trial = play(load, &spec).unwrap();
+    assert!(trial.given_up && !trial.passes() && !trial.kept_up && !trial.valid, "{trial:?}");
+    assert!(trial.left_in_queue > 0 && trial.achieved_ops < trial.offered_ops, "{trial:?}");
+}
+
+#[test]
+fn answers_are_compared_with_the_reference() {
+    let load = load();
+    let asked = lookups(&load).len() as u64;
+    let answers = |system| check(&load, system, Duration::from_secs(3600)).unwrap();
+    for system in [System::Kvleap, System::Design(Design::Reference)] {
+        let answers = answers(system);
+        assert_eq!((answers.checked, answers.wrong, answers.collisions_wrong), (asked, 0, 0), "{system}");
+        assert_eq!(answers.collisions_checked, Collisions::new().queries.len() as u64);
+    }
+    for design in [Design::Nested, Design::Positional] {
+        let answers = answers(System::Design(design));
+        assert!(answers.collisions_wrong > 0, "{design}: {answers:?}");
+    }
+    let null = answers(System::Design(Design::Null));
+    assert!(null.wrong > 0 && null.collisions_wrong > 0, "who knows nobody is wrong: {null:?}");
+
+    let hurried = check(&load, System::Design(Design::Inverted), Duration::ZERO).unwrap();
+    assert_eq!(hurried.checked, 1, "one lookup at least");
+    assert!(hurried.collisions_wrong > 0);
+}
+
+/// A sweep of two systems, in this process, with an engine of a known limit in the place of both.
+fn swept() -> Report {
+    let load = load();
+    let options = Options {
+        systems: vec![System::Kvleap, System::Design(Design::Null)],
+        threads: threads(),
+        window: Duration::from_millis(1),
+        answers: Duration::ZERO,
+        ..Options::quick()
+    };
+    let workload = Workload::new("test".to_owned(), (16, 3, 1200), &load);
+    let typical = play(load.clone(), &Spec { operations: 100, window_ns: 10_000_000, ..spec() }).unwrap();
+    let mut told = 0;
+    let launch = |job: &Job| match job {
+        Job::Answers { .. } => job.perform(load.clone()),
+        Job::Trial(spec) => {
+            let offered = load.blocks()[spec.operations] as f64 / (spec.window_ns as f64 / 1e9);
+            let mut trial = typical.clone();
+            let passes = offered < 1e6 || spec.system == System::Design(Design::Null);
+            (trial.valid, trial.kept_up, trial.left_share, trial.others) = (true, passes, 0.0, Some(0.0));
+            trial.offered_block_ops = offered;
+            trial.achieved_block_ops = offered.min(1e6);
+            Ok(kvleap::sweep::Reply::Trial(Box::new(trial)))
+        }
+    };
+    let report = kvleap::sweep::run(&load, workload, &options, launch, |progress| {
+        assert!(progress.thousandths <= 1000);
+        told += 1;
+    });
+    let report = report.unwrap();
+    let trials: usize = report.backends.iter().map(|backend| backend.trials.len()).sum();
+    assert_eq!(told, trials + 2, "each trial and each comparison is announced");
+    report
+}
+
+fn spec() -> Spec {
+    Spec { system: System::Kvleap, threads: threads(), operations: 1, window_ns: 1 }
+}
+
+#[test]
+fn a_report_says_what_was_found() {
+    let report = swept();
+    let [ours, null] = &report.backends[..] else { panic!("two backends") };
+    let threshold = ours.threshold_block_ops_per_s.expect("there is one");
+    assert!(threshold < 1e6 && 1e6 < threshold * 1.1, "{threshold}");
+    assert!(!ours.threshold_is_a_bound && ours.threshold_ops_per_s.is_some());
+    assert!(null.threshold_is_a_bound, "it takes all that the load can offer");
+    assert_eq!((ours.wrong(), ours.answers.checked), (0, 1));
+    assert_eq!(report.others(), Some(0.0));
+
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["backends"][0]["name"], "kvleap");
+    for field in ["threshold_block_ops_per_s", "threshold_ops_per_s", "lookup_ns", "staleness_us", "wrong_answers"] {
+        assert!(!json["backends"][0][field].is_null(), "{field}");
+    }
+    for field in ["p50", "p99", "p999"] {
+        assert!(json["backends"][0]["lookup_ns"][field].is_number(), "{field}");
+    }
+    for field in ["offered_ops", "issued_ops", "achieved_ops", "valid", "kept_up", "left_in_queue"] {
+        assert!(!json["backends"][0]["trials"][0][field].is_null(), "{field}");
+    }
+    assert!(json["machine"]["cores"].is_number() && json["workload"]["block_operations"].is_number());
+    let again: Report = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(serde_json::to_value(again).unwrap(), json);
+}
+
+#[test]
+fn the_chart_shows_every_rate_and_rings_the_thresholds() {
+    let report = swept();
+    let svg = figure(&report).svg(Theme::Light).unwrap();
+    let rings = svg.lines().filter(|line| line.starts_with("<circle") && line.contains(r#"fill="none""#)).count();
+    assert_eq!(rings, 4, "two backends on two charts");
+    let mut rates: Vec<f64> = report.backends[0].trials.iter().map(|trial| trial.offered_block_ops).collect();
+    rates.sort_by(f64::total_cmp);
+    rates.dedup_by(|a, b| *a / *b < 1.001);
+    // Ours has the round marker, once in the legend and once a rate on each chart.
+    let markers = svg.lines().filter(|line| line.starts_with("<circle") && !line.contains(r#"fill="none""#)).count();
+    assert_eq!(markers, 1 + 2 * rates.len(), "{rates:?}");
+    for text in ["kvleap", "null", "offered (block operations/s)", "keeps up"] {
+        assert!(svg.lines().any(|line| line == text), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_swept_is_refused() {
+    let load = load();
+    let workload = || Workload::new("test".to_owned(), (16, 3, 1200), &load);
+    let refused = |options: Options| {
+        let launch = |_: &Job| panic!("nothing runs");
+        kvleap::sweep::run(&load, workload(), &options, launch, |_| ()).expect_err("it cannot be swept").to_string()
+    };
+    let none = Threads { query: 0, ..threads() };
+    assert!(refused(Options { threads: none, ..Options::quick() }).starts_with("query-threads is 0"));
+    assert!(refused(Options { systems: Vec::new(), ..Options::quick() }).starts_with("backends is 0"));
+    assert!(refused(Options { in_a_row: 0, ..Options::quick() }).starts_with("runs is 0"));
+    assert!(refused(Options { window: Duration::ZERO, ..Options::quick() }).starts_with("window is 0"));
+
+    let silent = Schedule {
+        ops: schedule().ops.into_iter().filter(|op| matches!(op.what, What::Lookup(_))).collect(),
+        ..schedule()
+    };
+    assert!(matches!(Load::new(silent), Err(SweepError::EmptySchedule)));
+    assert!(matches!(play(load.clone(), &Spec { operations: 0, ..spec() }), Err(SweepError::EmptySchedule)));
+    assert!("kvleapp".parse::<System>().expect_err("there is none").to_string().contains("kvleap, nested,"));
+    assert!(matches!(perform("{}", &b""[..]), Err(SweepError::Load(_))));
+    let job = serde_json::to_string(&Job::Trial(spec())).unwrap();
+    assert!(matches!(perform(&job, &b"short"[..]), Err(SweepError::Load(_))));
+}
