@@ -76,11 +76,11 @@
 //!
 //! - `baseline`: `baseline::reference`, a literal model of the whole fleet, for tests.
 //! - `trace`: reading request traces, `.jsonl` and `.jsonl.gz`.
-//! - `replay`: driving an index with a trace or a built-in workload over simulated caches. Turns on `baseline` and
-//!   `trace`.
 //! - `mock`: a simulated inference engine, which says what a worker with its cache would say.
 //! - `report`: figures as SVG and PNG.
-//! - `sweep`: finding the load that an index can take. Turns on `replay`, `mock` and `report`.
+//! - `replay`: driving an index with a trace or a built-in workload over simulated engines. Turns on `baseline`, `trace`
+//!   and `mock`.
+//! - `sweep`: finding the load that an index can take. Turns on `replay` and `report`.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
 //! # Limitations

@@ -1,17 +1,16 @@
 //! The workers: who serves a request, and what they say about it.
 
-use std::num::NonZeroUsize;
-
 use fastrand::Rng;
 
-use super::{Assign, Cache, Options, Request};
+use super::{Assign, Options, Request};
 use crate::hash::hash_pair;
+use crate::mock::{self, Config, Copies, Engine};
 use crate::{Event, Worker};
 
 /// Sets the random assignment apart from the workload, which draws from the same seed.
 const ASSIGNMENT: u64 = 0xA551;
-/// Sets the hashes of output blocks apart from all others.
-const OUTPUT: u64 = 0x0D7;
+/// Sets the answers apart from each other and from all prompts.
+const ANSWER: u64 = 0x0D7;
 
 /// The workers of a replay.
 #[derive(Debug)]
@@ -21,24 +20,36 @@ pub(super) struct Fleet {
     random: Rng,
     served: u64,
     block_size: u32,
-    capacity: NonZeroUsize,
+    /// Blocks of a worker.
+    capacity: u32,
 }
 
 #[derive(Debug)]
 struct Member {
-    cache: Cache,
+    engine: Engine,
     /// Requests served.
     load: u64,
-    last_event: u64,
 }
 
 impl Fleet {
+    /// `options` are checked.
     pub(super) fn new(options: &Options) -> Self {
-        let capacity = NonZeroUsize::new(options.blocks_per_worker).unwrap_or(NonZeroUsize::MIN);
-        // Even and odd workers name the same content differently, as engines of two makes would.
-        let member = |id| Member { cache: Cache::new(capacity, u64::from(id % 2)), load: 0, last_event: 0 };
+        // More than anybody fills.
+        let capacity = u32::try_from(options.blocks_per_worker).unwrap_or(u32::MAX);
+        let member = |id| {
+            let config = Config {
+                block_size: options.block_size,
+                blocks: capacity,
+                // A listener then knows exactly what is cached, and a hit is what it says.
+                copies: Copies::Merged,
+                // Even and odd workers name the same content differently, as engines of two makes would.
+                seed: id % 2,
+                ..Config::default()
+            };
+            Member { engine: Engine::new(Worker::new(id, 0), config).expect("options are checked"), load: 0 }
+        };
         Self {
-            members: (0..options.workers).map(member).collect(),
+            members: (0..options.workers.into()).map(member).collect(),
             assign: options.assign,
             random: Rng::with_seed(hash_pair(ASSIGNMENT, options.seed)),
             served: 0,
@@ -63,23 +74,28 @@ impl Fleet {
         Worker::new(id, 0)
     }
 
-    /// Lets `worker` serve the request and returns what it says, in order.
+    /// Lets `worker` serve the request, alone and to its end, and returns what it says, in order. What of it would not
+    /// fit an empty worker is left out.
     pub(super) fn serve(&mut self, worker: Worker, request: &Request) -> Vec<Event> {
-        let blocks = (request.input_length + request.output_length) / u64::from(self.block_size);
-        // What cannot be cached need not be made up, however long a malformed trace says the output is.
-        let decoded = blocks.saturating_sub(request.prompt.len() as u64).min(self.capacity.get() as u64);
-        let text = hash_pair(OUTPUT, self.served);
-        let output: Vec<u64> = (0..decoded).map(|block| hash_pair(text, block)).collect();
+        let room = u64::from(self.capacity) * u64::from(self.block_size);
+        let input_tokens = request.input_length.min(room);
+        let blocks = request.prompt.len().min(self.capacity as usize);
+        let request = mock::Request {
+            prompt: request.prompt[..blocks].into(),
+            input_tokens,
+            // Its last token takes no room.
+            output_tokens: request.output_length.min(room - input_tokens + 1),
+            text: hash_pair(ANSWER, self.served),
+            ..mock::Request::default()
+        };
         self.served += 1;
 
-        let member = &mut self.members[worker.id as usize];
-        member.load += 1;
-        let said = member.cache.serve(&request.prompt, &output).into_iter();
-        said.map(|data| {
-            member.last_event += 1;
-            Event { worker, id: member.last_event, data }
-        })
-        .collect()
+        let Member { engine, load } = &mut self.members[worker.id as usize];
+        *load += 1;
+        engine.submit(engine.clock_ns(), request).expect("an idle engine without rates takes what fits");
+        let mut said = Vec::new();
+        engine.run_until(u64::MAX, |step| said.extend(step.events));
+        said
     }
 }
 
@@ -130,9 +146,10 @@ mod tests {
     fn the_block_that_straddles_prompt_and_output_is_an_output_block() {
         let mut fleet = fleet(Assign::RoundRobin, 1);
         let stored = |events: Vec<Event>| -> Vec<usize> { events.iter().map(|event| event.data.len()).collect() };
-        assert_eq!(stored(fleet.serve(Worker::new(0, 0), &request(&[1, 2], 29, 1))), [2, 1]);
+        assert_eq!(stored(fleet.serve(Worker::new(0, 0), &request(&[1, 2], 29, 2))), [2, 1]);
+        assert_eq!(stored(fleet.serve(Worker::new(0, 0), &request(&[7, 8], 29, 1))), [2], "the last is not computed");
         assert_eq!(stored(fleet.serve(Worker::new(0, 0), &request(&[3, 4], 29, 0))), [2]);
-        assert_eq!(stored(fleet.serve(Worker::new(0, 0), &request(&[5, 6], 29, 31))), [2, 1, 1, 1, 1]);
+        assert_eq!(stored(fleet.serve(Worker::new(0, 0), &request(&[5, 6], 29, 32))), [2, 1, 1, 1, 1]);
     }
 
     #[test]
@@ -141,7 +158,7 @@ mod tests {
         let (even, odd) = (Worker::new(0, 0), Worker::new(1, 0));
         let mut said = Vec::new();
         for worker in [even, odd, even] {
-            said.extend(fleet.serve(worker, &request(&[1], 10, 10)));
+            said.extend(fleet.serve(worker, &request(&[1], 10, 11)));
         }
         let ids: Vec<(u64, u64)> = said.iter().map(|event| (event.worker.id, event.id)).collect();
         assert_eq!(ids, [(0, 1), (0, 2), (1, 1), (1, 2), (0, 3)]);
@@ -151,5 +168,18 @@ mod tests {
         };
         assert_ne!(local(&said[1]), local(&said[3]));
         assert_ne!(local(&said[1]), local(&said[4]));
+    }
+
+    #[test]
+    fn what_does_not_fit_a_worker_is_left_out() {
+        let options = Options { workers: 1, block_size: 10, blocks_per_worker: 3, ..Options::default() };
+        let mut fleet = Fleet::new(&options);
+        let mut serve = |prompt: &[u64], input, output| -> Vec<usize> {
+            let events = fleet.serve(Worker::new(0, 0), &request(prompt, input, output));
+            events.iter().map(|event| event.data.len()).collect()
+        };
+        assert_eq!(serve(&[1, 2], 20, u64::MAX), [2, 1]);
+        assert_eq!(serve(&[3, 4, 5, 6], 45, 90), [3, 3], "what was there, and as much as fits");
+        assert_eq!(serve(&[7], 10, 21), [1, 1, 1, 1, 1, 1], "one goes for each that comes");
     }
 }

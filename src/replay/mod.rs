@@ -1,7 +1,6 @@
-//! Driving an index with a trace: a fleet of workers with LRU block caches serves the requests, every request is
-//! looked up before the worker that serves it says what it stored and evicted.
+//! Driving an index with a trace: a fleet of [simulated engines](crate::mock) serves the requests, one after another;
+//! every request is looked up before the worker that serves it says what it stored and evicted.
 
-mod cache;
 mod error;
 mod fleet;
 mod options;
@@ -15,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-pub use cache::Cache;
 pub use error::ReplayError;
 pub use options::{Assign, Options};
 pub use record::Record;

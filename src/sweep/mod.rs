@@ -46,7 +46,7 @@ pub use options::Options;
 pub use partition::{Partition, PartitionError};
 pub use process::{Job, Launcher, Reply, perform};
 pub use report::{BackendReport, Machine, Report, Workload};
-pub use schedule::{Op, Schedule, What};
+pub use schedule::{Op, Schedule, ScheduleError, What};
 pub use threads::Threads;
 pub use trial::{Quantiles, Spec, Trial, run as play};
 

@@ -11,9 +11,10 @@ use kvleap::replay::{Assign, Options};
 
 use crate::text;
 
-/// Play a request trace over a fleet of simulated caches and measure the index.
+/// Play a request trace over a fleet of simulated engines and measure the index.
 ///
-/// Every request is looked up and then served by a worker with an LRU block cache, whose events update the index.
+/// Every request is looked up and then served by a worker, an engine with a cache of blocks, whose events update the
+/// index.
 /// Without --trace a built-in workload is played: conversations of many turns under shared system prompts.
 #[derive(clap::Args)]
 #[command(after_help = "\

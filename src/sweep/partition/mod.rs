@@ -83,7 +83,7 @@ impl Partition {
 
         let mut random = Rng::with_seed(hash_pair(ASSIGNMENT, self.seed));
         let mut parts = vec![Vec::new(); self.workers as usize];
-        for (number, _) in arrivals.iter().enumerate() {
+        for number in 0..arrivals.len() {
             parts[random.usize(..self.workers as usize)].push(number);
         }
 

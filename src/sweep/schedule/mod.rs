@@ -1,5 +1,9 @@
 //! What happens to the index, and when.
 
+mod file;
+
+pub use file::ScheduleError;
+
 use crate::Event;
 
 /// Lookups and events in the order of their time, as a fleet produced them on the virtual clock.

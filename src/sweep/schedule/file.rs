@@ -1,0 +1,247 @@
+//! Schedules in files.
+//!
+//! A file is eight bytes of magic, the version as four bytes (little-endian), and one zstd frame with a checksum. In
+//! it are, in postcard's format, a [`Header`] and as many [`Entry`]s as it says.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::{error, fmt};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Op, Schedule, What};
+use crate::{Block, Event, EventData, Worker};
+
+const MAGIC: [u8; 8] = *b"kvleap\0S";
+const VERSION: u32 = 1;
+/// Of zstd: the fastest that finds repeated prompts.
+const LEVEL: i32 = 1;
+/// Queries repeat, but far apart: look back 128 MiB, the most that a decoder accepts unasked.
+const WINDOW_LOG: u32 = 27;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    block_size: u32,
+    workers: u32,
+    blocks_per_worker: u64,
+    length_ns: u64,
+    ops: u64,
+}
+
+/// An operation; `H` is a list of hashes.
+#[derive(Serialize, Deserialize)]
+struct Entry<H> {
+    /// Nanoseconds since the one before.
+    after_ns: u64,
+    what: Kind<H>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Kind<H> {
+    Lookup(H),
+    Event { id: u64, dp_rank: u32, event: u64, data: Data<H> },
+}
+
+#[derive(Serialize, Deserialize)]
+enum Data<H> {
+    /// Sequence hashes and local hashes.
+    Stored {
+        parent: Option<u64>,
+        blocks: Vec<(u64, u64)>,
+    },
+    Removed(H),
+    Cleared,
+    WorkerRemoved,
+    WorkerAdded,
+}
+
+impl Schedule {
+    /// Writes the schedule to `path`, replacing a file of that name when it is complete. Until then it bears the name
+    /// with `.partial` appended, which is removed if this fails.
+    ///
+    /// # Errors
+    /// [`ScheduleError::File`], for instance when the disk is full, or when the operations are not in order.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ScheduleError> {
+        let path = path.as_ref();
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        let written = self.write_to(Path::new(&partial)).and_then(|()| fs::rename(&partial, path));
+        written.map_err(|source| {
+            // It is not worth more than an attempt: what failed before is the error to report.
+            let _ = fs::remove_file(&partial);
+            ScheduleError::File { path: path.to_owned(), source }
+        })
+    }
+
+    fn write_to(&self, path: &Path) -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        file.write_all(&MAGIC)?;
+        file.write_all(&VERSION.to_le_bytes())?;
+        let mut frame = zstd::Encoder::new(file, LEVEL)?;
+        frame.include_checksum(true)?;
+        frame.long_distance_matching(true)?;
+        frame.window_log(WINDOW_LOG)?;
+        let Self { block_size, workers, blocks_per_worker, length_ns, ref ops } = *self;
+        put(&Header { block_size, workers, blocks_per_worker, length_ns, ops: self.operations() }, &mut frame)?;
+        let mut before = 0;
+        for op in ops {
+            let unsorted =
+                || io::Error::new(io::ErrorKind::InvalidInput, "the operations are not in the order of time");
+            let after_ns = op.at_ns.checked_sub(before).ok_or_else(unsorted)?;
+            put(&Entry { after_ns, what: Kind::of(&op.what) }, &mut frame)?;
+            before = op.at_ns;
+        }
+        frame.finish()?.into_inner()?.sync_all()
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`ScheduleError`], and no part of a file that is damaged or cut off.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ScheduleError> {
+        let path = path.as_ref();
+        let unreadable = |source| ScheduleError::File { path: path.to_owned(), source };
+        let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+        let mut start = Vec::new();
+        file.by_ref().take(12).read_to_end(&mut start).map_err(unreadable)?;
+        let version = start.strip_prefix(&MAGIC).and_then(|version| version.try_into().ok());
+        match version.map(u32::from_le_bytes) {
+            None => return Err(ScheduleError::NotASchedule { path: path.to_owned() }),
+            Some(VERSION) => {}
+            Some(found) => return Err(ScheduleError::Version { path: path.to_owned(), found }),
+        }
+        let frame = zstd::Decoder::with_buffer(file).map_err(unreadable)?.single_frame();
+        Self::read_from(BufReader::new(frame)).map_err(|why| ScheduleError::Damaged { path: path.to_owned(), why })
+    }
+
+    fn read_from(mut frame: BufReader<zstd::Decoder<'_, BufReader<File>>>) -> Result<Self, String> {
+        let Header { block_size, workers, blocks_per_worker, length_ns, ops: count } = take(&mut frame)?;
+        let mut ops = Vec::new();
+        let mut at_ns = 0_u64;
+        for _ in 0..count {
+            let entry: Entry<Vec<u64>> = take(&mut frame)?;
+            at_ns = at_ns.checked_add(entry.after_ns).ok_or("a time is out of range")?;
+            ops.push(Op { at_ns, what: entry.what.into() });
+        }
+        // Reading on to the end is also what verifies the checksum.
+        let mut more = frame.read(&mut [0]).map_err(|error| error.to_string())?;
+        more += frame.into_inner().finish().read(&mut [0]).map_err(|error| error.to_string())?;
+        if more > 0 {
+            return Err("something follows the last operation".to_owned());
+        }
+        Ok(Self { block_size, workers, blocks_per_worker, length_ns, ops })
+    }
+}
+
+impl<'a> Kind<&'a [u64]> {
+    fn of(what: &'a What) -> Self {
+        let event = match what {
+            What::Lookup(hashes) => return Self::Lookup(hashes),
+            What::Event(event) => event,
+        };
+        let data = match &event.data {
+            EventData::Stored { parent, blocks } => {
+                let blocks = blocks.iter().map(|block| (block.sequence, block.local)).collect();
+                Data::Stored { parent: *parent, blocks }
+            }
+            EventData::Removed { blocks } => Data::Removed(&blocks[..]),
+            EventData::Cleared => Data::Cleared,
+            EventData::WorkerRemoved => Data::WorkerRemoved,
+            EventData::WorkerAdded => Data::WorkerAdded,
+        };
+        Self::Event { id: event.worker.id, dp_rank: event.worker.dp_rank, event: event.id, data }
+    }
+}
+
+impl From<Kind<Vec<u64>>> for What {
+    fn from(kind: Kind<Vec<u64>>) -> Self {
+        let (id, dp_rank, event, data) = match kind {
+            Kind::Lookup(hashes) => return Self::Lookup(hashes.into()),
+            Kind::Event { id, dp_rank, event, data } => (id, dp_rank, event, data),
+        };
+        let data = match data {
+            Data::Stored { parent, blocks } => {
+                let blocks = blocks.into_iter().map(|(sequence, local)| Block { sequence, local }).collect();
+                EventData::Stored { parent, blocks }
+            }
+            Data::Removed(blocks) => EventData::Removed { blocks },
+            Data::Cleared => EventData::Cleared,
+            Data::WorkerRemoved => EventData::WorkerRemoved,
+            Data::WorkerAdded => EventData::WorkerAdded,
+        };
+        Self::Event(Event { worker: Worker::new(id, dp_rank), id: event, data })
+    }
+}
+
+fn put(value: &impl Serialize, sink: &mut impl Write) -> io::Result<()> {
+    postcard::to_io(value, sink).map(drop).map_err(io::Error::other)
+}
+
+fn take<T: DeserializeOwned>(source: &mut impl Read) -> Result<T, String> {
+    // Nothing that is read borrows from the scratch space.
+    postcard::from_io((source, &mut [])).map(|(value, _)| value).map_err(|error| error.to_string())
+}
+
+/// Why a schedule was not saved or loaded.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// The operating system says no.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        source: io::Error,
+    },
+    /// The file is something else.
+    NotASchedule {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is of another version.
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The file is cut off or damaged.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+}
+
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, source } => {
+                write!(f, "{}: {source}: check the path and its permissions", path.display())
+            }
+            Self::NotASchedule { path } => {
+                write!(f, "{}: not a schedule: give a file that was saved as one", path.display())
+            }
+            Self::Version { path, found } => write!(
+                f,
+                "{}: a schedule of version {found}, where version {VERSION} is read: make it anew from its trace",
+                path.display()
+            ),
+            Self::Damaged { path, why } => {
+                write!(f, "{}: the schedule is cut off or damaged ({why}): make it anew from its trace", path.display())
+            }
+        }
+    }
+}
+
+impl error::Error for ScheduleError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::File { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
