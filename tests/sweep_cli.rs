@@ -83,8 +83,17 @@ fn a_sweep_leaves_a_table_every_trial_and_the_chart() {
     left.sort();
     assert_eq!(left, ["sweep.json", "sweep.png", "sweep.svg"], "nothing else stays");
 
-    let output = sweep(&[&SMALL[..], &["--json", "-"]].concat());
-    assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok_and(|report| report["version"] == 1));
+    let schedule = scratch.path("fleet.schedule");
+    let null = ["--backends", "null", "--json", "-"];
+    let made = sweep(&[&SMALL[..11], &null, &["--save-schedule", &schedule]].concat());
+    let played =
+        sweep(&[&["--quick", "--window", "0.02", "--runs", "1"], &null[..], &["--schedule", &schedule]].concat());
+    let workload = |output: &Output| {
+        let mut report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object and no table");
+        report["workload"]["source"].take();
+        report["workload"].take()
+    };
+    assert_eq!(workload(&made), workload(&played), "the same fleet");
 }
 
 #[test]
@@ -107,6 +116,8 @@ fn bad_input_is_refused_before_anything_runs() {
     refused(&["--json", scratch.0.to_str().unwrap()], "can be written");
 
     let trace = scratch.path("trace.jsonl");
+    fs::write(&trace, "{}").unwrap();
+    refused(&["--schedule", &trace], "trace.jsonl");
     let row = |at: u32, ids: &str| {
         format!(r#"{{"timestamp": {at}, "input_length": 1000, "output_length": 9, "hash_ids": [{ids}]}}"#) + "\n"
     };

@@ -2,8 +2,9 @@
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
+use super::wire::{Kind, put, take};
 use super::{Op, Schedule, SweepError, What};
-use crate::{Block, Builder, Event, EventData, Worker};
+use crate::{Builder, Event, EventData};
 
 /// The part of a schedule that trials play, and the state that all of them start from.
 ///
@@ -70,27 +71,17 @@ impl Load {
         std::iter::once(0).chain(sums).collect()
     }
 
-    /// Writes it as 64-bit words for [`read`](Self::read): for processes of one program, not for keeping.
+    /// Writes it down for [`read`](Self::read): for processes of one program, not for keeping.
     ///
     /// # Errors
     /// Those of the writer.
     pub fn write(&self, to: impl Write) -> io::Result<()> {
-        let mut words = Words(BufWriter::new(to));
-        words.put(self.warm.len() as u64)?;
-        self.warm.iter().try_for_each(|event| words.put_event(event))?;
-        words.put(self.ops.len() as u64)?;
-        for op in &self.ops {
-            words.put(op.at_ns)?;
-            match &op.what {
-                What::Lookup(query) => {
-                    words.put(LOOKUP)?;
-                    words.put(query.len() as u64)?;
-                    query.iter().try_for_each(|&hash| words.put(hash))?;
-                }
-                What::Event(event) => words.put_event(event)?,
-            }
-        }
-        words.0.flush()
+        let mut to = BufWriter::new(to);
+        put(&(self.warm.len() as u64), &mut to)?;
+        self.warm.iter().try_for_each(|event| put(&Kind::of_event(event), &mut to))?;
+        put(&(self.ops.len() as u64), &mut to)?;
+        self.ops.iter().try_for_each(|op| put(&(op.at_ns, Kind::of(&op.what)), &mut to))?;
+        to.flush()
     }
 
     /// Reads the state and at most `limit` operations.
@@ -98,101 +89,20 @@ impl Load {
     /// # Errors
     /// Those of the reader, and `InvalidData` where it is not what [`write`](Self::write) wrote.
     pub fn read(from: impl Read, limit: usize) -> io::Result<Self> {
-        let mut words = Words(BufReader::with_capacity(1 << 20, from));
+        let mut from = BufReader::with_capacity(1 << 20, from);
+        let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let mut warm = Vec::new();
-        for _ in 0..words.take()? {
-            let kind = words.take()?;
-            warm.push(words.take_event(kind)?);
+        for _ in 0..take::<u64>(&mut from).map_err(damaged)? {
+            match take::<Kind<Vec<u64>>>(&mut from).map_err(damaged)?.into() {
+                What::Event(event) => warm.push(event),
+                What::Lookup(_) => return Err(damaged("a lookup among the events".to_owned())),
+            }
         }
         let mut ops = Vec::new();
-        for _ in 0..words.take()?.min(limit as u64) {
-            let at_ns = words.take()?;
-            let what = match words.take()? {
-                LOOKUP => What::Lookup(words.take_many(Words::take)?.into_boxed_slice()),
-                kind => What::Event(words.take_event(kind)?),
-            };
-            ops.push(Op { at_ns, what });
+        for _ in 0..take::<u64>(&mut from).map_err(damaged)?.min(limit as u64) {
+            let (at_ns, what): (u64, Kind<Vec<u64>>) = take(&mut from).map_err(damaged)?;
+            ops.push(Op { at_ns, what: what.into() });
         }
         Ok(Self { warm, ops })
-    }
-}
-
-/// Kinds of operations.
-const LOOKUP: u64 = 0;
-const ROOT: u64 = 1;
-const STORED: u64 = 2;
-const REMOVED: u64 = 3;
-const CLEARED: u64 = 4;
-const WORKER_REMOVED: u64 = 5;
-const WORKER_ADDED: u64 = 6;
-
-/// A stream of words.
-struct Words<T>(T);
-
-impl<T: Write> Words<T> {
-    fn put(&mut self, word: u64) -> io::Result<()> {
-        self.0.write_all(&word.to_le_bytes())
-    }
-
-    /// Kind, worker, rank, id; parent, blocks.
-    fn put_event(&mut self, event: &Event) -> io::Result<()> {
-        let kind = match &event.data {
-            EventData::Stored { parent: None, .. } => ROOT,
-            EventData::Stored { parent: Some(_), .. } => STORED,
-            EventData::Removed { .. } => REMOVED,
-            EventData::Cleared => CLEARED,
-            EventData::WorkerRemoved => WORKER_REMOVED,
-            EventData::WorkerAdded => WORKER_ADDED,
-        };
-        let Worker { id, dp_rank } = event.worker;
-        [kind, id, dp_rank.into(), event.id].into_iter().try_for_each(|word| self.put(word))?;
-        match &event.data {
-            EventData::Stored { parent, blocks } => {
-                parent.map_or(Ok(()), |parent| self.put(parent))?;
-                self.put(blocks.len() as u64)?;
-                blocks.iter().flat_map(|block| [block.sequence, block.local]).try_for_each(|word| self.put(word))
-            }
-            EventData::Removed { blocks } => {
-                self.put(blocks.len() as u64)?;
-                blocks.iter().try_for_each(|&sequence| self.put(sequence))
-            }
-            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Ok(()),
-        }
-    }
-}
-
-impl<T: Read> Words<T> {
-    fn take(&mut self) -> io::Result<u64> {
-        let mut word = [0; 8];
-        self.0.read_exact(&mut word)?;
-        Ok(u64::from_le_bytes(word))
-    }
-
-    fn take_many<V>(&mut self, one: impl Fn(&mut Self) -> io::Result<V>) -> io::Result<Vec<V>> {
-        let len = self.take()? as usize;
-        // Not more at once than a damaged length may cost.
-        let mut many = Vec::with_capacity(len.min(1 << 16));
-        for _ in 0..len {
-            many.push(one(self)?);
-        }
-        Ok(many)
-    }
-
-    fn take_event(&mut self, kind: u64) -> io::Result<Event> {
-        let worker = Worker::new(self.take()?, self.take()? as u32);
-        let id = self.take()?;
-        let data = match kind {
-            ROOT | STORED => {
-                let parent = if kind == STORED { Some(self.take()?) } else { None };
-                let block = |words: &mut Self| Ok(Block { sequence: words.take()?, local: words.take()? });
-                EventData::Stored { parent, blocks: self.take_many(block)? }
-            }
-            REMOVED => EventData::Removed { blocks: self.take_many(Self::take)? },
-            CLEARED => EventData::Cleared,
-            WORKER_REMOVED => EventData::WorkerRemoved,
-            WORKER_ADDED => EventData::WorkerAdded,
-            _ => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("no operation has the kind {kind}"))),
-        };
-        Ok(Event { worker, id, data })
     }
 }

@@ -34,6 +34,7 @@ mod schedule;
 mod search;
 mod threads;
 mod trial;
+mod wire;
 
 use std::time::{Duration, Instant};
 

@@ -58,6 +58,7 @@ impl Options {
         Self {
             window: Duration::from_millis(400),
             in_a_row: 2,
+            lowest: 5e3,
             rung: 6.0,
             patience: Duration::from_secs(6),
             answers: Duration::from_secs(1),

@@ -274,9 +274,11 @@ impl Search<'_> {
                 let age = clock.now() - self.markers.sent_at[self.found].load(Relaxed);
                 self.markers.ages[self.found].store(age, Relaxed);
                 self.found += 1;
+                // The next one may have been there for long.
+                return self.markers.deadline(self.found);
             }
         }
         self.next = now + LOOK.max((now - deadline) / LOOK_PART);
-        self.markers.deadline(self.found).max(self.next)
+        self.next
     }
 }

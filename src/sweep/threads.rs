@@ -22,7 +22,8 @@ pub struct Threads {
 
 impl Threads {
     /// What suits so many cores: half of them ask, a quarter feeds and a quarter applies. With fewer than three, one
-    /// thread of each kind, and applying shares a core with feeding, which is little work.
+    /// thread of each kind: applying has a core of its own if there are two, and asking shares one with feeding, which
+    /// is little work where a backend has a queue.
     #[must_use]
     pub fn for_cores(cores: usize) -> Self {
         let part = (cores / 4).max(1);
@@ -45,14 +46,14 @@ impl Threads {
             return Plan { query, event, writers, shared: self.query + self.event + self.writers > cores.len() };
         }
         let core = |number: usize| cores[number % cores.len()];
-        let event = |number: usize| core(self.query + number);
         let enough = self.query + self.event + self.writers <= cores.len();
-        let writer = |number| if enough { event(self.event + number) } else { event(number % self.event) };
+        let event = |number: usize| if enough { core(self.query + number) } else { core(number % self.query) };
+        let writer = |number| if enough { core(self.query + self.event + number) } else { core(self.query + number) };
         Plan {
             query: (0..self.query).map(|number| Some(core(number))).collect(),
             event: (0..self.event).map(|number| Some(event(number))).collect(),
             writers: self.writers((0..self.writers).map(writer).collect()),
-            shared: self.query + self.event > cores.len(),
+            shared: !enough,
         }
     }
 
@@ -74,7 +75,7 @@ pub(super) struct Plan {
     pub(super) query: Vec<Option<usize>>,
     pub(super) event: Vec<Option<usize>>,
     pub(super) writers: Writers,
-    /// Whether a thread that looks up has to share its core.
+    /// Whether threads that look up have to share their cores.
     pub(super) shared: bool,
 }
 
@@ -96,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn the_default_leaves_lookups_a_core_of_their_own() {
+    fn the_default_leaves_applying_a_core_of_its_own() {
         let default = |cores| plan(Threads::for_cores(cores), cores);
         assert_eq!(default(1), (vec![0], vec![0], vec![0]));
-        assert_eq!(default(2), (vec![0], vec![1], vec![1]), "applying shares a core with feeding");
+        assert_eq!(default(2), (vec![0], vec![0], vec![1]), "feeding shares a core with asking");
         assert_eq!(default(3), (vec![0], vec![1], vec![2]));
         assert_eq!(default(8), (vec![0, 1, 2, 3], vec![4, 5], vec![6, 7]));
     }
@@ -107,7 +108,8 @@ mod tests {
     #[test]
     fn more_threads_than_cores_wrap_around() {
         let threads = Threads { query: 3, event: 2, writers: 2, pin: true };
-        assert_eq!(plan(threads, 4), (vec![0, 1, 2], vec![3, 0], vec![3, 0]));
+        assert_eq!(plan(threads, 4), (vec![0, 1, 2], vec![0, 1], vec![3, 0]));
+        assert!(threads.plan(&[0, 1, 2, 3]).shared && !threads.plan(&[0, 1, 2, 3, 4, 5, 6]).shared);
         let loose = Threads { pin: false, ..threads }.plan(&[0, 1]);
         assert_eq!((loose.query.len(), loose.event.len(), loose.writers.threads), (3, 2, 2));
         assert!(loose.query.iter().chain(&loose.event).all(Option::is_none) && loose.writers.pin.is_empty());

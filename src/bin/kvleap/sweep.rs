@@ -11,7 +11,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{HumanFloatCount, ProgressBar, ProgressStyle};
 use kvleap::mock::Config;
 use kvleap::report::{Theme, write};
-use kvleap::sweep::{Launcher, Load, Options, Partition, Progress, Report, System, Threads, Workload, figure, perform};
+use kvleap::sweep::{
+    Launcher, Load, Options, Partition, Progress, Report, Schedule, System, Threads, Workload, figure, perform,
+};
 
 use crate::text;
 
@@ -47,6 +49,14 @@ pub(crate) struct Args {
     /// Trace to play, .jsonl or .jsonl.gz, in the order of its times [default: a built-in workload]
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+
+    /// Replay a schedule that --save-schedule wrote, instead of a trace over a fleet
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "save_schedule"])]
+    schedule: Option<PathBuf>,
+
+    /// Keep the lookups and events that the fleet produced, for --schedule
+    #[arg(long, value_name = "FILE")]
+    save_schedule: Option<PathBuf>,
 
     /// Tokens in a block of the trace; a multiple of --block-size. Unused without --trace
     #[arg(long, value_name = "TOKENS", default_value_t = Partition::default().trace_block_size)]
@@ -172,7 +182,8 @@ impl Args {
 
     /// Where results go, checked before minutes are spent on them.
     fn check_files(&self) -> Result<(), Box<dyn Error>> {
-        for path in self.json.iter().filter(|path| !is_stdout(path)).chain(&self.figure) {
+        let json = self.json.iter().filter(|path| !is_stdout(path));
+        for path in json.chain(&self.figure).chain(&self.save_schedule) {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if !folder.is_dir() || path.is_dir() {
                 return Err(format!("{}: no file of this name can be written", path.display()).into());
@@ -192,15 +203,12 @@ fn is_stdout(path: &Path) -> bool {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     args.check_files()?;
-    let (partition, options) = (args.partition(), args.options()?);
+    let options = args.options()?;
     options.check()?;
     let bar = progress_bar();
-    let schedule = partition.schedule(|done, total| {
-        bar.set_message("simulating the fleet");
-        bar.set_length(total);
-        bar.set_position(done);
-    })?;
-    let source = args.trace.as_ref().map_or("built-in".to_owned(), |path| path.display().to_string());
+    let schedule = schedule(args, &bar)?;
+    let source = args.schedule.as_ref().or(args.trace.as_ref());
+    let source = source.map_or("built-in".to_owned(), |path| path.display().to_string());
     let described = (schedule.block_size, schedule.workers, schedule.blocks_per_worker);
     let load = Load::new(schedule)?;
     let workload = Workload::new(source, described, &load);
@@ -212,6 +220,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     save(args, &report)?;
     let right = report.backends.iter().all(|backend| backend.name != System::Kvleap || backend.wrong() == 0);
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The schedule that was saved, or that the fleet makes.
+fn schedule(args: &Args, bar: &ProgressBar) -> Result<Schedule, Box<dyn Error>> {
+    if let Some(path) = &args.schedule {
+        return Ok(Schedule::load(path)?);
+    }
+    let schedule = args.partition().schedule(|done, total| {
+        bar.set_message("simulating the fleet");
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    if let Some(path) = &args.save_schedule {
+        schedule.save(path)?;
+    }
+    Ok(schedule)
 }
 
 fn save(args: &Args, report: &Report) -> Result<(), Box<dyn Error>> {

@@ -182,6 +182,7 @@ fn sweep_row(backend: &BackendReport) -> Vec<String> {
         rate.map_or("below the lowest".to_owned(), |rate| format!("{bound}{}", HumanFloatCount(rate.round())))
     };
     let (lookup, answers) = (&backend.lookup_ns, &backend.answers);
+    let took = |of: fn(&sweep::Quantiles) -> f64| if lookup.count == 0 { "-".to_owned() } else { short(of(lookup)) };
     let stale = |of: fn(&sweep::Quantiles) -> f64| {
         backend.staleness_us.as_ref().map_or("-".to_owned(), |age| short(of(age) * 1e3))
     };
@@ -196,9 +197,9 @@ fn sweep_row(backend: &BackendReport) -> Vec<String> {
         backend.name.to_string(),
         rate(backend.threshold_block_ops_per_s),
         rate(backend.threshold_ops_per_s),
-        short(lookup.p50),
-        short(lookup.p99),
-        short(lookup.p999),
+        took(|time| time.p50),
+        took(|time| time.p99),
+        took(|time| time.p999),
         stale(|age| age.p50),
         stale(|age| age.p99),
         wrong(answers.wrong, answers.checked),

@@ -8,11 +8,10 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Op, Schedule, What};
-use crate::{Block, Event, EventData, Worker};
+use super::{Op, Schedule};
+use crate::sweep::wire::{Kind, put, take};
 
 const MAGIC: [u8; 8] = *b"kvleap\0S";
 const VERSION: u32 = 1;
@@ -36,25 +35,6 @@ struct Entry<H> {
     /// Nanoseconds since the one before.
     after_ns: u64,
     what: Kind<H>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum Kind<H> {
-    Lookup(H),
-    Event { id: u64, dp_rank: u32, event: u64, data: Data<H> },
-}
-
-#[derive(Serialize, Deserialize)]
-enum Data<H> {
-    /// Sequence hashes and local hashes.
-    Stored {
-        parent: Option<u64>,
-        blocks: Vec<(u64, u64)>,
-    },
-    Removed(H),
-    Cleared,
-    WorkerRemoved,
-    WorkerAdded,
 }
 
 impl Schedule {
@@ -133,55 +113,6 @@ impl Schedule {
         }
         Ok(Self { block_size, workers, blocks_per_worker, length_ns, ops })
     }
-}
-
-impl<'a> Kind<&'a [u64]> {
-    fn of(what: &'a What) -> Self {
-        let event = match what {
-            What::Lookup(hashes) => return Self::Lookup(hashes),
-            What::Event(event) => event,
-        };
-        let data = match &event.data {
-            EventData::Stored { parent, blocks } => {
-                let blocks = blocks.iter().map(|block| (block.sequence, block.local)).collect();
-                Data::Stored { parent: *parent, blocks }
-            }
-            EventData::Removed { blocks } => Data::Removed(&blocks[..]),
-            EventData::Cleared => Data::Cleared,
-            EventData::WorkerRemoved => Data::WorkerRemoved,
-            EventData::WorkerAdded => Data::WorkerAdded,
-        };
-        Self::Event { id: event.worker.id, dp_rank: event.worker.dp_rank, event: event.id, data }
-    }
-}
-
-impl From<Kind<Vec<u64>>> for What {
-    fn from(kind: Kind<Vec<u64>>) -> Self {
-        let (id, dp_rank, event, data) = match kind {
-            Kind::Lookup(hashes) => return Self::Lookup(hashes.into()),
-            Kind::Event { id, dp_rank, event, data } => (id, dp_rank, event, data),
-        };
-        let data = match data {
-            Data::Stored { parent, blocks } => {
-                let blocks = blocks.into_iter().map(|(sequence, local)| Block { sequence, local }).collect();
-                EventData::Stored { parent, blocks }
-            }
-            Data::Removed(blocks) => EventData::Removed { blocks },
-            Data::Cleared => EventData::Cleared,
-            Data::WorkerRemoved => EventData::WorkerRemoved,
-            Data::WorkerAdded => EventData::WorkerAdded,
-        };
-        Self::Event(Event { worker: Worker::new(id, dp_rank), id: event, data })
-    }
-}
-
-fn put(value: &impl Serialize, sink: &mut impl Write) -> io::Result<()> {
-    postcard::to_io(value, sink).map(drop).map_err(io::Error::other)
-}
-
-fn take<T: DeserializeOwned>(source: &mut impl Read) -> Result<T, String> {
-    // Nothing that is read borrows from the scratch space.
-    postcard::from_io((source, &mut [])).map(|(value, _)| value).map_err(|error| error.to_string())
 }
 
 /// Why a schedule was not saved or loaded.

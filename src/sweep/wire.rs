@@ -1,0 +1,81 @@
+//! Operations in bytes, in postcard's format: what a file of a schedule and a load for other processes have in common.
+
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::What;
+use crate::{Block, Event, EventData, Worker};
+
+/// A lookup or an event; `H` is a list of hashes.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Kind<H> {
+    Lookup(H),
+    Event { id: u64, dp_rank: u32, event: u64, data: Data<H> },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Data<H> {
+    /// Sequence hashes and local hashes.
+    Stored {
+        parent: Option<u64>,
+        blocks: Vec<(u64, u64)>,
+    },
+    Removed(H),
+    Cleared,
+    WorkerRemoved,
+    WorkerAdded,
+}
+
+impl<'a> Kind<&'a [u64]> {
+    pub(super) fn of(what: &'a What) -> Self {
+        match what {
+            What::Lookup(hashes) => Self::Lookup(hashes),
+            What::Event(event) => Self::of_event(event),
+        }
+    }
+
+    pub(super) fn of_event(event: &'a Event) -> Self {
+        let data = match &event.data {
+            EventData::Stored { parent, blocks } => {
+                let blocks = blocks.iter().map(|block| (block.sequence, block.local)).collect();
+                Data::Stored { parent: *parent, blocks }
+            }
+            EventData::Removed { blocks } => Data::Removed(&blocks[..]),
+            EventData::Cleared => Data::Cleared,
+            EventData::WorkerRemoved => Data::WorkerRemoved,
+            EventData::WorkerAdded => Data::WorkerAdded,
+        };
+        Self::Event { id: event.worker.id, dp_rank: event.worker.dp_rank, event: event.id, data }
+    }
+}
+
+impl From<Kind<Vec<u64>>> for What {
+    fn from(kind: Kind<Vec<u64>>) -> Self {
+        let (id, dp_rank, event, data) = match kind {
+            Kind::Lookup(hashes) => return Self::Lookup(hashes.into()),
+            Kind::Event { id, dp_rank, event, data } => (id, dp_rank, event, data),
+        };
+        let data = match data {
+            Data::Stored { parent, blocks } => {
+                let blocks = blocks.into_iter().map(|(sequence, local)| Block { sequence, local }).collect();
+                EventData::Stored { parent, blocks }
+            }
+            Data::Removed(blocks) => EventData::Removed { blocks },
+            Data::Cleared => EventData::Cleared,
+            Data::WorkerRemoved => EventData::WorkerRemoved,
+            Data::WorkerAdded => EventData::WorkerAdded,
+        };
+        Self::Event(Event { worker: Worker::new(id, dp_rank), id: event, data })
+    }
+}
+
+pub(super) fn put(value: &impl Serialize, sink: &mut impl Write) -> io::Result<()> {
+    postcard::to_io(value, sink).map(drop).map_err(io::Error::other)
+}
+
+pub(super) fn take<T: DeserializeOwned>(source: &mut impl Read) -> Result<T, String> {
+    // Nothing that is read borrows from the scratch space.
+    postcard::from_io((source, &mut [])).map(|(value, _)| value).map_err(|error| error.to_string())
+}
