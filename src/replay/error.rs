@@ -1,11 +1,11 @@
 //! Why a replay did not happen.
 
 use std::path::PathBuf;
-use std::{error, fmt, io};
+use std::{error, fmt};
 
 use super::Options;
 use crate::ConfigError;
-use crate::trace::{ExpandError, TraceError};
+use crate::trace::{ExpandError, ToolError, TraceError};
 
 /// Why a replay did not happen, or did not end.
 #[derive(Debug)]
@@ -41,12 +41,7 @@ pub enum ReplayError {
         source: ExpandError,
     },
     /// The record cannot be written.
-    Record {
-        /// The file that was asked for.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Record(ToolError),
     /// A writer of the index stopped before the replay was over.
     Stopped,
 }
@@ -65,7 +60,7 @@ impl fmt::Display for ReplayError {
             Self::Index(source) => write!(f, "the index cannot be built: {source}"),
             Self::Trace(source) => source.fmt(f),
             Self::Row { path, line, source } => write!(f, "{}:{line}: {source}", path.display()),
-            Self::Record { path, source } => write!(f, "{}: the record cannot be written: {source}", path.display()),
+            Self::Record(source) => write!(f, "the record: {source}"),
             Self::Stopped => f.write_str("a writer of the index stopped before the replay was over"),
         }
     }
@@ -77,7 +72,7 @@ impl error::Error for ReplayError {
             Self::Index(source) => Some(source),
             Self::Trace(source) => Some(source),
             Self::BlockSizes(source) | Self::Row { source, .. } => Some(source),
-            Self::Record { source, .. } => Some(source),
+            Self::Record(source) => Some(source),
             _ => None,
         }
     }

@@ -1,49 +1,17 @@
 //! The record of a replay: JSON lines that another implementation of the contract can check.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::ReplayError;
+use crate::trace::Output;
 use crate::{Event, EventData, Worker};
 
-/// Writes what took effect, in order, one JSON object a line: `stored`, `removed`, `cleared`, `query`.
-///
-/// Written to the name with `.partial` appended and given its name by [`finish`](Self::finish), so that the file is
-/// complete or not there. Dropped before that, nothing is left.
+/// Writes what took effect, in order, one JSON object a line: `stored`, `removed`, `cleared`, `query`. The file is
+/// complete or not there, as every [`Output`].
 #[derive(Debug)]
-pub struct Record {
-    path: PathBuf,
-    partial: PathBuf,
-    sink: Sink,
-    finished: bool,
-}
-
-#[derive(Debug)]
-enum Sink {
-    Plain(BufWriter<File>),
-    Gzip(Box<GzEncoder<BufWriter<File>>>),
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(file) => file.write(bytes),
-            Self::Gzip(file) => file.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(file) => file.flush(),
-            Self::Gzip(file) => file.flush(),
-        }
-    }
-}
+pub struct Record(Output);
 
 /// A line. Worker and rank are apart, as the format has it.
 #[derive(Serialize)]
@@ -61,23 +29,7 @@ impl Record {
     /// # Errors
     /// [`ReplayError::Record`] where the file cannot be created, or where something other than a file has the name.
     pub fn create(path: &Path) -> Result<Self, ReplayError> {
-        let fail = |source| ReplayError::Record { path: path.to_owned(), source };
-        if fs::metadata(path).is_ok_and(|present| !present.is_file()) {
-            return Err(fail(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "something other than a file has this name",
-            )));
-        }
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        let file = BufWriter::new(File::create(&partial).map_err(fail)?);
-        let sink = if path.extension().is_some_and(|extension| extension == "gz") {
-            Sink::Gzip(Box::new(GzEncoder::new(file, Compression::fast())))
-        } else {
-            Sink::Plain(file)
-        };
-        Ok(Self { path: path.to_owned(), partial, sink, finished: false })
+        Output::create(path).map(Self).map_err(ReplayError::Record)
     }
 
     /// Writes an applied event. The format has no word for workers that go and come: a removed worker is written as
@@ -111,42 +63,20 @@ impl Record {
     ///
     /// # Errors
     /// [`ReplayError::Record`], for instance when the disk is full; then nothing is left.
-    pub fn finish(mut self) -> Result<(), ReplayError> {
-        self.complete().map_err(|source| ReplayError::Record { path: self.path.clone(), source })?;
-        self.finished = true;
-        Ok(())
-    }
-
-    fn complete(&mut self) -> io::Result<()> {
-        match &mut self.sink {
-            Sink::Plain(file) => file.flush()?,
-            Sink::Gzip(file) => {
-                file.try_finish()?;
-                file.get_mut().flush()?;
-            }
-        }
-        fs::rename(&self.partial, &self.path)
+    pub fn finish(self) -> Result<(), ReplayError> {
+        self.0.finish().map_err(ReplayError::Record)
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<(), ReplayError> {
-        let written = serde_json::to_writer(&mut self.sink, line).map_err(io::Error::from);
-        let ended = written.and_then(|()| self.sink.write_all(b"\n"));
-        ended.map_err(|source| ReplayError::Record { path: self.path.clone(), source })
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        if !self.finished {
-            // It is not worth more than an attempt: the reason for being here is the error to report.
-            let _ = fs::remove_file(&self.partial);
-        }
+        self.0.write(line).map_err(ReplayError::Record)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
     use std::io::Read;
+    use std::path::PathBuf;
     use std::{env, process};
 
     use flate2::read::GzDecoder;
