@@ -9,8 +9,9 @@
 //! finds its work waiting. The trial is over when every lookup has its answer and every event is visible, which includes
 //! draining the queues; rates are by that time. A backend takes a load when all of it was issued within
 //! [1.01](Trial::VALID) windows, completed within [1.10](Trial::KEPT_UP), and no more than [5%](Trial::LEFT) of the
-//! events (or [16](Trial::FEW)) were still waiting when the window ended. Operations are lookups and events; block operations are the blocks
-//! that they name: of queries (all of them, however few a search looks at), stored, and removed.
+//! events (or [16](Trial::FEW)) were still waiting when the window ended. Operations are lookups and events; block
+//! operations are the blocks that they name: of queries (all of them, however few a search looks at), stored, and
+//! removed.
 //!
 //! A machine that does other work at the same time makes trials fail. Every trial says what share of the cores others
 //! took; one that failed beside more than [5%](Trial::OTHERS) counts for nothing and is repeated a few times.
