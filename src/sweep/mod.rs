@@ -9,8 +9,9 @@
 //! finds its work waiting. The trial is over when every lookup has its answer and every event is visible, which includes
 //! draining the queues; rates are by that time. A backend takes a load when all of it was issued within
 //! [1.01](Trial::VALID) windows, completed within [1.10](Trial::KEPT_UP), and no more than [5%](Trial::LEFT) of the
-//! events were still waiting when the window ended. Operations are lookups and events; block operations are the blocks
-//! that they name: of queries (all of them, however few a search looks at), stored, and removed.
+//! events (or [16](Trial::FEW)) were still waiting when the window ended. Operations are lookups and events; block
+//! operations are the blocks that they name: of queries (all of them, however few a search looks at), stored, and
+//! removed.
 //!
 //! A machine that does other work at the same time makes trials fail. Every trial says what share of the cores others
 //! took; one that failed beside more than [5%](Trial::OTHERS) counts for nothing and is repeated a few times.
@@ -27,6 +28,7 @@ mod load;
 mod options;
 mod others;
 mod partition;
+mod play;
 mod player;
 mod process;
 mod report;
@@ -45,11 +47,12 @@ pub use figure::figure;
 pub use load::Load;
 pub use options::Options;
 pub use partition::{Partition, PartitionError};
+pub use play::play;
 pub use process::{Job, Launcher, Reply, perform};
 pub use report::{BackendReport, Machine, Report, Workload};
 pub use schedule::{Op, Schedule, ScheduleError, What};
 pub use threads::Threads;
-pub use trial::{Quantiles, Spec, Trial, run as play};
+pub use trial::{Quantiles, Spec, Trial};
 
 /// How far a sweep is.
 #[derive(Clone, Copy, Debug)]

@@ -66,7 +66,7 @@ impl Machine {
 /// What was played.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Workload {
-    /// The trace, or `built-in`.
+    /// The name of the trace's or schedule's file, or `built-in`.
     pub source: String,
     /// Tokens in a block.
     pub block_size: u32,

@@ -208,7 +208,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let bar = progress_bar();
     let schedule = schedule(args, &bar)?;
     let source = args.schedule.as_ref().or(args.trace.as_ref());
-    let source = source.map_or("built-in".to_owned(), |path| path.display().to_string());
+    let name = source.and_then(|path| path.file_name());
+    let source = name.map_or("built-in".to_owned(), |name| name.to_string_lossy().into_owned());
     let described = (schedule.block_size, schedule.workers, schedule.blocks_per_worker);
     let load = Load::new(schedule)?;
     let workload = Workload::new(source, described, &load);
