@@ -153,6 +153,10 @@ fn lengths_are_multiplied_and_copies_share_nothing() {
             assert_eq!((short.0, 3 * short.1.len()), (long.0, long.1.len()));
             assert!(long.1.iter().step_by(3).eq(short.1));
         }
+        // The parts of a block are blocks that occur nowhere else.
+        let distinct =
+            |lookups: &[(u64, &[u64])]| lookups.iter().flat_map(|lookup| lookup.1).collect::<HashSet<_>>().len();
+        assert_eq!(distinct(&long), 3 * distinct(&once));
         // Who shares a prefix still does, and with nobody else.
         let shared = |one: &[u64], other: &[u64]| one.iter().zip(other).take_while(|(one, other)| one == other).count();
         for (i, j) in [(0, 1), (0, 2), (1, 2)] {
