@@ -1,14 +1,19 @@
 //! The command: what it prints, what it leaves behind and how it ends.
 
-use std::fs::{self, File};
+#[path = "common/scratch.rs"]
+mod scratch;
+
+use std::env;
+use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::{env, process};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
+
+use scratch::Scratch;
 
 /// Small enough for a debug build, large enough that caches overflow and prefixes are shared.
 const SMALL: [&str; 6] = ["--requests", "80", "--workers", "3", "--blocks-per-worker", "60"];
@@ -43,38 +48,6 @@ fn refusal(args: &[&str]) -> String {
 
 fn count(report: &Value, field: &str) -> u64 {
     report[field].as_u64().unwrap_or_else(|| panic!("{field} is a count: {report}"))
-}
-
-/// A directory of its own for a test, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(test: &str) -> Self {
-        let path = env::temp_dir().join(format!("kvleap-cli-{}-{test}", process::id()));
-        fs::create_dir_all(&path).expect("a directory for scratch files");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.path(name);
-        fs::write(&path, bytes).expect("a scratch file");
-        path
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a path in UTF-8").to_owned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).expect("the scratch directory");
-        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn gzip(text: &str) -> Vec<u8> {
@@ -164,7 +137,7 @@ fn shards_do_not_change_the_answers() {
 #[test]
 fn a_trace_is_played_plain_and_gzipped() {
     let scratch = Scratch::new("trace");
-    for path in [scratch.file("t.jsonl", ROWS.as_bytes()), scratch.file("t.jsonl.gz", &gzip(ROWS))] {
+    for path in [scratch.file("t.jsonl", ROWS.as_bytes()), scratch.file("t.jsonl.gz", gzip(ROWS))] {
         let report = report(&["--trace", &path, "--workers", "1", "--block-size", "256", "--verify"]);
         assert_eq!(count(&report, "mismatches"), 0);
         assert_eq!(count(&report, "requests"), 3);

@@ -1,11 +1,13 @@
 //! From requests to schedules, and from schedules to files and back.
 
+#[path = "common/scratch.rs"]
+mod scratch;
 #[path = "common/shared.rs"]
 mod shared;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::{env, fs, process};
+use std::fs;
+use std::path::Path;
 
 use kvleap::baseline::reference::Reference;
 use kvleap::mock::{Config, Rates};
@@ -14,40 +16,13 @@ use kvleap::{Block, Event, EventData, Worker};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
+use scratch::Scratch;
 use shared::shared;
 
 const ROWS: &str = r#"{"timestamp": 7, "input_length": 1100, "output_length": 40, "hash_ids": [0, 1, 2]}
 {"timestamp": 7, "input_length": 1536, "output_length": 600, "hash_ids": [0, 1, 3]}
 {"timestamp": 9, "input_length": 512, "output_length": 1, "hash_ids": [4]}
 "#;
-
-/// A directory of its own for a test, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(test: &str) -> Self {
-        let path = env::temp_dir().join(format!("kvleap-schedule-{}-{test}", process::id()));
-        fs::create_dir_all(&path).expect("a directory for scratch files");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).expect("a scratch file");
-        path
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).expect("the scratch directory");
-        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The built-in workload, small enough for a debug build and large enough that caches overflow.
 fn generated() -> Partition {
@@ -119,7 +94,7 @@ fn the_built_in_workload_is_spread_over_all_workers_and_depends_on_the_seed() {
 #[test]
 fn rows_arrive_at_their_times_and_their_blocks_are_stored_once_computed() {
     let scratch = Scratch::new("rows");
-    let partition = Partition { workers: 1, ..of_trace(&scratch.file("t.jsonl", ROWS)) };
+    let partition = Partition { workers: 1, ..of_trace(&scratch.file_path("t.jsonl", ROWS)) };
     let schedule = schedule(&partition);
     assert_sound(&schedule);
     let asked = lookups(&schedule);
@@ -137,7 +112,7 @@ fn rows_arrive_at_their_times_and_their_blocks_are_stored_once_computed() {
 #[test]
 fn lengths_are_multiplied_and_copies_share_nothing() {
     let scratch = Scratch::new("factors");
-    let path = scratch.file("t.jsonl", ROWS);
+    let path = scratch.file_path("t.jsonl", ROWS);
     for base in [generated(), Partition { engine: Config { blocks: 64, ..of_trace(&path).engine }, ..of_trace(&path) }]
     {
         let base = Partition { requests: Some(3), engine: Config { blocks: 4096, ..base.engine.clone() }, ..base };
@@ -180,7 +155,7 @@ fn what_cannot_be_is_refused_before_anything_runs() {
         let refused = partition.schedule(|_, _| panic!("nothing may run"));
         refused.expect_err("bad input")
     };
-    let with = |text: &str| of_trace(&scratch.file("t.jsonl", text));
+    let with = |text: &str| of_trace(&scratch.file_path("t.jsonl", text));
     let good = with(ROWS);
 
     let text = refusal(&with(&ROWS.replace("\"timestamp\": 9", "\"timestamp\": 6"))).to_string();

@@ -153,6 +153,8 @@ fn settings_out_of_range_are_refused() {
     zero(Index::builder().max_workers(0), "max_workers");
     let error = refused(Index::builder().shards(MAX_SHARDS + 1));
     assert!(matches!(error, ConfigError::TooManyShards { shards } if shards == MAX_SHARDS + 1), "{error}");
+    let error = Index::builder().shards(2).max_workers(u32::MAX).build().expect_err("slots are 32 bits");
+    assert!(matches!(error, ConfigError::TooManyWorkers { max_workers: u32::MAX, shards: 2 }), "{error}");
     let local = Index::builder().shards(0).pin(vec![usize::MAX]).build_local();
     assert!(local.is_ok(), "what only threads need does not matter without threads");
     assert!(Index::builder().jump_stride(0).build_local().is_err());

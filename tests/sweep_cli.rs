@@ -1,10 +1,15 @@
 //! `kvleap sweep`: what it prints, what it leaves behind and how it ends.
 
-use std::path::{Path, PathBuf};
+#[path = "common/scratch.rs"]
+mod scratch;
+
+use std::path::Path;
 use std::process::{Command, Output};
-use std::{env, fs, process};
+use std::{env, fs};
 
 use serde_json::Value;
+
+use scratch::Scratch;
 
 /// Small enough for a debug build, with processes and all.
 const SMALL: [&str; 13] = [
@@ -35,27 +40,6 @@ fn refusal(args: &[&str]) -> String {
     assert!(output.stdout.is_empty(), "{args:?}");
     assert!(!text.contains("panicked"), "{text}");
     text
-}
-
-/// A directory of its own for a test, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(test: &str) -> Self {
-        let path = env::temp_dir().join(format!("kvleap-sweep-{}-{test}", process::id()));
-        fs::create_dir_all(&path).expect("a directory for scratch files");
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a path of plain characters").to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]

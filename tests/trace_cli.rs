@@ -1,13 +1,17 @@
 //! `kvleap trace`: what it prints, what it leaves behind and how it ends.
 
+#[path = "common/scratch.rs"]
+mod scratch;
+
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::{env, fs, process};
+use std::{env, fs};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
+
+use scratch::Scratch;
 
 const ROWS: &str = r#"{"timestamp": 0, "input_length": 1500, "output_length": 40, "hash_ids": [0, 1, 2], "session_id": "a"}
 {"timestamp": 5, "input_length": 1100, "output_length": 600, "hash_ids": [0, 1, 3], "session_id": "a"}
@@ -41,40 +45,6 @@ fn refusal(args: &[&str]) -> String {
     assert!(output.stdout.is_empty(), "{args:?}");
     assert!(!text.contains("panicked"), "{text}");
     text
-}
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(test: &str) -> Self {
-        let path = env::temp_dir().join(format!("kvleap-trace-cli-{}-{test}", process::id()));
-        fs::create_dir_all(&path).expect("a directory for scratch files");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        let path = self.path(name);
-        fs::write(&path, bytes).expect("a scratch file");
-        path
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a path in UTF-8").to_owned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).expect("the scratch directory");
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn gzip(text: &str) -> Vec<u8> {

@@ -1,12 +1,13 @@
 //! Prompts, conversations and recorded sessions become rows, and rows of one size those of another.
 
+#[path = "common/scratch.rs"]
+mod scratch;
 #[path = "common/traces.rs"]
 mod traces;
 
 use std::collections::HashSet;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::{env, fs, process};
 
 use kvleap::trace::convert::chats::{self, Chat};
 use kvleap::trace::convert::sessions::{self, Session};
@@ -14,6 +15,8 @@ use kvleap::trace::convert::{Arrivals, Job, Kind, Line, Rechain, Resize, convert
 use kvleap::trace::text::{Prompts, Settings, Tokenizer, hash};
 use kvleap::trace::{Reason, Row, ToolError};
 use proptest::prelude::*;
+
+use scratch::Scratch;
 
 /// A Hugging Face tokenizer of three words, which would add special tokens, pad and truncate if it were let.
 const TOKENIZER: &str = r#"{
@@ -28,28 +31,6 @@ const TOKENIZER: &str = r#"{
                        "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [4], "tokens": ["[CLS]"]}}},
     "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1, "b": 2, "c": 3, "[CLS]": 4}, "unk_token": "[UNK]"}
 }"#;
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(test: &str) -> Self {
-        let path = env::temp_dir().join(format!("kvleap-convert-{}-{test}", process::id()));
-        fs::create_dir_all(&path).expect("a directory for scratch files");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).expect("a scratch file");
-        path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn hashed(text: &str, tokenizer: &Tokenizer, block_size: u32) -> Result<Vec<Row>, ToolError> {
     let prompts = Prompts::from_reader("given", Cursor::new(text.to_owned()))?;
@@ -99,7 +80,7 @@ fn tails_fields_and_bytes() {
 #[test]
 fn a_hugging_face_tokenizer_is_used_plainly() {
     let scratch = Scratch::new("tokenizer");
-    let path = scratch.file("tokenizer.json", TOKENIZER);
+    let path = scratch.file_path("tokenizer.json", TOKENIZER);
     let tokenizer = Tokenizer::load(&path).unwrap();
     let mut tokens = Vec::new();
     tokenizer.tokens("a b zzz c b a", &mut tokens).unwrap();
@@ -107,7 +88,7 @@ fn a_hugging_face_tokenizer_is_used_plainly() {
     assert!(matches!(Tokenizer::load(Path::new("bytes")).unwrap(), Tokenizer::Bytes));
 
     for (wrong, text) in [("missing.json", None), ("wrong.json", Some("{}"))] {
-        let path = text.map_or(scratch.0.join(wrong), |text| scratch.file(wrong, text));
+        let path = text.map_or(scratch.0.join(wrong), |text| scratch.file_path(wrong, text));
         let error = Tokenizer::load(&path).expect_err("no tokenizer").to_string();
         assert!(error.contains(wrong) && error.contains("whitespace"), "{error}");
     }
@@ -205,7 +186,7 @@ proptest! {
         let sessions = sessions::from_rows(named.clone(), 4);
         let scratch = Scratch::new("sessions");
         let text: String = sessions.iter().map(|session| serde_json::to_string(session).unwrap() + "\n").collect();
-        let read = sessions::open(scratch.file("sessions.jsonl", text)).unwrap();
+        let read = sessions::open(scratch.file_path("sessions.jsonl", text)).unwrap();
         prop_assert_eq!(&read, &sessions);
         let back = sessions::to_rows(read, &Arrivals::default()).unwrap();
         prop_assert_eq!(back.len(), named.len());
@@ -245,7 +226,7 @@ const RECORDED: &str = r#"{"id": "one", "block_size": 4, "models": ["m"], "hash_
 #[test]
 fn recorded_sessions_become_rows() {
     let scratch = Scratch::new("recorded");
-    let read = sessions::open(scratch.file("one.json", RECORDED)).unwrap();
+    let read = sessions::open(scratch.file_path("one.json", RECORDED)).unwrap();
     let rows = sessions::to_rows(read, &Arrivals::default()).unwrap();
     let told: Vec<_> =
         rows.iter().map(|row| (row.timestamp, row.session_id.as_deref().unwrap(), row.input_length)).collect();
@@ -259,7 +240,7 @@ fn recorded_sessions_become_rows() {
     let shared = |scope: &str| {
         let one = RECORDED.replace("local", scope);
         let two = one.replace("one", "two");
-        let both = sessions::open(scratch.file("both.jsonl", format!("{one}\n{two}"))).unwrap();
+        let both = sessions::open(scratch.file_path("both.jsonl", format!("{one}\n{two}"))).unwrap();
         let rows = sessions::to_rows(both, &Arrivals { rate: 0.001, ..Arrivals::default() }).unwrap();
         assert!(rows.is_sorted_by_key(|row| row.timestamp));
         let of = |name: &str| -> HashSet<u64> {
@@ -283,14 +264,14 @@ fn bad_sessions_are_named() {
         ("\"in\": 9, ", "", "the request at 0 s lacks in or out"),
         ("\"in\": 8", "\"in\": 12", "2 ids are too few for 12 tokens"),
     ] {
-        let path = scratch.file("bad.json", RECORDED.replacen(from, to, 1));
+        let path = scratch.file_path("bad.json", RECORDED.replacen(from, to, 1));
         let error = sessions::open(&path).expect_err(why).to_string();
         assert!(error.contains("bad.json") && error.contains(why), "{error}");
         assert!(error.contains("not a recorded session"), "{error}");
     }
-    assert!(sessions::open(scratch.file("empty.json", "")).unwrap_err().to_string().contains("no rows"));
+    assert!(sessions::open(scratch.file_path("empty.json", "")).unwrap_err().to_string().contains("no rows"));
     let mixed = format!("{RECORDED}{}", RECORDED.replace("\"block_size\": 4", "\"block_size\": 8"));
-    let read: Vec<Session> = sessions::open(scratch.file("mixed.json", mixed)).unwrap();
+    let read: Vec<Session> = sessions::open(scratch.file_path("mixed.json", mixed)).unwrap();
     assert!(sessions::to_rows(read, &Arrivals::default()).unwrap_err().to_string().contains("--block-size differs"));
     for arrivals in [Arrivals { rate: 0.0, ..Arrivals::default() }, Arrivals { pause: f64::NAN, ..Arrivals::default() }]
     {
@@ -307,7 +288,7 @@ fn conversations_become_rows() {
     let scratch = Scratch::new("chats");
     let mut both = Vec::new();
     for text in [sharegpt, messages] {
-        let read: Vec<Chat> = chats::open(scratch.file("chats.json", text)).unwrap();
+        let read: Vec<Chat> = chats::open(scratch.file_path("chats.json", text)).unwrap();
         both.push(chats::to_rows(&read, &Tokenizer::Bytes, 2, &Arrivals::default()).unwrap());
     }
     assert_eq!(both[0], both[1]);
@@ -317,7 +298,7 @@ fn conversations_become_rows() {
     assert!(both[0][1].timestamp > 0 && both[0].iter().all(|row| row.session_id.as_deref() == Some("x")));
 
     for (text, why) in [("[{\"id\": 1}]", ":1:"), ("[]", "no rows"), ("nonsense", ":1:"), ("[{}] x", ":1:")] {
-        let error = chats::open(scratch.file("bad.json", text)).expect_err(why).to_string();
+        let error = chats::open(scratch.file_path("bad.json", text)).expect_err(why).to_string();
         assert!(error.contains("bad.json") && error.contains(why), "{error}");
     }
 }
@@ -347,7 +328,7 @@ fn lines(job: &Job) -> Result<Vec<Line>, ToolError> {
 #[test]
 fn jobs_fit_together() {
     let scratch = Scratch::new("jobs");
-    let recorded = scratch.file("one.json", RECORDED);
+    let recorded = scratch.file_path("one.json", RECORDED);
     let small = Job { to_block_size: Some(2), ..job(Kind::Sessions, recorded.clone()) };
     let Line::Row(first) = &lines(&small).unwrap()[0] else { panic!("a row") };
     assert_eq!(first.hash_ids, [0, 1, 2, 3], "nine tokens, of which the last has no block");
@@ -355,7 +336,7 @@ fn jobs_fit_together() {
     assert_eq!(lines(&again).unwrap().len(), 3, "a session and two sub-agents");
 
     let rows = traces::text(&[Row { input_length: 9, hash_ids: vec![5, 5, 5], ..Row::default() }]);
-    let rows = scratch.file("rows.jsonl", rows);
+    let rows = scratch.file_path("rows.jsonl", rows);
     let chained = Job { block_size: Some(4), chain: true, ..job(Kind::Rows, rows.clone()) };
     let Line::Row(row) = &lines(&chained).unwrap()[0] else { panic!("a row") };
     assert_eq!(row.hash_ids, [0, 1, 2]);

@@ -167,6 +167,10 @@ impl Builder {
         if self.shards > MAX_SHARDS {
             return Err(ConfigError::TooManyShards { shards: self.shards });
         }
+        // Slots of all shards together are numbered with 32 bits.
+        if u64::from(self.max_workers) * self.shards as u64 > u64::from(u32::MAX) {
+            return Err(ConfigError::TooManyWorkers { max_workers: self.max_workers, shards: self.shards });
+        }
         let cores = cores();
         match self.pin.iter().find(|core| !cores.contains(core)) {
             Some(&core) => Err(ConfigError::NoSuchCore { core, cores }),
@@ -194,6 +198,13 @@ pub enum ConfigError {
         /// How many were asked for.
         shards: usize,
     },
+    /// `max_workers` of every shard are more than 2^32 - 1 together.
+    TooManyWorkers {
+        /// How many a shard would take.
+        max_workers: u32,
+        /// How many shards.
+        shards: usize,
+    },
     /// A writer cannot be pinned to a core that is not there.
     NoSuchCore {
         /// The core asked for.
@@ -210,6 +221,9 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Zero { name } => write!(f, "{name} is 0; it must be at least 1"),
             Self::TooManyShards { shards } => write!(f, "{shards} shards; at most {MAX_SHARDS} are possible"),
+            Self::TooManyWorkers { max_workers, shards } => {
+                write!(f, "{max_workers} workers in each of {shards} shards; all together may be at most {}", u32::MAX)
+            }
             Self::NoSuchCore { core, cores } => write!(f, "core {core} cannot be pinned to; choose from {cores:?}"),
             Self::Thread(error) => write!(f, "a writer thread could not be started: {error}"),
         }

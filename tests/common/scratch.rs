@@ -1,0 +1,48 @@
+//! Directories of their own for tests that write files.
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
+use std::path::PathBuf;
+use std::{env, fs, process};
+
+/// A directory of its own for a test, removed at the end.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    /// `test` must be another one for every test of a binary.
+    pub(crate) fn new(test: &str) -> Self {
+        let path = env::temp_dir().join(format!("kvleap-{}-{}-{test}", env!("CARGO_CRATE_NAME"), process::id()));
+        fs::create_dir_all(&path).expect("a directory for scratch files");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    /// A file with this content; returns its path.
+    pub(crate) fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        fs::write(&path, bytes).expect("a scratch file");
+        path
+    }
+
+    /// As [`Scratch::file`], for those who take paths.
+    pub(crate) fn file_path(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        self.file(name, bytes).into()
+    }
+
+    /// What is there, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("the scratch directory");
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
