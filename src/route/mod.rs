@@ -62,7 +62,7 @@ pub use mask::Mask;
 pub use policy::{
     Candidates, Cost, CostBased, LeastLoaded, LongestPrefix, Policy, PowerOfTwo, RandomChoice, RoundRobin,
 };
-pub use policy::{SessionAffinity, UnknownPolicy};
+pub use policy::{SessionAffinity, UnknownPolicy, Weights};
 pub use predict::Prediction;
 pub use random::Random;
 

@@ -9,7 +9,7 @@ mod simple;
 use std::fmt;
 
 pub use affinity::SessionAffinity;
-pub use cost::{Cost, CostBased};
+pub use cost::{Cost, CostBased, Weights};
 pub use prefix::LongestPrefix;
 pub use simple::{LeastLoaded, PowerOfTwo, RandomChoice, RoundRobin};
 
