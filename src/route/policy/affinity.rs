@@ -54,14 +54,14 @@ impl Policy for SessionAffinity {
 
     fn choose(&mut self, request: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
         let Some(session) = request.session else { return self.without_session.choose(request, candidates, random) };
-        let requests = |seat| u64::from(candidates.load(seat).requests);
-        let in_flight: u64 = candidates.iter().map(requests).sum();
-        let room = (self.bound * (in_flight + 1) as f64 / candidates.mask().len() as f64).ceil();
+        let requests = |seat: usize| f64::from(candidates.requests()[seat]);
+        let in_flight: f64 = candidates.iter().map(requests).sum();
+        let room = (self.bound * (in_flight + 1.0) / candidates.mask().len() as f64).ceil();
         let point = mix(mix(session));
         let from = self.ring.partition_point(|&(at, _)| at < point);
         let (before, after) = self.ring.split_at(from);
         let mut seats = after.iter().chain(before).map(|&(_, seat)| seat as usize);
-        seats.find(|&seat| candidates.mask().contains(seat) && (requests(seat) as f64) < room)
+        seats.find(|&seat| candidates.mask().contains(seat) && requests(seat) < room)
     }
 
     fn fleet_changed(&mut self, workers: &mut dyn Iterator<Item = (usize, Worker)>) {

@@ -1,6 +1,6 @@
 //! The cost of a choice: what must be computed, and what is there already.
 
-use super::least::{least, minimum};
+use super::least::Figures;
 use super::{Candidates, Policy, Random, Request};
 use crate::route::ConfigError;
 
@@ -20,8 +20,7 @@ use crate::route::ConfigError;
 pub struct CostBased {
     weights: Weights,
     temperature: f32,
-    /// Room for a figure for each seat.
-    figures: Vec<f32>,
+    figures: Figures,
 }
 
 /// The factors of [`CostBased`].
@@ -60,7 +59,7 @@ impl CostBased {
         ];
         match settings.into_iter().find(|&(_, value)| !(value.is_finite() && value >= 0.0)) {
             Some((name, value)) => Err(ConfigError::OutOfRange { name, value: value.into(), least: 0.0 }),
-            None => Ok(Self { weights, temperature, figures: Vec::new() }),
+            None => Ok(Self { weights, temperature, figures: Figures::default() }),
         }
     }
 }
@@ -97,23 +96,15 @@ impl Policy for CostBased {
     fn choose(&mut self, request: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
         let blocks = request.blocks.len() as f32;
         let Weights { prefill, decode, queue, request: per_request } = self.weights;
-        self.figures.clear();
         let seats = candidates.credits().iter().zip(candidates.decode_blocks()).zip(candidates.queue_blocks());
-        self.figures.extend(
-            seats.map(|((&credit, &decoding), &queued)| {
-                prefill * (blocks - credit) + decode * decoding + queue * queued
-            }),
-        );
+        let cost = |((&credit, &decoding), &queued)| prefill * (blocks - credit) + decode * decoding + queue * queued;
+        self.figures.set(candidates, seats.map(cost));
         if per_request > 0.0 {
-            for (figure, load) in self.figures.iter_mut().zip(candidates.fleet.loads()) {
-                *figure += per_request * load.requests as f32;
+            for (figure, &requests) in self.figures.values_mut().iter_mut().zip(candidates.requests()) {
+                *figure += per_request * requests;
             }
         }
-        if self.temperature > 0.0 {
-            self.draw(candidates, random)
-        } else {
-            least(&mut self.figures, candidates, random)
-        }
+        if self.temperature > 0.0 { self.draw(random) } else { self.figures.least(random) }
     }
 
     fn cost(&self, request: &Request<'_>, candidates: &Candidates<'_>, seat: usize) -> Option<Cost> {
@@ -121,27 +112,33 @@ impl Policy for CostBased {
             prefill: self.weights.prefill * (request.blocks.len() as f32 - candidates.credits()[seat]),
             decode: self.weights.decode * candidates.decode_blocks()[seat],
             queue: self.weights.queue * candidates.queue_blocks()[seat],
-            requests: self.weights.request * candidates.load(seat).requests as f32,
+            requests: self.weights.request * candidates.requests()[seat],
         })
     }
 }
 
+/// So many temperatures dearer, a candidate weighs too little to change the sum: 25 x ln 2, and an `f32` has 24 bits.
+const NEGLIGIBLE: f32 = 17.33;
+
 impl CostBased {
-    /// Draws by the costs in `figures`, which become the running sums of what the candidates weigh.
-    fn draw(&mut self, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
-        candidates.mask().overwrite_others(&mut self.figures, f32::INFINITY);
-        let least = minimum(&self.figures);
+    /// Draws by the figures, which become the running sums of what the candidates weigh.
+    fn draw(&mut self, random: &mut Random) -> Option<usize> {
+        let least = self.figures.minimum();
         if least == f32::INFINITY {
             return None;
         }
         let mut sum = 0.0;
-        for figure in &mut self.figures {
+        let sums = self.figures.values_mut();
+        for figure in &mut *sums {
+            let dearer = (*figure - least) / self.temperature;
             // The cheapest weighs 1, so the sum is neither 0 nor infinite.
-            sum += ((least - *figure) / self.temperature).exp();
+            if dearer < NEGLIGIBLE {
+                sum += (-dearer).exp();
+            }
             *figure = sum;
         }
-        let point = random.unit() as f32 * sum;
+        let point = random.unit() * sum;
         // Those that weigh nothing have the sum of the one before, and so are never the first beyond the point.
-        self.figures.iter().position(|&sum| sum > point)
+        sums.iter().position(|&sum| sum > point)
     }
 }

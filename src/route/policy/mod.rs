@@ -108,6 +108,11 @@ impl<'a> Candidates<'a> {
         self.credits
     }
 
+    /// Requests in flight.
+    pub fn requests(&self) -> &'a [f32] {
+        self.fleet.requests()
+    }
+
     /// Prefill tokens in flight, in blocks.
     pub fn queue_blocks(&self) -> &'a [f32] {
         self.fleet.queue_blocks()
