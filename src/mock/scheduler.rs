@@ -85,13 +85,13 @@ impl Scheduler {
         }
         // Who was preempted is next, but does not find more room than it was too much for.
         if self.waiting.len() > 0 {
-            self.admit(&mut budget, &mut work, events);
+            self.admit(now, &mut budget, &mut work, events);
         }
         work
     }
 
     /// Lets in who waits, in turn, as long as there is room for the whole prompt.
-    fn admit(&mut self, budget: &mut u64, work: &mut Work, events: &mut Vec<EventData>) {
+    fn admit(&mut self, now: u64, budget: &mut u64, work: &mut Work, events: &mut Vec<EventData>) {
         let block_size = self.block_size;
         let blocks = |tokens: u64| tokens.div_ceil(block_size) as usize;
         let mut sequences: u32 = self.running.iter().map(|running| running.samples).sum();
@@ -112,6 +112,7 @@ impl Scheduler {
             let mut task = self.waiting.pop().expect("there was a next one");
             let sequence = self.pool.attach(&task.names(reusable)[..reusable as usize]);
             task.cached_tokens.get_or_insert(sequence.tokens());
+            task.scheduled_ns.get_or_insert(now);
             work.prompts += 1;
             sequences += samples;
             promised += needed;
@@ -158,8 +159,10 @@ impl Scheduler {
         self.waiting.push(task, &self.limits);
     }
 
-    /// Ends the step: every prompt that is computed, and every sequence that decodes, has one more token.
-    pub(super) fn complete(&mut self, now: u64, events: &mut Vec<EventData>) -> Vec<Finished> {
+    /// Ends the step: every prompt that is computed, and every sequence that decodes, has one more token. Whose is the
+    /// first, and who is complete.
+    pub(super) fn complete(&mut self, now: u64, events: &mut Vec<EventData>) -> (Vec<u64>, Vec<Finished>) {
+        let mut first_tokens = Vec::new();
         let mut finished = Vec::new();
         let mut forks = Vec::new();
         let mut over = false;
@@ -175,7 +178,10 @@ impl Scheduler {
                 forks.push(Running { task, sequence, samples: 1, planned: false });
             }
             running.task.generated += 1;
-            running.task.first_token_ns.get_or_insert(now);
+            if running.task.first_token_ns.is_none() {
+                running.task.first_token_ns = Some(now);
+                first_tokens.push(running.task.ticket);
+            }
             over |= running.task.is_complete();
         }
         self.running.append(&mut forks);
@@ -185,7 +191,7 @@ impl Scheduler {
                 self.pool.detach(ended.sequence, now, events);
             }
         }
-        finished
+        (first_tokens, finished)
     }
 
     /// Empties the cache; what runs begins again.
