@@ -101,6 +101,7 @@
 pub mod event;
 pub mod hash;
 pub mod index;
+pub mod route;
 
 #[cfg(feature = "baseline")]
 pub mod baseline;
