@@ -2,7 +2,7 @@
 
 use super::admission::Admission;
 use super::request::Task;
-use super::scheduler::Scheduler;
+use super::scheduler::{Progress, Scheduler};
 use super::{Config, ConfigError, Finished, Latency, Refusal, Request, Work};
 use crate::{Event, EventData, Worker};
 
@@ -41,6 +41,9 @@ pub struct Step {
     pub events: Vec<Event>,
     /// Tickets of the requests whose first token is there now.
     pub first_tokens: Vec<u64>,
+    /// Tickets of the requests whose answer is longer, by as many tokens as a block has, than at the first token or when
+    /// they were last named here.
+    pub longer: Vec<u64>,
     /// What is complete now.
     pub finished: Vec<Finished>,
 }
@@ -108,9 +111,9 @@ impl Engine {
         let work = self.scheduler.plan(self.clock_ns, &mut said);
         let took_ns = self.latency.step_ns(&work).max(1);
         self.clock_ns = self.clock_ns.saturating_add(took_ns);
-        let (first_tokens, finished) = self.scheduler.complete(self.clock_ns, &mut said);
+        let Progress { first_tokens, longer, finished } = self.scheduler.complete(self.clock_ns, &mut said);
         let events = said.into_iter().map(|data| self.say(data)).collect();
-        Some(Step { at_ns: self.clock_ns, took_ns, work, events, first_tokens, finished })
+        Some(Step { at_ns: self.clock_ns, took_ns, work, events, first_tokens, longer, finished })
     }
 
     /// Plays all steps that begin before `at_ns`.

@@ -28,6 +28,16 @@ struct Running {
     planned: bool,
 }
 
+/// What a step brought the requests.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Tickets of those whose first token is there.
+    pub(super) first_tokens: Vec<u64>,
+    /// Tickets of those whose answer is a block longer.
+    pub(super) longer: Vec<u64>,
+    pub(super) finished: Vec<Finished>,
+}
+
 impl Running {
     /// Tokens to compute until the next one is known.
     fn left(&self) -> u64 {
@@ -159,11 +169,9 @@ impl Scheduler {
         self.waiting.push(task, &self.limits);
     }
 
-    /// Ends the step: every prompt that is computed, and every sequence that decodes, has one more token. Whose is the
-    /// first, and who is complete.
-    pub(super) fn complete(&mut self, now: u64, events: &mut Vec<EventData>) -> (Vec<u64>, Vec<Finished>) {
-        let mut first_tokens = Vec::new();
-        let mut finished = Vec::new();
+    /// Ends the step: every prompt that is computed, and every sequence that decodes, has one more token.
+    pub(super) fn complete(&mut self, now: u64, events: &mut Vec<EventData>) -> Progress {
+        let mut progress = Progress::default();
         let mut forks = Vec::new();
         let mut over = false;
         for running in &mut self.running {
@@ -180,18 +188,20 @@ impl Scheduler {
             running.task.generated += 1;
             if running.task.first_token_ns.is_none() {
                 running.task.first_token_ns = Some(now);
-                first_tokens.push(running.task.ticket);
+                progress.first_tokens.push(running.task.ticket);
+            } else if (running.task.generated - 1).is_multiple_of(self.block_size) {
+                progress.longer.push(running.task.ticket);
             }
             over |= running.task.is_complete();
         }
         self.running.append(&mut forks);
         if over {
             for ended in self.running.extract_if(.., |running| running.task.is_complete()) {
-                finished.push(ended.task.finished(now));
+                progress.finished.push(ended.task.finished(now));
                 self.pool.detach(ended.sequence, now, events);
             }
         }
-        (first_tokens, finished)
+        progress
     }
 
     /// Empties the cache; what runs begins again.
