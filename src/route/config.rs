@@ -1,7 +1,7 @@
 //! How a router is set up.
 
 use super::policy::{CostBased, Policy};
-use super::{ConfigError, Router};
+use super::{ConfigError, Prediction, Router};
 
 /// Settings of a [`Router`].
 #[derive(Debug)]
@@ -11,6 +11,7 @@ pub struct Builder {
     pub(super) credits: Vec<f32>,
     pub(super) max_requests: u32,
     pub(super) request_timeout_ns: u64,
+    pub(super) prediction: Option<Prediction>,
     pub(super) seed: u64,
 }
 
@@ -22,6 +23,7 @@ impl Default for Builder {
             credits: vec![1.0],
             max_requests: u32::MAX,
             request_timeout_ns: 600_000_000_000,
+            prediction: None,
             seed: 0,
         }
     }
@@ -64,6 +66,14 @@ impl Builder {
         self
     }
 
+    /// What is thought of workers before they publish an event, or instead of it. Default `None`: nothing. It makes a
+    /// decision look up twice, and entering one cost a step per block of the prompt.
+    #[must_use]
+    pub fn prediction(mut self, prediction: Option<Prediction>) -> Self {
+        self.prediction = prediction;
+        self
+    }
+
     /// Equal seeds, equal choices. Default 0.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -81,6 +91,9 @@ impl Builder {
         }
         if self.max_requests == 0 {
             return Err(ConfigError::Zero { name: "max_requests" });
+        }
+        if self.prediction.is_some_and(|prediction| prediction.blocks_per_worker == 0) {
+            return Err(ConfigError::Zero { name: "prediction.blocks_per_worker" });
         }
         if self.credits.is_empty() {
             return Err(ConfigError::Zero { name: "tiers with credits" });

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use hashbrown::HashMap;
 
 use super::fleet::Fleet;
+use super::predict::Predicted;
 use crate::index::BuildMix;
 
 /// A request that was sent to a worker.
@@ -34,6 +35,8 @@ pub(super) struct Flight {
     tokens: u64,
     blocks: u64,
     heard_ns: u64,
+    /// Until the first token.
+    pub(super) predicted: Option<Predicted>,
 }
 
 impl InFlight {
@@ -48,12 +51,13 @@ impl InFlight {
         }
     }
 
+    /// `tokens` of a prompt are sent to a worker, of which it must compute `prefill_tokens`.
     pub(super) fn add(
         &mut self,
         fleet: &mut Fleet,
         seat: usize,
-        tokens: u64,
-        prefill_tokens: u64,
+        (tokens, prefill_tokens): (u64, u64),
+        predicted: Option<Predicted>,
         now_ns: u64,
     ) -> Ticket {
         let blocks = tokens.div_ceil(self.block_size);
@@ -64,13 +68,14 @@ impl InFlight {
         fleet.set_load(seat, load);
         let ticket = self.next;
         self.next += 1;
-        self.requests.insert(ticket, Flight { seat, prefill_tokens, tokens, blocks, heard_ns: now_ns });
+        let flight = Flight { seat, prefill_tokens, tokens, blocks, heard_ns: now_ns, predicted };
+        self.requests.insert(ticket, flight);
         self.deadlines.push(Reverse((now_ns.saturating_add(self.timeout_ns), ticket)));
         Ticket(ticket)
     }
 
-    /// The prompt is computed. Returns whose it was; `None` if the request is not in flight.
-    pub(super) fn first_token(&mut self, fleet: &mut Fleet, ticket: Ticket, now_ns: u64) -> Option<&Flight> {
+    /// The prompt is computed. Returns the request if it is in flight.
+    pub(super) fn first_token(&mut self, fleet: &mut Fleet, ticket: Ticket, now_ns: u64) -> Option<&mut Flight> {
         let flight = self.requests.get_mut(&ticket.0)?;
         flight.heard_ns = now_ns;
         let mut load = fleet.loads()[flight.seat];

@@ -50,6 +50,7 @@ mod load;
 mod mask;
 mod overlap;
 pub mod policy;
+mod predict;
 mod random;
 
 pub use config::Builder;
@@ -62,12 +63,14 @@ pub use policy::{
     Candidates, Cost, CostBased, LeastLoaded, LongestPrefix, Policy, PowerOfTwo, RandomChoice, RoundRobin,
 };
 pub use policy::{SessionAffinity, UnknownPolicy};
+pub use predict::Prediction;
 pub use random::Random;
 
 use crate::{Matches, Worker};
 use fleet::Fleet;
 use load::InFlight;
 use overlap::Overlap;
+use predict::Predictions;
 
 /// What is to be routed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,6 +93,8 @@ pub struct Decision {
     /// Leading blocks of the prompt that it is thought to hold, in whatever tier: what the answers say, or what was
     /// predicted where that is more.
     pub held: u32,
+    /// How many of them were predicted, whatever the answers say.
+    pub predicted: u32,
 }
 
 /// Chooses workers. See the [module's documentation](self).
@@ -100,6 +105,7 @@ pub struct Router {
     fleet: Fleet,
     in_flight: InFlight,
     overlap: Overlap,
+    predictions: Option<Predictions>,
     /// Of the decision at hand.
     candidates: Mask,
     block_size: u32,
@@ -117,6 +123,7 @@ impl Router {
             fleet: Fleet::new(settings.block_size, settings.max_requests),
             in_flight: InFlight::new(settings.request_timeout_ns, settings.block_size),
             overlap: Overlap::new(settings.credits),
+            predictions: settings.prediction.map(|prediction| Predictions::new(prediction, settings.seed)),
             candidates: Mask::default(),
             block_size: settings.block_size,
             policy: settings.policy,
@@ -185,7 +192,11 @@ impl Router {
     /// The first token of the answer is there: the prompt is computed. Returns whether the request is in flight; it is
     /// not if it finished, was given up, or its worker left.
     pub fn first_token(&mut self, ticket: Ticket, now_ns: u64) -> bool {
-        self.in_flight.first_token(&mut self.fleet, ticket, now_ns).is_some()
+        let Some(flight) = self.in_flight.first_token(&mut self.fleet, ticket, now_ns) else { return false };
+        if let (Some(predictions), Some(predicted)) = (&mut self.predictions, flight.predicted.take()) {
+            predictions.confirm(flight.seat, predicted, now_ns);
+        }
+        true
     }
 
     /// The answer is longer by so many tokens. Returns as [`Router::first_token`] does.
@@ -202,22 +213,38 @@ impl Router {
     /// Gives up what is due by now. Every decision does; a router without requests may want to.
     pub fn expire(&mut self, now_ns: u64) {
         self.in_flight.expire(&mut self.fleet, now_ns);
+        if let Some(predictions) = &mut self.predictions {
+            predictions.expire(&self.fleet, now_ns);
+        }
     }
 
     /// A worker is there. Returns whether it is new. It is available, and nothing is in flight there.
     pub fn add_worker(&mut self, worker: Worker) -> bool {
-        let added = self.fleet.add(worker).is_some();
-        if added {
-            self.policy.fleet_changed(&mut self.fleet.iter());
+        let Some(seat) = self.fleet.add(worker) else { return false };
+        if let Some(predictions) = &mut self.predictions {
+            predictions.join(seat, worker);
         }
-        added
+        self.policy.fleet_changed(&mut self.fleet.iter());
+        true
     }
 
     /// A worker left: what was in flight there is forgotten. Returns whether it was there.
     pub fn remove_worker(&mut self, worker: Worker) -> bool {
         let Some(seat) = self.fleet.remove(worker) else { return false };
         self.in_flight.leave(seat);
+        if let Some(predictions) = &mut self.predictions {
+            predictions.leave(seat, worker);
+        }
         self.policy.fleet_changed(&mut self.fleet.iter());
+        true
+    }
+
+    /// A worker's cache is empty now, as after a restart: nothing is predicted of it any more. Returns whether it is there.
+    pub fn cleared(&mut self, worker: Worker) -> bool {
+        let Some(seat) = self.fleet.seat(worker) else { return false };
+        if let Some(predictions) = &mut self.predictions {
+            predictions.clear(seat, worker);
+        }
         true
     }
 
@@ -260,6 +287,11 @@ impl Router {
         self.in_flight.expired()
     }
 
+    /// Blocks that are predicted, of all workers.
+    pub fn predicted_blocks(&self) -> usize {
+        self.predictions.as_ref().map_or(0, Predictions::blocks)
+    }
+
     /// The policy's name.
     pub fn policy(&self) -> &'static str {
         self.policy.name()
@@ -290,7 +322,11 @@ impl Router {
                 _ => Refusal::NoCandidate,
             });
         }
-        self.overlap.read(&self.fleet, tiers, None);
+        if let Some(predictions) = &mut self.predictions {
+            predictions.look_up(&self.fleet, request.blocks);
+        }
+        let predicted = self.predictions.as_ref().map(Predictions::depths);
+        self.overlap.read(&self.fleet, tiers, predicted);
         let candidates = Candidates {
             fleet: &self.fleet,
             mask: &self.candidates,
@@ -299,13 +335,16 @@ impl Router {
         };
         let seat = self.policy.choose(request, &candidates, &mut self.random);
         let seat = seat.filter(|&seat| self.candidates.contains(seat)).ok_or(Refusal::Declined)?;
-        Ok((seat, Decision { worker: candidates.worker(seat), held: candidates.held()[seat] }))
+        let predicted = predicted.map_or(0, |predicted| predicted[seat]);
+        Ok((seat, Decision { worker: candidates.worker(seat), held: candidates.held()[seat], predicted }))
     }
 
     fn enter_at(&mut self, seat: usize, request: &Request<'_>, decision: &Decision, now_ns: u64) -> Ticket {
         let block_size = u64::from(self.block_size);
         let tokens = request.tokens.max(request.blocks.len() as u64 * block_size);
         let prefill_tokens = tokens.saturating_sub(u64::from(decision.held) * block_size);
-        self.in_flight.add(&mut self.fleet, seat, tokens, prefill_tokens, now_ns)
+        let predicted = self.predictions.as_mut();
+        let predicted = predicted.and_then(|it| it.enter(seat, decision.worker, request.blocks, now_ns));
+        self.in_flight.add(&mut self.fleet, seat, (tokens, prefill_tokens), predicted, now_ns)
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Overlap {
 /// The seats of a shard's workers, by slot. A slot is given again after its worker left, and so is a seat: the map is
 /// good for one roster of the shard and one version of the fleet.
 #[derive(Debug, Default)]
-struct SlotMap {
+pub(super) struct SlotMap {
     roster: u64,
     fleet: u64,
     seats: Vec<u32>,
@@ -87,7 +87,7 @@ impl Overlap {
 }
 
 /// Writes the depth of every worker in the answer to its seat. `depths` has one more than there are seats.
-fn scatter(maps: &mut Vec<SlotMap>, fleet: &Fleet, matches: &Matches, depths: &mut [u32]) {
+pub(super) fn scatter(maps: &mut Vec<SlotMap>, fleet: &Fleet, matches: &Matches, depths: &mut [u32]) {
     let nobody = fleet.seats() as u32;
     for (shard, (roster, workers)) in matches.rosters().enumerate() {
         if shard == maps.len() {

@@ -9,6 +9,7 @@ const LANES: usize = 16;
 /// overwritten. `None` where no candidate has a figure below infinity.
 ///
 /// Three passes that vectorise, rather than one with a branch for each figure.
+#[allow(clippy::float_cmp, reason = "the least is one of the figures")]
 pub(super) fn least(figures: &mut [f32], candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
     candidates.mask().overwrite_others(figures, f32::INFINITY);
     let least = minimum(figures);
