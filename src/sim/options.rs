@@ -1,8 +1,12 @@
 //! What to simulate.
 
-use super::{SimError, Workload, World};
+use std::str::FromStr;
+
+use super::workload::Source;
+use super::{Setting, SimError, Workload, World};
 use crate::mock::{Config, Copies, Engine, Latency, Profile};
 use crate::Worker;
+use crate::route::Prediction;
 use crate::route::policy::{self, CostBased, Policy, UnknownPolicy};
 
 /// What to simulate.
@@ -24,6 +28,11 @@ pub struct Options {
     pub world: World,
     /// Policies to compare, by name. Default all.
     pub policies: Vec<&'static str>,
+    /// What the router knows of the workers' caches. Default [`Knowledge::Events`].
+    pub knowledge: Knowledge,
+    /// What a block to compute weighs in the policy `cost`, against one in use. Default as for
+    /// [`CostBased`](crate::route::CostBased).
+    pub prefill_weight: f64,
     /// The temperature of the policy `cost`, in blocks. Default 0.
     pub temperature: f64,
     /// What all that is drawn depends on: equal seeds, equal reports. Default 0.
@@ -41,6 +50,8 @@ impl Default for Options {
             latency: None,
             world: World::default(),
             policies: policy::NAMES.to_vec(),
+            knowledge: Knowledge::Events,
+            prefill_weight: CostBased::default().prefill_weight.into(),
             temperature: 0.0,
             seed: 0,
         }
@@ -66,6 +77,7 @@ impl Options {
         Ok(if built.name() == COST {
             let mut cost = CostBased::default();
             cost.temperature = self.temperature as f32;
+            cost.prefill_weight = self.prefill_weight as f32;
             Box::new(cost)
         } else {
             built
@@ -98,6 +110,9 @@ impl Options {
         if self.temperature > 0.0 && !self.policies.contains(&COST) {
             return fail("--temperature", "is set, but no policy that has one is compared: add cost".to_owned());
         }
+        if !(0.0..=1e9).contains(&self.prefill_weight) {
+            return fail("--prefill-weight", format!("is {}; it must be between 0 and 1000000000", self.prefill_weight));
+        }
         for name in &self.policies {
             self.build_policy(name)?;
         }
@@ -121,6 +136,91 @@ impl Options {
         }
         Engine::new(Worker::default(), config.clone()).map_err(SimError::Engine)?;
         Ok((config, profile.gpus))
+    }
+}
+
+impl Options {
+    /// Whether the same is asked of both fleets at the same times.
+    pub(super) fn asks_as(&self, other: &Self) -> bool {
+        let rated = matches!(self.workload.source, Source::Trace { .. }) || self.workload.rate.is_some();
+        let (ours, theirs) = (&self.workload, &other.workload);
+        (ours, self.block_size, self.seed) == (theirs, other.block_size, other.seed)
+            && (self.workers == other.workers || rated && ours.requests.is_some())
+    }
+
+    /// What the report says of it.
+    pub(super) fn setting(&self, requests: u64) -> Result<Setting, SimError> {
+        let Self { workload, workers, block_size, world, seed, .. } = self;
+        let mut router = vec![self.knowledge.line().to_owned()];
+        if self.policies.contains(&COST) {
+            let Self { prefill_weight, temperature, .. } = self;
+            router.push(format!("cost weighs blocks to compute {prefill_weight} times, at temperature {temperature}"));
+        }
+        Ok(Setting {
+            workload: workload.source.to_string(),
+            arrivals: workload.arrivals(*workers),
+            requests,
+            workers: *workers,
+            profile: self.profile.clone(),
+            block_size: *block_size,
+            blocks_per_worker: self.engine()?.0.blocks,
+            models: workload.models,
+            adapters: workload.adapters,
+            world: world.lines(),
+            router,
+            seed: *seed,
+        })
+    }
+}
+
+/// What the router knows of the workers' caches. Written and parsed by [`name`](Self::name).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// What their events say.
+    Events,
+    /// That, and what its own decisions will bring about until the events arrive.
+    Predictions,
+    /// Its own decisions only, as for engines that publish nothing.
+    Decisions,
+}
+
+impl Knowledge {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Events, Self::Predictions, Self::Decisions];
+
+    /// The name it is written by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Predictions => "predictions",
+            Self::Decisions => "decisions",
+        }
+    }
+
+    const fn line(self) -> &'static str {
+        match self {
+            Self::Events => "knows what events say",
+            Self::Predictions => "knows what events say, and predicts from its decisions what they will say",
+            Self::Decisions => "gets no events, and guesses from its decisions",
+        }
+    }
+
+    pub(super) fn prediction(self, blocks: u32) -> Option<Prediction> {
+        match self {
+            Self::Events => None,
+            Self::Predictions => Some(Prediction::until_events()),
+            Self::Decisions => Some(Prediction::instead_of_events(blocks)),
+        }
+    }
+}
+
+impl FromStr for Knowledge {
+    type Err = SimError;
+
+    fn from_str(name: &str) -> Result<Self, SimError> {
+        let why = || format!("knows no {name:?}; choose from {}", Self::ALL.map(Self::name).join(", "));
+        let named = Self::ALL.into_iter().find(|knowledge| knowledge.name() == name);
+        named.ok_or_else(|| SimError::Option { option: "--knowledge", why: why() })
     }
 }
 

@@ -1,7 +1,5 @@
 //! The simulation of one policy: what happens, in its order.
 
-use std::ops::ControlFlow;
-
 use fastrand::Rng;
 
 use super::clock::{Clock, Happening};
@@ -9,7 +7,7 @@ use super::fleet::{Flight, Member};
 use super::tally::Tally;
 use super::workload::Requests;
 use super::world::{Change, Incident};
-use super::{Options, PolicyReport, SimError};
+use super::{Knowledge, Options, PolicyReport, SimError};
 use crate::hash::hash_pair;
 use crate::mock::{self, Finished};
 use crate::route::{self, Mask, Router};
@@ -49,8 +47,9 @@ impl<'a> Simulation<'a> {
         let joins = incidents.iter().map(|incident| incident.worker + 1).max().unwrap_or(0);
         let members = (0..options.workers.max(joins)).map(|number| Member::new(number, &config)).collect();
         let router = Router::builder().policy(options.build_policy(policy)?).block_size(config.block_size);
+        let router = router.prediction(options.knowledge.prediction(config.blocks)).seed(options.seed);
         // Nothing gets lost here: who has waited long still waits.
-        let router = router.seed(options.seed).request_timeout_ns(u64::MAX).build().expect("the block size is checked");
+        let router = router.request_timeout_ns(u64::MAX).build().expect("the block size is checked");
         let index = Index::builder().seed(options.seed).max_workers(Options::MAX_WORKERS).build_local();
         let (writer, reader) = index.expect("the settings are in their ranges");
         let mut simulation = Self {
@@ -80,8 +79,8 @@ impl<'a> Simulation<'a> {
         Ok(simulation)
     }
 
-    /// Plays until nothing happens any more. `progress` is told the requests that are over, and may break off.
-    pub(super) fn play(mut self, mut progress: impl FnMut(u64) -> ControlFlow<()>) -> Option<PolicyReport> {
+    /// Plays until nothing happens any more. `progress` is told the requests that are over.
+    pub(super) fn play(mut self, mut progress: impl FnMut(u64)) -> PolicyReport {
         let mut told = 0;
         while let Some((now, happening)) = self.clock.next() {
             match happening {
@@ -102,12 +101,10 @@ impl<'a> Simulation<'a> {
             }
             if self.tally.over() > told {
                 told = self.tally.over();
-                if progress(told).is_break() {
-                    return None;
-                }
+                progress(told);
             }
         }
-        Some(self.tally.report(self.router.policy(), &self.members))
+        self.tally.report(self.router.policy(), &self.members)
     }
 
     /// The next request, from this number on, that waits for nobody. There is one at a time on the clock, which is faster
@@ -219,6 +216,9 @@ impl<'a> Simulation<'a> {
 
     /// An event is heard after the delay, at once if there is none.
     fn tell(&mut self, worker: u32, event: Event, now: u64) {
+        if self.options.knowledge == Knowledge::Decisions {
+            return;
+        }
         let world = &self.options.world;
         let (delay, jitter) = (nanoseconds(world.delay), nanoseconds(world.jitter));
         if delay == 0 && jitter == 0 {

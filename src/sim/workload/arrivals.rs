@@ -30,7 +30,8 @@ impl Workload {
         match &self.source {
             Source::Mix(mix) => {
                 let rate = self.rate.unwrap_or(Self::RATE * f64::from(workers));
-                builder.made_up(mix, rate, self.requests.unwrap_or(Self::REQUESTS), seed)?;
+                let default = Self::REQUESTS.max(Self::REQUESTS_PER_WORKER * u64::from(workers));
+                builder.made_up(mix, rate, self.requests.unwrap_or(default), seed)?;
             }
             Source::Trace { path, block_size: trace_block_size } => {
                 let expansion = Expansion::new(*trace_block_size, block_size).map_err(SimError::BlockSizes)?;

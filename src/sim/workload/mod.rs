@@ -4,6 +4,7 @@ mod arrivals;
 mod requests;
 mod traffic;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ pub use traffic::{Mix, Traffic};
 pub struct Workload {
     /// Where the requests come from. Default [`Traffic::Conversations`].
     pub source: Source,
-    /// How many of them. Default `None`: 10,000 where they are made up, all of a trace.
+    /// How many of them. Default `None`: all of a trace; where they are made up, [`Workload::REQUESTS`], or
+    /// [`Workload::REQUESTS_PER_WORKER`] for every worker if that is more.
     pub requests: Option<u64>,
     /// Requests a second. Default `None`: a trace's own times, and [`Workload::RATE`] for every worker where requests
     /// are made up. A rate makes the times of a trace anew, as a Poisson process.
@@ -41,8 +43,10 @@ impl Workload {
     pub const RATE: f64 = 4.0;
     /// The most requests that one simulation plays.
     pub const MAX_REQUESTS: u64 = 1 << 28;
-    /// Requests that are made up unless the options say otherwise.
+    /// Requests that are made up unless the options say otherwise, for a small fleet.
     pub const REQUESTS: u64 = 10_000;
+    /// And for a large one.
+    pub const REQUESTS_PER_WORKER: u64 = 200;
 }
 
 impl Default for Workload {
@@ -72,6 +76,15 @@ pub enum Source {
         /// Tokens that one id of the trace stands for.
         block_size: u32,
     },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mix(mix) => mix.fmt(f),
+            Self::Trace { path, .. } => path.display().fmt(f),
+        }
+    }
 }
 
 /// When the next request of a session comes.

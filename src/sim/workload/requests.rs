@@ -62,6 +62,16 @@ impl Requests {
         self.blocks(request, self.prompt_blocks(request)..end)
     }
 
+    /// The request, from 1, that needs the most blocks of a worker, and how many.
+    pub(in crate::sim) fn longest(&self) -> Option<(u64, u64)> {
+        let needed = |request: &Request| {
+            let tokens = u64::from(request.input_tokens).max(1) + u64::from(request.output_tokens).max(1) - 1;
+            tokens.div_ceil(self.block_size.into())
+        };
+        // Of several, the first.
+        (1..).zip(self.list.iter().map(needed)).max_by_key(|&(number, blocks)| (blocks, std::cmp::Reverse(number)))
+    }
+
     /// Which model it asks for.
     pub(in crate::sim) fn model(&self, request: u32) -> u32 {
         self.get(request).tenant % self.models
