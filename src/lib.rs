@@ -82,6 +82,8 @@
 //! - `replay`: driving an index with a trace or a built-in workload over simulated engines. Turns on `baseline`, `trace`
 //!   and `mock`.
 //! - `report`: figures as SVG and PNG.
+//! - `sim`: a fleet of simulated engines behind a router, and what comes of its policies. Turns on `trace`, `mock` and
+//!   `report`.
 //! - `sweep`: finding the load that an index can take. Turns on `replay` and `report`.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
@@ -109,6 +111,8 @@ pub mod mock;
 pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "sweep")]
 pub mod sweep;
 #[cfg(feature = "trace")]
