@@ -8,6 +8,8 @@ use kvleap::route::{CostBased, Policy, Prediction, Request, Router, Weights, pol
 use kvleap::{Matches, Worker};
 
 const BLOCKS: usize = 100;
+/// Between two requests: 10,000 in a second.
+const STEP_NS: u64 = 100_000;
 
 /// What the workers hold of the prompt.
 #[derive(Clone, Copy, Debug)]
@@ -89,9 +91,9 @@ fn with_predictions(criterion: &mut Criterion) {
                 number += 1;
                 let prompt = chain(number * BLOCKS as u64..(number + 1) * BLOCKS as u64);
                 let request = Request { blocks: &prompt, ..Request::default() };
-                let (decision, ticket) = router.route(&request, &[], number * 1_000_000).expect("somebody is there");
-                router.first_token(ticket, number * 1_000_000);
-                router.finish(ticket, number * 1_000_000);
+                let (decision, ticket) = router.route(&request, &[], number * STEP_NS).expect("somebody is there");
+                router.first_token(ticket, number * STEP_NS);
+                router.finish(ticket, number * STEP_NS);
                 decision
             });
         });

@@ -651,6 +651,19 @@ fn a_decision_is_known_at_once_and_for_its_time_to_live() {
 }
 
 #[test]
+fn a_slower_tier_that_tells_less_takes_nothing_away() {
+    let builder = Router::builder().credits(vec![1.0, 0.5, 0.25]).prediction(Some(Prediction::until_events()));
+    let mut router = with_workers(1, builder.build().expect("valid"));
+    let prompt = [1, 2, 3, 4, 5];
+    predict(&mut router, 0, &prompt[..3], 0);
+    let tiers = [1, 2, 5].map(|depth| answer(&prompt, [(0, depth)]));
+    let explained = router.explain(&ask(&prompt), &tiers.each_ref(), 0).expect("one is there");
+    let considered = explained.candidates[0];
+    assert_eq!((considered.held, considered.credit.to_bits()), (5, (3.0_f32 + 2.0 * 0.25).to_bits()));
+    assert_eq!((explained.decision.held, explained.decision.predicted), (5, 3));
+}
+
+#[test]
 fn a_later_decision_keeps_what_it_shares_with_an_earlier_one() {
     let mut router = predicting(1, Prediction { ttl_ns: 100, ..Prediction::until_events() });
     predict(&mut router, 0, &[1, 2, 3, 4], 0);
@@ -700,6 +713,7 @@ fn a_cache_that_is_cleared_or_leaves_is_predicted_no_more() {
     router.add_worker(worker(5));
     assert_eq!(held(&mut router, &prompt, &[], 3 * SECOND), [1, 0], "it has the seat, not the blocks");
     router.add_worker(worker(1));
+    assert_eq!(held(&mut router, &prompt, &[], 3 * SECOND), [1, 0, 0], "it is back, and empty");
     predict(&mut router, 1, &prompt, 4 * SECOND);
     assert_eq!(held(&mut router, &prompt, &[], 4 * SECOND), [1, 3, 0]);
     assert_eq!(held(&mut router, &prompt, &[], 14 * SECOND), [0, 0, 0]);
