@@ -1,7 +1,7 @@
 //! How long a step takes.
 
-use super::config::{ConfigError, in_range};
 use super::Profile;
+use super::config::{ConfigError, in_range};
 
 /// What a step computes, over all its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,11 +172,10 @@ mod tests {
     fn slowed_is_slower_in_everything() {
         let profile: Profile = "llama-3.1-8b@h100-80g".parse().unwrap();
         for latency in [Latency::Constant(Constant::LLAMA_2_13B), Latency::Roofline(Roofline::new(&profile))] {
-            for work in [Work { prompts: 1, prompt_tokens: 9000, prompt_blocks: 563, ..Work::default() }, Work {
-                decoded: 3,
-                context: 9000,
-                ..Work::default()
-            }] {
+            for work in [
+                Work { prompts: 1, prompt_tokens: 9000, prompt_blocks: 563, ..Work::default() },
+                Work { decoded: 3, context: 9000, ..Work::default() },
+            ] {
                 let (before, after) = (latency.step_ns(&work), latency.slowed(2.5).step_ns(&work));
                 assert!((after as f64 / before as f64 - 2.5).abs() < 1e-6, "{latency:?}: {before}, {after}");
             }

@@ -30,7 +30,15 @@ pub struct Request {
 
 impl Default for Request {
     fn default() -> Self {
-        Self { prompt: Box::default(), input_tokens: 0, output_tokens: 1, text: 0, answer: Box::default(), samples: 1, priority: 0 }
+        Self {
+            prompt: Box::default(),
+            input_tokens: 0,
+            output_tokens: 1,
+            text: 0,
+            answer: Box::default(),
+            samples: 1,
+            priority: 0,
+        }
     }
 }
 

@@ -27,15 +27,8 @@ pub enum Dimension {
 
 impl Dimension {
     /// Every one.
-    pub const ALL: [Self; 7] = [
-        Self::BlockSize,
-        Self::Workers,
-        Self::Blocks,
-        Self::Lag,
-        Self::Rate,
-        Self::Temperature,
-        Self::PrefillWeight,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::BlockSize, Self::Workers, Self::Blocks, Self::Lag, Self::Rate, Self::Temperature, Self::PrefillWeight];
 
     /// The name it is written by, that of the option which sets it.
     pub const fn name(self) -> &'static str {

@@ -94,10 +94,7 @@ pub fn run(experiment: &Experiment, mut progress: impl FnMut(Progress)) -> Resul
 }
 
 /// The requests for these options, made anew if those at hand were for others.
-fn prepare<'a>(
-    prepared: &'a mut Option<(Options, Requests)>,
-    options: &Options,
-) -> Result<&'a Requests, SimError> {
+fn prepare<'a>(prepared: &'a mut Option<(Options, Requests)>, options: &Options) -> Result<&'a Requests, SimError> {
     let (at_hand, requests) = match prepared.take() {
         Some((before, requests)) if options.asks_as(&before) => (before, requests),
         _ => (options.clone(), options.workload.requests(options.block_size, options.workers, options.seed)?),

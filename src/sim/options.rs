@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use super::workload::Source;
 use super::{Setting, SimError, Workload, World};
-use crate::mock::{Config, Copies, Engine, Latency, Profile};
 use crate::Worker;
+use crate::mock::{Config, Copies, Engine, Latency, Profile};
 use crate::route::Prediction;
 use crate::route::policy::{self, CostBased, Policy, UnknownPolicy, Weights};
 
@@ -99,7 +99,10 @@ impl Options {
             return fail("--workers", why);
         }
         if self.workload.models > self.workers {
-            let why = format!("is {}, more than the {} workers: some would be served by nobody", self.workload.models, self.workers);
+            let why = format!(
+                "is {}, more than the {} workers: some would be served by nobody",
+                self.workload.models, self.workers
+            );
             return fail("--models", why);
         }
         if !(0.0..=1e9).contains(&self.temperature) {
@@ -109,7 +112,10 @@ impl Options {
             return fail("--temperature", "is set, but no policy that has one is compared: add cost".to_owned());
         }
         if !(0.0..=1e9).contains(&self.prefill_weight) {
-            return fail("--prefill-weight", format!("is {}; it must be between 0 and 1000000000", self.prefill_weight));
+            return fail(
+                "--prefill-weight",
+                format!("is {}; it must be between 0 and 1000000000", self.prefill_weight),
+            );
         }
         for name in &self.policies {
             self.build_policy(name)?;

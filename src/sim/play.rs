@@ -134,7 +134,9 @@ impl<'a> Simulation<'a> {
         let Ok((decision, ticket)) = self.router.route(&ask, &[&self.matches], now) else {
             return self.reject(number, now);
         };
-        let flight = Flight { request: number, ticket, predicted: decision.held, deaths };
+        // However much is cached, the last token is computed, and with it its block.
+        let reusable = request.input_tokens.saturating_sub(1) / self.options.block_size;
+        let flight = Flight { request: number, ticket, predicted: decision.held.min(reusable), deaths };
         let request = mock::Request {
             prompt,
             input_tokens,
@@ -296,7 +298,8 @@ impl<'a> Simulation<'a> {
         let models = self.requests.models();
         if models.len() > 1 {
             let count = u64::from(models.end);
-            self.models = models.map(|model| self.router.mask(|worker| worker.id % count == u64::from(model))).collect();
+            self.models =
+                models.map(|model| self.router.mask(|worker| worker.id % count == u64::from(model))).collect();
         }
     }
 }

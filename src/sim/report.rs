@@ -139,7 +139,7 @@ pub struct Blocks {
     pub computed: u64,
     /// Of the computed ones, those that had been computed or found before, and were lost by preemption or death.
     pub recomputed: u64,
-    /// Expected to be reused, by the router, when it decided.
+    /// Expected to be reused, by the router, when it last decided.
     pub predicted: u64,
 }
 

@@ -170,7 +170,8 @@ impl Tally {
 
         let at = (came_ns / self.interval_ns) as usize;
         if self.over_time.len() <= at {
-            let start = |number| Interval { start_s: (number as u64 * self.interval_ns) as f64 / 1e9, ..Interval::default() };
+            let start =
+                |number| Interval { start_s: (number as u64 * self.interval_ns) as f64 / 1e9, ..Interval::default() };
             self.over_time.extend((self.over_time.len()..=at).map(start));
         }
         let interval = &mut self.over_time[at];

@@ -112,7 +112,8 @@ impl World {
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if !(self.delay.is_zero() && self.jitter.is_zero()) {
-            let jitter = if self.jitter.is_zero() { String::new() } else { format!(" to {:?}", self.delay + self.jitter) };
+            let jitter =
+                if self.jitter.is_zero() { String::new() } else { format!(" to {:?}", self.delay + self.jitter) };
             lines.push(format!("events arrive after {:?}{jitter}", self.delay));
         }
         if self.loss > 0.0 {

@@ -64,8 +64,7 @@ struct Builder {
 
 impl Builder {
     fn new(workload: &Workload, block_size: u32, seed: u64) -> Self {
-        let requests =
-            Requests { list: Vec::new(), texts: Vec::new(), parts: 1, block_size, models: workload.models };
+        let requests = Requests { list: Vec::new(), texts: Vec::new(), parts: 1, block_size, models: workload.models };
         Self {
             requests,
             closed: workload.closed(),
