@@ -3,7 +3,7 @@
 use super::measures::{BLOCK_HITS, IMBALANCE, Measure, TTFT, TTFT_P99};
 use super::words;
 use crate::report::{self, Chart, Point, Series, Unit};
-use crate::sim::{Axis, Bins, PolicyReport, Report};
+use crate::sim::{Axis, Bins, Interval, PolicyReport, Report, Times};
 
 /// A chart, and what to see in it.
 pub(super) struct Captioned {
@@ -13,43 +13,47 @@ pub(super) struct Captioned {
 
 /// The charts of one fleet. What has nothing to show is left out.
 pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
-    let latency = || report::Axis::log("from arrival to last token", Unit::Seconds);
+    let seconds = |label: &str| report::Axis::log(label, Unit::Seconds);
     let share = |label: &str| report::Axis::linear(label, Unit::Share).covering(0.0, 1.0);
-    let cumulative = |title: &str, bins: fn(&PolicyReport) -> &Bins| {
-        lines(cell, Chart::new(title, latency(), share("answered by then")), |it| below(bins(it)))
-    };
-    let over_time = Chart::new("Hit rate over time", time("arrival"), share("blocks reused"));
-    let load = Chart::new("Load per worker", plain("workers, the busiest first"), share("time at work"));
+    let first = || seconds("from arrival");
+    let number = |label: &str| report::Axis::linear(label, Unit::Of(String::new()));
     let blocks = report::Axis::log("at least", Unit::Of("blocks".into()));
-    let expected =
+    let quantiles = report::Axis::names("requests, from the fastest", ["50%", "95%", "99%"]);
+    let statuses = report::Axis::names("mean over requests that", ["reused a block", "reused none"]);
+    let latency = Chart::new("Latency", seconds("from arrival to last token"), share("answered by then"));
+    let hits = Chart::new("Hit rate over time", report::Axis::linear("arrival", of("s")), share("blocks reused"));
+    let load = Chart::new("Load per worker", number("workers, the busiest first"), share("time at work"));
+    let lengths = Chart::new("Match length", blocks, share("requests"));
+    let found =
         Chart::new("Expected and found", share("blocks expected"), share("blocks reused")).identity("as expected");
     let charts = [
         (
-            cumulative("Latency", |it| &it.latency_bins),
-            "Requests answered after so much time. Further left is faster; where a curve flattens early, the slowest wait long.",
+            drawn(cell, Chart::new("Time to first token", quantiles, first()), Series::marked, first_tokens),
+            "Lower is faster. Reused blocks need not be computed before the first token.",
         ),
         (
-            lines(cell, over_time, hits_over_time),
-            "Of the blocks that were asked for, those found in the cache, by arrival. It rises while caches fill.",
+            drawn(cell, Chart::new("First token by cache status", statuses, first()), Series::marked, by_status),
+            "What a block in the cache is worth; the two kinds of requests may differ in other ways, too.",
         ),
         (
-            lines(cell, load, load_by_rank),
+            drawn(cell, latency, Series::line, |it| below(&it.latency_bins)),
+            "Requests answered to the last token by then. Further left is faster; decoding takes most of it.",
+        ),
+        (
+            drawn(cell, hits, Series::line, hits_over_time),
+            "Of the blocks that were asked for, those found in the cache, by arrival; a point for every 1/24 of the \
+             requests.",
+        ),
+        (
+            drawn(cell, load, Series::line, load_by_rank),
             "A flat line is even load. What falls steeply overloads a few workers and leaves others idle.",
         ),
-        (cumulative("Latency, a block reused", |it| &it.latency_hit_bins), "Of the requests that reused a block only."),
         (
-            cumulative("Latency, none reused", |it| &it.latency_miss_bins),
-            "Of the requests that found nothing in the cache.",
-        ),
-        (
-            lines(cell, Chart::new("Match length", blocks, share("requests")), |it| at_least(&it.match_blocks)),
+            drawn(cell, lengths, Series::line, |it| at_least(&it.match_blocks)),
             "Requests that reused so many blocks or more.",
         ),
         (
-            points(cell, expected, |it| {
-                let asked = it.blocks.asked.max(1) as f64;
-                vec![(it.blocks.predicted as f64 / asked, it.blocks.reused as f64 / asked)]
-            }),
+            drawn(cell, found, Series::marked, expectation),
             "What the router expected of its choices, and what was there. Below the line, blocks were gone or not yet \
              there; above it, there was more than it knew.",
         ),
@@ -87,7 +91,7 @@ pub(super) fn curves(report: &Report) -> Vec<(String, Vec<Captioned>)> {
 }
 
 fn curve(reports: &[&PolicyReport], axis: &Axis, title: &str, measure: &Measure) -> Chart {
-    let (x, scale) = along(axis);
+    let x = along(axis);
     let (y, unit) = match measure.key {
         "block_hit_rate" => (report::Axis::linear("blocks reused", Unit::Share).covering(0.0, 1.0), 1.0),
         "load_imbalance" => {
@@ -104,35 +108,26 @@ fn curve(reports: &[&PolicyReport], axis: &Axis, title: &str, measure: &Measure)
     }
     let points = |name: &str| {
         let here = reports.iter().filter(|it| it.name == name);
-        here.filter_map(|it| Some((it.at.last()? * scale, (measure.get)(it) * unit))).collect()
+        here.filter_map(|it| Some((*it.at.last()?, (measure.get)(it) * unit))).collect()
     };
     names.into_iter().fold(Chart::new(title, x, y), |chart, name| chart.series(Series::marked(name, points(name))))
 }
 
-/// The axis of an experiment as that of a chart: logarithmic where its values are, and what a value is times to be on it.
-fn along(axis: &Axis) -> (report::Axis, f64) {
+/// The axis of an experiment as that of a chart: logarithmic where its values are.
+fn along(axis: &Axis) -> report::Axis {
     let (least, most) =
         axis.values.iter().fold((f64::MAX, f64::MIN), |(least, most), &it| (least.min(it), most.max(it)));
-    let unit = if axis.unit == "s" { Unit::Seconds } else { Unit::Of(axis.unit.clone()) };
+    let unit = if axis.unit == "s" { Unit::Seconds } else { Unit::Of(axis.unit.replace(&axis.name, "")) };
     let log = least > 0.0 && most / least >= 8.0;
-    (if log { report::Axis::log(&axis.name, unit) } else { report::Axis::linear(&axis.name, unit) }, 1.0)
+    if log { report::Axis::log(&axis.name, unit) } else { report::Axis::linear(&axis.name, unit) }
 }
 
-/// A line for each policy; `None` where none has a point.
-fn lines(cell: &[PolicyReport], chart: Chart, points: impl Fn(&PolicyReport) -> Vec<Point>) -> Option<Chart> {
-    with(cell, chart, points, Series::line)
-}
-
-/// Markers for each policy; `None` where none has a point.
-fn points(cell: &[PolicyReport], chart: Chart, points: impl Fn(&PolicyReport) -> Vec<Point>) -> Option<Chart> {
-    with(cell, chart, points, Series::marked)
-}
-
-fn with(
+/// A series for each policy; `None` where none has a point.
+fn drawn(
     cell: &[PolicyReport],
     chart: Chart,
-    points: impl Fn(&PolicyReport) -> Vec<Point>,
     series: fn(String, Vec<Point>) -> Series,
+    points: impl Fn(&PolicyReport) -> Vec<Point>,
 ) -> Option<Chart> {
     let all: Vec<_> = cell.iter().map(|it| (it.name.clone(), points(it))).collect();
     let empty = all.iter().all(|(_, points)| points.is_empty());
@@ -140,12 +135,27 @@ fn with(
     (!empty).then_some(chart)
 }
 
-fn time(label: &str) -> report::Axis {
-    report::Axis::linear(label, Unit::Of("s".into()))
+fn of(unit: &str) -> Unit {
+    Unit::Of(unit.to_owned())
 }
 
-fn plain(label: &str) -> report::Axis {
-    report::Axis::linear(label, Unit::Of(String::new()))
+/// Milliseconds at the places of an axis of names; a logarithmic axis has no place for nothing.
+fn at_places<const N: usize>(ms: [f64; N]) -> Vec<Point> {
+    (0..).map(f64::from).zip(ms).map(|(place, ms)| (place, ms / 1e3)).filter(|point| point.1 > 0.0).collect()
+}
+
+fn first_tokens(policy: &PolicyReport) -> Vec<Point> {
+    let Times { p50, p95, p99, .. } = policy.ttft_ms;
+    at_places([p50, p95, p99])
+}
+
+fn by_status(policy: &PolicyReport) -> Vec<Point> {
+    at_places([policy.ttft_hit_ms.mean, policy.ttft_miss_ms.mean])
+}
+
+fn expectation(policy: &PolicyReport) -> Vec<Point> {
+    let asked = policy.blocks.asked.max(1) as f64;
+    vec![(policy.blocks.predicted as f64 / asked, policy.blocks.reused as f64 / asked)]
 }
 
 /// The share of requests below each edge, in milliseconds; on an axis of seconds.
@@ -172,9 +182,24 @@ fn at_least(bins: &Bins) -> Vec<Point> {
     bins.edges.iter().copied().zip(rest).filter(|&(edge, share)| edge > 0.0 && share > 0.0).collect()
 }
 
+/// Of as many requests each, so that no point stands for a few.
 fn hits_over_time(policy: &PolicyReport) -> Vec<Point> {
-    let asked = policy.over_time.iter().filter(|interval| interval.asked > 0);
-    asked.map(|it| (it.start_s, it.reused as f64 / it.asked as f64)).collect()
+    let each = policy.over_time.iter().map(|interval| interval.requests).sum::<u64>().div_ceil(24).max(1);
+    let mut points = Vec::new();
+    let mut sum = Interval::default();
+    for interval in &policy.over_time {
+        if sum.requests == 0 {
+            sum.start_s = interval.start_s;
+        }
+        sum.requests += interval.requests;
+        sum.asked += interval.asked;
+        sum.reused += interval.reused;
+        if sum.requests >= each {
+            points.push((sum.start_s, sum.reused as f64 / sum.asked.max(1) as f64));
+            sum = Interval::default();
+        }
+    }
+    points
 }
 
 fn load_by_rank(policy: &PolicyReport) -> Vec<Point> {

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use super::{PolicyReport, Report};
 use crate::report::{Figure, FigureError, Theme, dark_css};
 use charts::Captioned;
-use measures::{Better, GROUPS, Measure};
+use measures::{GROUPS, Measure};
 
 /// Cells that are shown in full; of more, the first and the last.
 const MOST_CELLS: usize = 12;
@@ -87,8 +87,10 @@ fn setting(page: &mut String, report: &Report) {
                 setting.block_size
             ),
         ),
-        ("Models", format!("{} with {} adapters each", setting.models, setting.adapters)),
     ];
+    if setting.models > 1 || setting.adapters > 1 {
+        rows.push(("Models", format!("{} with {} adapters each", setting.models, setting.adapters)));
+    }
     rows.extend(setting.router.iter().map(|line| ("Router", line.clone())));
     if setting.world.is_empty() {
         rows.push(("World", "nothing goes wrong".to_owned()));
@@ -146,23 +148,19 @@ fn table(page: &mut String, cell: &[PolicyReport]) {
         );
         for Measure { key, label, get, write, better } in *measures {
             let values: Vec<f64> = cell.iter().map(get).collect();
-            let best = better.best(&values);
+            // By what can be read, so that equals are alike.
+            let best = better.best(&values).map(write).filter(|best| values.iter().any(|&value| write(value) != *best));
             push(page, format_args!("<tr data-measure=\"{key}\"><th scope=\"row\">{label}</th>"));
             for value in values {
-                let class =
-                    if best.is_some_and(|best| best.to_bits() == value.to_bits()) { " class=\"best\"" } else { "" };
-                push(page, format_args!("<td{class} data-value=\"{value}\">{}</td>", write(value)));
+                let text = write(value);
+                let class = if best.as_ref() == Some(&text) { " class=\"best\"" } else { "" };
+                push(page, format_args!("<td{class} data-value=\"{value}\">{text}</td>"));
             }
             page.push_str("</tr>\n");
         }
         page.push_str("</tbody>\n");
     }
-    page.push_str("</table>\n</div>\n<p class=\"note\">In bold, the best of a row");
-    page.push_str(if GROUPS.iter().any(|(_, all)| all.iter().any(|it| it.better == Better::Neither)) {
-        ", where one can be better.</p>\n"
-    } else {
-        ".</p>\n"
-    });
+    page.push_str("</table>\n</div>\n<p class=\"note\">In bold, the best of a row, where one can be better.<span class=\"narrow\"> The table goes on to the right.</span></p>\n");
 }
 
 fn figures_of(page: &mut String, figures: &[Captioned]) -> Result<(), FigureError> {
