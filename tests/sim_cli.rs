@@ -1,0 +1,2 @@
+//! `kvleap simulate`.
+fn main() {}
