@@ -11,6 +11,15 @@ pub enum ConfigError {
         /// The setting.
         name: &'static str,
     },
+    /// A number that is too small, or not finite, or none.
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// The least that it may be.
+        least: f64,
+    },
     /// A credit that is negative or not a number.
     Credit {
         /// Of which tier, from 0.
@@ -48,6 +57,9 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zero { name } => write!(f, "{name} is 0; it must be at least 1"),
+            Self::OutOfRange { name, value, least } => {
+                write!(f, "{name} is {value}; it must be a number, {least} or more")
+            }
             Self::Credit { tier, credit } => {
                 write!(f, "the credit of tier {tier} is {credit}; it must be a finite number that is not negative")
             }

@@ -27,6 +27,8 @@ pub(super) struct Fleet {
     seats: HashMap<Worker, u32, BuildMix>,
     vacant: Vec<u32>,
     loads: Vec<Load>,
+    /// The requests again, as costs are computed with.
+    requests: Vec<f32>,
     /// The prefill tokens again, in blocks.
     queue_blocks: Vec<f32>,
     /// The decode blocks again.
@@ -47,6 +49,7 @@ impl Fleet {
             seats: HashMap::default(),
             vacant: Vec::new(),
             loads: Vec::new(),
+            requests: Vec::new(),
             queue_blocks: Vec::new(),
             decode_blocks: Vec::new(),
             available: Mask::default(),
@@ -66,6 +69,7 @@ impl Fleet {
         if seat == self.workers.len() {
             self.workers.push(worker);
             self.loads.push(Load::default());
+            self.requests.push(0.0);
             self.queue_blocks.push(0.0);
             self.decode_blocks.push(0.0);
         }
@@ -93,6 +97,7 @@ impl Fleet {
 
     pub(super) fn set_load(&mut self, seat: usize, load: Load) {
         self.loads[seat] = load;
+        self.requests[seat] = load.requests as f32;
         self.queue_blocks[seat] = load.prefill_tokens as f32 * self.blocks_per_token;
         self.decode_blocks[seat] = load.decode_blocks as f32;
         self.full.set(seat, load.requests >= self.max_requests);
@@ -122,6 +127,10 @@ impl Fleet {
 
     pub(super) fn loads(&self) -> &[Load] {
         &self.loads
+    }
+
+    pub(super) fn requests(&self) -> &[f32] {
+        &self.requests
     }
 
     pub(super) fn queue_blocks(&self) -> &[f32] {

@@ -88,7 +88,7 @@ impl Mask {
     /// Overwrites the figures of the seats that are not in it.
     pub(super) fn overwrite_others(&self, figures: &mut [f32], with: f32) {
         for (chunk, &word) in figures.chunks_mut(64).zip(&self.words) {
-            if word != u64::MAX {
+            if word != u64::MAX >> (64 - chunk.len()) {
                 for (bit, figure) in chunk.iter_mut().enumerate() {
                     if word >> bit & 1 == 0 {
                         *figure = with;

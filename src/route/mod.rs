@@ -41,6 +41,24 @@
 //! router.finish(ticket, 4_000);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Predictions
+//! An event tells of a prompt only when it is computed, and until then the next requests with the same prompt would go
+//! elsewhere. With [`Builder::prediction`], a decision enters the blocks of its prompt into an index of the router's own,
+//! and later decisions take the more of what the answers say and what is predicted. Real events replace a prediction:
+//!
+//! - Where an answer says as much as was predicted, or more, the answer counts.
+//! - [`Prediction::grace_ns`] after a request's first token, its prompt has been computed and told of. What it predicted
+//!   ends, but for blocks that a later decision predicted again, and those that prompts of such decisions go on from.
+//! - [`Prediction::ttl_ns`] after the last decision that predicted a block, it ends in any case: the request was lost.
+//! - [`Router::cleared`] and [`Router::remove_worker`] end all that was predicted of the worker.
+//!
+//! Where engines publish nothing, [`Prediction::instead_of_events`] goes on for as long as a cache of a given size would
+//! hold the blocks, by the router's own decisions alone. It does not see what the answers add, nor what other routers send.
+//!
+//! # What is not counted
+//! Prompts in flight at the same worker that share blocks count as if each had its own. Several routers over one fleet do
+//! not see each other's requests.
 
 mod config;
 mod error;
@@ -62,7 +80,7 @@ pub use mask::Mask;
 pub use policy::{
     Candidates, Cost, CostBased, LeastLoaded, LongestPrefix, Policy, PowerOfTwo, RandomChoice, RoundRobin,
 };
-pub use policy::{SessionAffinity, UnknownPolicy};
+pub use policy::{SessionAffinity, UnknownPolicy, Weights};
 pub use predict::Prediction;
 pub use random::Random;
 

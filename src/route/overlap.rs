@@ -80,9 +80,11 @@ impl Overlap {
 
     fn credit_fastest(&mut self) {
         let credit = self.credits_by_tier[0];
-        self.credits.clear();
-        // By way of `i32`, for which processors have an instruction.
-        self.credits.extend(self.held.iter().map(|&held| credit * held.cast_signed() as f32));
+        self.credits.resize(self.held.len(), 0.0);
+        for (credits, &held) in self.credits.iter_mut().zip(&self.held) {
+            // By way of `i32`, for which processors have an instruction.
+            *credits = credit * held.cast_signed() as f32;
+        }
     }
 }
 

@@ -31,6 +31,7 @@ mod error;
 mod experiment;
 mod fleet;
 mod options;
+pub mod page;
 mod play;
 mod report;
 mod tally;

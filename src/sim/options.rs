@@ -7,7 +7,7 @@ use super::{Setting, SimError, Workload, World};
 use crate::Worker;
 use crate::mock::{Config, Copies, Engine, Latency, Profile};
 use crate::route::Prediction;
-use crate::route::policy::{self, CostBased, Policy, UnknownPolicy};
+use crate::route::policy::{self, CostBased, Policy, UnknownPolicy, Weights};
 
 /// What to simulate.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +51,7 @@ impl Default for Options {
             world: World::default(),
             policies: policy::NAMES.to_vec(),
             knowledge: Knowledge::Events,
-            prefill_weight: CostBased::default().prefill_weight.into(),
+            prefill_weight: Weights::default().prefill.into(),
             temperature: 0.0,
             seed: 0,
         }
@@ -75,10 +75,8 @@ impl Options {
     pub(super) fn build_policy(&self, name: &str) -> Result<Box<dyn Policy>, SimError> {
         let built = policy::by_name(name).map_err(SimError::UnknownPolicy)?;
         Ok(if built.name() == COST {
-            let mut cost = CostBased::default();
-            cost.temperature = self.temperature as f32;
-            cost.prefill_weight = self.prefill_weight as f32;
-            Box::new(cost)
+            let weights = Weights { prefill: self.prefill_weight as f32, ..Weights::default() };
+            Box::new(CostBased::new(weights, self.temperature as f32).expect("the options are checked"))
         } else {
             built
         })

@@ -9,7 +9,7 @@ mod simple;
 use std::fmt;
 
 pub use affinity::SessionAffinity;
-pub use cost::{Cost, CostBased};
+pub use cost::{Cost, CostBased, Weights};
 pub use prefix::LongestPrefix;
 pub use simple::{LeastLoaded, PowerOfTwo, RandomChoice, RoundRobin};
 
@@ -106,6 +106,11 @@ impl<'a> Candidates<'a> {
     /// What these are worth, in blocks: those of each tier times its credit.
     pub fn credits(&self) -> &'a [f32] {
         self.credits
+    }
+
+    /// Requests in flight.
+    pub fn requests(&self) -> &'a [f32] {
+        self.fleet.requests()
     }
 
     /// Prefill tokens in flight, in blocks.

@@ -1,6 +1,6 @@
 //! The deepest match.
 
-use super::least::least;
+use super::least::Figures;
 use super::{Candidates, Policy, Random, Request};
 
 /// `longest-prefix`: the candidate that holds the most leading blocks of the prompt, in whatever tier; of equals, the one
@@ -9,7 +9,7 @@ use super::{Candidates, Policy, Random, Request};
 /// It does not weigh load against overlap: where all prompts share a prefix that one worker holds, all go there.
 #[derive(Clone, Debug, Default)]
 pub struct LongestPrefix {
-    figures: Vec<f32>,
+    figures: Figures,
 }
 
 impl Policy for LongestPrefix {
@@ -22,12 +22,13 @@ impl Policy for LongestPrefix {
     }
 
     fn choose(&mut self, _: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
-        let deepest = candidates.iter().map(|seat| candidates.held()[seat]).max()?;
-        self.figures.clear();
-        let seats = candidates.held().iter().zip(candidates.fleet.loads());
-        let figure =
-            |(&held, load): (&u32, &super::Load)| if held == deepest { load.requests as f32 } else { f32::INFINITY };
-        self.figures.extend(seats.map(figure));
-        least(&mut self.figures, candidates, random)
+        // By way of `i32`, for which processors have an instruction.
+        let negated = |&held: &u32| -(held.cast_signed() as f32);
+        self.figures.set(candidates, candidates.held().iter().map(negated));
+        let deepest = self.figures.minimum();
+        for (figure, &requests) in self.figures.values_mut().iter_mut().zip(candidates.requests()) {
+            *figure = if *figure > deepest { f32::INFINITY } else { requests };
+        }
+        self.figures.least(random)
     }
 }

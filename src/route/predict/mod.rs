@@ -44,7 +44,8 @@ const ROOT: u64 = 0x70_72_6f_6d_70_74;
 pub(super) struct Predicted {
     /// The name of its deepest block.
     end: u64,
-    expires_ns: u64,
+    /// The decision's number.
+    by: u64,
 }
 
 /// An index of what is predicted, fed by decisions instead of events.
@@ -61,11 +62,13 @@ pub(super) struct Predictions {
     depths: Vec<u32>,
     /// By seat: the blocks in the index, in the order in which they go.
     caches: Vec<Recency>,
-    /// When something at a seat may expire, in order of time.
-    expiries: VecDeque<(u64, u32)>,
+    /// When what a decision used expires, unless a later one used it; where, and the decision's number. In order of time.
+    expiries: VecDeque<(u64, u32, u64)>,
     /// What is to be given up, in order of time.
     due: VecDeque<(u64, u32, Predicted)>,
     names: Vec<u64>,
+    /// Decisions so far.
+    decisions: u64,
 }
 
 impl Predictions {
@@ -85,6 +88,7 @@ impl Predictions {
             expiries: VecDeque::new(),
             due: VecDeque::new(),
             names: Vec::new(),
+            decisions: 0,
         }
     }
 
@@ -108,7 +112,6 @@ impl Predictions {
     pub(super) fn enter(&mut self, seat: usize, worker: Worker, blocks: &[u64], now_ns: u64) -> Option<Predicted> {
         let Self { settings, names, .. } = self;
         let blocks = &blocks[..blocks.len().min(settings.blocks_per_worker as usize)];
-        let expires_ns = now_ns.saturating_add(settings.ttl_ns);
         names.clear();
         names.extend(blocks.iter().scan(ROOT, |name, &local| {
             *name = mix(name.wrapping_add(mix(local)));
@@ -127,17 +130,18 @@ impl Predictions {
             // A name that occurs twice, with a probability of 2^-64, is nothing to predict.
             self.writer.apply(&Event { worker, id: 0, data: EventData::Stored { parent, blocks } }).ok()?;
         }
-        cache.touch(names, known, expires_ns);
+        self.decisions += 1;
+        cache.touch(names, known, self.decisions);
         let mut gone = Vec::new();
         while cache.len() > settings.blocks_per_worker as usize {
             gone.push(cache.pop());
         }
         self.changed = true;
         if settings.ttl_ns < u64::MAX {
-            self.expiries.push_back((expires_ns, seat as u32));
+            self.expiries.push_back((now_ns.saturating_add(settings.ttl_ns), seat as u32, self.decisions));
         }
         self.remove(worker, gone);
-        Some(Predicted { end, expires_ns })
+        Some(Predicted { end, by: self.decisions })
     }
 
     /// The request that predicted this had its first token.
@@ -152,14 +156,14 @@ impl Predictions {
         while let Some(&(_, seat, predicted)) = self.due.front().filter(|(due, ..)| *due <= now_ns) {
             self.due.pop_front();
             let mut gone = Vec::new();
-            self.caches[seat as usize].forget(predicted.end, predicted.expires_ns, &mut gone);
+            self.caches[seat as usize].forget(predicted.end, predicted.by, &mut gone);
             self.remove(fleet.workers()[seat as usize], gone);
         }
-        while let Some(&(_, seat)) = self.expiries.front().filter(|(expires, _)| *expires <= now_ns) {
+        while let Some(&(_, seat, by)) = self.expiries.front().filter(|(expires, ..)| *expires <= now_ns) {
             self.expiries.pop_front();
             let cache = &mut self.caches[seat as usize];
             let mut gone = Vec::new();
-            while cache.oldest_expires().is_some_and(|expires| expires <= now_ns) {
+            while cache.oldest().is_some_and(|used| used <= by) {
                 gone.push(cache.pop());
             }
             self.remove(fleet.workers()[seat as usize], gone);

@@ -21,7 +21,8 @@ pub(super) struct Recency {
 #[derive(Debug)]
 struct Node {
     name: u64,
-    expires_ns: u64,
+    /// By the decision of this number.
+    used: u64,
     /// The block before it in its prompt.
     parent: u32,
     /// How many follow it.
@@ -47,14 +48,14 @@ impl Recency {
         names.iter().take_while(|&name| self.by_name.contains_key(name)).count()
     }
 
-    /// A prompt is used, of which the first `known` blocks are here: now all are, and they are the most recent.
-    pub(super) fn touch(&mut self, names: &[u64], known: usize, expires_ns: u64) {
+    /// The decision number `by`, the latest, uses a prompt of which the first `known` blocks are here: now all are.
+    pub(super) fn touch(&mut self, names: &[u64], known: usize, by: u64) {
         let mut parent = known.checked_sub(1).map_or(NONE, |last| self.by_name[&names[last]]);
         for &name in &names[known..] {
             if parent != NONE {
                 self.nodes[parent as usize].children += 1;
             }
-            let node = Node { name, expires_ns, parent, children: 0, newer: NONE, older: NONE };
+            let node = Node { name, used: by, parent, children: 0, newer: NONE, older: NONE };
             parent = self.vacant.pop().unwrap_or(self.nodes.len() as u32);
             if parent as usize == self.nodes.len() {
                 self.nodes.push(node);
@@ -71,14 +72,14 @@ impl Recency {
             }
             self.link(at);
             let node = &mut self.nodes[at as usize];
-            node.expires_ns = expires_ns;
+            node.used = by;
             at = node.parent;
         }
     }
 
-    /// When the least recent block expires.
-    pub(super) fn oldest_expires(&self) -> Option<u64> {
-        self.nodes.get(self.oldest as usize).map(|node| node.expires_ns)
+    /// The decision that was the last to use the least recent block.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.nodes.get(self.oldest as usize).map(|node| node.used)
     }
 
     /// Gives up the least recent block, which has none behind it.
@@ -90,12 +91,12 @@ impl Recency {
     }
 
     /// Gives up the blocks of the prompt that ends with `end`, from there up, as far as no other prompt goes on from them
-    /// and none used them after the one that set them to expire then.
-    pub(super) fn forget(&mut self, end: u64, expires_ns: u64, gone: &mut Vec<u64>) {
+    /// and no decision after that one used them.
+    pub(super) fn forget(&mut self, end: u64, by: u64, gone: &mut Vec<u64>) {
         let mut at = self.by_name.get(&end).copied().unwrap_or(NONE);
         while let Some(node) = self.nodes.get(at as usize)
             && node.children == 0
-            && node.expires_ns <= expires_ns
+            && node.used <= by
         {
             let parent = node.parent;
             gone.push(self.remove(at));
