@@ -22,7 +22,7 @@ pub struct Workload {
     /// [`Workload::REQUESTS_PER_WORKER`] for every worker if that is more.
     pub requests: Option<u64>,
     /// Requests a second. Default `None`: a trace's own times, and [`Workload::RATE`] for every worker where requests
-    /// are made up. A rate makes the times of a trace anew, as a Poisson process.
+    /// are made up; of sessions, once as many end as begin. A rate makes the times of a trace anew, as a Poisson process.
     pub rate: Option<f64>,
     /// A trace's own times run this much faster. Default `None`: as they are.
     pub speedup: Option<f64>,
