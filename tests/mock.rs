@@ -67,6 +67,37 @@ fn a_request_takes_what_the_constants_say_and_a_cached_prefix_is_skipped() {
 }
 
 #[test]
+fn a_step_tells_what_it_computed_and_whose_first_token_came() {
+    let mut engine = engine(Config { block_size: 4, ..Config::default() });
+    engine.submit(0, request(&[1, 2], 8, 6)).unwrap();
+    engine.submit(3 * MS, request(&[3], 4, 1)).unwrap();
+    let steps = drain(&mut engine);
+    // Two prompts in the first step, the second of which is over; then five more tokens.
+    assert_eq!((steps[0].first_tokens.as_slice(), steps[0].work.prompt_blocks), (&[0, 1][..], 3));
+    assert!(steps[1..].iter().all(|step| step.first_tokens.is_empty() && step.work.decoded == 1));
+    let longer: Vec<usize> = steps.iter().map(|step| step.longer.len()).collect();
+    assert_eq!(longer, [0, 0, 0, 0, 1, 0], "after four tokens more than the first");
+    assert_eq!(steps.iter().map(|step| step.took_ns).sum::<u64>(), steps[5].at_ns);
+    assert_eq!(finished(&steps)[0].scheduled_ns, 0);
+
+    engine.set_latency(Latency::Constant(Constant::LLAMA_2_13B).slowed(2.0)).unwrap();
+    engine.submit(1000 * MS, request(&[9], 4, 1)).unwrap();
+    assert_eq!(drain(&mut engine)[0].took_ns, 15 * MS);
+    let never = Constant { decode_ms: f64::NAN, ..Constant::LLAMA_2_13B };
+    assert!(matches!(engine.set_latency(Latency::Constant(never)), Err(ConfigError::OutOfRange { .. })));
+}
+
+#[test]
+fn an_answer_with_given_blocks_is_found_by_the_prompt_that_goes_on_with_it() {
+    let mut engine = engine(small(100));
+    // 6 tokens and 7 of the 8 answered: the second and the third block are the answer's.
+    engine.submit(0, Request { answer: [22, 23].into(), ..request(&[1], 6, 8) }).unwrap();
+    drain(&mut engine);
+    engine.submit(1000 * MS, request(&[1, 22, 23, 4], 16, 1)).unwrap();
+    assert_eq!(finished(&drain(&mut engine))[0].cached_tokens, 12);
+}
+
+#[test]
 fn prompts_are_stored_chunk_by_chunk_and_answers_as_their_blocks_fill() {
     let limits = Limits { chunk_tokens: 10, ..Limits::default() };
     let mut engine = engine(Config { limits, ..small(100) });
@@ -253,7 +284,15 @@ fn requests() -> impl Strategy<Value = Vec<(u64, Request)>> {
     let request = (prop::collection::vec(0..2_u64, 0..6), 0..4_u64, 1..14_u64, 0..3_u64, 1..4_u32, 0..3_u32).prop_map(
         |(prompt, tail, output_tokens, text, samples, priority)| {
             let input_tokens = prompt.len() as u64 * 4 + tail;
-            Request { prompt: prompt.into(), input_tokens, output_tokens, text, samples, priority }
+            Request {
+                prompt: prompt.into(),
+                input_tokens,
+                output_tokens,
+                text,
+                samples,
+                priority,
+                ..Request::default()
+            }
         },
     );
     prop::collection::vec((0..80 * MS, request), 1..40)

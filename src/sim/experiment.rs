@@ -59,7 +59,7 @@ impl Dimension {
     fn set(self, options: &mut Options, value: f64) -> Result<(), SimError> {
         let count = || {
             let whole = value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0;
-            whole.then_some(value as u32).ok_or_else(|| self.wrong(format!("cannot be {value}; it is a count")))
+            whole.then_some(value as u32).ok_or_else(|| self.wrong(&format!("cannot be {value}; it is a count")))
         };
         match self {
             Self::BlockSize => options.block_size = count()?,
@@ -67,7 +67,7 @@ impl Dimension {
             Self::Blocks => options.blocks = Some(count()?),
             Self::Lag => {
                 let lag = Duration::try_from_secs_f64(value);
-                options.world.delay = lag.map_err(|error| self.wrong(format!("cannot be {value}: {error}")))?;
+                options.world.delay = lag.map_err(|error| self.wrong(&format!("cannot be {value}: {error}")))?;
             }
             Self::Rate => options.workload.rate = Some(value),
             Self::Temperature => options.temperature = value,
@@ -76,7 +76,7 @@ impl Dimension {
         Ok(())
     }
 
-    fn wrong(self, why: String) -> SimError {
+    fn wrong(self, why: &str) -> SimError {
         SimError::Option { option: "--vary", why: format!("{self} {why}") }
     }
 }
@@ -141,7 +141,7 @@ impl Experiment {
                 Vary::Policies(policies) => options.policies = policies,
                 Vary::Along(dimension, values) => {
                     if along.iter().any(|(before, _)| *before == dimension) {
-                        return Err(dimension.wrong("is given twice".to_owned()));
+                        return Err(dimension.wrong("is given twice"));
                     }
                     along.push((dimension, values));
                 }

@@ -129,7 +129,7 @@ impl World {
                 Change::Join => "joins".to_owned(),
                 Change::Slow(times) => format!("is {times} times as slow"),
             };
-            format!("worker {worker} {what} at {:?}", at)
+            format!("worker {worker} {what} at {at:?}")
         }));
         lines
     }

@@ -39,8 +39,8 @@ impl Workload {
                 if let Some(rate) = self.rate {
                     builder.poisson(rate, seed);
                 }
-                if self.speedup != 1.0 {
-                    builder.speed_up(self.speedup);
+                if let Some(factor) = self.speedup {
+                    builder.speed_up(factor);
                 }
             }
         }
@@ -200,4 +200,107 @@ impl Builder {
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Sessions, Traffic};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn requests(workload: &Workload) -> Requests {
+        workload.requests(64, 8, 1).expect("sensible options")
+    }
+
+    fn made_up(mix: Mix) -> Workload {
+        Workload { source: Source::Mix(mix), requests: Some(4000), ..Workload::default() }
+    }
+
+    /// When each request that waits for nobody comes.
+    fn times(requests: &Requests) -> Vec<u64> {
+        requests.list.iter().filter(|request| !request.follows).map(|request| request.at_ns).collect()
+    }
+
+    #[test]
+    fn sessions_are_of_the_same_requests_open_and_closed() {
+        let closed = requests(&made_up(Traffic::Conversations.into()));
+        let open = requests(&Workload { sessions: Some(Sessions::Open), ..made_up(Traffic::Conversations.into()) });
+        assert_eq!((open.len(), closed.len()), (4000, 4000));
+        for number in 0..4000 {
+            let (ours, theirs) = (open.get(number), closed.get(number));
+            assert_eq!(
+                (ours.input_tokens, ours.output_tokens, ours.next),
+                (theirs.input_tokens, theirs.output_tokens, theirs.next)
+            );
+            assert_eq!(open.prompt(number), closed.prompt(number));
+            // The time of the next one is that of this one and the time between.
+            if let Some(next) = theirs.next {
+                assert!(closed.get(next).follows);
+                assert_eq!(open.get(next).at_ns, ours.at_ns + closed.get(next).at_ns);
+            }
+        }
+    }
+
+    #[test]
+    fn a_prompt_that_goes_on_begins_with_the_prompt_and_the_answer_before() {
+        let requests = requests(&made_up(Traffic::Agents.into()));
+        let mut went_on = 0;
+        for number in 0..4000 {
+            let Some(next) = requests.get(number).next else { continue };
+            let (prompt, answer, longer) = (requests.prompt(number), requests.answer(number), requests.prompt(next));
+            if !longer.starts_with(&prompt) {
+                continue; // compacted
+            }
+            went_on += 1;
+            assert!(longer.starts_with(&[&prompt[..], &answer].concat()));
+            let said = requests.get(number).input_tokens + requests.get(number).output_tokens;
+            assert_eq!(prompt.len() + answer.len(), (said / 64) as usize);
+        }
+        assert!(went_on > 3000, "{went_on}");
+    }
+
+    #[test]
+    fn parts_of_a_mix_have_their_share_and_no_block_in_common() {
+        let mixed = requests(&made_up("unique=3,hot-spot=1".parse().unwrap()));
+        let mut first = std::collections::HashMap::new();
+        (0..4000).for_each(|number| *first.entry(mixed.prompt(number).first().copied()).or_insert(0) += 1);
+        let most = first.values().max().copied().unwrap();
+        assert!((900..1100).contains(&most), "{most} begin as the hot spot does");
+        assert!(first.len() > 2800, "{}", first.len());
+    }
+
+    #[test]
+    fn poisson_times_have_the_rate_and_bursts_leave_gaps() {
+        let plain = times(&requests(&made_up(Traffic::Unique.into())));
+        let bursts = Bursts { on: Duration::from_secs(2), off: Duration::from_secs(6) };
+        let burst = times(&requests(&Workload { bursts: Some(bursts), ..made_up(Traffic::Unique.into()) }));
+        assert!(burst.iter().all(|at| at % (8 * SECOND) < 2 * SECOND));
+        assert!(burst.is_sorted());
+        let (before, after) = (plain[3999] as f64, burst[3999] as f64);
+        assert!((before / 1e9 / 125.0 - 1.0).abs() < 0.1, "four a second for each of eight workers: {before}");
+        assert!((after / before - 1.0).abs() < 0.1, "the rate is what it was: {before}, {after}");
+
+        let mut builder = Builder::new(&Workload::default(), 64, 0);
+        for number in 0..4000 {
+            let session_id = Some((number / 4).to_string());
+            builder.push(0, Row { input_length: 64, hash_ids: vec![number], session_id, ..Row::default() }, 64);
+        }
+        builder.poisson(100.0, 7);
+        let times = times(&builder.requests);
+        assert_eq!((times.len(), times[0]), (1000, 0));
+        let rate = 1000.0 / (times[999] as f64 / 1e9);
+        assert!((rate / 25.0 - 1.0).abs() < 0.1, "{rate} sessions of four requests a second");
+    }
+
+    #[test]
+    fn a_faster_trace_is_the_same_in_less_time() {
+        let mut builder = Builder::new(&Workload::default(), 64, 0);
+        for ms in [5, 25, 1005] {
+            builder.push(0, Row { timestamp: ms, input_length: 64, hash_ids: vec![ms], ..Row::default() }, 64);
+        }
+        assert_eq!(times(&builder.requests), [0, 20_000_000, SECOND]);
+        builder.speed_up(4.0);
+        assert_eq!(times(&builder.requests), [0, 5_000_000, SECOND / 4]);
+    }
 }

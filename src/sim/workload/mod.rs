@@ -22,10 +22,10 @@ pub struct Workload {
     /// [`Workload::REQUESTS_PER_WORKER`] for every worker if that is more.
     pub requests: Option<u64>,
     /// Requests a second. Default `None`: a trace's own times, and [`Workload::RATE`] for every worker where requests
-    /// are made up. A rate makes the times of a trace anew, as a Poisson process.
+    /// are made up; of sessions, once as many end as begin. A rate makes the times of a trace anew, as a Poisson process.
     pub rate: Option<f64>,
-    /// A trace's own times run this much faster. Default 1.
-    pub speedup: f64,
+    /// A trace's own times run this much faster. Default `None`: as they are.
+    pub speedup: Option<f64>,
     /// When the next request of a session comes. Default `None`: [`Sessions::Closed`] where requests are made up,
     /// [`Sessions::Open`] for a trace.
     pub sessions: Option<Sessions>,
@@ -55,7 +55,7 @@ impl Default for Workload {
             source: Source::Mix(Mix::from(Traffic::Conversations)),
             requests: None,
             rate: None,
-            speedup: 1.0,
+            speedup: None,
             sessions: None,
             bursts: None,
             models: 1,
@@ -130,12 +130,12 @@ impl Workload {
             if value > 0.0 && value <= 1e6 { Ok(()) } else { Err(SimError::Option { option, why }) }
         };
         range("--rate", self.rate.unwrap_or(1.0))?;
-        range("--speedup", self.speedup)?;
+        range("--speedup", self.speedup.unwrap_or(1.0))?;
         if self.bursts.is_some_and(|bursts| bursts.on.is_zero()) {
             return Err(SimError::Zero { option: "--burst" });
         }
         let made_up = matches!(self.source, Source::Mix(_));
-        if self.speedup != 1.0 && (made_up || self.rate.is_some()) {
+        if self.speedup.is_some() && (made_up || self.rate.is_some()) {
             let why = "means something only for the own times of a trace: use --rate alone".to_owned();
             return Err(SimError::Option { option: "--speedup", why });
         }
@@ -152,8 +152,10 @@ impl Workload {
         let times = match (&self.source, self.rate) {
             (_, Some(rate)) => format!("Poisson, {rate} requests/s"),
             (Source::Mix(_), None) => format!("Poisson, {} requests/s", Self::RATE * f64::from(workers)),
-            (Source::Trace { .. }, None) if self.speedup == 1.0 => "at the trace's times".to_owned(),
-            (Source::Trace { .. }, None) => format!("at the trace's times, {} times as fast", self.speedup),
+            (Source::Trace { .. }, None) => {
+                let faster = self.speedup.map_or(String::new(), |factor| format!(", {factor} times as fast"));
+                "at the trace's times".to_owned() + &faster
+            }
         };
         let sessions = if self.closed() { "; a session waits for its answers" } else { "" };
         let bursts = self.bursts.map_or(String::new(), |Bursts { on, off }| {

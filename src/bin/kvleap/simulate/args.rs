@@ -1,6 +1,7 @@
 //! The options of every experiment.
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use kvleap::route::policy;
 use kvleap::sim::{
     Bursts, Change, Dimension, Incident, Knowledge, Mix, Options, Sessions, SimError, Source, Vary, Workload, World,
 };
+
+/// What the report is called unless the options say otherwise.
+const REPORT: &str = "simulate.html";
 
 #[derive(clap::Args)]
 pub(super) struct Values {
@@ -45,8 +49,8 @@ pub(super) struct Settings {
     rate: Option<f64>,
 
     /// The times of the trace, so many times as fast
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, help_heading = "Workload")]
-    speedup: f64,
+    #[arg(long, value_name = "FACTOR", help_heading = "Workload")]
+    speedup: Option<f64>,
 
     /// Whether the next request of a session waits for the answer before (closed) or not (open) [default: open for a
     /// trace, closed for others]
@@ -138,6 +142,14 @@ pub(super) struct Settings {
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
 
+    /// Where to write the charts, one HTML file; a file of that name is replaced
+    #[arg(long, value_name = "FILE", default_value = REPORT)]
+    report: PathBuf,
+
+    /// Write no charts
+    #[arg(long, conflicts_with = "report")]
+    no_report: bool,
+
     /// Print the report as one JSON object
     #[arg(long)]
     pub(super) json: bool,
@@ -215,6 +227,19 @@ impl Settings {
             temperature: self.temperature.unwrap_or(defaults.temperature),
             seed: self.seed,
         })
+    }
+
+    /// Where the charts go, if anywhere; checked before minutes are spent on them.
+    pub(super) fn report_file(&self) -> Result<Option<&Path>, Box<dyn Error>> {
+        if self.no_report {
+            return Ok(None);
+        }
+        let path = &self.report;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // By trying: permissions are more than their bits.
+        let writable = !path.is_dir() && tempfile::tempfile_in(folder).is_ok();
+        let why = || format!("{}: no file of this name can be written; give another --report", path.display());
+        if writable { Ok(Some(path)) } else { Err(why().into()) }
     }
 }
 

@@ -5,11 +5,13 @@ mod table;
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use kvleap::sim::{Dimension, Experiment, Progress, SimError, Vary};
+use kvleap::report::write;
+use kvleap::sim::{Dimension, Experiment, Progress, Report, SimError, Vary, page};
 
 use args::{Settings, Values};
 
@@ -17,7 +19,7 @@ use args::{Settings, Values};
 ///
 /// Every request is looked up in the index and sent where a policy says; a simulated engine with a block pool and
 /// continuous batching serves it, and its events update the index. All policies get the same requests. Without options,
-/// all policies serve conversations on eight workers; the table goes to stdout.
+/// all policies serve conversations on eight workers; the table goes to stdout and the charts to simulate.html.
 #[derive(clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -111,16 +113,31 @@ impl Args {
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let (experiment, settings) = args.experiment()?;
+    let file = settings.report_file()?;
     let bar = progress_bar();
     let report = kvleap::sim::run(&experiment, |progress| show(&bar, progress));
     bar.finish_and_clear();
     let report = report?;
+    if let Some(file) = file {
+        save(file, &report)?;
+    }
     let text = if settings.json { serde_json::to_string(&report)? + "\n" } else { table::text(&report) };
     match io::stdout().write_all(text.as_bytes()) {
         // A reader that has seen enough, as `head` has, is no failure.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Writes the charts, and says where.
+fn save(file: &Path, report: &Report) -> Result<(), Box<dyn Error>> {
+    let replaced = file.exists();
+    let html = page::html(report)?;
+    write(file, html.as_bytes()).map_err(|error| format!("{}: cannot be written: {error}", file.display()))?;
+    let replaced = if replaced { ", in place of the file of that name" } else { "" };
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(io::stderr(), "the charts are in {}{replaced}", file.display());
+    Ok(())
 }
 
 /// On stderr; draws nothing where that is no terminal.

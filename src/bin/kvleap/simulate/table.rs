@@ -1,7 +1,9 @@
 //! The report of a simulation as a table.
 
+use std::fmt::Write;
+
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::HumanCount;
+use indicatif::{HumanCount, HumanFloatCount};
 use kvleap::sim::{PolicyReport, Report, Setting, Times};
 
 pub(super) fn text(report: &Report) -> String {
@@ -21,7 +23,8 @@ fn head(setting: &Setting) -> String {
         setting.seed,
     );
     if setting.models > 1 || setting.adapters > 1 {
-        head += &format!("{} models, {} adapters of each\n", setting.models, setting.adapters);
+        // Writing to a string does not fail.
+        let _ = writeln!(head, "{} models, {} adapters of each", setting.models, setting.adapters);
     }
     for line in setting.router.iter().chain(&setting.world) {
         head += line;
@@ -71,7 +74,7 @@ fn table(report: &Report) -> Table {
 fn row(policy: &PolicyReport) -> Vec<String> {
     let percent = |part: f64| format!("{:.1}%", 100.0 * part);
     let ms =
-        |value: f64| if value < 99.95 { format!("{value:.1}") } else { HumanCount(value.round() as u64).to_string() };
+        |value: f64| if value < 99.95 { format!("{value:.1}") } else { HumanFloatCount(value.round()).to_string() };
     let mean = |times: &Times| if times.count == 0 { "-".to_owned() } else { ms(times.mean) };
     let asked = policy.blocks.asked.max(1) as f64;
     let mut row: Vec<String> = policy.at.iter().map(f64::to_string).collect();
