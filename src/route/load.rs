@@ -13,6 +13,9 @@ use crate::index::BuildMix;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
+/// Deadlines of requests that are over, besides as many as there are requests, before they are dropped.
+const SLACK: usize = 64;
+
 /// The requests in flight.
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -70,6 +73,10 @@ impl InFlight {
         self.next += 1;
         let flight = Flight { seat, prefill_tokens, tokens, blocks, heard_ns: now_ns, predicted };
         self.requests.insert(ticket, flight);
+        if self.deadlines.len() >= 2 * self.requests.len() + SLACK {
+            // Most are of requests that are over.
+            self.deadlines.retain(|Reverse((_, ticket))| self.requests.contains_key(ticket));
+        }
         self.deadlines.push(Reverse((now_ns.saturating_add(self.timeout_ns), ticket)));
         Ticket(ticket)
     }
@@ -139,5 +146,28 @@ impl InFlight {
     /// How many were given up.
     pub(super) fn expired(&self) -> u64 {
         self.expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Worker;
+
+    #[test]
+    fn nothing_is_kept_of_requests_that_are_over() {
+        let mut fleet = Fleet::new(16, u32::MAX);
+        let seat = fleet.add(Worker::new(0, 0)).expect("it is new");
+        let mut in_flight = InFlight::new(u64::MAX, 16);
+        let lasting = in_flight.add(&mut fleet, seat, (1, 1), None, 0);
+        for _ in 0..10_000 {
+            let ticket = in_flight.add(&mut fleet, seat, (1, 1), None, 0);
+            assert!(in_flight.finish(&mut fleet, ticket));
+            assert!(in_flight.deadlines.len() <= 2 * 2 + SLACK + 1);
+        }
+        assert!(
+            in_flight.deadlines.iter().any(|Reverse((_, ticket))| *ticket == lasting.0),
+            "it can still be given up"
+        );
     }
 }
