@@ -48,7 +48,10 @@ fn read(text: &str, key: &str) -> (f64, f64) {
 
 #[test]
 fn the_numbers_of_the_page_are_those_of_the_report() {
-    let report = experiment("compare", []);
+    let mut report = experiment("compare", []);
+    // Short and long ones.
+    report.policies[1].latency_ms.p99 = 12_345.6;
+    report.policies[2].latency_ms.p99 = 9_999.9;
     let json = serde_json::to_value(&report).expect("numbers and text");
     let html = html(&report);
     let page = Document::parse(&html).expect("well-formed");
@@ -157,6 +160,10 @@ fn an_experiment_has_its_curves_and_its_cells() {
     let headings = section.children().filter(|node| node.tag_name().name() == "h3").filter_map(|node| node.text());
     assert_eq!(headings.collect::<Vec<_>>(), ["rate 5 requests/s", "rate 50 requests/s"]);
     assert_eq!(section.descendants().filter(|node| node.tag_name().name() == "figure").count(), 2 * 4);
+    for figure in section.descendants().filter(|node| node.tag_name().name() == "figure") {
+        let markers = figure.descendants().filter(|node| node.tag_name().name() == "circle").count();
+        assert_eq!(markers, 1 + 3, "the first policy in the legend, and with each lag");
+    }
     let cells: Vec<_> = elements(&page, "summary").into_iter().filter_map(|node| node.text()).collect();
     assert_eq!(cells.len(), 6);
     assert_eq!(cells[1], "By policy, with rate 5 requests/s, lag 1 s");
