@@ -10,6 +10,8 @@ use kvleap::{Block, Event, EventData, Index, LocalReader, LocalWriter, Matches, 
 use proptest::prelude::*;
 
 const BLOCK_SIZE: u32 = 10;
+/// A block is a block.
+const EVEN: Weights = Weights { prefill: 1.0, decode: 1.0, queue: 1.0, request: 0.0 };
 
 fn worker(id: u64) -> Worker {
     Worker::new(id, 0)
@@ -106,7 +108,7 @@ fn chi_square(counts: &BTreeMap<u64, u64>, probabilities: &[(u64, f64)]) -> f64 
 /// | 2 | 1 | 2 x 5 = 10 | 0 | 0 | 10 |
 #[test]
 fn a_cost_computed_by_hand() {
-    let mut router = router(3, by_cost(Weights { prefill: 2.0, ..Weights::default() }, 0.0));
+    let mut router = router(3, by_cost(Weights { prefill: 2.0, ..EVEN }, 0.0));
     let first = send(&mut router, 0, 30, 0);
     assert!(router.first_token(first, 1) && router.tokens(first, 11, 2));
     send(&mut router, 1, 25, 3);
@@ -232,7 +234,7 @@ fn a_temperature_draws_in_proportion_to_the_exponential_of_the_cost() {
     let prompt = [1, 2, 3];
     let matches = answer(&prompt, [(0, 3), (1, 2), (2, 1)]);
     for temperature in [0.5_f32, 2.0, 50.0] {
-        let mut router = router(5, by_cost(Weights::default(), temperature));
+        let mut router = router(5, by_cost(EVEN, temperature));
         router.set_available(worker(3), false);
         let weights = [(0, 0.0), (1, 1.0), (2, 2.0), (4, 3.0)]
             .map(|(id, cost): (u64, f64)| (id, (-cost / f64::from(temperature)).exp()));
@@ -241,7 +243,7 @@ fn a_temperature_draws_in_proportion_to_the_exponential_of_the_cost() {
         assert!(chi_square(&counts, &weights.map(|(id, weight)| (id, weight / sum))) < RARE[0].1, "{counts:?}");
         assert!(!counts.contains_key(&3));
     }
-    let mut cold = router(5, by_cost(Weights::default(), 1e-3));
+    let mut cold = router(5, by_cost(EVEN, 1e-3));
     assert_eq!(count(&mut cold, &ask(&prompt), &[&matches], 100), BTreeMap::from([(0, 100)]));
 }
 

@@ -75,7 +75,9 @@ impl Options {
     pub(super) fn build_policy(&self, name: &str) -> Result<Box<dyn Policy>, SimError> {
         let built = policy::by_name(name).map_err(SimError::UnknownPolicy)?;
         Ok(if built.name() == COST {
-            let weights = Weights { prefill: self.prefill_weight as f32, ..Weights::default() };
+            // What waits to be computed, here or of others, is worth the same.
+            let prefill = self.prefill_weight as f32;
+            let weights = Weights { prefill, queue: prefill, ..Weights::default() };
             Box::new(CostBased::new(weights, self.temperature as f32).expect("the options are checked"))
         } else {
             built
