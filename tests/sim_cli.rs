@@ -143,7 +143,7 @@ fn the_recorded_traces_are_played_to_their_end() {
         let Some(path) = shared::shared(&format!("traces/{name}")) else { continue };
         let path = path.canonicalize().expect("a path");
         let args = ["--trace", path.to_str().unwrap(), "--trace-block-size", block_size, "--requests", "300"];
-        let more = ["--block-size", "64", "--workers", "16", "--policy", "cost", "--no-report", "--json"];
+        let more = ["--blocks", "16384", "--workers", "16", "--policy", "cost", "--no-report", "--json"];
         let report: Value = serde_json::from_str(&stdout(simulate(&scratch.0, &[&args[..], &more].concat()))).unwrap();
         assert_eq!(report["policies"][0]["finished"], 300, "{name}");
     }

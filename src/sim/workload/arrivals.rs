@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn parts_of_a_mix_have_their_share_and_no_block_in_common() {
         let mixed = requests(&made_up("unique=3,hot-spot=1".parse().unwrap()));
-        let mut first = std::collections::HashMap::new();
+        let mut first = HashMap::new();
         (0..4000).for_each(|number| *first.entry(mixed.prompt(number).first().copied()).or_insert(0) += 1);
         let most = first.values().max().copied().unwrap();
         assert!((900..1100).contains(&most), "{most} begin as the hot spot does");

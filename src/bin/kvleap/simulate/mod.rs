@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -140,15 +141,22 @@ fn save(file: &Path, report: &Report) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// On stderr; draws nothing where that is no terminal.
+/// On stderr; draws nothing where that is no terminal. Before the first request is over, there is no telling how far it
+/// is.
 fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} requests, {eta} left: {msg}");
-    ProgressBar::new(0).with_style(style.expect("the template is well-formed"))
+    let bar = ProgressBar::new_spinner().with_message("making or reading the requests");
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
 }
 
 fn show(bar: &ProgressBar, at: Progress) {
-    if bar.message() != at.policy {
+    if bar.length().is_none() {
+        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} requests, {eta} left: {msg}");
+        bar.set_style(style.expect("the template is well-formed"));
         bar.set_length(at.total);
+        bar.reset_eta();
+    }
+    if bar.message() != at.policy {
         bar.set_message(at.policy);
     }
     bar.set_position(at.done);
