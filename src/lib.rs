@@ -83,6 +83,7 @@
 //!   and `mock`.
 //! - `report`: figures as SVG and PNG.
 //! - `sweep`: finding the load that an index can take. Turns on `replay` and `report`.
+//! - `service`: the standalone indexer: engines' events in, answers over HTTP.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
 //! # Limitations
@@ -108,6 +109,8 @@ pub mod mock;
 pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
+#[cfg(feature = "service")]
+pub mod service;
 #[cfg(feature = "sweep")]
 pub mod sweep;
 #[cfg(feature = "trace")]
