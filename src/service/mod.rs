@@ -5,6 +5,7 @@
 //! mailbox never holds up an answer.
 
 mod model;
+pub mod snapshot;
 mod tier;
 
 pub use model::{Key, Model, ModelError, Models};

@@ -70,10 +70,9 @@ impl fmt::Display for Reason {
                 "a snapshot of version {found}, newer than {VERSION}, the latest that is read: start the release that \
                  wrote it, or start without a snapshot"
             ),
-            Self::Version(found) => write!(
-                f,
-                "a snapshot of version {found}, where version {VERSION} is read: start without a snapshot"
-            ),
+            Self::Version(found) => {
+                write!(f, "a snapshot of version {found}, where version {VERSION} is read: start without a snapshot")
+            }
             Self::Truncated => f.write_str("the snapshot is cut off: start without it, or restore a copy"),
             Self::Checksum => {
                 f.write_str("the snapshot is cut off or altered (checksum): start without it, or restore a copy")

@@ -7,8 +7,8 @@
 //! |---|---|---|
 //! | 0 | end | nothing; the frame ends here |
 //! | 1 | header | [`Header`], the first record and only that |
-//! | 2 | model | [`Model`] |
-//! | 3 | rank | [`Rank`], of the model before it |
+//! | 2 | model | [`SavedModel`] |
+//! | 3 | rank | [`SavedRank`], of the model before it |
 //! | 4 | worker | id as 8 bytes, data-parallel rank as 4, event id as 8: who says what follows |
 //! | 5, 6 | stored | the parent as 8 bytes (6 only), the number of blocks as 4, their sequence hashes, their local hashes |
 //! | 7 | removed | the number of blocks as 4 bytes, their sequence hashes |
@@ -45,18 +45,20 @@ pub struct Header {
 
 /// An index in a snapshot. Its ranks follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Model {
+pub struct SavedModel {
     /// The model's name.
-    pub name: String,
+    pub model: String,
     /// The routing group.
     pub group: String,
+    /// The tenant.
+    pub tenant: String,
     /// Tokens in a block.
     pub block_size: u32,
 }
 
 /// A publisher in a snapshot. Its events follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rank {
+pub struct SavedRank {
     /// The instance.
     pub instance: u64,
     /// Its data-parallel rank.
@@ -75,9 +77,9 @@ pub struct Rank {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// An index.
-    Model(Model),
+    Model(SavedModel),
     /// A publisher of the model before.
-    Rank(Rank),
+    Rank(SavedRank),
     /// Something that the rank before, or one of its tiers, holds.
     Event(Event),
 }
@@ -112,11 +114,11 @@ impl<W: Write> Records<W> {
         Ok(records)
     }
 
-    pub(super) fn model(&mut self, model: &Model) -> io::Result<()> {
+    pub(super) fn model(&mut self, model: &SavedModel) -> io::Result<()> {
         self.text(tag::MODEL, model)
     }
 
-    pub(super) fn rank(&mut self, rank: &Rank) -> io::Result<()> {
+    pub(super) fn rank(&mut self, rank: &SavedRank) -> io::Result<()> {
         self.text(tag::RANK, rank)
     }
 
