@@ -23,6 +23,7 @@ pub(crate) enum Message {
     /// Say when all that came before is visible.
     Flush(Sender<()>),
     Export(Sender<Vec<Event>>),
+    ExportWorker(Worker, Sender<Vec<Event>>),
     Status(Sender<(ShardStatus, Vec<WorkerStatus>)>),
     #[cfg(test)]
     Panic,
@@ -157,6 +158,9 @@ impl Actor {
             }
             Message::Export(reply) => {
                 let _ = reply.send(self.writer.export());
+            }
+            Message::ExportWorker(worker, reply) => {
+                let _ = reply.send(self.writer.export_worker(worker));
             }
             Message::Status(reply) => {
                 self.writer.catch_up();

@@ -122,6 +122,13 @@ impl LocalWriter {
         export::export(&self.shard)
     }
 
+    /// One worker's part of that; see [`Index::export_worker`](crate::Index::export_worker).
+    pub fn export_worker(&self, worker: Worker) -> Vec<Event> {
+        let mut events = Vec::new();
+        export::export_worker(&self.shard, worker, &mut events);
+        events
+    }
+
     /// Figures of the shard and of its workers, in no particular order; those about a thread and a mailbox are empty.
     pub fn status(&mut self) -> (ShardStatus, Vec<WorkerStatus>) {
         let current = self.publisher.cell().load().bytes();

@@ -239,6 +239,16 @@ impl Index {
         self.ask_all(Message::Export).map(|shards| shards.concat())
     }
 
+    /// One worker's part of an [export](Index::export), after what was accepted before the call; nothing if the index
+    /// does not know the worker. Takes its shard's writer time and memory in proportion to what this worker holds.
+    ///
+    /// # Errors
+    /// The index was shut down, or the writer died.
+    pub fn export_worker(&self, worker: Worker) -> Result<Vec<Event>, Closed> {
+        let answer = self.shard(worker).ask(|reply| Message::ExportWorker(worker, reply))?;
+        answer.recv().map_err(|_| Closed)
+    }
+
     /// Applies an export, and returns when it is visible. What the index knew of the workers in it is replaced. Until
     /// then lookups do not see it, and other events wait behind it; shards become visible one by one.
     ///
