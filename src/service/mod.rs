@@ -4,9 +4,23 @@
 //! without a channel and without a lock; events are decoded and handed over on threads of their own, so that a full
 //! mailbox never holds up an answer.
 
+mod auth;
+mod config;
+mod http;
+mod indexer;
+mod metrics;
 mod model;
+mod page;
+mod peers;
+mod server;
 pub mod snapshot;
 mod tier;
+mod tls;
 
+pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
+pub use config::{Config, ConfigError, Engine, LogFormat};
+pub use indexer::Indexer;
 pub use model::{Key, Model, ModelError, Models};
+pub use server::{Server, StartError};
 pub use tier::{MAX_RANK, Tier};
+pub use tls::TlsError;

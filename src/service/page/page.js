@@ -71,7 +71,25 @@ class Rates {
   }
 }
 
+/** Bounds of lookup times from the histogram's growth over the last looks: [half, 99%] took no longer than these. */
+class Latencies {
+  history = [];
+
+  of(buckets) {
+    this.history.push(buckets);
+    if (this.history.length > 11) this.history.shift();
+    const grown = buckets.map(([bound, n], place) => [bound, n - this.history[0][place][1]]);
+    const all = grown.at(-1)[1];
+    return all > 0 ? [0.5, 0.99].map((part) => grown.find(([, n]) => n >= part * all)[0]) : null;
+  }
+
+  forget() {
+    this.history = [];
+  }
+}
+
 const rates = new Rates();
+const latencies = new Latencies();
 let status = null;
 let failures = 0;
 
@@ -153,8 +171,11 @@ function show(now) {
   };
   put($("lookups"), perSecond("lookups", now.lookups.count));
   put($("lookups-note"), `${count(now.lookups.count)} since the start`);
-  put($("latency"), now.lookups.p50_s === null ? "–" : time(now.lookups.p50_s));
-  put($("latency-note"), now.lookups.p99_s === null ? "median" : `median; 99% within ${time(now.lookups.p99_s)}`);
+  if (restarted) latencies.forget();
+  const bounds = latencies.of(now.lookups.buckets);
+  const within = (bound) => (bound === null ? "longer than is measured" : `≤ ${time(bound)}`);
+  put($("latency"), bounds ? within(bounds[0]) : "–");
+  put($("latency-note"), bounds ? `half of them; 99% ${within(bounds[1])}` : "none in the last seconds");
   const sum = (key) => now.models.reduce((total, model) => total + model[key], 0);
   put($("blocks"), perSecond("blocks", sum("applied_blocks")));
   put($("blocks-note"), `${count(sum("held_blocks"))} held`);
