@@ -1,6 +1,7 @@
 //! What the service is made of, whoever asks it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::auth::Access;
 use super::config::{Config, ConfigError};
@@ -14,13 +15,14 @@ pub struct Indexer {
     access: Access,
     models: Models,
     metrics: Metrics,
+    started: SystemTime,
 }
 
 impl Indexer {
     pub(super) fn start(config: Config) -> Result<Arc<Self>, ConfigError> {
         let access = config.access()?;
         let models = Models::new(config.index());
-        Ok(Arc::new(Self { access, models, metrics: Metrics::default(), config }))
+        Ok(Arc::new(Self { access, models, metrics: Metrics::default(), started: SystemTime::now(), config }))
     }
 
     /// Its settings.
@@ -39,6 +41,11 @@ impl Indexer {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// When the process began to serve.
+    pub(super) fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// Leaves the engines, and applies what they have said.

@@ -17,6 +17,7 @@ use hyper::header::AUTHORIZATION;
 
 use super::auth::Role;
 use super::indexer::Indexer;
+use super::page;
 use refusal::Refusal;
 
 /// All routes.
@@ -25,12 +26,17 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         let part = routes.iter().fold(Router::new(), |router, (path, route)| router.route(path, route.clone()));
         part.route_layer(middleware::from_fn_with_state((Arc::clone(indexer), role), authorize))
     };
-    let mut reading = vec![("/query", post(query::by_tokens)), ("/query_by_hash", post(query::by_hash))];
+    let mut reading = vec![
+        ("/query", post(query::by_tokens)),
+        ("/query_by_hash", post(query::by_hash)),
+        ("/v1/status", get(page::status)),
+    ];
     if indexer.config().bench_null {
         reading.push(("/bench/null", post(query::null)));
     }
     Router::new()
         .route("/health", get(async || StatusCode::OK))
+        .merge(page::routes())
         .merge(part(Role::Read, &reading))
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route"))
         .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))

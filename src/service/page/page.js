@@ -23,7 +23,7 @@ function mark(element, name, value) {
 function count(n) {
   if (n === null || n === undefined || Number.isNaN(n)) return "–";
   for (const [size, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e4, "k"]]) {
-    if (n >= size) return (n / (unit === "k" ? 1e3 : size)).toPrecision(3) + " " + unit;
+    if (n >= size) return digits(n / (unit === "k" ? 1e3 : size)) + " " + unit;
   }
   return String(n >= 100 ? Math.round(n) : Math.round(n * 10) / 10);
 }
@@ -31,15 +31,20 @@ function count(n) {
 function bytes(n) {
   if (n === null || n === undefined) return "–";
   for (const [size, unit] of [[2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]]) {
-    if (n >= size) return (n / size).toPrecision(3) + " " + unit;
+    if (n >= size) return digits(n / size) + " " + unit;
   }
   return n + " B";
+}
+
+/** To three digits, none of them behind the point from a hundred on. */
+function digits(n) {
+  return n >= 100 ? String(Math.round(n)) : n.toPrecision(3);
 }
 
 function time(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"], [1e-3, "ms"], [1e-6, "µs"]]) {
-    if (seconds >= size) return +(seconds / size).toPrecision(3) + " " + unit;
+    if (seconds >= size) return digits(seconds / size) + " " + unit;
   }
   return Math.round(seconds * 1e9) + " ns";
 }

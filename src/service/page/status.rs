@@ -1,0 +1,135 @@
+//! `GET /v1/status`: the figures of the page, as JSON.
+//!
+//! Names with `_s` are seconds, and with `_ms` milliseconds since 1970. Counters count from the start of the process.
+//! Instances are text, because readers in JavaScript would round numbers of 64 bits.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use hyper::StatusCode;
+use prometheus::Histogram;
+use prometheus::core::Collector;
+use serde::Serialize;
+
+use crate::index;
+use crate::service::indexer::Indexer;
+use crate::service::model::Model;
+
+/// All that the page shows.
+#[derive(Debug, Serialize)]
+pub(in crate::service) struct Status {
+    release: &'static str,
+    started_ms: u64,
+    now_ms: u64,
+    lookups: Lookups,
+    memory: Memory,
+    models: Vec<ModelFigures>,
+    ranks: Vec<RankFigures>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lookups {
+    count: u64,
+    /// Seconds, and how many lookups took no longer; the last has no bound and counts all.
+    buckets: Vec<(Option<f64>, u64)>,
+}
+
+#[derive(Debug, Serialize)]
+struct Memory {
+    /// Of all indexes.
+    bytes: u64,
+    budget: Option<u64>,
+    /// What is being done about it, if it is exceeded.
+    limited: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelFigures {
+    model: String,
+    group: String,
+    tenant: String,
+    block_size: u32,
+    held_blocks: u64,
+    distinct_blocks: u64,
+    runs: u64,
+    bytes: u64,
+    applied_blocks: u64,
+    /// Events in the mailboxes.
+    waiting: usize,
+    /// From an event's acceptance to its visibility, since the start, in the slowest shard.
+    staleness_p99_s: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct RankFigures {
+    /// Its model's place in [`Status::models`].
+    model: usize,
+}
+
+/// Takes the writers' time, and so waits for them on a thread that may wait.
+pub(in crate::service) async fn status(State(indexer): State<Arc<Indexer>>) -> Result<Json<Status>, StatusCode> {
+    let status = tokio::task::spawn_blocking(move || Status::of(&indexer)).await;
+    status.map(Json).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+impl Status {
+    fn of(indexer: &Indexer) -> Self {
+        let models = indexer.models().all();
+        let indexes: Vec<_> = models.iter().map(|model| model.index().status()).collect();
+        let models: Vec<_> =
+            models.iter().zip(&indexes).map(|(model, status)| ModelFigures::of(model, status)).collect();
+        let bytes = models.iter().map(|model| model.bytes).sum();
+        Self {
+            release: env!("CARGO_PKG_VERSION"),
+            started_ms: milliseconds(indexer.started()),
+            now_ms: milliseconds(SystemTime::now()),
+            lookups: Lookups::of(&indexer.metrics().lookups),
+            memory: Memory { bytes, budget: None, limited: None },
+            models,
+            ranks: Vec::new(),
+        }
+    }
+}
+
+impl Lookups {
+    fn of(histogram: &Histogram) -> Self {
+        let families = histogram.collect();
+        let metrics = families.iter().flat_map(|family| family.get_metric());
+        let count = histogram.get_sample_count();
+        let buckets = metrics.flat_map(|metric| metric.get_histogram().get_bucket());
+        let buckets = buckets.map(|bucket| (Some(bucket.upper_bound()), bucket.cumulative_count()));
+        // One that is being recorded may be in a bucket and not yet counted, or the other way round.
+        let mut buckets: Vec<_> = buckets.collect();
+        let most = buckets.last().map_or(count, |&(_, last)| count.max(last));
+        buckets.push((None, most));
+        Self { count: most, buckets }
+    }
+}
+
+impl ModelFigures {
+    fn of(model: &Model, status: &index::Status) -> Self {
+        let key = model.key().clone();
+        let sum = |figure: fn(&index::ShardStatus) -> u64| status.shards.iter().map(figure).sum();
+        let lags = status.shards.iter().filter(|shard| !shard.lag.is_empty());
+        let lag_ns = lags.map(|shard| shard.lag.value_at_quantile(0.99)).max();
+        Self {
+            model: key.model,
+            group: key.group,
+            tenant: key.tenant,
+            block_size: model.block_size(),
+            held_blocks: sum(|shard| shard.held_blocks),
+            distinct_blocks: sum(|shard| shard.distinct_blocks),
+            runs: sum(|shard| shard.runs),
+            bytes: sum(|shard| shard.bytes),
+            applied_blocks: sum(|shard| shard.applied_blocks),
+            waiting: status.shards.iter().map(|shard| shard.mailbox_depth).sum(),
+            staleness_p99_s: lag_ns.map(|ns| ns as f64 * 1e-9),
+        }
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
