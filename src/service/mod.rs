@@ -6,6 +6,7 @@
 
 mod auth;
 mod config;
+mod gather;
 mod http;
 mod indexer;
 mod metrics;

@@ -2,6 +2,7 @@
 
 mod body;
 mod dump;
+mod metrics;
 mod peers;
 mod query;
 mod refusal;
@@ -30,6 +31,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
     let mut reading = vec![
         ("/query", post(query::by_tokens)),
         ("/query_by_hash", post(query::by_hash)),
+        ("/metrics", get(metrics::text)),
         ("/peers", get(peers::list)),
     ];
     if indexer.config().bench_null {
