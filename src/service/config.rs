@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::{Access, Role, TokenError, TokenFileError};
 use super::model::Key;
+use super::peers::{self, PeerError};
 use super::tier::MAX_RANK;
 use crate::index::{Builder, Index};
 
@@ -209,6 +210,17 @@ impl Config {
         Ok(access)
     }
 
+    /// The token that peers ask for.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn peer_token(&self) -> Result<Option<String>, ConfigError> {
+        let Some(path) = &self.peer_token_file else { return Ok(None) };
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| ConfigError::TokenFile(TokenFileError::Read(path.clone(), error)))?;
+        Ok(Some(text.trim().to_owned()))
+    }
+
     /// What every index is built from.
     pub fn index(&self) -> Builder {
         let interval = Duration::from_micros(self.publish_interval_us);
@@ -235,7 +247,8 @@ impl Config {
             _ => return Err(ConfigError::HalfTls),
         }
         self.engines.iter().try_for_each(Engine::check)?;
-        self.peers.iter().try_for_each(|url| super::peers::check(url))?;
+        self.peers.iter().try_for_each(|url| peers::check(url).map_err(ConfigError::Peer))?;
+        self.peer_token()?;
         let open = self.access()?.is_open();
         if open && !self.allow_anonymous && !self.listen.ip().is_loopback() {
             return Err(ConfigError::OpenToAll(self.listen));
@@ -279,10 +292,7 @@ pub enum ConfigError {
         why: &'static str,
     },
     /// A peer's address is none.
-    Peer {
-        /// As given.
-        url: String,
-    },
+    Peer(PeerError),
     /// Everybody could change everything.
     OpenToAll(SocketAddr),
 }
@@ -298,7 +308,7 @@ impl fmt::Display for ConfigError {
             Self::Tls(error) => error.fmt(f),
             Self::HalfTls => f.write_str("tls_certificate and tls_key belong together; one of them is missing"),
             Self::Engine { instance, field, why } => write!(f, "engine {instance}: {field} {why}"),
-            Self::Peer { url } => write!(f, "peer {url:?}: not like http://host:port or https://host:port"),
+            Self::Peer(error) => error.fmt(f),
             Self::OpenToAll(listen) => write!(
                 f,
                 "{listen} can be reached by others, and nobody would need a token: set admin_token_file (and those for \

@@ -7,6 +7,7 @@ use super::auth::Access;
 use super::config::{Config, ConfigError};
 use super::metrics::Metrics;
 use super::model::Models;
+use super::peers::{self, Peers};
 
 /// Models, and what is kept around them.
 #[derive(Debug)]
@@ -15,14 +16,19 @@ pub struct Indexer {
     access: Access,
     models: Models,
     metrics: Metrics,
+    peers: Peers,
     started: SystemTime,
 }
 
 impl Indexer {
+    /// All is set up and warm when it returns.
     pub(super) fn start(config: Config) -> Result<Arc<Self>, ConfigError> {
         let access = config.access()?;
         let models = Models::new(config.index());
-        Ok(Arc::new(Self { access, models, metrics: Metrics::default(), started: SystemTime::now(), config }))
+        let peers = Peers::new(&config.peers);
+        let indexer = Self { access, models, metrics: Metrics::default(), peers, started: SystemTime::now(), config };
+        indexer.copy_a_peer()?;
+        Ok(Arc::new(indexer))
     }
 
     /// Its settings.
@@ -39,6 +45,10 @@ impl Indexer {
         &self.access
     }
 
+    pub(super) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -46,6 +56,21 @@ impl Indexer {
     /// When the process began to serve.
     pub(super) fn started(&self) -> SystemTime {
         self.started
+    }
+
+    /// From the first peer of the configuration that gives all it has. Without one, the service starts cold.
+    fn copy_a_peer(&self) -> Result<(), ConfigError> {
+        let token = self.config.peer_token()?;
+        for url in &self.config.peers {
+            match peers::copy(url, token.as_deref(), &self.models) {
+                Ok(copied) => {
+                    tracing::info!(peer = url, models = copied.models, blocks = copied.blocks, "copied a peer");
+                    break;
+                }
+                Err(error) => tracing::warn!(%error, "a peer could not be copied"),
+            }
+        }
+        Ok(())
     }
 
     /// Leaves the engines, and applies what they have said.

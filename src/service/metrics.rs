@@ -1,17 +1,16 @@
 //! What the service counts, for Prometheus.
 
-use std::time::Duration;
-
+use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, Opts, Registry};
 
 /// Counters that requests write to: atomics, found without a lock. What models and engines count themselves is read
-/// when somebody asks.
+/// when somebody asks, in `gather.rs`.
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
-    /// From the parsed request to the matches: the index alone.
+    /// The index alone, from hashes to matches.
     pub(super) lookups: Histogram,
-    /// From the whole request to the answer's bytes, of requests for matches.
+    /// From a complete request for matches to its answer's bytes.
     pub(super) answers: Histogram,
     /// By the first digit of the status, from 2.
     responses: [IntCounter; 4],
@@ -42,7 +41,7 @@ impl Default for Metrics {
             counter(opts.const_label("class", class))
         });
         let denied = counter(Opts::new("kvleap_http_denied_total", "Requests without the token that they need"));
-        Self { lookups, answers, responses, denied, registry }
+        Self { registry, lookups, answers, responses, denied }
     }
 }
 
@@ -52,12 +51,7 @@ impl Metrics {
         self.responses[class.min(self.responses.len() - 1)].inc();
     }
 
-    pub(super) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
     }
-}
-
-/// A time as Prometheus has it.
-pub(super) fn seconds(time: Duration) -> f64 {
-    time.as_secs_f64()
 }

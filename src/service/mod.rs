@@ -6,12 +6,14 @@
 
 mod auth;
 mod config;
+mod gather;
 mod http;
 mod indexer;
 mod metrics;
 mod model;
 mod page;
 mod peers;
+mod router_event;
 mod server;
 pub mod snapshot;
 mod tier;
@@ -20,7 +22,9 @@ mod tls;
 pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
 pub use config::{Config, ConfigError, Engine, LogFormat};
 pub use indexer::Indexer;
-pub use model::{Key, Model, ModelError, Models};
+pub use model::{Key, KeyError, Model, ModelError, Models};
+pub use peers::PeerError;
+pub use router_event::{KvBlock, KvData, KvEvent, RouterEvent, StorageTier};
 pub use server::{Server, StartError};
 pub use tier::{MAX_RANK, Tier};
 pub use tls::TlsError;

@@ -47,6 +47,11 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize, room: usize) -> R
     (status, [(CONTENT_TYPE, "application/json")], Body::from(text)).into_response()
 }
 
+/// `{"status": "ok"}`.
+pub(super) fn ok(status: StatusCode) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#).into_response()
+}
+
 /// A name in a request, borrowed from the body where it has no escapes.
 #[derive(Debug, Deserialize)]
 pub(super) struct Name<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,9 +1,13 @@
 //! The HTTP API: routes, who may use them, and what all of them share.
 
 mod body;
+mod dump;
+mod metrics;
+mod peers;
 mod query;
 mod refusal;
 mod scores;
+mod status;
 
 use std::sync::Arc;
 
@@ -29,15 +33,23 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
     let mut reading = vec![
         ("/query", post(query::by_tokens)),
         ("/query_by_hash", post(query::by_hash)),
-        ("/v1/status", get(page::status)),
+        ("/metrics", get(metrics::text)),
+        ("/peers", get(peers::list)),
+        ("/v1/status", get(status::figures)),
     ];
     if indexer.config().bench_null {
         reading.push(("/bench/null", post(query::null)));
     }
+    let administration = [
+        ("/dump", get(dump::dump)),
+        ("/register_peer", post(peers::register)),
+        ("/deregister_peer", post(peers::deregister)),
+    ];
     Router::new()
         .route("/health", get(async || StatusCode::OK))
         .merge(page::routes())
         .merge(part(Role::Read, &reading))
+        .merge(part(Role::Admin, &administration))
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route"))
         .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))
         .layer(middleware::from_fn_with_state(Arc::clone(indexer), count))

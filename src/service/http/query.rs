@@ -16,7 +16,6 @@ use super::refusal::Refusal;
 use super::scores::{Row, Scores};
 use crate::index::Matches;
 use crate::service::indexer::Indexer;
-use crate::service::metrics::seconds;
 use crate::service::model::Model;
 
 #[derive(Deserialize)]
@@ -104,7 +103,7 @@ fn answer(indexer: &Indexer, model: &Model, hashes: Option<&[u64]>) -> Response 
         if let Some(hashes) = hashes {
             let began = Instant::now();
             model.index().find(hashes, matches);
-            indexer.metrics().lookups.observe(seconds(began.elapsed()));
+            indexer.metrics().lookups.observe(began.elapsed().as_secs_f64());
             rows.extend(matches.iter().map(Row::new));
             rows.sort_unstable();
         }

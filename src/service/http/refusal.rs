@@ -27,11 +27,6 @@ impl Refusal {
     pub(super) fn not_found(why: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, why)
     }
-
-    /// The service can do it no longer.
-    pub(super) fn ending(why: impl ToString) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
-    }
 }
 
 impl From<ModelError> for Refusal {
@@ -43,6 +38,12 @@ impl From<ModelError> for Refusal {
         };
         Self::new(status, error.to_string())
     }
+}
+
+/// Does what may wait for a writer or another process, on a thread that is not the server's.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "this request failed; the log may say why");
+    tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
 impl IntoResponse for Refusal {

@@ -1,7 +1,7 @@
 //! The live page at `/`, and the figures that it shows.
 //!
 //! Three files, compiled in; nothing is loaded from anywhere else, and the headers say so to the browser. The page has
-//! no figures of its own: it asks [`status`] once a second, with the reader's token if one is needed.
+//! no figures of its own: it asks for [`Status`] once a second, with the reader's token if one is needed.
 
 mod status;
 
@@ -12,7 +12,7 @@ use axum::http::header::{
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
 
-pub(super) use status::status;
+pub(super) use status::Status;
 
 /// Scripts, styles and requests to this server only; no frames, no plug-ins, no forms that go elsewhere.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \

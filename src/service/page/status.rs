@@ -3,12 +3,8 @@
 //! Names with `_s` are seconds, and with `_ms` milliseconds since 1970. Counters count from the start of the process.
 //! Instances are text, because readers in JavaScript would round numbers of 64 bits.
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Json;
-use axum::extract::State;
-use hyper::StatusCode;
 use prometheus::Histogram;
 use prometheus::core::Collector;
 use serde::Serialize;
@@ -68,14 +64,9 @@ struct RankFigures {
     model: usize,
 }
 
-/// Takes the writers' time, and so waits for them on a thread that may wait.
-pub(in crate::service) async fn status(State(indexer): State<Arc<Indexer>>) -> Result<Json<Status>, StatusCode> {
-    let status = tokio::task::spawn_blocking(move || Status::of(&indexer)).await;
-    status.map(Json).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
-}
-
 impl Status {
-    fn of(indexer: &Indexer) -> Self {
+    /// Asks all writers, and waits for them.
+    pub(in crate::service) fn of(indexer: &Indexer) -> Self {
         let models = indexer.models().all();
         let indexes: Vec<_> = models.iter().map(|model| model.index().status()).collect();
         let models: Vec<_> =
