@@ -360,11 +360,19 @@ $("prompt").addEventListener("submit", async (event) => {
   }
 });
 
+function plural(n, one) {
+  return n === 1 ? `1 ${one}` : `${n} ${one}s`;
+}
+
+function blocksOf(tokens, asked) {
+  return plural(tokens / asked.block_size, "block");
+}
+
 function answer(asked, said) {
   const holders = [];
-  for (const [instance, { dp, cpu, disk }] of Object.entries(said.instances)) {
-    const below = [["host", cpu], ["disk", disk]].filter(([, tokens]) => tokens > 0);
-    const tiers = below.map(([tier, tokens]) => `${tokens / asked.block_size} blocks down to ${tier}`).join(", ");
+  for (const [instance, { gpu, dp, cpu, disk }] of Object.entries(said.instances)) {
+    const below = [["host", cpu, gpu], ["disk", disk, Math.max(gpu, cpu)]].filter(([, tokens, above]) => tokens > above);
+    const tiers = below.map(([tier, tokens]) => `${blocksOf(tokens, asked)} down to ${tier}`).join(", ");
     for (const [rank, tokens] of Object.entries(dp)) {
       const key = `${instance}/${rank}`;
       const state = engines.find((engine) => engine.name === key)?.state;
@@ -373,11 +381,11 @@ function answer(asked, said) {
     }
   }
   holders.sort((a, b) => b.tokens - a.tokens || a.key.localeCompare(b.key, "en", { numeric: true }));
-  const whole = `${asked.blocks} blocks, ${asked.tokens} tokens`;
+  const whole = `${plural(asked.blocks, "block")}, ${plural(asked.tokens, "token")}`;
   const most = 100;
   const more = holders.length > most ? ` The first ${most} are listed.` : "";
   put($("answer-summary"), holders.length
-    ? `${holders.length} hold some of it (${whole}).${more}`
+    ? `${holders.length} ${holders.length === 1 ? "holds" : "hold"} some of it (${whole}).${more}`
     : asked.blocks ? `Nobody holds the first block of it (${whole}).` : "It is shorter than a block.");
   $("answer").replaceChildren(...holders.slice(0, most).map(({ key, tokens, note }) => {
     const item = document.createElement("li");
@@ -390,7 +398,7 @@ function answer(asked, said) {
     part.style.width = `${asked.tokens ? (100 * tokens) / asked.tokens : 0}%`;
     bar.append(part);
     text.className = "note";
-    text.textContent = [`${tokens / asked.block_size} of ${asked.blocks} blocks, ${tokens} tokens`, note].filter(Boolean).join("; ");
+    text.textContent = [`${tokens / asked.block_size} of ${plural(asked.blocks, "block")}, ${tokens} tokens`, note].filter(Boolean).join("; ");
     item.append(name, bar, text);
     return item;
   }));
