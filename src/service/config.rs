@@ -240,7 +240,7 @@ impl Config {
         at_least("max_header_bytes", self.max_header_bytes, 8192)?;
         at_least("header_timeout_seconds", self.header_timeout_seconds as usize, 1)?;
         at_least("body_timeout_seconds", self.body_timeout_seconds as usize, 1)?;
-        drop(self.index().build_local().map_err(ConfigError::Index)?);
+        self.index().check().map_err(ConfigError::Index)?;
         match (&self.tls_certificate, &self.tls_key) {
             (Some(certificate), Some(key)) => drop(super::tls::acceptor(certificate, key).map_err(ConfigError::Tls)?),
             (None, None) => {}
