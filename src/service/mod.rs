@@ -4,13 +4,30 @@
 //! without a channel and without a lock; events are decoded and handed over on threads of their own, so that a full
 //! mailbox never holds up an answer.
 
+mod auth;
+mod config;
+mod gather;
+mod http;
+mod indexer;
 pub mod ingest;
+mod metrics;
 mod model;
+mod peers;
 pub mod rank;
+mod router_event;
+mod server;
 mod tier;
+mod tls;
 pub mod wire;
 
+pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
+pub use config::{Config, ConfigError, Engine, LogFormat};
+pub use indexer::Indexer;
 pub use ingest::{Ingest, Listener};
-pub use model::{Key, Model, ModelError, Models};
+pub use model::{Key, KeyError, Model, ModelError, Models};
+pub use peers::PeerError;
 pub use rank::Rank;
+pub use router_event::{KvBlock, KvData, KvEvent, RouterEvent, StorageTier};
+pub use server::{Server, StartError};
 pub use tier::{MAX_RANK, Tier};
+pub use tls::TlsError;

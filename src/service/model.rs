@@ -1,6 +1,7 @@
 //! All indexes of the service, and what belongs to each.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
@@ -42,6 +43,35 @@ impl fmt::Display for Key {
         if self.tenant.is_empty() { Ok(()) } else { write!(f, ":{}", escaped(&self.tenant)) }
     }
 }
+
+impl FromStr for Key {
+    type Err = KeyError;
+
+    /// What [`Key`] is printed as.
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let name = |part: &str| part.replace("%3A", ":").replace("%25", "%");
+        let parts: Vec<_> = text.split(':').map(name).collect();
+        match <[String; 3]>::try_from(parts) {
+            Ok([model, group, tenant]) => Ok(Self { model, group, tenant }),
+            Err(parts) => {
+                let [model, group] = <[String; 2]>::try_from(parts).map_err(|_| KeyError(text.to_owned()))?;
+                Ok(Self { model, group, tenant: String::new() })
+            }
+        }
+    }
+}
+
+/// Text that is no `model:group` and no `model:group:tenant`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyError(String);
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not like model:group or model:group:tenant, with %3A for a colon inside a name", self.0)
+    }
+}
+
+impl std::error::Error for KeyError {}
 
 /// One index, and what the service knows around it.
 #[derive(Debug)]
@@ -176,5 +206,48 @@ impl std::error::Error for ModelError {
             Self::Index(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_told_apart_and_read_back() {
+        let key = |model: &str, group: &str, tenant: &str| Key {
+            model: model.to_owned(),
+            group: group.to_owned(),
+            tenant: tenant.to_owned(),
+        };
+        let keys = [
+            (key("m", "default", ""), "m:default"),
+            (key("m:default", "a", ""), "m%3Adefault:a"),
+            (key("m", "default:a", ""), "m:default%3Aa"),
+            (key("m", "default", "a"), "m:default:a"),
+            (key("m%3A", "", "%"), "m%253A::%25"),
+        ];
+        for (key, text) in keys {
+            assert_eq!(key.to_string(), text);
+            assert_eq!(text.parse(), Ok(key));
+        }
+        assert!("m".parse::<Key>().is_err() && "a:b:c:d".parse::<Key>().is_err());
+    }
+
+    #[test]
+    fn a_model_is_made_once_and_keeps_its_block_size() {
+        let models = Models::new(Index::builder());
+        let key = Key::new("m");
+        assert!(models.get("m", "default", "").is_none());
+        let model = models.get_or_add(&key, 16).expect("new");
+        assert!(Arc::ptr_eq(&model, &models.get_or_add(&key, 16).expect("there")));
+        let conflict = models.get_or_add(&key, 32).expect_err("another size");
+        assert!(matches!(conflict, ModelError::OtherBlockSize { known: 16, asked: 32, .. }));
+        assert!(matches!(models.get_or_add(&Key::new("n"), 0), Err(ModelError::ZeroBlockSize)));
+        let other = Key { tenant: "t".to_owned(), ..key };
+        models.get_or_add(&other, 32).expect("a key of its own");
+        assert!(Arc::ptr_eq(&model, &models.get("m", "default", "").expect("still there")));
+        assert_eq!(models.get("m", "default", "t").expect("there").block_size(), 32);
+        assert_eq!(models.all().len(), 2);
     }
 }

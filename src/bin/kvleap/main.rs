@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
 
 mod replay;
+mod serve;
 mod sweep;
 mod text;
 mod trace;
@@ -26,6 +27,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Replay(replay::Args),
+    Serve(serve::Args),
     Sweep(sweep::Args),
     #[command(name = sweep::JOB, hide = true)]
     SweepJob(sweep::JobArgs),
@@ -35,6 +37,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Replay(args) => replay::run(args),
+        Command::Serve(args) => serve::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::SweepJob(args) => sweep::run_job(&args),
         Command::Trace(args) => trace::run(args),
