@@ -10,27 +10,21 @@ use super::run::{Place, RunId, Runs};
 use super::shard::Shard;
 use crate::event::{Block, Event, EventData, Worker};
 
-/// Events that rebuild the shard when applied in order, worker by worker.
-pub(crate) fn export(shard: &Shard) -> Vec<Event> {
+/// Events that rebuild the shard, or what is known of `only` one worker, when applied in order, worker by worker.
+pub(crate) fn export(shard: &Shard, only: Option<Worker>) -> Vec<Event> {
     let mut events = Vec::new();
-    let mut workers: Vec<_> = shard.workers().collect();
-    workers.sort_unstable();
-    for worker in workers {
-        export_worker(shard, worker, &mut events);
+    let mut workers: Vec<_> = shard.workers().filter(|&(worker, ..)| only.is_none_or(|only| only == worker)).collect();
+    workers.sort_unstable_by_key(|&(worker, ..)| worker);
+    for (worker, _, last_event_id, blocks) in workers {
+        let id = last_event_id.unwrap_or(0);
+        events.push(Event { worker, id, data: EventData::WorkerAdded });
+        if last_event_id.is_some() {
+            events.push(Event { worker, id, data: EventData::Cleared });
+        }
+        let data = Worklist::of(shard.runs(), blocks).events(shard.runs(), blocks);
+        events.extend(data.into_iter().map(|data| Event { worker, id, data }));
     }
     events
-}
-
-/// Adds the events that rebuild one worker; none if the shard does not know it.
-pub(crate) fn export_worker(shard: &Shard, worker: Worker, events: &mut Vec<Event>) {
-    let Some((last_event_id, blocks)) = shard.worker(worker) else { return };
-    let id = last_event_id.unwrap_or(0);
-    events.push(Event { worker, id, data: EventData::WorkerAdded });
-    if last_event_id.is_some() {
-        events.push(Event { worker, id, data: EventData::Cleared });
-    }
-    let data = Worklist::of(shard.runs(), blocks).events(shard.runs(), blocks);
-    events.extend(data.into_iter().map(|data| Event { worker, id, data }));
 }
 
 /// What one worker's events have to mention.

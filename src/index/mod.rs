@@ -236,16 +236,15 @@ impl Index {
     /// # Errors
     /// The index was shut down, or a writer died.
     pub fn export(&self) -> Result<Vec<Event>, Closed> {
-        self.ask_all(Message::Export).map(|shards| shards.concat())
+        self.ask_all(|reply| Message::Export(None, reply)).map(|shards| shards.concat())
     }
 
-    /// One worker's part of an [export](Index::export), after what was accepted before the call; nothing if the index
-    /// does not know the worker. Takes its shard's writer time and memory in proportion to what this worker holds.
+    /// The part of an [export](Self::export) that is about one worker; nothing, if it is not known. Costs what it holds.
     ///
     /// # Errors
-    /// The index was shut down, or the writer died.
+    /// The index was shut down, or the worker's writer died.
     pub fn export_worker(&self, worker: Worker) -> Result<Vec<Event>, Closed> {
-        let answer = self.shard(worker).ask(|reply| Message::ExportWorker(worker, reply))?;
+        let answer = self.shard(worker).ask(|reply| Message::Export(Some(worker), reply))?;
         answer.recv().map_err(|_| Closed)
     }
 
@@ -401,7 +400,7 @@ mod tests {
         tell(&index, Message::Panic);
         index.send(stored(2)).expect("open");
         let flush = index.0.shards[0].ask(Message::Flush).expect("open");
-        let export = index.0.shards[0].ask(Message::Export).expect("open");
+        let export = index.0.shards[0].ask(|reply| Message::Export(None, reply)).expect("open");
         hold.recv().expect("the writer waits");
         assert!(flush.recv().is_err() && export.recv().is_err());
 

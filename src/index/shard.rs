@@ -333,15 +333,12 @@ impl Shard {
             + self.workers.iter().map(|w| w.blocks.bytes() + w.twins.allocation_size()).sum::<usize>()
     }
 
-    /// Who is known.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = Worker> {
-        self.slots.keys().copied()
-    }
-
-    /// What a worker said last, and what it holds.
-    pub(crate) fn worker(&self, worker: Worker) -> Option<(Option<u64>, &BlockMap)> {
-        let state = &self.workers[*self.slots.get(&worker)? as usize];
-        Some((state.status.last_event_id, &state.blocks))
+    /// The workers and what they hold, as an export wants it.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = (Worker, Slot, Option<u64>, &BlockMap)> {
+        self.slots.iter().map(|(&worker, &slot)| {
+            let state = &self.workers[slot as usize];
+            (worker, slot, state.status.last_event_id, &state.blocks)
+        })
     }
 
     pub(crate) fn worker_status(&self) -> impl Iterator<Item = WorkerStatus> {
