@@ -26,9 +26,7 @@ fn model(name: &str) -> Record {
 }
 
 fn rank(instance: u64) -> Record {
-    let source = format!("tcp://engine-{instance}:5557").into_bytes();
-    let last_sequence = instance.checked_mul(10);
-    Record::Rank(SavedRank { instance, dp_rank: 3, source, last_sequence, degraded: instance == 1, memory: vec![7; 5] })
+    Record::Rank(SavedRank { instance, dp_rank: 3, engine: "{}".to_owned(), resume: vec![7; 5] })
 }
 
 fn stored(worker: Worker, parent: Option<u64>, names: std::ops::Range<u64>) -> Event {
@@ -230,10 +228,9 @@ fn records(shape: Shape) -> impl Strategy<Value = Vec<Record>> {
     let names = (any::<String>(), any::<String>(), any::<String>(), any::<u32>());
     let model = names
         .prop_map(|(model, group, tenant, block_size)| Record::Model(SavedModel { model, group, tenant, block_size }));
-    let rank = any::<(u64, u32, Vec<u8>, Option<u64>, bool, Vec<u8>)>();
-    let rank = rank.prop_map(|(instance, dp_rank, source, last_sequence, degraded, memory)| {
-        Record::Rank(SavedRank { instance, dp_rank, source, last_sequence, degraded, memory })
-    });
+    let rank = any::<(u64, u32, String, Vec<u8>)>();
+    let rank = rank
+        .prop_map(|(instance, dp_rank, engine, resume)| Record::Rank(SavedRank { instance, dp_rank, engine, resume }));
     let record = prop_oneof![1 => model, 2 => rank, 20 => common::event(shape).prop_map(Record::Event)];
     prop::collection::vec(record, 0..80)
 }

@@ -8,7 +8,7 @@
 //! | 0 | end | nothing; the frame ends here |
 //! | 1 | header | [`Header`], the first record and only that |
 //! | 2 | model | [`SavedModel`] |
-//! | 3 | rank | [`SavedRank`], of the model before it |
+//! | 3 | rank | [`SavedRank`], of the model before it; its events follow it |
 //! | 4 | worker | id as 8 bytes, data-parallel rank as 4, event id as 8: who says what follows |
 //! | 5, 6 | stored | the parent as 8 bytes (6 only), the number of blocks as 4, their sequence hashes, their local hashes |
 //! | 7 | removed | the number of blocks as 4 bytes, their sequence hashes |
@@ -30,7 +30,7 @@ pub(super) const MAGIC: [u8; 8] = *b"kvleap\0I";
 pub(super) const VERSION: u32 = 1;
 
 /// Bytes of a header, model or rank.
-pub(super) const MAX_TEXT: u32 = 64 << 20;
+pub(super) const MAX_TEXT: u32 = 256 << 20;
 /// Blocks of an event. Longer ones are written as several, each the child of the one before.
 pub(super) const MAX_BLOCKS: usize = 1 << 16;
 
@@ -61,16 +61,12 @@ pub struct SavedModel {
 pub struct SavedRank {
     /// The instance.
     pub instance: u64,
-    /// Its data-parallel rank.
+    /// The data-parallel rank that it was registered as.
     pub dp_rank: u32,
-    /// Where its events come from, as whoever restores it understands.
-    pub source: Vec<u8>,
-    /// The sequence number of the last batch that the events contain.
-    pub last_sequence: Option<u64>,
-    /// Whether batches are missing in it that could not be replayed.
-    pub degraded: bool,
-    /// What is remembered of the batches, to understand the next ones.
-    pub memory: Vec<u8>,
+    /// Where it publishes: an [`Engine`](crate::service::Engine) as JSON; empty if it speaks over HTTP.
+    pub engine: String,
+    /// Where it is and what is remembered of it: a [`Resume`](crate::service::rank::Resume) in postcard's format.
+    pub resume: Vec<u8>,
 }
 
 /// What a snapshot consists of, in the order of writing.
@@ -80,7 +76,7 @@ pub enum Record {
     Model(SavedModel),
     /// A publisher of the model before.
     Rank(SavedRank),
-    /// Something that the rank before, or one of its tiers, holds.
+    /// Something that a worker of the rank before holds, or between model and rank, one that no rank speaks for.
     Event(Event),
 }
 
