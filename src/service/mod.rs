@@ -6,23 +6,30 @@
 
 mod auth;
 mod config;
+mod engines;
 mod gather;
 mod http;
 mod indexer;
+pub mod ingest;
 mod metrics;
 mod model;
 mod peers;
-mod router_event;
+pub mod rank;
+mod ranks;
 mod server;
 mod tier;
 mod tls;
+pub mod wire;
 
 pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
 pub use config::{Config, ConfigError, Engine, LogFormat};
+pub use engines::RegisterError;
 pub use indexer::Indexer;
+pub use ingest::{Ingest, Listener};
 pub use model::{Key, KeyError, Model, ModelError, Models};
 pub use peers::PeerError;
-pub use router_event::{KvBlock, KvData, KvEvent, RouterEvent, StorageTier};
+pub use rank::Rank;
+pub use ranks::Ranks;
 pub use server::{Server, StartError};
 pub use tier::{MAX_RANK, Tier};
 pub use tls::TlsError;
