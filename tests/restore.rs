@@ -6,9 +6,10 @@ mod scratch;
 use std::fs;
 use std::sync::Arc;
 
-use kvleap::service::ingest::router_events;
-use kvleap::service::snapshot::{Reason, Restored, SavedModel, SavedRank, Writer, restore, save};
-use kvleap::service::{Engine, Key, KvBlock, KvData, KvEvent, Model, Models, Rank, RouterEvent, StorageTier, Tier};
+use kvleap::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
+use kvleap::service::rank::State;
+use kvleap::service::snapshot::{Reason, SavedModel, SavedRank, Writer, restore, save};
+use kvleap::service::{Engine, Key, Model, Models, Rank, Tier};
 use kvleap::{Block, Event, EventData, Index, Matches, Worker};
 
 use scratch::Scratch;
@@ -21,15 +22,15 @@ fn engine(instance_id: u64) -> Engine {
     let endpoint = format!("tcp://10.0.0.{instance_id}:5557");
     let json = serde_json::json!({
         "instance_id": instance_id, "endpoint": endpoint, "model_name": "llama", "block_size": 16,
-        "replay_endpoint": "ipc:///run/replay"
+        "replay_endpoint": "ipc:///run/replay", "dp_rank": 3
     });
     serde_json::from_value(json).expect("an engine")
 }
 
 fn stored(rank: Worker, id: u64, tier: StorageTier, parent: Option<u64>, names: std::ops::Range<u64>) -> RouterEvent {
-    let blocks = names.map(|name| KvBlock { block_hash: name, tokens_hash: name ^ 5 }).collect();
-    let data = KvData::Stored { parent_hash: parent, start_position: None, blocks };
-    let event = KvEvent { event_id: id, data, dp_rank: rank.dp_rank };
+    let blocks = names.map(|name| RouterBlock { block_hash: name, tokens_hash: name ^ 5 }).collect();
+    let data = RouterData::Stored { parent_hash: parent, blocks };
+    let event = NumberedEvent { event_id: id, data, dp_rank: rank.dp_rank };
     RouterEvent { worker_id: rank.id, storage_tier: tier, event }
 }
 
@@ -47,11 +48,13 @@ fn answers(model: &Model, names: std::ops::Range<u64>) -> Vec<(Worker, u32)> {
 fn what_is_saved_is_restored() {
     let scratch = Scratch::new("restored");
     let path = scratch.path("state");
-    let models = Models::new(Index::builder());
+    let models = Models::new(Index::builder(), 9);
     let (a, b, stranger) = (Worker::new(1, 0), Worker::new(2, 3), Worker::new(9, 0));
     let llama = models.get_or_add(&key("llama", ""), 16).expect("new");
     let other = models.get_or_add(&key("llama", "tenant"), 32).expect("new");
-    let ranks = [a, b].map(|worker| (worker, Arc::new(Rank::http(worker))));
+    let engine = engine(2);
+    let ranks = [(a, Arc::new(Rank::http(a))), (b, Arc::new(Rank::zmq(b, engine.endpoint.clone())))];
+    ranks.iter().for_each(|(_, rank)| llama.ranks().put(rank));
     for (worker, rank) in &ranks {
         let more = worker.id * 20;
         let events = [
@@ -66,16 +69,14 @@ fn what_is_saved_is_restored() {
     for model in [&llama, &other] {
         model.index().send(Event { worker: stranger, id: 0, data: data.clone() }).expect("it runs");
     }
-    let engines = [None, Some(engine(2))];
-    let publishers = engines.iter().cloned().zip(ranks.iter().map(|(_, rank)| Arc::clone(rank))).collect();
-    let content = [(Arc::clone(&llama), publishers), (Arc::clone(&other), Vec::new())];
-    let saved = save(path.as_ref(), &content).expect("a scratch file");
+    let saved = save(path.as_ref(), &models, std::slice::from_ref(&engine)).expect("a scratch file");
     assert_eq!(saved.bytes, fs::metadata(&path).expect("it is there").len());
     assert_eq!(scratch.names(), ["state"]);
     let expected: u64 = [&llama, &other].iter().flat_map(|m| m.index().status().workers).map(|w| w.held_blocks).sum();
     assert_eq!(saved.blocks, expected);
 
-    let (copies, restored) = restore(path.as_ref(), Index::builder().shards(3)).expect("intact");
+    let (copies, engines) = restore(path.as_ref(), Index::builder().shards(3), 2).expect("intact");
+    assert_eq!(engines, [engine]);
     assert_eq!(copies.all().len(), 2);
     for original in [&llama, &other] {
         let Key { model, group, tenant } = original.key();
@@ -91,17 +92,22 @@ fn what_is_saved_is_restored() {
     copies.get("llama", "default", "").expect("restored").index().find(&query, &mut matches);
     assert_eq!((matches.depth(a), matches.depth(Tier::Host.worker(a))), (30, 35), "tiers are workers, too");
 
-    assert_eq!(restored.len(), 2);
-    for (Restored { model, engine, worker, resume }, (expected, (name, rank))) in
-        restored.iter().zip(engines.iter().zip(&ranks))
-    {
-        assert!(Arc::ptr_eq(model, &copies.get("llama", "default", "").expect("restored")));
-        assert_eq!((engine, worker), (expected, name));
-        let before = rank.checkpoint();
-        assert_eq!((resume.next_sequence, resume.degraded), (9, false));
-        assert_eq!((resume.fingerprint, &resume.memory), (before.fingerprint, &before.memory));
+    let copied = copies.get("llama", "default", "").expect("restored").ranks().all();
+    assert_eq!(copied.len(), 2);
+    for (copy, (worker, rank)) in copied.iter().zip(&ranks) {
+        assert_eq!((copy.worker(), copy.endpoint(), copy.workers()), (*worker, rank.endpoint(), rank.workers()));
+        assert_eq!(copy.last_sequence(), Some(8));
+        let (resume, before) = (copy.checkpoint(), rank.checkpoint());
+        assert_eq!((resume.next_sequence, resume.fingerprint), (before.next_sequence, before.fingerprint));
+        assert_eq!(resume.memory, before.memory);
         assert!(!resume.memory.is_empty());
     }
+    // Nobody can say whether more came over HTTP since then.
+    assert_eq!((copied[0].state(), copied[1].state()), (State::Degraded, State::Connecting));
+    assert!(!ranks[0].1.is_degraded());
+
+    let error = restore(path.as_ref(), Index::builder(), 1).expect_err("one model too many");
+    assert!(error.to_string().contains("max_models"), "{error}");
 }
 
 /// More blocks than are imported at a time, in chains longer than are saved at a time.
@@ -109,7 +115,7 @@ fn what_is_saved_is_restored() {
 fn a_large_state_is_restored_in_slices() {
     let scratch = Scratch::new("large");
     let path = scratch.path("state");
-    let models = Models::new(Index::builder());
+    let models = Models::new(Index::builder(), 9);
     let llama = models.get_or_add(&key("llama", ""), 16).expect("new");
     for id in 0..5 {
         let worker = Worker::new(id, 0);
@@ -117,8 +123,8 @@ fn a_large_state_is_restored_in_slices() {
         let data = EventData::Stored { parent: None, blocks };
         llama.index().send(Event { worker, id: 1, data }).expect("it runs");
     }
-    save(path.as_ref(), &[(Arc::clone(&llama), Vec::new())]).expect("a scratch file");
-    let (copies, _) = restore(path.as_ref(), Index::builder()).expect("intact");
+    save(path.as_ref(), &models, &[]).expect("a scratch file");
+    let (copies, _) = restore(path.as_ref(), Index::builder(), 9).expect("intact");
     let copy = copies.get("llama", "default", "").expect("restored");
     assert_eq!(copy.index().export(), llama.index().export());
 }
@@ -131,7 +137,7 @@ fn what_the_index_does_not_take_is_refused() {
         let mut writer = Writer::create(path.as_ref()).expect("a scratch file");
         write(&mut writer);
         writer.finish().expect("a scratch file");
-        let error = restore(path.as_ref(), settings).expect_err("refused");
+        let error = restore(path.as_ref(), settings, 9).expect_err("refused");
         assert!(matches!(error.reason, Reason::Refused { .. }), "{error}");
         error.to_string()
     };

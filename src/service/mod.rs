@@ -6,6 +6,7 @@
 
 mod auth;
 mod config;
+mod engines;
 mod gather;
 mod http;
 mod indexer;
@@ -15,7 +16,7 @@ mod model;
 mod page;
 mod peers;
 pub mod rank;
-mod router_event;
+mod ranks;
 mod server;
 pub mod snapshot;
 mod tier;
@@ -24,12 +25,13 @@ pub mod wire;
 
 pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
 pub use config::{Config, ConfigError, Engine, LogFormat};
+pub use engines::RegisterError;
 pub use indexer::Indexer;
 pub use ingest::{Ingest, Listener};
 pub use model::{Key, KeyError, Model, ModelError, Models};
 pub use peers::PeerError;
 pub use rank::Rank;
-pub use router_event::{KvBlock, KvData, KvEvent, RouterEvent, StorageTier};
+pub use ranks::Ranks;
 pub use server::{Server, StartError};
 pub use tier::{MAX_RANK, Tier};
 pub use tls::TlsError;

@@ -4,12 +4,13 @@ use twox_hash::XxHash3_64;
 
 use super::Memory;
 use super::normalise::Normaliser;
+use super::router::RouterEvent;
 use super::tiers::{Change, Writer, used};
-use crate::event::{Block, Worker};
+use crate::event::{EventData, Worker};
 use crate::index::Closed;
 use crate::service::rank::{Count, Rank, Resume, Skip};
 use crate::service::wire::{Batch, Error};
-use crate::service::{KvBlock, KvData, KvEvent, MAX_RANK, Model, RouterEvent, StorageTier, Tier};
+use crate::service::{MAX_RANK, Model, Tier};
 
 /// By which a batch is known again.
 pub(super) fn fingerprint(payload: &[u8]) -> u64 {
@@ -110,8 +111,7 @@ fn memory<'p>(model: &Model, rank: &Rank, position: &'p mut Resume, worker: Work
     Ok(position.memory.entry(worker.dp_rank).or_default())
 }
 
-/// Returns how many blocks it names.
-fn count(rank: &Rank, change: &Change<'_>) -> u64 {
+fn count(rank: &Rank, change: &Change<'_>) {
     let (kind, blocks) = match change {
         Change::Stored { blocks, .. } => (Count::Stored, blocks.len()),
         Change::Placed { hashes, .. } => (Count::Stored, hashes.len()),
@@ -120,7 +120,6 @@ fn count(rank: &Rank, change: &Change<'_>) -> u64 {
     };
     rank.add(kind, 1);
     rank.add(Count::Blocks, blocks as u64);
-    blocks as u64
 }
 
 /// Drops what the index has of a publisher, whose next batch will be its first.
@@ -165,8 +164,8 @@ pub(super) fn lose(model: &Model, rank: &Rank, next_sequence: u64) {
     rank.set_degraded(&mut position, true);
 }
 
-/// Hands over what came in the form of Dynamo's router, and returns when the index has accepted it. All of `events` are
-/// about ranks of the instance that `rank` stands for.
+/// Hands over what came in the form of Dynamo's router, and returns when the index has accepted it. `rank` is the
+/// worker that all of `events` are about.
 ///
 /// # Errors
 /// The index was shut down.
@@ -178,47 +177,44 @@ pub fn router_events<'e>(
     let _applying = model.applying();
     let mut position = rank.position();
     let mut applied = Applied::default();
-    for RouterEvent { event, storage_tier, .. } in events {
+    for event in events {
         rank.note_seen(None);
-        match router_change(event, *storage_tier) {
-            Ok(change) => {
-                let blocks = count(rank, &change);
-                let cleared = change == Change::Cleared;
-                let worker = Worker::new(rank.worker().id, event.dp_rank);
-                let memory = memory(model, rank, &mut position, worker)?;
-                let unknown = Writer { index: model.index(), worker, memory, id: event.event_id }.apply(change)?;
-                (0..unknown).for_each(|_| rank.skip(Skip::UnknownHash));
-                rank.advance(&mut position, event.event_id.saturating_add(1));
-                if cleared {
-                    rank.set_degraded(&mut position, false);
-                }
-                applied.events += 1;
-                applied.blocks += blocks;
-            }
+        let worker = Worker::new(event.worker_id, event.event.dp_rank);
+        let change = match event.change() {
+            _ if worker.dp_rank > MAX_RANK => Err(Skip::Rank),
+            change => change,
+        };
+        let change = match change {
+            Ok(change) => change,
             Err(why) => {
                 rank.skip(why);
                 applied.skipped += 1;
+                continue;
             }
+        };
+        count(rank, &change);
+        applied.events += 1;
+        applied.blocks += event.blocks() as u64;
+        let memory = memory(model, rank, &mut position, worker)?;
+        let cleared = change == Change::Cleared;
+        let mut writer = Writer { index: model.index(), worker, memory, id: event.event.event_id };
+        let unknown = writer.apply(change)?;
+        (0..unknown).for_each(|_| rank.skip(Skip::UnknownHash));
+        rank.advance(&mut position, event.event.event_id.saturating_add(1));
+        if cleared {
+            rank.set_degraded(&mut position, false);
         }
     }
     Ok(applied)
 }
 
-/// What an event in the router's form changes.
-fn router_change(event: &KvEvent, tier: StorageTier) -> Result<Change<'_>, Skip> {
-    let tier = match tier {
-        StorageTier::Device => Tier::Device,
-        StorageTier::HostPinned => Tier::Host,
-        StorageTier::Disk => Tier::Disk,
-        StorageTier::External => return Err(Skip::Medium),
-    };
-    Ok(match &event.data {
-        _ if event.dp_rank > MAX_RANK => return Err(Skip::Rank),
-        KvData::Cleared => Change::Cleared,
-        KvData::Removed { block_hashes } => Change::Removed { tier, hashes: block_hashes },
-        KvData::Stored { parent_hash, blocks, .. } => {
-            let block = |block: &KvBlock| Block { sequence: block.block_hash, local: block.tokens_hash };
-            Change::Stored { tier, parent: *parent_hash, blocks: blocks.iter().map(block).collect() }
+/// The events that bring an importer to the state of `events`, an export of an index.
+pub fn dump(events: impl IntoIterator<Item = crate::event::Event>) -> impl Iterator<Item = RouterEvent> {
+    events.into_iter().filter_map(|event| {
+        let (worker, tier) = Tier::split(event.worker);
+        match event.data {
+            EventData::WorkerAdded | EventData::WorkerRemoved => None,
+            data => Some(RouterEvent::of(worker, tier, event.id, data)),
         }
     })
 }

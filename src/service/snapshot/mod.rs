@@ -10,4 +10,4 @@ mod state;
 pub use error::{Reason, SnapshotError};
 pub use file::{Reader, Writer};
 pub use format::{Header, Record, SavedModel, SavedRank};
-pub use state::{Publisher, Restored, Saved, restore, save};
+pub use state::{Saved, restore, save};

@@ -22,22 +22,6 @@ use crate::service::tier::Tier;
 /// Blocks that are imported at a time: enough that publishing costs little, and 16 MiB.
 const SLICE: usize = 1 << 20;
 
-/// A publisher to be saved: where it publishes, unless it speaks over HTTP, and what is known of it.
-pub type Publisher = (Option<Engine>, Arc<Rank>);
-
-/// A publisher that was restored, with its blocks, and waits to be listened to again.
-#[derive(Clone, Debug)]
-pub struct Restored {
-    /// The model that it belongs to.
-    pub model: Arc<Model>,
-    /// Where it publishes; `None` if it speaks over HTTP.
-    pub engine: Option<Engine>,
-    /// As it was registered.
-    pub worker: Worker,
-    /// Where it was.
-    pub resume: Resume,
-}
-
 /// What a snapshot took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Saved {
@@ -51,29 +35,32 @@ pub struct Saved {
     pub longest_pause: Duration,
 }
 
-/// Writes all models with their publishers to `path`, replacing the snapshot of before.
+/// Writes all models with their publishers to `path`, replacing the snapshot of before; and of these the ones in
+/// `engines` with where they publish.
 ///
 /// # Errors
 /// The file cannot be written, or an index was shut down; the snapshot of before is still there.
-pub fn save(path: &Path, models: &[(Arc<Model>, Vec<Publisher>)]) -> Result<Saved, SnapshotError> {
+pub fn save(path: &Path, models: &Models, engines: &[Engine]) -> Result<Saved, SnapshotError> {
     let began = Instant::now();
     let mut saved = Saved { blocks: 0, bytes: 0, took: Duration::ZERO, longest_pause: Duration::ZERO };
     let mut writer = Writer::create(path)?;
     let closed = |Closed| SnapshotError { path: path.to_owned(), reason: Reason::Closed };
-    for (model, publishers) in models {
+    for model in models.all().iter() {
+        let ranks = model.ranks().all();
         let Key { model: name, group, tenant } = model.key().clone();
         writer.model(&SavedModel { model: name, group, tenant, block_size: model.block_size() })?;
-        for worker in strangers(model, publishers) {
+        for worker in strangers(model, &ranks) {
             let events = model.index().export_worker(worker).map_err(closed)?;
             saved.blocks += put(&mut writer, &events)?;
         }
-        for (engine, rank) in publishers {
+        for rank in ranks.iter() {
             let paused = Instant::now();
             let (resume, parts) = at_rest(model, rank).map_err(closed)?;
             saved.longest_pause = saved.longest_pause.max(paused.elapsed());
             let Worker { id: instance, dp_rank } = rank.worker();
+            let engine = engines.iter().find(|engine| engine.worker() == rank.worker() && engine.key() == *model.key());
             let json = |engine| serde_json::to_string(engine).expect("names and numbers");
-            let engine = engine.as_ref().map(json).unwrap_or_default();
+            let engine = engine.map(json).unwrap_or_default();
             let resume = postcard::to_stdvec(&resume).expect("memory takes it all");
             writer.rank(&SavedRank { instance, dp_rank, engine, resume })?;
             for events in parts {
@@ -86,8 +73,8 @@ pub fn save(path: &Path, models: &[(Arc<Model>, Vec<Publisher>)]) -> Result<Save
 
 /// Workers whose blocks no publisher speaks for: what a peer had, mostly. Before the publishers, because one of them may
 /// come to speak for a worker while this goes on, and what comes last counts.
-fn strangers(model: &Model, publishers: &[Publisher]) -> Vec<Worker> {
-    let spoken_for: BTreeSet<_> = publishers.iter().flat_map(|(_, rank)| rank.workers()).collect();
+fn strangers(model: &Model, ranks: &[Arc<Rank>]) -> Vec<Worker> {
+    let spoken_for: BTreeSet<_> = ranks.iter().flat_map(|rank| rank.workers()).collect();
     let all = model.index().status().workers.into_iter().map(|worker| worker.worker);
     all.filter(|&worker| !spoken_for.contains(&Tier::split(worker).0)).collect()
 }
@@ -110,18 +97,19 @@ fn stored(event: &Event) -> usize {
     if matches!(event.data, EventData::Stored { .. }) { event.data.len() } else { 0 }
 }
 
-/// Reads a snapshot into indexes made for it with these settings, and tells whose blocks are in them. Needs some 40 MiB
-/// beside them.
+/// Reads a snapshot into models made for it, at most so many and with indexes of these settings. Their publishers are
+/// where they were, and the engines among them are to be listened to again; one that speaks over HTTP cannot be asked
+/// for what it said since then, and so is degraded. Needs some 40 MiB beside the indexes.
 ///
 /// # Errors
 /// The file cannot be read, is not a snapshot of this version, is damaged, or says what an index with these settings does
 /// not take. Nothing of it remains then.
-pub fn restore(path: &Path, settings: Builder) -> Result<(Models, Vec<Restored>), SnapshotError> {
+pub fn restore(path: &Path, settings: Builder, most: usize) -> Result<(Models, Vec<Engine>), SnapshotError> {
     let refused =
         |what: String, why: String| SnapshotError { path: path.to_owned(), reason: Reason::Refused { what, why } };
     let mut reader = Reader::open(path)?;
-    let models = Models::new(settings);
-    let mut restored = Vec::new();
+    let models = Models::new(settings, most);
+    let mut engines = Vec::new();
     let mut current: Option<Arc<Model>> = None;
     let mut slice = Slice::default();
     loop {
@@ -133,7 +121,7 @@ pub fn restore(path: &Path, settings: Builder) -> Result<(Models, Vec<Restored>)
             imported.map_err(|error| refused(format!("what {} holds", model.key()), error.to_string()))?;
         }
         match record {
-            None => return Ok((models, restored)),
+            None => return Ok((models, engines)),
             Some(Record::Model(SavedModel { model, group, tenant, block_size })) => {
                 let key = Key { model, group, tenant };
                 let added = models.get_or_add(&key, block_size);
@@ -141,8 +129,8 @@ pub fn restore(path: &Path, settings: Builder) -> Result<(Models, Vec<Restored>)
             }
             Some(Record::Rank(rank)) => {
                 let what = format!("publisher {}/{}", rank.instance, rank.dp_rank);
-                let model = current.clone().ok_or_else(|| refused(what.clone(), "it has no model".to_owned()))?;
-                restored.push(publisher(model, &rank).map_err(|why| refused(what, why))?);
+                let model = current.as_ref().ok_or_else(|| refused(what.clone(), "it has no model".to_owned()))?;
+                engines.extend(publisher(model, &rank).map_err(|why| refused(what, why))?);
             }
             Some(Record::Event(event)) => {
                 if current.is_none() {
@@ -162,14 +150,19 @@ struct Slice {
     blocks: usize,
 }
 
-fn publisher(model: Arc<Model>, rank: &SavedRank) -> Result<Restored, String> {
-    let engine = match rank.engine.as_str() {
-        "" => None,
-        json => Some(serde_json::from_str::<Engine>(json).map_err(|error| error.to_string())?),
-    };
-    if let Some(engine) = &engine {
+/// Puts a publisher where it was. Returns the engine that it is, if it is one.
+fn publisher(model: &Model, saved: &SavedRank) -> Result<Option<Engine>, String> {
+    let worker = Worker::new(saved.instance, saved.dp_rank);
+    let mut resume: Resume = postcard::from_bytes(&saved.resume).map_err(|error| error.to_string())?;
+    let (rank, engine) = if saved.engine.is_empty() {
+        resume.degraded = true;
+        (Rank::http(worker), None)
+    } else {
+        let engine: Engine = serde_json::from_str(&saved.engine).map_err(|error| error.to_string())?;
         engine.check().map_err(|error| error.to_string())?;
-    }
-    let resume = postcard::from_bytes(&rank.resume).map_err(|error| error.to_string())?;
-    Ok(Restored { model, engine, worker: Worker::new(rank.instance, rank.dp_rank), resume })
+        (Rank::zmq(worker, engine.endpoint.clone()), Some(engine))
+    };
+    rank.resume(resume);
+    model.ranks().put(&Arc::new(rank));
+    Ok(engine)
 }
