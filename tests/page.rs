@@ -2,9 +2,12 @@
 
 #[path = "common/browser.rs"]
 mod browser;
+#[path = "common/scratch.rs"]
+mod scratch;
 
 use std::net::SocketAddr;
 
+use kvleap::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
 use kvleap::service::{Config, Key, Server};
 use kvleap::{Block, BlockHasher, Event, EventData, Worker};
 
@@ -26,6 +29,17 @@ fn store(server: &Server, model: &str, id: u64, blocks: u64) {
     let blocks = (1..).zip(locals).map(|(sequence, local)| Block { sequence, local }).collect();
     let data = EventData::Stored { parent: None, blocks };
     model.index().send(Event { worker: Worker::new(id, 0), id: 1, data }).expect("it runs");
+}
+
+/// Engine `id` says over HTTP that it stored this many blocks.
+fn report(server: &Server, id: u64, blocks: u64) {
+    let model = server.indexer().models().get_or_add(&Key::new("llama"), 16).expect("blocks of 16");
+    let rank = model.ranks().get_or_add(Worker::new(id, 0));
+    let blocks = (0..blocks).map(|name| RouterBlock { block_hash: name, tokens_hash: name }).collect();
+    let data = RouterData::Stored { parent_hash: None, blocks };
+    let event = NumberedEvent { event_id: 1, data, dp_rank: 0 };
+    let event = RouterEvent { worker_id: id, storage_tier: StorageTier::Device, event };
+    router_events(&model, &rank, &[event]).expect("it runs");
 }
 
 fn text(id: &str) -> String {
@@ -83,6 +97,7 @@ fn it_shows_real_numbers_and_follows_a_change() {
     let refusal = browser.eval(&text("answer-summary"));
     assert!(refusal.as_str().is_some_and(|text| text.starts_with("Not looked up: the body")), "{refusal}");
     browser.screenshot("wide");
+    server.stop();
 }
 
 #[test]
@@ -107,20 +122,98 @@ fn it_recovers_when_the_server_restarts() {
     assert_eq!(browser.eval(&text("connection")), "connected");
     assert_eq!(browser.eval("document.body.classList.contains('stale')"), false);
     assert_eq!(browser.eval("document.querySelector('#models tbody td').textContent"), "after");
+    server.stop();
+}
+
+/// The first column of the table of engines.
+const SHOWN: &str =
+    "[...document.querySelectorAll('#engines tbody tr')].map((row) => row.cells[0].textContent).join(' ')";
+
+#[test]
+fn five_hundred_engines_are_sorted_filtered_and_updated_in_place() {
+    let Some(mut browser) = Browser::start("engines") else { return };
+    let server = anywhere();
+    (1..=500).for_each(|id| report(&server, id, 1 + id * 7 % 500));
+    browser.resize(1280, 900);
+    browser.open(&format!("http://{}/", server.address()));
+    browser.wait("document.getElementById('shown').textContent === '500 of 500 shown'");
+    assert_eq!(browser.eval(&text("live")), "500 of 500");
+    let numbers = (1..=500).map(|id| format!("{id}/0")).collect::<Vec<_>>().join(" ");
+    assert_eq!(browser.eval(SHOWN), numbers, "by number, not by letter");
+
+    // Largest first, by keyboard.
+    browser.eval("document.querySelector('#engines th[data-key=held] button').focus()");
+    browser.press("Enter");
+    assert_eq!(browser.eval("document.querySelector('#engines th[data-key=held]').ariaSort"), "descending");
+    assert_eq!(browser.eval("document.querySelectorAll('#engines [aria-sort]').length"), 1);
+    assert_eq!(browser.eval("document.querySelector('#engines tbody tr').cells[3].textContent"), "500");
+    browser.eval("document.getElementById('filter').focus()");
+    browser.type_text("17/0");
+    assert_eq!(browser.eval(SHOWN), "417/0 117/0 317/0 17/0 217/0");
+    assert_eq!(browser.eval(&text("shown")), "5 of 500 shown");
+    browser.screenshot("engines");
+
+    // Rows are the same elements before and after, so that selections stay and nothing flickers.
+    browser.eval(
+        "self.before = [...document.querySelectorAll('#engines tbody tr')]; before.forEach((row) => row.old = true)",
+    );
+    report(&server, 1017, 5);
+    browser.wait("document.getElementById('shown').textContent === '6 of 501 shown'");
+    assert_eq!(browser.eval("before.every((row) => row.isConnected && row.old)"), true);
+    server.indexer().models().all()[0].ranks().remove(Worker::new(417, 0));
+    browser.wait("document.getElementById('shown').textContent === '5 of 500 shown'");
+    assert_eq!(browser.eval(SHOWN), "117/0 317/0 17/0 217/0 1017/0");
+    server.stop();
+}
+
+#[test]
+fn a_token_is_asked_for_and_kept_for_the_tab() {
+    let Some(mut browser) = Browser::start("token") else { return };
+    let scratch = scratch::Scratch::new("token");
+    let token = "a-token-of-a-reader";
+    let file = scratch.file_path("tokens", token);
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config { listen, threads: 1, read_token_file: Some(file), ..Config::default() };
+    let server = Server::start(config).expect("a free port");
+    store(&server, "llama", 7, 10);
+    let url = format!("http://{}/", server.address());
+    browser.open(&url);
+    browser.wait("!document.getElementById('login').hidden");
+    assert_eq!(browser.eval(&text("blocks-note")), "");
+    for (given, then) in [
+        ("wrong", "document.getElementById('login-error').textContent"),
+        (token, "document.getElementById('login').hidden"),
+    ] {
+        browser.eval("document.getElementById('token').focus()");
+        browser.type_text(given);
+        browser.press("Enter");
+        browser.wait(then);
+    }
+    browser.wait("document.getElementById('blocks-note').textContent === '10 held'");
+    ask(&mut browser, "tokens", "0 1 2 3");
+    assert_eq!(browser.eval(&text("answer-summary")), "1 holds some of it (1 block, 4 tokens).");
+    browser.open(&url);
+    browser.wait("document.getElementById('blocks-note').textContent === '10 held'");
+    assert_eq!(browser.eval("localStorage.length + document.cookie.length"), 0, "the tab alone knows it");
+    server.stop();
 }
 
 #[test]
 fn nothing_is_wider_than_a_phone() {
     let Some(mut browser) = Browser::start("phone") else { return };
     let server = anywhere();
+    report(&server, u64::MAX, 4);
     store(&server, "an-organisation/a-model-with-quite-a-long-name-70B-Instruct-FP8", u64::MAX, 10);
     browser.resize(390, 844);
     browser.open(&format!("http://{}/", server.address()));
-    browser.wait("document.getElementById('blocks-note').textContent === '10 held'");
+    browser.wait("document.getElementById('blocks-note').textContent === '14 held'");
     ask(&mut browser, "tokens", "0,1,2,3,4,5,6,7");
     assert_eq!(browser.eval(&text("answer-summary")), "1 holds some of it (2 blocks, 8 tokens).");
     assert_eq!(browser.eval("document.documentElement.scrollWidth"), 390);
     browser.screenshot("phone");
+    browser.eval("document.getElementById('filter').scrollIntoView()");
+    browser.screenshot("phone-engines");
+    server.stop();
 }
 
 #[test]
@@ -143,4 +236,5 @@ fn it_loads_nothing_from_elsewhere_and_complains_of_nothing() {
         ),
         true
     );
+    server.stop();
 }

@@ -65,6 +65,10 @@ pub struct Config {
     pub ingest_threads: usize,
     /// Seconds for which the blocks of an engine that disappeared are kept. Default 60.
     pub grace_seconds: u64,
+    /// File to keep all of it in, so that a restart goes on where the last one ended; none if it is not set.
+    pub snapshot: Option<PathBuf>,
+    /// Seconds between two snapshots; one more is taken at the end. Default 60.
+    pub snapshot_seconds: u64,
     /// The form of log lines.
     pub log: LogFormat,
     /// What is logged, as in `info,kvleap=debug`. Default `info`.
@@ -199,6 +203,8 @@ impl Default for Config {
             engines: Vec::new(),
             ingest_threads: 2,
             grace_seconds: 60,
+            snapshot: None,
+            snapshot_seconds: 60,
             log: LogFormat::Text,
             log_filter: "info".to_owned(),
             bench_null: false,
@@ -273,6 +279,7 @@ impl Config {
         at_least("max_connections", self.max_connections, 1)?;
         at_least("max_models", self.max_models, 1)?;
         at_least("ingest_threads", self.ingest_threads, 1)?;
+        at_least("snapshot_seconds", self.snapshot_seconds as usize, 1)?;
         at_least("max_body_bytes", self.max_body_bytes, 1)?;
         at_least("max_header_bytes", self.max_header_bytes, 8192)?;
         at_least("header_timeout_seconds", self.header_timeout_seconds as usize, 1)?;

@@ -17,6 +17,7 @@ mod page;
 mod peers;
 pub mod rank;
 mod ranks;
+mod schedule;
 mod server;
 pub mod snapshot;
 mod tier;

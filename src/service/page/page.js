@@ -191,6 +191,11 @@ function show(now) {
   put($("memory"), bytes(used));
   put($("memory-note"), budget === null ? "no budget" : `of ${bytes(budget)}${limited ? ", " + limited : ""}`);
 
+  const { snapshot } = now;
+  const age = snapshot?.saved_ms ? (now.now_ms - snapshot.saved_ms) / 1000 : null;
+  put($("snapshot"), age === null ? "none" : `${time(Math.max(age, 0))} ago`);
+  put($("snapshot-note"), !snapshot ? "no file is set" : snapshot.error ?? (age === null ? "none yet since the start" : bytes(snapshot.bytes)));
+
   showModels(now.models);
   showEngines(now, seconds);
   rates.turn();

@@ -3,15 +3,19 @@
 //! Names with `_s` are seconds, and with `_ms` milliseconds since 1970. Counters count from the start of the process.
 //! Instances are text, because readers in JavaScript would round numbers of 64 bits.
 
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::Histogram;
 use prometheus::core::Collector;
 use serde::Serialize;
 
+use crate::event::Worker;
 use crate::index;
 use crate::service::indexer::Indexer;
 use crate::service::model::Model;
+use crate::service::rank::{Count, Rank, Skip, State};
+use crate::service::snapshot::Snapshots;
 
 /// All that the page shows.
 #[derive(Debug, Serialize)]
@@ -21,6 +25,8 @@ pub(in crate::service) struct Status {
     now_ms: u64,
     lookups: Lookups,
     memory: Memory,
+    /// Absent if none are taken.
+    snapshot: Option<SnapshotFigures>,
     models: Vec<ModelFigures>,
     ranks: Vec<RankFigures>,
 }
@@ -39,6 +45,14 @@ struct Memory {
     budget: Option<u64>,
     /// What is being done about it, if it is exceeded.
     limited: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct SnapshotFigures {
+    saved_ms: Option<u64>,
+    bytes: Option<u64>,
+    /// Why the latest one is not there.
+    error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,15 +76,37 @@ struct ModelFigures {
 struct RankFigures {
     /// Its model's place in [`Status::models`].
     model: usize,
+    instance: String,
+    dp_rank: u32,
+    endpoint: Option<String>,
+    state: State,
+    /// Blocks that its workers hold, lower tiers apart.
+    held: u64,
+    /// Blocks that its events named.
+    blocks: u64,
+    /// How old the last batch was when it was applied, by the publisher's clock.
+    lag_s: f64,
+    /// Since when nothing was heard of it.
+    seen_s: Option<f64>,
+    /// Of the last batch applied.
+    sequence: Option<u64>,
+    /// Batches that could not be had again.
+    lost: u64,
+    skipped: u64,
 }
 
 impl Status {
     /// Asks all writers, and waits for them.
     pub(in crate::service) fn of(indexer: &Indexer) -> Self {
-        let models = indexer.models().all();
-        let indexes: Vec<_> = models.iter().map(|model| model.index().status()).collect();
-        let models: Vec<_> =
-            models.iter().zip(&indexes).map(|(model, status)| ModelFigures::of(model, status)).collect();
+        let all = indexer.models().all();
+        let mut models = Vec::new();
+        let mut ranks = Vec::new();
+        for (place, model) in all.iter().enumerate() {
+            let status = model.index().status();
+            let held: HashMap<_, _> = status.workers.iter().map(|worker| (worker.worker, worker.held_blocks)).collect();
+            ranks.extend(model.ranks().all().iter().map(|rank| RankFigures::of(place, rank, &held)));
+            models.push(ModelFigures::of(model, &status));
+        }
         let bytes = models.iter().map(|model| model.bytes).sum();
         Self {
             release: env!("CARGO_PKG_VERSION"),
@@ -78,8 +114,9 @@ impl Status {
             now_ms: milliseconds(SystemTime::now()),
             lookups: Lookups::of(&indexer.metrics().lookups),
             memory: Memory { bytes, budget: None, limited: None },
+            snapshot: indexer.snapshots().map(SnapshotFigures::of),
             models,
-            ranks: Vec::new(),
+            ranks,
         }
     }
 }
@@ -118,6 +155,34 @@ impl ModelFigures {
             waiting: status.shards.iter().map(|shard| shard.mailbox_depth).sum(),
             staleness_p99_s: lag_ns.map(|ns| ns as f64 * 1e-9),
         }
+    }
+}
+
+impl RankFigures {
+    fn of(model: usize, rank: &Rank, held: &HashMap<Worker, u64>) -> Self {
+        let Worker { id, dp_rank } = rank.worker();
+        Self {
+            model,
+            instance: id.to_string(),
+            dp_rank,
+            endpoint: rank.endpoint().map(str::to_owned),
+            state: rank.state(),
+            held: rank.workers().iter().filter_map(|worker| held.get(worker)).sum(),
+            blocks: rank.count(Count::Blocks),
+            lag_s: rank.lag().as_secs_f64(),
+            seen_s: rank.last_seen().map(|seen| seen.elapsed().unwrap_or_default().as_secs_f64()),
+            sequence: rank.last_sequence(),
+            lost: rank.count(Count::Lost),
+            skipped: Skip::ALL.iter().map(|&why| rank.skipped(why)).sum(),
+        }
+    }
+}
+
+impl SnapshotFigures {
+    fn of(snapshots: &Snapshots) -> Self {
+        let last = snapshots.last().clone();
+        let (saved, when) = last.saved.unzip();
+        Self { saved_ms: when.map(milliseconds), bytes: saved.map(|saved| saved.bytes), error: last.error }
     }
 }
 

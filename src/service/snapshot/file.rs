@@ -34,9 +34,7 @@ impl Writer {
     /// # Errors
     /// [`Reason::Unwritable`].
     pub fn create(path: &Path) -> Result<Self, SnapshotError> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".partial");
-        let partial = Partial { path: name.into(), kept: false };
+        let partial = Partial { path: with_suffix(path, ".partial"), kept: false };
         let begin = || {
             let mut sink = Summing { inner: BufWriter::new(File::create(&partial.path)?), sum: XxHash3_64::new() };
             sink.write_all(&MAGIC)?;
@@ -108,6 +106,13 @@ impl std::fmt::Debug for Writer {
 
 fn unwritable(path: &Path) -> impl Fn(io::Error) -> SnapshotError {
     |source| SnapshotError { path: path.to_owned(), reason: Reason::Unwritable(source) }
+}
+
+/// `path` with something behind the name.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// A file that goes unless it is kept.

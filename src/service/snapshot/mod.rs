@@ -5,9 +5,11 @@
 mod error;
 mod file;
 mod format;
+mod lifetime;
 mod state;
 
 pub use error::{Reason, SnapshotError};
 pub use file::{Reader, Writer};
 pub use format::{Header, Record, SavedModel, SavedRank};
+pub(super) use lifetime::Snapshots;
 pub use state::{Saved, restore, save};
