@@ -84,8 +84,8 @@ struct RankFigures {
     held: u64,
     /// Blocks that its events named.
     blocks: u64,
-    /// How old the last batch was when it was applied, by the publisher's clock.
-    lag_s: f64,
+    /// How old the last batch was when it was applied, by the publisher's clock; batches over HTTP have no time.
+    lag_s: Option<f64>,
     /// Since when nothing was heard of it.
     seen_s: Option<f64>,
     /// Of the last batch applied.
@@ -169,7 +169,7 @@ impl RankFigures {
             state: rank.state(),
             held: rank.workers().iter().filter_map(|worker| held.get(worker)).sum(),
             blocks: rank.count(Count::Blocks),
-            lag_s: rank.lag().as_secs_f64(),
+            lag_s: rank.endpoint().and(rank.last_seen()).map(|_| rank.lag().as_secs_f64()),
             seen_s: rank.last_seen().map(|seen| seen.elapsed().unwrap_or_default().as_secs_f64()),
             sequence: rank.last_sequence(),
             lost: rank.count(Count::Lost),
