@@ -52,8 +52,10 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         .merge(part(Role::Read, &reading))
         .merge(part(Role::Write, &[("/events", post(events::post))]))
         .merge(part(Role::Admin, &administration))
-        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route"))
-        .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route").unread())
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method").unread()
+        })
         .layer(middleware::from_fn_with_state(Arc::clone(indexer), count))
         .with_state(Arc::clone(indexer))
 }
@@ -67,7 +69,7 @@ async fn authorize(
         return Ok(next.run(request).await);
     }
     indexer.metrics().denied.inc();
-    Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("a bearer token for {} is needed", role.name())))
+    Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("a bearer token for {} is needed", role.name())).unread())
 }
 
 async fn count(State(indexer): State<Arc<Indexer>>, request: Request, next: Next) -> Response {
