@@ -4,10 +4,12 @@ mod body;
 mod dump;
 mod engines;
 mod events;
+mod matches;
 mod metrics;
 mod peers;
 mod query;
 mod refusal;
+mod route;
 mod scores;
 
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
     let mut reading = vec![
         ("/query", post(query::by_tokens)),
         ("/query_by_hash", post(query::by_hash)),
+        ("/v1/match", post(matches::post)),
         ("/metrics", get(metrics::text)),
         ("/peers", get(peers::list)),
         ("/workers", get(engines::list)),
