@@ -27,11 +27,17 @@ pub struct Applied {
     pub skipped: u64,
 }
 
-/// Hands the batch over that has this sequence number, and returns when the index has accepted it.
+/// Hands the batch over that has this sequence number, and returns when the index has accepted it. What [`Listener`]s do
+/// with each; whether it is its turn is the caller's business.
 ///
 /// A batch that cannot be decoded changes nothing but the position and, because nobody knows what was in it, that the
 /// rank is degraded. Waits while the mailbox is full or a snapshot is being taken.
-pub(super) fn apply(model: &Model, rank: &Rank, sequence: u64, payload: &[u8]) -> Result<(), Closed> {
+///
+/// # Errors
+/// The index was shut down.
+///
+/// [`Listener`]: super::Listener
+pub fn apply(model: &Model, rank: &Rank, sequence: u64, payload: &[u8]) -> Result<(), Closed> {
     let decoded = Batch::decode(payload);
     let _applying = model.applying();
     let mut position = rank.position();

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
 
-pub use feed::{Applied, forget, router_events};
+pub use feed::{Applied, apply, forget, router_events};
 pub use listener::Listener;
 pub use memory::Memory;
 
