@@ -98,10 +98,7 @@ fn every_vector_of_vllm() {
 
     let object = mm_hash("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
     let with_object = hasher().namespace("tenant-a").hash_block_mm(&[9, 10, 11, 12], &[object]);
-    assert_eq!(
-        played(&["L3"]).blocks(0, Tier::Device),
-        [(THIRD, with_object), (FIRST, plain[0]), (SECOND, plain[1])]
-    );
+    assert_eq!(played(&["L3"]).blocks(0, Tier::Device), [(THIRD, with_object), (FIRST, plain[0]), (SECOND, plain[1])]);
 
     let hybrid = played(&["L5"]);
     assert_eq!(hybrid.blocks(1, Tier::Device), two[1..]);
@@ -133,9 +130,7 @@ fn every_capture_of_sglang() {
     let plain = hasher().hash(&[1, 2, 3, 4, 70_000, 6, 7, 8]);
     let two = vec![(first, plain[0]), (second, plain[1])];
     for (version, captures) in frames["sglang_real"].as_object().expect("captures of SGLang") {
-        let payload = |number: usize| {
-            hex(captures["live"][number]["frames_hex"][2].as_str().expect("a payload"))
-        };
+        let payload = |number: usize| hex(captures["live"][number]["frames_hex"][2].as_str().expect("a payload"));
         let mut played = Played::new();
         played.play(&payload(0));
         assert_eq!(played.blocks(2, Tier::Device), two, "{version}");
@@ -163,10 +158,9 @@ fn every_capture_of_sglang() {
 /// Where one version of SGLang has a map with the salt, others have the adapter's name.
 #[test]
 fn a_salt_in_the_place_of_an_adapter_is_a_salt() {
-    let payload = hex(
-        "93cb41d954fc401000009198ab426c6f636b53746f7265649105c0940102030404c0a347505581aa63616368655f73616c74\
-         a874656e616e742d6100",
-    );
+    let payload =
+        hex("93cb41d954fc401000009198ab426c6f636b53746f7265649105c0940102030404c0a347505581aa63616368655f73616c74\
+         a874656e616e742d6100");
     let mut played = Played::new();
     played.play(&payload);
     assert_eq!(played.blocks(0, Tier::Device), [(5, hasher().namespace("tenant-a").hash(&[1, 2, 3, 4])[0])]);

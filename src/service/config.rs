@@ -8,9 +8,11 @@ use std::{env, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Access, Role, TokenError, TokenFileError};
+use super::ingest::{self, Source};
 use super::model::Key;
 use super::peers::{self, PeerError};
 use super::tier::MAX_RANK;
+use crate::event::Worker;
 use crate::index::{Builder, Index};
 
 /// All settings. Every one has a default; the names are those of the file, and with `-` for `_` those of the flags.
@@ -45,6 +47,8 @@ pub struct Config {
     pub body_timeout_seconds: u64,
     /// Seconds that requests in progress get when the service ends. Default 10.
     pub shutdown_seconds: u64,
+    /// Models at a time, counting groups and tenants; each has threads of its own. Default 256.
+    pub max_models: usize,
     /// Writers of each index. Default 1.
     pub shards: usize,
     /// Events that wait for a writer at most. Default 65,536.
@@ -57,6 +61,10 @@ pub struct Config {
     pub peer_token_file: Option<PathBuf>,
     /// Engines to subscribe to from the start; others register themselves.
     pub engines: Vec<Engine>,
+    /// Threads that receive events. Default 2.
+    pub ingest_threads: usize,
+    /// Seconds for which the blocks of an engine that disappeared are kept. Default 60.
+    pub grace_seconds: u64,
     /// The form of log lines.
     pub log: LogFormat,
     /// What is logged, as in `info,kvleap=debug`. Default `info`.
@@ -100,9 +108,12 @@ pub struct Engine {
     /// Where it can be asked for what was missed.
     #[serde(default)]
     pub replay_endpoint: Option<String>,
-    /// A salt that goes into the hash of all of its blocks.
-    #[serde(default, alias = "additionalsalt")]
-    pub additional_salt: Option<String>,
+    /// What the topics of its messages begin with; empty for all.
+    #[serde(default)]
+    pub topic: String,
+    /// Whether it connects to `endpoint`, rather than being connected to.
+    #[serde(default)]
+    pub bind: bool,
 }
 
 fn default_group() -> String {
@@ -113,6 +124,21 @@ impl Engine {
     /// The index that its events go to.
     pub fn key(&self) -> Key {
         Key { model: self.model_name.clone(), group: self.routing_group.clone(), tenant: self.tenant_id.clone() }
+    }
+
+    /// The worker that it speaks for, unless its batches say otherwise.
+    pub fn worker(&self) -> Worker {
+        Worker::new(self.instance_id, self.dp_rank)
+    }
+
+    /// Where it is to be heard.
+    pub fn source(&self) -> Source {
+        Source {
+            endpoint: self.endpoint.clone(),
+            replay: self.replay_endpoint.clone(),
+            topic: self.topic.clone(),
+            bind: self.bind,
+        }
     }
 
     /// Whether it can be subscribed to at all.
@@ -164,12 +190,15 @@ impl Default for Config {
             header_timeout_seconds: 60,
             body_timeout_seconds: 30,
             shutdown_seconds: 10,
+            max_models: 256,
             shards: 1,
             mailbox: 65_536,
             publish_interval_us: 100,
             peers: Vec::new(),
             peer_token_file: None,
             engines: Vec::new(),
+            ingest_threads: 2,
+            grace_seconds: 60,
             log: LogFormat::Text,
             log_filter: "info".to_owned(),
             bench_null: false,
@@ -227,6 +256,12 @@ impl Config {
         Index::builder().shards(self.shards).mailbox(self.mailbox).publish_interval(interval)
     }
 
+    /// How engines are listened to.
+    pub fn ingest(&self) -> ingest::Settings {
+        let grace = Duration::from_secs(self.grace_seconds);
+        ingest::Settings { threads: self.ingest_threads, grace, ..ingest::Settings::default() }
+    }
+
     /// Whether the settings make sense, with all files that they name; nothing is listened on or connected to.
     ///
     /// # Errors
@@ -236,11 +271,13 @@ impl Config {
             if value < least { Err(ConfigError::TooSmall { name, value, least }) } else { Ok(()) }
         };
         at_least("max_connections", self.max_connections, 1)?;
+        at_least("max_models", self.max_models, 1)?;
+        at_least("ingest_threads", self.ingest_threads, 1)?;
         at_least("max_body_bytes", self.max_body_bytes, 1)?;
         at_least("max_header_bytes", self.max_header_bytes, 8192)?;
         at_least("header_timeout_seconds", self.header_timeout_seconds as usize, 1)?;
         at_least("body_timeout_seconds", self.body_timeout_seconds as usize, 1)?;
-        drop(self.index().build_local().map_err(ConfigError::Index)?);
+        self.index().check().map_err(ConfigError::Index)?;
         match (&self.tls_certificate, &self.tls_key) {
             (Some(certificate), Some(key)) => drop(super::tls::acceptor(certificate, key).map_err(ConfigError::Tls)?),
             (None, None) => {}

@@ -6,6 +6,7 @@
 
 mod auth;
 mod config;
+mod engines;
 mod gather;
 mod http;
 mod indexer;
@@ -14,7 +15,7 @@ mod metrics;
 mod model;
 mod peers;
 pub mod rank;
-mod router_event;
+mod ranks;
 mod server;
 mod tier;
 mod tls;
@@ -22,12 +23,13 @@ pub mod wire;
 
 pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
 pub use config::{Config, ConfigError, Engine, LogFormat};
+pub use engines::RegisterError;
 pub use indexer::Indexer;
 pub use ingest::{Ingest, Listener};
 pub use model::{Key, KeyError, Model, ModelError, Models};
 pub use peers::PeerError;
 pub use rank::Rank;
-pub use router_event::{KvBlock, KvData, KvEvent, RouterEvent, StorageTier};
+pub use ranks::Ranks;
 pub use server::{Server, StartError};
 pub use tier::{MAX_RANK, Tier};
 pub use tls::TlsError;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use arc_swap::ArcSwap;
 
+use super::ranks::Ranks;
 use crate::hash::BlockHasher;
 use crate::index::{Builder, ConfigError, Index};
 
@@ -79,6 +80,7 @@ pub struct Model {
     key: Key,
     hasher: BlockHasher,
     index: Index,
+    ranks: Ranks,
     gate: RwLock<()>,
 }
 
@@ -103,6 +105,11 @@ impl Model {
         &self.index
     }
 
+    /// Who speaks for its workers.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
     /// To be held while a batch is handed over, so that exports see whole batches.
     pub fn applying(&self) -> RwLockReadGuard<'_, ()> {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
@@ -118,6 +125,7 @@ impl Model {
 #[derive(Debug)]
 pub struct Models {
     settings: Builder,
+    most: usize,
     /// Sorted by key.
     models: ArcSwap<Vec<Arc<Model>>>,
     /// Held by whoever adds one.
@@ -125,9 +133,9 @@ pub struct Models {
 }
 
 impl Models {
-    /// None yet; each gets an index with these settings.
-    pub fn new(settings: Builder) -> Self {
-        Self { settings, models: ArcSwap::default(), adding: Mutex::new(()) }
+    /// None yet, and `most` at a time; each gets an index with these settings.
+    pub fn new(settings: Builder, most: usize) -> Self {
+        Self { settings, most, models: ArcSwap::default(), adding: Mutex::new(()) }
     }
 
     /// The model of this name, group and tenant.
@@ -145,7 +153,7 @@ impl Models {
     /// The model of this key, made if it is not there.
     ///
     /// # Errors
-    /// A block size of 0, another one than the model has, or an index that cannot be set up.
+    /// A block size of 0, another one than the model has, too many models, or an index that cannot be set up.
     pub fn get_or_add(&self, key: &Key, block_size: u32) -> Result<Arc<Model>, ModelError> {
         let hasher = BlockHasher::new(block_size).map_err(|_| ModelError::ZeroBlockSize)?;
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,10 +164,11 @@ impl Models {
                 let known = models[place].block_size();
                 return Err(ModelError::OtherBlockSize { key: key.clone(), known, asked: block_size });
             }
+            Err(_) if models.len() >= self.most => return Err(ModelError::TooMany { most: self.most }),
             Err(place) => place,
         };
         let index = self.settings.clone().build().map_err(ModelError::Index)?;
-        let model = Arc::new(Model { key: key.clone(), hasher, index, gate: RwLock::new(()) });
+        let model = Arc::new(Model { key: key.clone(), hasher, index, ranks: Ranks::default(), gate: RwLock::new(()) });
         let mut all = Vec::clone(&models);
         all.insert(place, Arc::clone(&model));
         self.models.store(Arc::new(all));
@@ -182,6 +191,11 @@ pub enum ModelError {
         /// Tokens in the blocks asked for.
         asked: u32,
     },
+    /// There are as many as are allowed, each with threads of its own.
+    TooMany {
+        /// How many.
+        most: usize,
+    },
     /// Its index cannot be set up.
     Index(ConfigError),
 }
@@ -195,6 +209,7 @@ impl fmt::Display for ModelError {
                 "{key} has blocks of {known} tokens, not {asked}; engines with other blocks need a routing group of \
                  their own"
             ),
+            Self::TooMany { most } => write!(f, "there are {most} models already, as many as max_models allows"),
             Self::Index(error) => write!(f, "no index could be made: {error}"),
         }
     }
@@ -236,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_model_is_made_once_and_keeps_its_block_size() {
-        let models = Models::new(Index::builder());
+        let models = Models::new(Index::builder(), 3);
         let key = Key::new("m");
         assert!(models.get("m", "default", "").is_none());
         let model = models.get_or_add(&key, 16).expect("new");
@@ -248,6 +263,8 @@ mod tests {
         models.get_or_add(&other, 32).expect("a key of its own");
         assert!(Arc::ptr_eq(&model, &models.get("m", "default", "").expect("still there")));
         assert_eq!(models.get("m", "default", "t").expect("there").block_size(), 32);
-        assert_eq!(models.all().len(), 2);
+        models.get_or_add(&Key::new("n"), 1).expect("a third");
+        assert!(matches!(models.get_or_add(&Key::new("o"), 1), Err(ModelError::TooMany { most: 3 })));
+        assert_eq!(models.all().len(), 3);
     }
 }

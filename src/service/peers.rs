@@ -1,18 +1,20 @@
 //! Other instances of the service, whose content can be copied at the start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::BufReader;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::Uri;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
+use super::ingest::{Memory, RouterBlock, RouterData, RouterEvent, StorageTier};
 use super::model::{Key, Model, Models};
-use super::router_event::RouterEvent;
-use crate::event::{Event, EventData};
+use super::rank::{Rank, Resume};
+use super::tier::{MAX_RANK, Tier};
+use crate::event::{Block, Event, EventData, Worker};
 use crate::index::ImportError;
 
 /// Their URLs, in order.
@@ -111,13 +113,44 @@ struct Content {
     events: Vec<RouterEvent>,
 }
 
-/// Returns how many blocks are stored.
+/// Returns how many blocks are stored. The peer's word on how far it had heard its workers is where listeners go on.
 fn import(model: &Model, events: Vec<RouterEvent>) -> Result<u64, ImportError> {
-    let events: Vec<Event> = events.into_iter().filter_map(RouterEvent::into_event).collect();
-    let stored = |event: &Event| if matches!(event.data, EventData::Stored { .. }) { event.data.len() } else { 0 };
-    let blocks = events.iter().map(stored).sum::<usize>() as u64;
+    let mut positions = BTreeMap::new();
+    let mut blocks = 0;
+    let events = events.into_iter().filter_map(event).inspect(|event| {
+        positions.insert(Tier::split(event.worker).0, event.id);
+        blocks += if matches!(event.data, EventData::Stored { .. }) { event.data.len() as u64 } else { 0 };
+    });
+    let events = events.collect();
     let _at_rest = model.at_rest();
-    model.index().import(events).map(|()| blocks)
+    model.index().import(events)?;
+    for (worker, next_sequence) in positions {
+        let rank = Rank::http(worker);
+        let memory = [(worker.dp_rank, Memory::default())].into();
+        rank.resume(Resume { next_sequence, memory, ..Resume::default() });
+        model.ranks().put(&Arc::new(rank));
+    }
+    Ok(blocks)
+}
+
+/// The event of the index that a dump's was made of. `None` for those that can be of no index.
+fn event(of: RouterEvent) -> Option<Event> {
+    let tier = match of.storage_tier {
+        StorageTier::Device => Tier::Device,
+        StorageTier::HostPinned => Tier::Host,
+        StorageTier::Disk => Tier::Disk,
+        StorageTier::External => return None,
+    };
+    let data = match of.event.data {
+        RouterData::Stored { parent_hash, blocks } => {
+            let block = |block: RouterBlock| Block { sequence: block.block_hash, local: block.tokens_hash };
+            EventData::Stored { parent: parent_hash, blocks: blocks.into_iter().map(block).collect() }
+        }
+        RouterData::Removed { block_hashes } => EventData::Removed { blocks: block_hashes },
+        RouterData::Cleared => EventData::Cleared,
+    };
+    let rank = Worker::new(of.worker_id, of.event.dp_rank);
+    (rank.dp_rank <= MAX_RANK).then(|| Event { worker: tier.worker(rank), id: of.event.event_id, data })
 }
 
 /// What is wrong with a peer.

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::config::{Config, ConfigError};
+use super::engines::RegisterError;
 use super::indexer::Indexer;
 use super::{http, tls};
 
@@ -82,8 +83,8 @@ impl Server {
                 Err(_) => false,
             }
         });
+        indexer.stop(runtime.handle());
         runtime.shutdown_background();
-        indexer.stop();
         finished
     }
 }
@@ -161,8 +162,10 @@ impl Door {
 pub enum StartError {
     /// The configuration makes no sense.
     Config(ConfigError),
-    /// The threads of the server could not be started.
+    /// The threads could not be started.
     Runtime(io::Error),
+    /// An engine of the configuration cannot be listened to.
+    Engine(RegisterError),
     /// The address cannot be listened on.
     Listen(SocketAddr, io::Error),
 }
@@ -172,6 +175,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "the server's threads could not be started: {error}"),
+            Self::Engine(error) => error.fmt(f),
             Self::Listen(address, error) => write!(f, "{address} cannot be listened on: {error}"),
         }
     }

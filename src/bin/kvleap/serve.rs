@@ -106,6 +106,10 @@ struct Settings {
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_SHUTDOWN_SECONDS")]
     shutdown_seconds: Option<u64>,
 
+    /// Models at a time, counting groups and tenants [default: 256]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAX_MODELS")]
+    max_models: Option<usize>,
+
     /// Writers of each index [default: 1]
     #[arg(long, value_name = "N", env = "KVLEAP_SHARDS")]
     shards: Option<usize>,
@@ -125,6 +129,14 @@ struct Settings {
     /// File with the token that the peers ask for
     #[arg(long, value_name = "FILE", env = "KVLEAP_PEER_TOKEN_FILE")]
     peer_token_file: Option<PathBuf>,
+
+    /// Threads that receive events [default: 2]
+    #[arg(long, value_name = "N", env = "KVLEAP_INGEST_THREADS")]
+    ingest_threads: Option<usize>,
+
+    /// Seconds for which the blocks of an engine that disappeared are kept [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_GRACE_SECONDS")]
+    grace_seconds: Option<u64>,
 
     /// Form of log lines, on stderr: text or json [default: text]
     #[arg(long, value_name = "FORM", env = "KVLEAP_LOG", value_parser = ["text", "json"])]

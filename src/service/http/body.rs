@@ -40,6 +40,11 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal
     serde_json::from_slice(body).map_err(|error| Refusal::bad(format!("the body is not as it should be: {error}")))
 }
 
+/// What a body of msgpack says.
+pub(super) fn unpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    rmp_serde::from_slice(body).map_err(|error| Refusal::bad(format!("the body is not as it should be: {error}")))
+}
+
 /// An answer in JSON; `room` is about how many bytes it takes.
 pub(super) fn json(status: StatusCode, value: &impl Serialize, room: usize) -> Response {
     let mut text = Vec::with_capacity(room);

@@ -12,10 +12,10 @@ use hyper::header::CONTENT_TYPE;
 use serde::ser::{Error, Serialize, SerializeMap, Serializer};
 use tokio::runtime::Handle;
 
-use crate::event::Event;
+use crate::event::{Event, EventData};
 use crate::service::indexer::Indexer;
+use crate::service::ingest;
 use crate::service::model::Model;
-use crate::service::router_event::RouterEvent;
 
 /// Bytes on the way to a reader at a time.
 const CHUNK: usize = 64 << 10;
@@ -82,6 +82,8 @@ struct Events(Cell<Vec<Event>>);
 
 impl Serialize for Events {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.take().into_iter().filter_map(RouterEvent::of))
+        // Whoever imports them begins with nothing; and some clear all tiers at once.
+        let events = self.0.take().into_iter().filter(|event| event.data != EventData::Cleared);
+        serializer.collect_seq(ingest::dump(events))
     }
 }

@@ -2,6 +2,8 @@
 
 mod body;
 mod dump;
+mod engines;
+mod events;
 mod metrics;
 mod peers;
 mod query;
@@ -33,18 +35,22 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         ("/query_by_hash", post(query::by_hash)),
         ("/metrics", get(metrics::text)),
         ("/peers", get(peers::list)),
+        ("/workers", get(engines::list)),
     ];
     if indexer.config().bench_null {
         reading.push(("/bench/null", post(query::null)));
     }
     let administration = [
         ("/dump", get(dump::dump)),
+        ("/register", post(engines::register)),
+        ("/unregister", post(engines::unregister)),
         ("/register_peer", post(peers::register)),
         ("/deregister_peer", post(peers::deregister)),
     ];
     Router::new()
         .route("/health", get(async || StatusCode::OK))
         .merge(part(Role::Read, &reading))
+        .merge(part(Role::Write, &[("/events", post(events::post))]))
         .merge(part(Role::Admin, &administration))
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route"))
         .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))

@@ -46,7 +46,8 @@ pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, request: Requ
     let model = model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
     let mut hashes = Hashes::default();
     let (lora, salt) = (Name::or(ask.lora_name.as_ref(), ""), Name::or(ask.cache_salt.as_ref(), ""));
-    model.hasher().lora(lora).namespace(salt).hash_into(&ask.token_ids, &mut hashes.0);
+    let hasher = model.hasher().lora(lora).namespace(salt).eagle(model.ranks().have_bigrams());
+    hasher.hash_into(&ask.token_ids, &mut hashes.0);
     Ok(answer(&indexer, &model, Some(&hashes.0)))
 }
 
@@ -107,7 +108,7 @@ fn answer(indexer: &Indexer, model: &Model, hashes: Option<&[u64]>) -> Response 
             rows.extend(matches.iter().map(Row::new));
             rows.sort_unstable();
         }
-        let scores = Scores { rows, block_size: model.block_size() };
+        let scores = Scores { rows, block_size: model.block_size(), degraded: &model.ranks().degraded() };
         body::json(StatusCode::OK, &scores, scores.room())
     })
 }

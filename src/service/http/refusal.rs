@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 
+use crate::index::Closed;
 use crate::service::model::ModelError;
 
 /// A status, and `{"error": "why"}`.
@@ -29,11 +30,18 @@ impl Refusal {
     }
 }
 
+impl From<Closed> for Refusal {
+    fn from(error: Closed) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
 impl From<ModelError> for Refusal {
     fn from(error: ModelError) -> Self {
         let status = match error {
             ModelError::ZeroBlockSize => StatusCode::BAD_REQUEST,
             ModelError::OtherBlockSize { .. } => StatusCode::CONFLICT,
+            ModelError::TooMany { .. } => StatusCode::INSUFFICIENT_STORAGE,
             ModelError::Index(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())

@@ -28,6 +28,8 @@ pub(super) struct Scores<'a> {
     /// Sorted.
     pub(super) rows: &'a [Row],
     pub(super) block_size: u32,
+    /// Workers of which something is missing, sorted.
+    pub(super) degraded: &'a [Worker],
 }
 
 /// The rows of one instance.
@@ -67,6 +69,12 @@ impl<'a> Instance<'a> {
     }
 }
 
+/// The ranks of each instance.
+fn by_instance(workers: &[Worker]) -> impl Iterator<Item = (u64, Vec<u32>)> {
+    let instances = workers.chunk_by(|a, b| a.id == b.id);
+    instances.map(|workers| (workers[0].id, workers.iter().map(|worker| worker.dp_rank).collect()))
+}
+
 /// A map that is written as it is made.
 struct Map<F>(F);
 
@@ -79,10 +87,13 @@ impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)>, F: Fn() -> I> Seria
 impl Serialize for Scores<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Answer<S, I> {
+        struct Answer<S, I, D> {
             scores: S,
             frequencies: [u64; 0],
             instances: I,
+            /// Not there where all is exact.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            degraded: Option<D>,
         }
 
         let with_device = || self.instances().filter(|(_, instance)| instance.device().next().is_some());
@@ -90,6 +101,7 @@ impl Serialize for Scores<'_> {
             scores: Map(|| with_device().map(|(id, instance)| (id, Map(move || instance.device())))),
             frequencies: [],
             instances: Map(|| self.instances()),
+            degraded: (!self.degraded.is_empty()).then(|| Map(|| by_instance(self.degraded))),
         }
         .serialize(serializer)
     }

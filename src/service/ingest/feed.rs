@@ -4,12 +4,13 @@ use twox_hash::XxHash3_64;
 
 use super::Memory;
 use super::normalise::Normaliser;
+use super::router::RouterEvent;
 use super::tiers::{Change, Writer, used};
-use crate::event::{Block, Worker};
+use crate::event::{Event, EventData, Worker};
 use crate::index::Closed;
 use crate::service::rank::{Count, Rank, Resume, Skip};
 use crate::service::wire::{Batch, Error};
-use crate::service::{KvBlock, KvData, KvEvent, MAX_RANK, Model, RouterEvent, StorageTier, Tier};
+use crate::service::{MAX_RANK, Model, Tier};
 
 /// By which a batch is known again.
 pub(super) fn fingerprint(payload: &[u8]) -> u64 {
@@ -184,9 +185,10 @@ pub fn router_events<'e>(
     let _applying = model.applying();
     let mut position = rank.position();
     let mut applied = Applied::default();
-    for RouterEvent { event, storage_tier, .. } in events {
+    for said in events {
+        let event = &said.event;
         rank.note_seen(None);
-        match router_change(event, *storage_tier) {
+        match said.change() {
             Ok(change) => {
                 let blocks = count(rank, &change);
                 let cleared = change == Change::Cleared;
@@ -210,21 +212,13 @@ pub fn router_events<'e>(
     Ok(applied)
 }
 
-/// What an event in the router's form changes.
-fn router_change(event: &KvEvent, tier: StorageTier) -> Result<Change<'_>, Skip> {
-    let tier = match tier {
-        StorageTier::Device => Tier::Device,
-        StorageTier::HostPinned => Tier::Host,
-        StorageTier::Disk => Tier::Disk,
-        StorageTier::External => return Err(Skip::Medium),
-    };
-    Ok(match &event.data {
-        _ if event.dp_rank > MAX_RANK => return Err(Skip::Rank),
-        KvData::Cleared => Change::Cleared,
-        KvData::Removed { block_hashes } => Change::Removed { tier, hashes: block_hashes },
-        KvData::Stored { parent_hash, blocks, .. } => {
-            let block = |block: &KvBlock| Block { sequence: block.block_hash, local: block.tokens_hash };
-            Change::Stored { tier, parent: *parent_hash, blocks: blocks.iter().map(block).collect() }
+/// The events that bring an importer to the state of `events`, an export of an index.
+pub fn dump(events: impl IntoIterator<Item = Event>) -> impl Iterator<Item = RouterEvent> {
+    events.into_iter().filter_map(|event| {
+        let (worker, tier) = Tier::split(event.worker);
+        match event.data {
+            EventData::WorkerAdded | EventData::WorkerRemoved => None,
+            data => Some(RouterEvent::of(worker, tier, event.id, data)),
         }
     })
 }

@@ -9,6 +9,7 @@ mod listener;
 mod memory;
 mod normalise;
 mod replay;
+mod router;
 mod sequence;
 mod tiers;
 
@@ -18,9 +19,10 @@ use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
 
-pub use feed::{Applied, apply, forget, router_events};
+pub use feed::{Applied, apply, dump, forget, router_events};
 pub use listener::Listener;
 pub use memory::Memory;
+pub use router::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier};
 
 use super::Model;
 use super::rank::{Rank, Resume};

@@ -12,7 +12,9 @@ const LIMITS: Limits = Limits { held_batches: 4, held_bytes: 1 << 20, attempts: 
 #[derive(Clone, Copy, Debug)]
 enum Act {
     /// The publisher says something, and it arrives or not.
-    Say { arrives: bool },
+    Say {
+        arrives: bool,
+    },
     /// The answer to the last question goes on: one more batch, or its end.
     Answer,
     /// A batch of the answer is lost on the way.
@@ -20,7 +22,9 @@ enum Act {
     /// The answer breaks off.
     Fail,
     /// The connection is lost and made anew, perhaps to a publisher that began anew and has already said so much.
-    Reconnect { restarted: Option<u8> },
+    Reconnect {
+        restarted: Option<u8>,
+    },
     Probe,
 }
 
