@@ -9,7 +9,7 @@ use kvleap::{EventData, Index, Matches, Worker};
 
 /// An empty one, with blocks of so many tokens.
 pub(crate) fn model(block_size: u32) -> Arc<Model> {
-    Models::new(Index::builder().seed(1)).get_or_add(&Key::new("m"), block_size).expect("valid settings")
+    Models::new(Index::builder().seed(1), 1).get_or_add(&Key::new("m"), block_size).expect("valid settings")
 }
 
 /// What each worker holds, those of lower tiers among them: local hashes by sequence hash.
