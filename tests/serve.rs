@@ -305,3 +305,91 @@ fn a_block_size_of_one_and_long_queries_do() {
     assert_eq!(answer["instances"]["7"]["gpu"], 100_000);
     service.server.stop();
 }
+
+/// The model `m`, where worker 7/0 has two blocks on the device and three in host memory, 7/1 one, and 8/0 three.
+fn fleet() -> Service {
+    let service = Service::start(config());
+    let told = [
+        stored((7, 0), "device", 1, &LOCALS[..2]),
+        stored((7, 0), "host_pinned", 1, &LOCALS[..3]),
+        stored((7, 1), "device", 1, &LOCALS[..1]),
+        stored((8, 0), "device", 1, &LOCALS[..3]),
+    ];
+    assert_eq!(service.post("/events", &events(&told)).1["applied"], 4);
+    service
+}
+
+fn ask(service: &Service, more: &Value) -> (u16, Value) {
+    let mut ask = query(&LOCALS);
+    more.as_object().expect("fields").iter().for_each(|(name, value)| ask[name] = value.clone());
+    service.post("/v1/match", &ask)
+}
+
+/// Instance, rank, and blocks down to each tier.
+fn matches(answer: &Value) -> Vec<[u64; 5]> {
+    let list = answer["matches"].as_array().expect("a list");
+    let fields = ["instance_id", "dp_rank", "gpu", "cpu", "disk"];
+    list.iter().map(|of| fields.map(|name| of[name].as_u64().expect("a number"))).collect()
+}
+
+#[test]
+fn matches_have_tiers_state_and_age() {
+    let service = fleet();
+    let (status, answer) = ask(&service, &json!({}));
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(matches(&answer), [[8, 0, 3, 3, 3], [7, 0, 2, 3, 3], [7, 1, 1, 1, 1]]);
+    assert_eq!((&answer["block_size"], &answer["blocks"]), (&json!(4), &json!(4)));
+    assert_eq!((&answer["exactness"], &answer["degraded"]), (&json!("exact"), &json!([])));
+    assert_eq!((&answer["matches"][0]["exactness"], &answer["matches"][0]["state"]), (&json!("exact"), &json!("live")));
+    assert_eq!(answer["watermarks"].as_array().map(Vec::len), Some(1));
+    assert!(answer["watermarks"][0]["events"].as_u64().is_some_and(|events| events >= 4), "{answer}");
+    assert!(answer["route"].is_null());
+
+    assert_eq!(matches(&ask(&service, &json!({"k": 1})).1), [[8, 0, 3, 3, 3]]);
+    assert_eq!(matches(&ask(&service, &json!({"workers": [[7, 1], [9, 0]]})).1), [[7, 1, 1, 1, 1]]);
+    assert_eq!(ask(&service, &json!({"token_ids": [1]})).0, 400, "either of the two");
+    assert_eq!(ask(&service, &json!({"block_hashes": null})).0, 400, "either of the two");
+    assert_eq!(ask(&service, &json!({"cache_salt": "s"})).0, 400);
+    assert_eq!(ask(&service, &json!({"tenant_id": "t"})).0, 404);
+    let by_tokens = json!({"model_name": "m", "token_ids": [1, 2, 3, 4, 5]});
+    let (status, answer) = service.post("/v1/match", &by_tokens);
+    assert_eq!((status, &answer["blocks"], &answer["matches"]), (200, &json!(1), &json!([])));
+    service.server.stop();
+}
+
+#[test]
+fn a_decision_takes_loads_into_account_and_explains_itself() {
+    let service = fleet();
+    let chosen = |route: Value| {
+        let (status, answer) = ask(&service, &json!({"route": route}));
+        assert_eq!(status, 200, "{answer}");
+        answer["route"].clone()
+    };
+    let deepest = chosen(json!({}));
+    assert_eq!(deepest, json!({"instance_id": 8, "dp_rank": 0, "policy": "cost", "held": 3}));
+    let busy = json!([{"instance_id": 8, "requests": 9, "prefill_tokens": 9000, "decode_blocks": 900}]);
+    let elsewhere = chosen(json!({"loads": busy, "explain": true}));
+    assert_eq!((&elsewhere["instance_id"], &elsewhere["dp_rank"]), (&json!(7), &json!(0)));
+    let candidates = elsewhere["explanation"]["candidates"].as_array().expect("a list");
+    let of_8 = candidates.iter().find(|of| of["instance_id"] == 8).expect("it was considered");
+    assert_eq!((candidates.len(), &of_8["decode_blocks"], &of_8["held"]), (3, &json!(900), &json!(3)));
+    assert!(
+        of_8["cost"].as_f64()
+            > candidates
+                .iter()
+                .map(|of| of["cost"].as_f64())
+                .min_by(|a, b| a.partial_cmp(b).expect("numbers"))
+                .expect("three")
+    );
+    let absent = json!([{"instance_id": 8, "available": false}]);
+    assert_eq!(chosen(json!({"policy": "longest-prefix", "loads": absent}))["instance_id"], 7);
+
+    let (_, answer) = ask(&service, &json!({"workers": [[7, 1]], "route": {}}));
+    assert_eq!((&answer["route"]["instance_id"], &answer["route"]["dp_rank"]), (&json!(7), &json!(1)));
+    for route in [json!({"policy": "best"}), json!({"policy": "round-robin"})] {
+        let (status, answer) = ask(&service, &json!({"route": route}));
+        assert!(status == 400 && answer["error"].is_string(), "{answer}");
+    }
+    assert_eq!(ask(&service, &json!({"workers": [], "route": {}})).0, 400, "nobody is left");
+    service.server.stop();
+}

@@ -15,7 +15,9 @@ fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     command.arg("serve").args(args);
     // What the machine happens to have in its environment is no part of the test.
-    std::env::vars().filter(|(name, _)| name.starts_with("KVLEAP_")).for_each(|(name, _)| drop(command.env_remove(name)));
+    std::env::vars()
+        .filter(|(name, _)| name.starts_with("KVLEAP_"))
+        .for_each(|(name, _)| drop(command.env_remove(name)));
     command
 }
 
@@ -82,7 +84,9 @@ fn the_example_is_good_and_has_all_settings() {
     assert_eq!(ended(&["--config", &example(), "--check-config"]), (0, "the settings are good\n".to_owned()));
     // With every setting that it mentions switched on, all of them are known.
     let text = std::fs::read_to_string(example()).expect("the example");
-    let setting = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && rest.contains(" = ")).map(str::to_owned);
+    let setting = |line: &str| {
+        line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && rest.contains(" = ")).map(str::to_owned)
+    };
     let on: Vec<String> = text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned())).collect();
     let config = kvleap::service::Config::load(&on.join("\n"), &json!({})).expect("known names");
     assert_eq!((config.engines.len(), config.peers.len()), (1, 1));
@@ -93,7 +97,8 @@ fn the_example_is_good_and_has_all_settings() {
         }
     }
     // And at their defaults, they change nothing.
-    let defaults = on.iter().filter(|line| !line.contains("_file = ") && !line.contains("tls_") && !line.contains("peers"));
+    let defaults =
+        on.iter().filter(|line| !line.contains("_file = ") && !line.contains("tls_") && !line.contains("peers"));
     let defaults: Vec<_> = defaults.map(String::as_str).take_while(|line| *line != "[[engines]]").collect();
     let config = kvleap::service::Config::load(&defaults.join("\n"), &json!({})).expect("known names");
     assert_eq!(config, kvleap::service::Config::default());

@@ -297,7 +297,8 @@ impl Config {
 
 /// A request may have more fields than are known here, the file may not.
 fn check_engines(file: &toml::Table) -> Result<(), ConfigError> {
-    let known = toml::Table::try_from(Engine { replay_endpoint: Some(String::new()), ..Engine::default() }).map_err(|error| ConfigError::File(error.to_string()))?;
+    let known = toml::Table::try_from(Engine { replay_endpoint: Some(String::new()), ..Engine::default() })
+        .map_err(|error| ConfigError::File(error.to_string()))?;
     let engines = file.get("engines").and_then(toml::Value::as_array).into_iter().flatten();
     let unknown = |name: &&String| !known.contains_key(*name);
     match engines.filter_map(toml::Value::as_table).flat_map(toml::Table::keys).find(unknown) {

@@ -83,15 +83,19 @@ struct Candidate {
 }
 
 /// Chooses among `named`, or among all who publish and are not gone, by what they hold in device memory.
-pub(super) fn choose(model: &Model, ask: &Ask, prompt: &Prompt<'_>, named: Option<&[Worker]>) -> Result<Choice, Refusal> {
+pub(super) fn choose(
+    model: &Model,
+    ask: &Ask,
+    prompt: &Prompt<'_>,
+    named: Option<&[Worker]>,
+) -> Result<Choice, Refusal> {
     let mut router = router(model, ask, named)?;
     let request = Request { blocks: prompt.hashes, tokens: prompt.tokens, session: ask.session, among: None };
     let refused = |refusal: crate::route::Refusal| Refusal::bad(format!("nobody can be chosen: {refusal}"));
     let explained = router.explain(&request, &[prompt.matches], 0).map_err(refused)?;
     let Decision { worker, held, .. } = explained.decision;
     let Explanation { policy, why, candidates, .. } = explained;
-    let explanation =
-        || Explained { why, candidates: candidates.iter().map(Candidate::new).collect() };
+    let explanation = || Explained { why, candidates: candidates.iter().map(Candidate::new).collect() };
     let explanation = ask.explain.then(explanation);
     Ok(Choice { instance_id: worker.id, dp_rank: worker.dp_rank, policy, held, explanation })
 }
@@ -102,17 +106,16 @@ fn router(model: &Model, ask: &Ask, named: Option<&[Worker]>) -> Result<Router, 
 
     let name = ask.policy.as_deref().unwrap_or("cost");
     if name == "round-robin" {
-        return Err(Refusal::bad("round-robin goes on from the request before, and the service keeps no account of them"));
+        return Err(Refusal::bad(
+            "round-robin goes on from the request before, and the service keeps no account of them",
+        ));
     }
     let policy = policy::by_name(name).map_err(|error| Refusal::bad(error.to_string()))?;
     let builder = Router::builder().policy(policy).block_size(model.block_size()).seed(SEED.fetch_add(1, Relaxed));
     let mut router = builder.build().map_err(|error| Refusal::bad(error.to_string()))?;
-    if let Some(named) = named {
-        named.iter().for_each(|&worker| drop(router.add_worker(worker)));
-    } else {
-        let ranks = model.ranks().all();
-        let here = ranks.iter().filter(|rank| rank.state() != State::Gone);
-        here.flat_map(|rank| rank.workers()).for_each(|worker| drop(router.add_worker(worker)));
+    let candidates = named.map_or_else(|| present(model), <[Worker]>::to_vec);
+    for worker in candidates {
+        router.add_worker(worker);
     }
     for of in &ask.loads {
         let worker = Worker::new(of.instance_id, of.dp_rank);
@@ -121,6 +124,12 @@ fn router(model: &Model, ask: &Ask, named: Option<&[Worker]>) -> Result<Router, 
         router.set_available(worker, of.available);
     }
     Ok(router)
+}
+
+/// All who publish and are not gone.
+fn present(model: &Model) -> Vec<Worker> {
+    let ranks = model.ranks().all();
+    ranks.iter().filter(|rank| rank.state() != State::Gone).flat_map(|rank| rank.workers()).collect()
 }
 
 impl Candidate {
