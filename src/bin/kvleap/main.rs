@@ -4,6 +4,7 @@
 
 mod replay;
 mod serve;
+mod simulate;
 mod sweep;
 mod text;
 mod trace;
@@ -28,6 +29,7 @@ struct Cli {
 enum Command {
     Replay(replay::Args),
     Serve(serve::Args),
+    Simulate(Box<simulate::Args>),
     Sweep(sweep::Args),
     #[command(name = sweep::JOB, hide = true)]
     SweepJob(sweep::JobArgs),
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Replay(args) => replay::run(args),
         Command::Serve(args) => serve::run(&args),
+        Command::Simulate(args) => simulate::run(*args),
         Command::Sweep(args) => sweep::run(&args),
         Command::SweepJob(args) => sweep::run_job(&args),
         Command::Trace(args) => trace::run(args),

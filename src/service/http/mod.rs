@@ -4,10 +4,12 @@ mod body;
 mod dump;
 mod engines;
 mod events;
+mod matches;
 mod metrics;
 mod peers;
 mod query;
 mod refusal;
+mod route;
 mod scores;
 mod status;
 
@@ -35,6 +37,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
     let mut reading = vec![
         ("/query", post(query::by_tokens)),
         ("/query_by_hash", post(query::by_hash)),
+        ("/v1/match", post(matches::post)),
         ("/metrics", get(metrics::text)),
         ("/peers", get(peers::list)),
         ("/v1/status", get(status::figures)),
@@ -56,8 +59,10 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         .merge(part(Role::Read, &reading))
         .merge(part(Role::Write, &[("/events", post(events::post))]))
         .merge(part(Role::Admin, &administration))
-        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route"))
-        .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route").unread())
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method").unread()
+        })
         .layer(middleware::from_fn_with_state(Arc::clone(indexer), count))
         .with_state(Arc::clone(indexer))
 }
@@ -71,7 +76,7 @@ async fn authorize(
         return Ok(next.run(request).await);
     }
     indexer.metrics().denied.inc();
-    Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("a bearer token for {} is needed", role.name())))
+    Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("a bearer token for {} is needed", role.name())).unread())
 }
 
 async fn count(State(indexer): State<Arc<Indexer>>, request: Request, next: Next) -> Response {

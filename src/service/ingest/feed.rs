@@ -6,7 +6,7 @@ use super::Memory;
 use super::normalise::Normaliser;
 use super::router::RouterEvent;
 use super::tiers::{Change, Writer, used};
-use crate::event::{EventData, Worker};
+use crate::event::{Event, EventData, Worker};
 use crate::index::Closed;
 use crate::service::rank::{Count, Rank, Resume, Skip};
 use crate::service::wire::{Batch, Error};
@@ -28,11 +28,17 @@ pub struct Applied {
     pub skipped: u64,
 }
 
-/// Hands the batch over that has this sequence number, and returns when the index has accepted it.
+/// Hands the batch over that has this sequence number, and returns when the index has accepted it. What [`Listener`]s do
+/// with each; whether it is its turn is the caller's business.
 ///
 /// A batch that cannot be decoded changes nothing but the position and, because nobody knows what was in it, that the
 /// rank is degraded. Waits while the mailbox is full or a snapshot is being taken.
-pub(super) fn apply(model: &Model, rank: &Rank, sequence: u64, payload: &[u8]) -> Result<(), Closed> {
+///
+/// # Errors
+/// The index was shut down.
+///
+/// [`Listener`]: super::Listener
+pub fn apply(model: &Model, rank: &Rank, sequence: u64, payload: &[u8]) -> Result<(), Closed> {
     let decoded = Batch::decode(payload);
     let _applying = model.applying();
     let mut position = rank.position();
@@ -111,7 +117,8 @@ fn memory<'p>(model: &Model, rank: &Rank, position: &'p mut Resume, worker: Work
     Ok(position.memory.entry(worker.dp_rank).or_default())
 }
 
-fn count(rank: &Rank, change: &Change<'_>) {
+/// Returns how many blocks it names.
+fn count(rank: &Rank, change: &Change<'_>) -> u64 {
     let (kind, blocks) = match change {
         Change::Stored { blocks, .. } => (Count::Stored, blocks.len()),
         Change::Placed { hashes, .. } => (Count::Stored, hashes.len()),
@@ -120,6 +127,7 @@ fn count(rank: &Rank, change: &Change<'_>) {
     };
     rank.add(kind, 1);
     rank.add(Count::Blocks, blocks as u64);
+    blocks as u64
 }
 
 /// Drops what the index has of a publisher, whose next batch will be its first.
@@ -164,8 +172,8 @@ pub(super) fn lose(model: &Model, rank: &Rank, next_sequence: u64) {
     rank.set_degraded(&mut position, true);
 }
 
-/// Hands over what came in the form of Dynamo's router, and returns when the index has accepted it. `rank` is the
-/// worker that all of `events` are about.
+/// Hands over what came in the form of Dynamo's router, and returns when the index has accepted it. All of `events` are
+/// about ranks of the instance that `rank` stands for.
 ///
 /// # Errors
 /// The index was shut down.
@@ -177,39 +185,35 @@ pub fn router_events<'e>(
     let _applying = model.applying();
     let mut position = rank.position();
     let mut applied = Applied::default();
-    for event in events {
+    for said in events {
+        let event = &said.event;
         rank.note_seen(None);
-        let worker = Worker::new(event.worker_id, event.event.dp_rank);
-        let change = match event.change() {
-            _ if worker.dp_rank > MAX_RANK => Err(Skip::Rank),
-            change => change,
-        };
-        let change = match change {
-            Ok(change) => change,
+        match said.change() {
+            Ok(change) => {
+                let blocks = count(rank, &change);
+                let cleared = change == Change::Cleared;
+                let worker = Worker::new(rank.worker().id, event.dp_rank);
+                let memory = memory(model, rank, &mut position, worker)?;
+                let unknown = Writer { index: model.index(), worker, memory, id: event.event_id }.apply(change)?;
+                (0..unknown).for_each(|_| rank.skip(Skip::UnknownHash));
+                rank.advance(&mut position, event.event_id.saturating_add(1));
+                if cleared {
+                    rank.set_degraded(&mut position, false);
+                }
+                applied.events += 1;
+                applied.blocks += blocks;
+            }
             Err(why) => {
                 rank.skip(why);
                 applied.skipped += 1;
-                continue;
             }
-        };
-        count(rank, &change);
-        applied.events += 1;
-        applied.blocks += event.blocks() as u64;
-        let memory = memory(model, rank, &mut position, worker)?;
-        let cleared = change == Change::Cleared;
-        let mut writer = Writer { index: model.index(), worker, memory, id: event.event.event_id };
-        let unknown = writer.apply(change)?;
-        (0..unknown).for_each(|_| rank.skip(Skip::UnknownHash));
-        rank.advance(&mut position, event.event.event_id.saturating_add(1));
-        if cleared {
-            rank.set_degraded(&mut position, false);
         }
     }
     Ok(applied)
 }
 
 /// The events that bring an importer to the state of `events`, an export of an index.
-pub fn dump(events: impl IntoIterator<Item = crate::event::Event>) -> impl Iterator<Item = RouterEvent> {
+pub fn dump(events: impl IntoIterator<Item = Event>) -> impl Iterator<Item = RouterEvent> {
     events.into_iter().filter_map(|event| {
         let (worker, tier) = Tier::split(event.worker);
         match event.data {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
 
-pub use feed::{Applied, dump, forget, router_events};
+pub use feed::{Applied, apply, dump, forget, router_events};
 pub use listener::Listener;
 pub use memory::Memory;
 pub use router::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier};

@@ -116,14 +116,14 @@ struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// Old versions give all names alike: the adapter's is known from elsewhere, and a digest of a multimodal object
-    /// looks like one. Only the first block of a sequence has a salt.
+    /// Some versions give all names alike: the adapter's is known from elsewhere, a multimodal object's is a digest, and
+    /// what is neither is the salt.
     fn of(stored: &Stored<'a>, extras: &[(u32, Extra<'a>)]) -> Self {
         let mut keys = Self { salt: stored.salt, objects: Vec::new() };
         for &(block, extra) in extras {
             let object = match extra {
                 Extra::Name(name) if stored.lora_name == Some(name) => continue,
-                Extra::Name(name) if block == 0 && stored.parent.is_none() && !is_digest(name) => {
+                Extra::Name(name) if !is_digest(name) => {
                     keys.salt = Some(name);
                     continue;
                 }

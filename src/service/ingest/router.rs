@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::tiers::Change;
 use crate::event::{Block, EventData, Worker};
-use crate::service::Tier;
 use crate::service::rank::Skip;
+use crate::service::{MAX_RANK, Tier};
 
 /// An event, and whose it is. Unknown fields are passed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,16 +100,10 @@ impl RouterEvent {
         Self { worker_id: rank.id, storage_tier, event: NumberedEvent { event_id, data, dp_rank: rank.dp_rank } }
     }
 
-    /// How many blocks it names.
-    pub fn blocks(&self) -> usize {
-        match &self.event.data {
-            RouterData::Stored { blocks, .. } => blocks.len(),
-            RouterData::Removed { block_hashes } => block_hashes.len(),
-            RouterData::Cleared => 0,
-        }
-    }
-
     pub(super) fn change(&self) -> Result<Change<'_>, Skip> {
+        if self.event.dp_rank > MAX_RANK {
+            return Err(Skip::Rank);
+        }
         let tier = match self.storage_tier {
             StorageTier::Device => Tier::Device,
             StorageTier::HostPinned => Tier::Host,

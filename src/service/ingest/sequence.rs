@@ -250,3 +250,6 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.held_bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;
