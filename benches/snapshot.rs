@@ -27,7 +27,11 @@ fn main() {
         && (task == "save" || task == "restore")
     {
         let sequences = sequences.parse().expect("a number");
-        if task == "save" { measure_save(sequences, path.as_ref()) } else { measure_restore(sequences, path.as_ref()) }
+        if task == "save" {
+            measure_save(sequences, path.as_ref())
+        } else {
+            measure_restore(sequences, path.as_ref())
+        }
         return;
     }
     let sequences = if args.iter().any(|argument| argument == "--test") { "10" } else { "1000" };
@@ -51,9 +55,11 @@ fn locals(worker: u64, sequence: u64) -> impl Iterator<Item = u64> {
     let [system, shared, own] = PARTS;
     let pair = worker / 2;
     let part = |what: u64, of: u64, blocks| (0..blocks).map(move |block| mix(mix(what << 32 | of) + block));
-    part(1, sequence % 20, system)
-        .chain(part(2, pair << 20 | sequence, shared))
-        .chain(part(3, worker << 20 | sequence, own))
+    part(1, sequence % 20, system).chain(part(2, pair << 20 | sequence, shared)).chain(part(
+        3,
+        worker << 20 | sequence,
+        own,
+    ))
 }
 
 fn measure_save(sequences: u64, path: &Path) {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
 use super::auth::Access;
+use super::budget::Budget;
 use super::config::{Config, ConfigError, Engine};
 use super::engines::{Engines, RegisterError, Selection};
 use super::metrics::Metrics;
@@ -26,6 +27,7 @@ pub struct Indexer {
     peers: Peers,
     engines: Engines,
     snapshots: Option<Snapshots>,
+    budget: Option<Budget>,
     started: SystemTime,
 }
 
@@ -36,6 +38,7 @@ impl Indexer {
     /// A token that cannot be used, an engine that cannot be listened to, or no threads.
     pub(super) fn start(config: Config) -> Result<Arc<Self>, StartError> {
         let access = config.access()?;
+        let budget = config.memory_budget.map(|limit| Budget::new(limit, config.over_budget));
         let snapshots = config.snapshot.clone().map(Snapshots::new);
         let restored = snapshots.as_ref().and_then(|snapshots| snapshots.restore(config.index(), config.max_models));
         let cold = restored.is_none();
@@ -44,7 +47,7 @@ impl Indexer {
         let peers = Peers::new(&config.peers);
         let started = SystemTime::now();
         let metrics = Metrics::default();
-        let indexer = Self { access, models, metrics, peers, engines, snapshots, started, config };
+        let indexer = Self { access, models, metrics, peers, engines, snapshots, budget, started, config };
         // What a peer has is as of no batch that an engine could be asked to go on from: not over a snapshot.
         if cold {
             indexer.copy_a_peer()?;
@@ -112,12 +115,26 @@ impl Indexer {
         }
     }
 
+    pub(super) fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
+    }
+
+    /// Sees to the memory budget, if there is one.
+    pub(super) fn keep_budget(&self) {
+        if let Some(budget) = &self.budget {
+            budget.check(&self.models);
+        }
+    }
+
     /// What has to be done now and again.
     pub(super) fn schedules(self: &Arc<Self>) -> io::Result<Vec<Schedule>> {
         let mut schedules = Vec::new();
         if self.snapshots.is_some() {
             let interval = Duration::from_secs(self.config.snapshot_seconds);
             schedules.push(Schedule::start("kvleap-snapshot", self, interval, Self::save)?);
+        }
+        if self.budget.is_some() {
+            schedules.push(Schedule::start("kvleap-budget", self, Budget::INTERVAL, Self::keep_budget)?);
         }
         Ok(schedules)
     }

@@ -5,6 +5,7 @@
 //! mailbox never holds up an answer.
 
 mod auth;
+mod budget;
 mod config;
 mod engines;
 mod gather;
@@ -25,6 +26,7 @@ mod tls;
 pub mod wire;
 
 pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
+pub use budget::OverBudget;
 pub use config::{Config, ConfigError, Engine, LogFormat};
 pub use engines::RegisterError;
 pub use indexer::Indexer;

@@ -187,9 +187,10 @@ function show(now) {
   const lags = now.models.map((model) => model.staleness_p99_s).filter((lag) => lag !== null);
   put($("lag"), lags.length ? time(Math.max(...lags)) : "–");
   put($("lag-note"), `99%; ${count(sum("waiting"))} events wait`);
-  const { bytes: used, budget, limited } = now.memory;
+  const { bytes: used, budget, over } = now.memory;
+  const done = { refuse: ", new content is refused", forget: ", old content is forgotten" };
   put($("memory"), bytes(used));
-  put($("memory-note"), budget === null ? "no budget" : `of ${bytes(budget)}${limited ? ", " + limited : ""}`);
+  put($("memory-note"), budget === null ? "no budget" : `of ${bytes(budget)}${done[over] ?? ""}`);
 
   const { snapshot } = now;
   const age = snapshot?.saved_ms ? (now.now_ms - snapshot.saved_ms) / 1000 : null;

@@ -8,10 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::Histogram;
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use serde::Serialize;
 
 use crate::event::Worker;
 use crate::index;
+use crate::service::budget::{Budget, OverBudget};
 use crate::service::indexer::Indexer;
 use crate::service::model::Model;
 use crate::service::rank::{Count, Rank, Skip, State};
@@ -44,7 +46,7 @@ struct Memory {
     bytes: u64,
     budget: Option<u64>,
     /// What is being done about it, if it is exceeded.
-    limited: Option<&'static str>,
+    over: Option<OverBudget>,
 }
 
 #[derive(Debug, Serialize)]
@@ -113,7 +115,11 @@ impl Status {
             started_ms: milliseconds(indexer.started()),
             now_ms: milliseconds(SystemTime::now()),
             lookups: Lookups::of(&indexer.metrics().lookups),
-            memory: Memory { bytes, budget: None, limited: None },
+            memory: Memory {
+                bytes,
+                budget: indexer.budget().map(Budget::limit),
+                over: indexer.budget().and_then(Budget::over),
+            },
             snapshot: indexer.snapshots().map(SnapshotFigures::of),
             models,
             ranks,
@@ -124,7 +130,7 @@ impl Status {
 impl Lookups {
     fn of(histogram: &Histogram) -> Self {
         let families = histogram.collect();
-        let metrics = families.iter().flat_map(|family| family.get_metric());
+        let metrics = families.iter().flat_map(MetricFamily::get_metric);
         let count = histogram.get_sample_count();
         let buckets = metrics.flat_map(|metric| metric.get_histogram().get_bucket());
         let buckets = buckets.map(|bucket| (Some(bucket.upper_bound()), bucket.cumulative_count()));

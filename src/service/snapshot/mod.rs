@@ -12,4 +12,5 @@ pub use error::{Reason, SnapshotError};
 pub use file::{Reader, Writer};
 pub use format::{Header, Record, SavedModel, SavedRank};
 pub(super) use lifetime::Snapshots;
+pub(super) use state::strangers;
 pub use state::{Saved, restore, save};

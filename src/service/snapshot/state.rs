@@ -5,6 +5,7 @@
 //! more than these are in memory at a time, beside what is being compressed.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,9 +60,10 @@ pub fn save(path: &Path, models: &Models, engines: &[Engine]) -> Result<Saved, S
             saved.longest_pause = saved.longest_pause.max(paused.elapsed());
             let Worker { id: instance, dp_rank } = rank.worker();
             let engine = engines.iter().find(|engine| engine.worker() == rank.worker() && engine.key() == *model.key());
-            let json = |engine| serde_json::to_string(engine).expect("names and numbers");
-            let engine = engine.map(json).unwrap_or_default();
-            let resume = postcard::to_stdvec(&resume).expect("memory takes it all");
+            let unwritable = |error| SnapshotError { path: path.to_owned(), reason: Reason::Unwritable(error) };
+            let engine = engine.map(serde_json::to_string).transpose().map_err(|error| unwritable(error.into()))?;
+            let engine = engine.unwrap_or_default();
+            let resume = postcard::to_stdvec(&resume).map_err(|error| unwritable(io::Error::other(error)))?;
             writer.rank(&SavedRank { instance, dp_rank, engine, resume })?;
             for events in parts {
                 saved.blocks += put(&mut writer, &events)?;
@@ -73,7 +75,7 @@ pub fn save(path: &Path, models: &Models, engines: &[Engine]) -> Result<Saved, S
 
 /// Workers whose blocks no publisher speaks for: what a peer had, mostly. Before the publishers, because one of them may
 /// come to speak for a worker while this goes on, and what comes last counts.
-fn strangers(model: &Model, ranks: &[Arc<Rank>]) -> Vec<Worker> {
+pub(in crate::service) fn strangers(model: &Model, ranks: &[Arc<Rank>]) -> Vec<Worker> {
     let spoken_for: BTreeSet<_> = ranks.iter().flat_map(|rank| rank.workers()).collect();
     let all = model.index().status().workers.into_iter().map(|worker| worker.worker);
     all.filter(|&worker| !spoken_for.contains(&Tier::split(worker).0)).collect()

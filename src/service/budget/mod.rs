@@ -17,12 +17,17 @@
 //!
 //! The order of a worker's last 16,384 stored blocks is remembered, 128 KiB. All others are older, and equals.
 
+mod least_recent;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use least_recent::least_recent;
 
 use super::model::{Model, Models};
 use super::rank::Count;
@@ -99,6 +104,9 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// Between two checks.
+    pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+
     pub(super) fn new(limit: u64, over: OverBudget) -> Self {
         Self { limit, over, bytes: AtomicU64::new(0), exceeded: AtomicU64::new(0) }
     }
@@ -108,7 +116,7 @@ impl Budget {
     }
 
     /// What is done about the memory that is missing, if it is.
-    pub(super) fn measure(&self) -> Option<OverBudget> {
+    pub(super) fn over(&self) -> Option<OverBudget> {
         (self.bytes.load(Relaxed) > self.limit).then_some(self.over)
     }
 
@@ -182,86 +190,108 @@ fn forget_worker(model: &Model, worker: Worker, part: f64) -> Result<usize, Clos
     Ok(forgotten)
 }
 
-/// A block of an export.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    sequence: u64,
-    parent: Option<usize>,
-    /// From 1, when it or the newest of those behind it was stored; 0 is before all that is remembered.
-    recency: usize,
-    depth: u32,
-}
-
-/// The sequence hashes of that part of an export that goes first, rounded up; ends of sequences before what they continue.
-fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, part: f64) -> Vec<u64> {
-    let recency: HashMap<u64, usize> = recent.into_iter().flatten().copied().zip(1..).collect();
-    let mut places: HashMap<u64, usize> = HashMap::new();
-    let mut blocks: Vec<Held> = Vec::new();
-    let mut holes = 0;
-    for event in export {
-        match &event.data {
-            EventData::Stored { parent, blocks: stored } => {
-                let mut parent = parent.and_then(|parent| places.get(&parent).copied());
-                for &Block { sequence, .. } in stored {
-                    let depth = parent.map_or(0, |parent| blocks[parent].depth + 1);
-                    let recency = recency.get(&sequence).copied().unwrap_or(0);
-                    places.insert(sequence, blocks.len());
-                    blocks.push(Held { sequence, parent, recency, depth });
-                    parent = places.get(&sequence).copied();
-                }
-            }
-            // An export removes what it stored in the place of holes.
-            EventData::Removed { blocks } => holes += blocks.len(),
-            EventData::Cleared | EventData::WorkerAdded | EventData::WorkerRemoved => {}
-        }
-    }
-    // What is stored behind others comes after them in an export.
-    for place in (0..blocks.len()).rev() {
-        let Held { parent, recency, .. } = blocks[place];
-        if let Some(parent) = parent {
-            blocks[parent].recency = blocks[parent].recency.max(recency);
-        }
-    }
-    let held = blocks.len() - holes;
-    let count = ((held as f64 * part).ceil() as usize).min(blocks.len());
-    blocks.sort_by_key(|block| (block.recency, std::cmp::Reverse(block.depth)));
-    blocks[..count].iter().map(|block| block.sequence).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Index;
+    use crate::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
+    use crate::service::model::Key;
+    use crate::service::rank::{Rank, Skip};
+    use std::sync::Arc;
 
     const A: Worker = Worker::new(1, 0);
 
-    fn stored(parent: Option<u64>, names: std::ops::Range<u64>) -> Event {
-        let blocks = names.map(|name| Block { sequence: name, local: name }).collect();
-        Event { worker: A, id: 1, data: EventData::Stored { parent, blocks } }
+    /// Ten blocks of the sequence of this number, whose end is stored on the host.
+    fn say(model: &Model, rank: &Rank, sequence: u64) {
+        let stored = |tier, parent, names: std::ops::Range<u64>| {
+            let blocks = names.map(|name| RouterBlock { block_hash: name, tokens_hash: name }).collect();
+            let data = RouterData::Stored { parent_hash: parent, blocks };
+            let event = NumberedEvent { event_id: sequence, data, dp_rank: 0 };
+            RouterEvent { worker_id: 1, storage_tier: tier, event }
+        };
+        let first = sequence * 10;
+        let device = stored(StorageTier::Device, None, first..first + 8);
+        let host = stored(StorageTier::HostPinned, Some(first + 7), first + 8..first + 10);
+        router_events(model, rank, &[device, host]).expect("it runs");
     }
 
-    /// A system prompt, 0 to 9, and three conversations under it, the oldest first.
-    fn conversations() -> Vec<Event> {
-        vec![stored(None, 0..10), stored(Some(9), 100..105), stored(Some(9), 200..205), stored(Some(9), 300..305)]
+    fn fleet() -> (Models, Arc<Model>, Arc<Rank>) {
+        let models = Models::new(Index::builder(), 1);
+        let model = models.get_or_add(&Key::new("m"), 16).expect("new");
+        let rank = model.ranks().get_or_add(A);
+        (models, model, rank)
+    }
+
+    fn held(model: &Model, tier: Tier) -> u64 {
+        let workers = model.index().status().workers;
+        workers.iter().find(|worker| worker.worker == tier.worker(A)).map_or(0, |worker| worker.held_blocks)
     }
 
     #[test]
-    fn what_was_stored_least_recently_goes_from_its_end() {
-        let order: VecDeque<u64> = (0..10).chain(200..205).chain(300..305).chain(100..105).collect();
-        let go = |part| least_recent(&conversations(), Some(&order), part);
-        assert_eq!(go(0.0), [0_u64; 0]);
-        assert_eq!(go(0.1), [200, 201, 202].map(|name: u64| 404 - name), "the end of the second, tail first");
-        assert_eq!(go(0.4), [204, 203, 202, 201, 200, 304, 303, 302, 301, 300]);
-        assert_eq!(go(0.6)[10..], [104, 103, 102, 101, 100], "what others continue goes last");
-        assert_eq!(go(1.0).len(), 25);
+    fn what_is_beyond_the_budget_is_refused_and_the_publisher_degraded() {
+        let (models, model, rank) = fleet();
+        let budget = Budget::new(1 << 20, OverBudget::Refuse);
+        let mut sequences = 0;
+        while budget.over().is_none() {
+            (0..500).for_each(|_| {
+                sequences += 1;
+                say(&model, &rank, sequences);
+            });
+            assert!(!rank.is_degraded());
+            budget.check(&models);
+        }
+        let before = (held(&model, Tier::Device), held(&model, Tier::Host));
+        assert_eq!(before, (8 * sequences, 10 * sequences), "nothing is refused before");
+        say(&model, &rank, sequences + 1);
+        assert_eq!((held(&model, Tier::Device), held(&model, Tier::Host)), before);
+        assert!(rank.is_degraded());
+        assert_eq!(rank.skipped(Skip::Budget), 2);
+
+        // Removals make room, and then there is some.
+        let all: Vec<u64> = (0..=sequences * 10 + 9).collect();
+        for tier in [StorageTier::Device, StorageTier::HostPinned] {
+            let data = RouterData::Removed { block_hashes: all.clone() };
+            let event = NumberedEvent { event_id: sequences + 2, data, dp_rank: 0 };
+            router_events(&model, &rank, &[RouterEvent { worker_id: 1, storage_tier: tier, event }]).expect("it runs");
+        }
+        budget.check(&models);
+        assert_eq!(budget.over(), None);
+        say(&model, &rank, sequences + 3);
+        assert_eq!(held(&model, Tier::Host), 10);
+        assert!(rank.is_degraded(), "what was refused is still missing");
     }
 
     #[test]
-    fn what_is_not_remembered_is_oldest_and_goes_from_the_deepest() {
-        let order: VecDeque<u64> = (300..305).collect();
-        let mut blocks = conversations();
-        blocks.push(stored(Some(104), 105..108));
-        assert_eq!(least_recent(&blocks, Some(&order), 0.2), [107, 106, 105, 104, 204, 103], "a fifth of 28, rounded up");
-        assert_eq!(least_recent(&blocks, None, 0.04), [107, 106]);
+    fn beyond_the_budget_the_oldest_sequences_are_forgotten() {
+        let (models, model, rank) = fleet();
+        let budget = Budget::new(1 << 20, OverBudget::Forget);
+        budget.check(&models);
+        let mut sequences = 0;
+        // What is checked often is never far beyond.
+        for _ in 0..100 {
+            (0..100).for_each(|_| {
+                sequences += 1;
+                say(&model, &rank, sequences);
+            });
+            budget.check(&models);
+        }
+        assert!(bytes(&model) < (1 << 20) * 6 / 5, "{} bytes", bytes(&model));
+        assert!(rank.is_degraded());
+        assert!(rank.count(Count::Forgotten) > 10 * sequences / 2);
+        assert!(held(&model, Tier::Host) > 1000, "{} left", held(&model, Tier::Host));
+        let mut matches = crate::Matches::new();
+        let mut depth = |sequence: u64| {
+            model.index().find(&(sequence * 10..sequence * 10 + 10).collect::<Vec<_>>(), &mut matches);
+            (matches.depth(A), matches.depth(Tier::Host.worker(A)))
+        };
+        assert_eq!(depth(sequences), (8, 10), "the newest is whole");
+        assert_eq!(depth(1), (0, 0), "the oldest is gone");
+        for sequence in 1..=sequences {
+            let (device, host) = depth(sequence);
+            assert!(device <= host, "what is on the device is within reach of the host's worker");
+        }
+        let gaps = model.index().status().workers.iter().map(|worker| worker.gaps).sum::<u64>();
+        assert_eq!(gaps, 0, "forgetting leaves no gap in the numbers");
     }
 
     #[test]
