@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
 
+mod publish;
 mod replay;
 mod serve;
 mod sweep;
@@ -26,6 +27,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Publish(publish::Args),
     Replay(replay::Args),
     Serve(serve::Args),
     Sweep(sweep::Args),
@@ -36,6 +38,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Publish(args) => publish::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Sweep(args) => sweep::run(&args),

@@ -1,0 +1,137 @@
+//! Events as vLLM encodes them.
+
+use bytes::Bytes;
+use rmp::encode::{ByteBuf, write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
+
+use super::rank::tokens;
+use crate::event::{Event, EventData};
+
+/// How events look on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Maps with the tag under `type`, as vLLM 0.24 and later has them.
+    Map,
+    /// Arrays that begin with the tag, as vLLM 0.22 and 0.23 has them.
+    Array,
+}
+
+impl Form {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Map, Self::Array];
+
+    /// `map` or `array`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::Array => "array",
+        }
+    }
+
+    /// A batch of events about one rank.
+    pub(super) fn batch(self, ts: f64, rank: u16, block_size: u32, events: &[Event]) -> Bytes {
+        let mut to = Encoder { bytes: ByteBuf::new(), form: self };
+        to.array(3);
+        to.float(ts);
+        to.array(events.len());
+        for event in events {
+            match &event.data {
+                EventData::Stored { parent, blocks } => {
+                    to.event("BlockStored", 11);
+                    to.key("block_hashes");
+                    to.array(blocks.len());
+                    blocks.iter().for_each(|block| to.integer(block.sequence));
+                    to.key("parent_block_hash");
+                    match parent {
+                        None => to.nil(),
+                        Some(parent) => to.integer(*parent),
+                    }
+                    to.key("token_ids");
+                    to.array(blocks.len() * block_size as usize);
+                    for block in blocks {
+                        tokens(block.local, block_size).into_iter().for_each(|token| to.integer(token.into()));
+                    }
+                    to.key("block_size");
+                    to.integer(block_size.into());
+                    to.key("lora_id");
+                    to.nil();
+                    to.key("medium");
+                    to.str("GPU");
+                    to.key("lora_name");
+                    to.nil();
+                    to.key("extra_keys");
+                    to.array(blocks.len());
+                    blocks.iter().for_each(|_| to.nil());
+                    to.key("group_idx");
+                    to.integer(0);
+                    to.key("kv_cache_spec_kind");
+                    to.str("full_attention");
+                    to.key("kv_cache_spec_sliding_window");
+                    to.nil();
+                }
+                EventData::Removed { blocks } => {
+                    to.event("BlockRemoved", 3);
+                    to.key("block_hashes");
+                    to.array(blocks.len());
+                    blocks.iter().for_each(|&block| to.integer(block));
+                    to.key("medium");
+                    to.str("GPU");
+                    to.key("group_idx");
+                    to.integer(0);
+                }
+                _ => to.event("AllBlocksCleared", 0),
+            }
+        }
+        to.integer(rank.into());
+        to.bytes.into_vec().into()
+    }
+}
+
+struct Encoder {
+    bytes: ByteBuf,
+    form: Form,
+}
+
+/// Memory takes it all.
+fn done<T>(result: Result<T, impl Sized>) {
+    assert!(result.is_ok());
+}
+
+impl Encoder {
+    /// The head of an event with so many fields.
+    fn event(&mut self, tag: &str, fields: usize) {
+        match self.form {
+            Form::Map => {
+                done(write_map_len(&mut self.bytes, fields as u32 + 1));
+                self.str("type");
+            }
+            Form::Array => self.array(fields + 1),
+        }
+        self.str(tag);
+    }
+
+    fn key(&mut self, name: &str) {
+        if self.form == Form::Map {
+            self.str(name);
+        }
+    }
+
+    fn array(&mut self, length: usize) {
+        done(write_array_len(&mut self.bytes, length as u32));
+    }
+
+    fn integer(&mut self, value: u64) {
+        done(write_uint(&mut self.bytes, value));
+    }
+
+    fn float(&mut self, value: f64) {
+        done(write_f64(&mut self.bytes, value));
+    }
+
+    fn str(&mut self, value: &str) {
+        done(write_str(&mut self.bytes, value));
+    }
+
+    fn nil(&mut self) {
+        done(write_nil(&mut self.bytes));
+    }
+}
