@@ -38,18 +38,15 @@ impl Form {
                 EventData::Stored { parent, blocks } => {
                     to.event("BlockStored", 11);
                     to.key("block_hashes");
-                    to.array(blocks.len());
-                    blocks.iter().for_each(|block| to.integer(block.sequence));
+                    to.integers(blocks.iter().map(|block| block.sequence));
                     to.key("parent_block_hash");
                     match parent {
                         None => to.nil(),
                         Some(parent) => to.integer(*parent),
                     }
                     to.key("token_ids");
-                    to.array(blocks.len() * block_size as usize);
-                    for block in blocks {
-                        tokens(block.local, block_size).into_iter().for_each(|token| to.integer(token.into()));
-                    }
+                    let tokens: Vec<u32> = blocks.iter().flat_map(|block| tokens(block.local, block_size)).collect();
+                    to.integers(tokens.into_iter().map(u64::from));
                     to.key("block_size");
                     to.integer(block_size.into());
                     to.key("lora_id");
@@ -60,7 +57,9 @@ impl Form {
                     to.nil();
                     to.key("extra_keys");
                     to.array(blocks.len());
-                    blocks.iter().for_each(|_| to.nil());
+                    for _ in blocks {
+                        to.nil();
+                    }
                     to.key("group_idx");
                     to.integer(0);
                     to.key("kv_cache_spec_kind");
@@ -71,8 +70,7 @@ impl Form {
                 EventData::Removed { blocks } => {
                     to.event("BlockRemoved", 3);
                     to.key("block_hashes");
-                    to.array(blocks.len());
-                    blocks.iter().for_each(|&block| to.integer(block));
+                    to.integers(blocks.iter().copied());
                     to.key("medium");
                     to.str("GPU");
                     to.key("group_idx");
@@ -86,14 +84,11 @@ impl Form {
     }
 }
 
+const MEMORY: &str = "memory takes it all";
+
 struct Encoder {
     bytes: ByteBuf,
     form: Form,
-}
-
-/// Memory takes it all.
-fn done<T>(result: Result<T, impl Sized>) {
-    assert!(result.is_ok());
 }
 
 impl Encoder {
@@ -101,7 +96,7 @@ impl Encoder {
     fn event(&mut self, tag: &str, fields: usize) {
         match self.form {
             Form::Map => {
-                done(write_map_len(&mut self.bytes, fields as u32 + 1));
+                write_map_len(&mut self.bytes, fields as u32 + 1).expect(MEMORY);
                 self.str("type");
             }
             Form::Array => self.array(fields + 1),
@@ -116,22 +111,29 @@ impl Encoder {
     }
 
     fn array(&mut self, length: usize) {
-        done(write_array_len(&mut self.bytes, length as u32));
+        write_array_len(&mut self.bytes, length as u32).expect(MEMORY);
+    }
+
+    fn integers(&mut self, values: impl ExactSizeIterator<Item = u64>) {
+        self.array(values.len());
+        for value in values {
+            self.integer(value);
+        }
     }
 
     fn integer(&mut self, value: u64) {
-        done(write_uint(&mut self.bytes, value));
+        write_uint(&mut self.bytes, value).expect(MEMORY);
     }
 
     fn float(&mut self, value: f64) {
-        done(write_f64(&mut self.bytes, value));
+        write_f64(&mut self.bytes, value).expect(MEMORY);
     }
 
     fn str(&mut self, value: &str) {
-        done(write_str(&mut self.bytes, value));
+        write_str(&mut self.bytes, value).expect(MEMORY);
     }
 
     fn nil(&mut self) {
-        done(write_nil(&mut self.bytes));
+        write_nil(&mut self.bytes).expect(MEMORY);
     }
 }

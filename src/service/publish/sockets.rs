@@ -35,7 +35,7 @@ impl Sockets {
 
     /// Publishes a batch. Whoever does not keep up misses it.
     pub(super) async fn say(&mut self, topic: &str, sequence: u64, batch: Bytes) {
-        let message = message([Bytes::copy_from_slice(topic.as_bytes()), number(sequence), batch]);
+        let message = message(vec![Bytes::copy_from_slice(topic.as_bytes()), number(sequence), batch]);
         if let Err(error) = self.publish.send(message).await {
             tracing::debug!("batch {sequence} did not get through: {error}");
         }
@@ -69,7 +69,7 @@ async fn answer(socket: &mut RouterSocket, question: &ZmqMessage, topic: &str, r
     let topic = Bytes::copy_from_slice(topic.as_bytes());
     let batches = batches.into_iter().map(|(sequence, batch)| (topic.clone(), sequence, batch));
     for (topic, sequence, batch) in batches.chain([(Bytes::new(), u64::MAX, Bytes::new())]) {
-        let message = message([who.clone(), Bytes::new(), topic, number(sequence), batch]);
+        let message = message(vec![who.clone(), Bytes::new(), topic, number(sequence), batch]);
         timeout(PATIENCE, socket.send(message)).await.ok()?.ok()?;
     }
     Some(())
@@ -79,6 +79,6 @@ fn number(sequence: u64) -> Bytes {
     Bytes::copy_from_slice(&sequence.to_be_bytes())
 }
 
-fn message<const FRAMES: usize>(frames: [Bytes; FRAMES]) -> ZmqMessage {
-    ZmqMessage::try_from(frames.to_vec()).expect("there is a frame")
+fn message(frames: Vec<Bytes>) -> ZmqMessage {
+    ZmqMessage::try_from(frames).expect("there is a frame")
 }
