@@ -28,7 +28,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Replay(replay::Args),
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     Simulate(Box<simulate::Args>),
     Sweep(sweep::Args),
     #[command(name = sweep::JOB, hide = true)]
