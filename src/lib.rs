@@ -82,6 +82,8 @@
 //! - `replay`: driving an index with a trace or a built-in workload over simulated engines. Turns on `baseline`, `trace`
 //!   and `mock`.
 //! - `report`: figures as SVG and PNG.
+//! - `sim`: a fleet of simulated engines behind a router, and what comes of its policies. Turns on `trace`, `mock` and
+//!   `report`.
 //! - `sweep`: finding the load that an index can take. Turns on `replay` and `report`.
 //! - `service`: the standalone indexer: engines' events in, answers over HTTP.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
@@ -100,6 +102,7 @@
 pub mod event;
 pub mod hash;
 pub mod index;
+pub mod route;
 
 #[cfg(feature = "baseline")]
 pub mod baseline;
@@ -111,6 +114,8 @@ pub mod replay;
 pub mod report;
 #[cfg(feature = "service")]
 pub mod service;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "sweep")]
 pub mod sweep;
 #[cfg(feature = "trace")]

@@ -41,9 +41,9 @@ fn every_route_asks_for_its_token() {
     let file = |name, token: &str| Some(scratch.file_path(name, token));
     let read_token_file = file("read", READ);
     let mut service = Service::start(Config { read_token_file, admin_token_file: file("admin", ADMIN), ..config() });
-    let reading = ["/peers", "/metrics"];
+    let reading = ["/peers", "/metrics", "/workers"];
     let asking = ["/query", "/query_by_hash"];
-    let administration = ["/register_peer", "/deregister_peer"];
+    let administration = ["/register", "/unregister", "/register_peer", "/deregister_peer"];
     for (token, may_read, may_administer) in
         [(None, false, false), (Some(READ), true, false), (Some(ADMIN), true, true)]
     {
@@ -66,6 +66,7 @@ fn every_route_asks_for_its_token() {
             administers.iter().all(|&status| status == if may_administer { 400 } else { 401 }),
             "{token:?}: {administers:?}"
         );
+        assert_eq!(service.post("/events", &json!({})).0, if may_administer { 400 } else { 401 }, "{token:?}");
         assert_eq!(get("/dump"), if may_administer { 200 } else { 401 });
         assert_eq!(get("/health"), 200, "{token:?}");
     }
@@ -139,7 +140,8 @@ fn what_is_not_http_or_not_json_is_survived() {
     for bytes in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "POST /query HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n"] {
         assert!(until_closed(&say(&service, bytes)).starts_with("HTTP/1.1 400"), "{bytes:?}");
     }
-    let routes = ["/query", "/query_by_hash", "/register_peer", "/deregister_peer"];
+    let routes =
+        ["/query", "/query_by_hash", "/events", "/register", "/unregister", "/register_peer", "/deregister_peer"];
     let bodies = [
         "",
         "{",

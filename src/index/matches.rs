@@ -183,6 +183,16 @@ impl Matches {
         self.watermarks().map(|watermark| watermark.published).min().map_or(Duration::ZERO, |at| at.elapsed())
     }
 
+    /// By shard: a number that changes when workers come or go, unique in the process, and the workers by slot.
+    pub(crate) fn rosters(&self) -> impl Iterator<Item = (u64, &[Worker])> {
+        self.shards.iter().map(|shard| (shard.version, &*shard.names))
+    }
+
+    /// Depth, shard, and slots inside that shard, in ranges: what [`Matches::iter`] tells, without a name for each.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (u32, u32, impl Iterator<Item = Range<usize>>)> {
+        self.layers.parts.iter().map(|part| (part.depth, part.shard, self.neighbours(part)))
+    }
+
     fn neighbours(&self, part: &Part) -> Neighbours<'_> {
         Neighbours { chunks: self.layers.chunks[part.from..part.to].iter(), rest: Chunk::NONE }
     }

@@ -35,9 +35,12 @@ pub use local::{LocalReader, LocalWriter};
 pub use matches::{Layer, Matches, Watermark};
 pub use status::{ShardStatus, Status, WorkerStatus};
 
+pub(crate) use hasher::BuildMix;
+pub(crate) use prefix::mix;
+
 use crate::event::{Event, EventData, Worker};
 use actor::{Actor, Message};
-use prefix::{PrefixHasher, mix};
+use prefix::PrefixHasher;
 use publish::SwapCell;
 use snapshot::Snapshot;
 

@@ -102,13 +102,16 @@ impl Config {
         if rates.window_ns == 0 {
             return Err(ConfigError::Zero { setting: "rates.window_ns" });
         }
-        let numbers = rates.numbers().into_iter().chain(self.latency.numbers());
-        for (setting, value, least) in numbers {
-            if !(value.is_finite() && value >= least) {
-                return Err(ConfigError::OutOfRange { setting, value });
-            }
-        }
-        Ok(())
+        in_range(rates.numbers())?;
+        self.latency.check()
+    }
+}
+
+/// Whether every value is finite and not below its least one.
+pub(super) fn in_range(numbers: Vec<(&'static str, f64, f64)>) -> Result<(), ConfigError> {
+    match numbers.into_iter().find(|&(_, value, least)| !(value.is_finite() && value >= least)) {
+        Some((setting, value, _)) => Err(ConfigError::OutOfRange { setting, value }),
+        None => Ok(()),
     }
 }
 

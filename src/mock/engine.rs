@@ -2,8 +2,8 @@
 
 use super::admission::Admission;
 use super::request::Task;
-use super::scheduler::Scheduler;
-use super::{Config, ConfigError, Finished, Latency, Refusal, Request};
+use super::scheduler::{Progress, Scheduler};
+use super::{Config, ConfigError, Finished, Latency, Refusal, Request, Work};
 use crate::{Event, EventData, Worker};
 
 /// One rank of a simulated inference engine. Engines with data parallelism are as many of these as they have ranks:
@@ -32,9 +32,18 @@ pub struct Engine {
 pub struct Step {
     /// When it ended, on the engine's clock.
     pub at_ns: u64,
+    /// How long it took.
+    pub took_ns: u64,
+    /// What it computed.
+    pub work: Work,
     /// What the engine says, in order: evictions before the store that needed the room. One `Stored` for each prompt
     /// that the step computed a part of, and for each decoded block that is full now.
     pub events: Vec<Event>,
+    /// Tickets of the requests whose first token is there now.
+    pub first_tokens: Vec<u64>,
+    /// Tickets of the requests whose answer is longer, by as many tokens as a block has, than at the first token or when
+    /// they were last named here.
+    pub longer: Vec<u64>,
     /// What is complete now.
     pub finished: Vec<Finished>,
 }
@@ -100,10 +109,11 @@ impl Engine {
         }
         let mut said = Vec::new();
         let work = self.scheduler.plan(self.clock_ns, &mut said);
-        self.clock_ns = self.clock_ns.saturating_add(self.latency.step_ns(&work).max(1));
-        let finished = self.scheduler.complete(self.clock_ns, &mut said);
+        let took_ns = self.latency.step_ns(&work).max(1);
+        self.clock_ns = self.clock_ns.saturating_add(took_ns);
+        let Progress { first_tokens, longer, finished } = self.scheduler.complete(self.clock_ns, &mut said);
         let events = said.into_iter().map(|data| self.say(data)).collect();
-        Some(Step { at_ns: self.clock_ns, events, finished })
+        Some(Step { at_ns: self.clock_ns, took_ns, work, events, first_tokens, longer, finished })
     }
 
     /// Plays all steps that begin before `at_ns`.
@@ -119,6 +129,16 @@ impl Engine {
     pub fn clear(&mut self) -> Event {
         self.scheduler.clear(self.clock_ns);
         self.say(EventData::Cleared)
+    }
+
+    /// Computes at another speed from the next step on, as a machine does that is throttled or shared.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where a number is out of its range. Nothing has changed then.
+    pub fn set_latency(&mut self, latency: Latency) -> Result<(), ConfigError> {
+        latency.check()?;
+        self.latency = latency;
+        Ok(())
     }
 
     /// Gives a request that waits to begin another priority. Whether it does.

@@ -1,6 +1,7 @@
 //! How long a step takes.
 
 use super::Profile;
+use super::config::{ConfigError, in_range};
 
 /// What a step computes, over all its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,8 +111,30 @@ impl Latency {
         (milliseconds * 1e6).round() as u64
     }
 
+    /// The same, with every step taking so many times as long.
+    #[must_use]
+    pub fn slowed(&self, times: f64) -> Self {
+        match *self {
+            Self::Constant(Constant { prefill_ms, prefill_block_ms, decode_ms }) => Self::Constant(Constant {
+                prefill_ms: prefill_ms * times,
+                prefill_block_ms: prefill_block_ms * times,
+                decode_ms: decode_ms * times,
+            }),
+            Self::Roofline(roofline) => Self::Roofline(Roofline {
+                flops: roofline.flops / times,
+                bandwidth: roofline.bandwidth / times,
+                overhead_ms: roofline.overhead_ms * times,
+                ..roofline
+            }),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        in_range(self.numbers())
+    }
+
     /// Settings by name, with the least value of each.
-    pub(super) fn numbers(&self) -> Vec<(&'static str, f64, f64)> {
+    fn numbers(&self) -> Vec<(&'static str, f64, f64)> {
         let positive = f64::MIN_POSITIVE;
         match self {
             Self::Constant(constant) => vec![
@@ -143,6 +166,22 @@ mod tests {
         assert_eq!(latency.step_ns(&prompt), 22_500_000);
         assert_eq!(latency.step_ns(&Work { decoded: 1, ..Work::default() }), 15_000_000);
         assert_eq!(latency.step_ns(&Work { decoded: 64, ..prompt }), 37_500_000);
+    }
+
+    #[test]
+    fn slowed_is_slower_in_everything() {
+        let profile: Profile = "llama-3.1-8b@h100-80g".parse().unwrap();
+        for latency in [Latency::Constant(Constant::LLAMA_2_13B), Latency::Roofline(Roofline::new(&profile))] {
+            for work in [
+                Work { prompts: 1, prompt_tokens: 9000, prompt_blocks: 563, ..Work::default() },
+                Work { decoded: 3, context: 9000, ..Work::default() },
+            ] {
+                let (before, after) = (latency.step_ns(&work), latency.slowed(2.5).step_ns(&work));
+                assert!((after as f64 / before as f64 - 2.5).abs() < 1e-6, "{latency:?}: {before}, {after}");
+            }
+            assert!(latency.slowed(0.0).check().is_ok() == matches!(latency, Latency::Constant(_)));
+            assert!(latency.slowed(f64::NAN).check().is_err());
+        }
     }
 
     #[test]

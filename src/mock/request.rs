@@ -18,6 +18,9 @@ pub struct Request {
     /// Sets the answer apart: equal prompts with equal texts are answered alike. The local hash of the block `i` after
     /// those of the prompt is made of both. Default 0.
     pub text: u64,
+    /// Local hashes of the blocks after those of the prompt, as far as they are given; `text` has no say in them.
+    /// A prompt that goes on with this answer has these blocks. Default none.
+    pub answer: Box<[u64]>,
     /// Answers to the same prompt, each different; none is taken for one. They share what was computed of the prompt.
     /// Default 1.
     pub samples: u32,
@@ -27,7 +30,15 @@ pub struct Request {
 
 impl Default for Request {
     fn default() -> Self {
-        Self { prompt: Box::default(), input_tokens: 0, output_tokens: 1, text: 0, samples: 1, priority: 0 }
+        Self {
+            prompt: Box::default(),
+            input_tokens: 0,
+            output_tokens: 1,
+            text: 0,
+            answer: Box::default(),
+            samples: 1,
+            priority: 0,
+        }
     }
 }
 
@@ -128,6 +139,8 @@ pub struct Finished {
     pub sample: u32,
     /// When the request arrived, in nanoseconds, as the other times.
     pub arrived_ns: u64,
+    /// When it was first scheduled.
+    pub scheduled_ns: u64,
     /// When the first token was there.
     pub first_token_ns: u64,
     /// When the last token was there.
@@ -146,6 +159,8 @@ pub(super) struct Task {
     pub(super) request: Request,
     pub(super) arrived_ns: u64,
     pub(super) first_token_ns: Option<u64>,
+    /// When it was first scheduled.
+    pub(super) scheduled_ns: Option<u64>,
     /// Known once it was scheduled.
     pub(super) cached_tokens: Option<u64>,
     pub(super) preempted: u32,
@@ -168,6 +183,7 @@ impl Task {
             request,
             arrived_ns,
             first_token_ns: None,
+            scheduled_ns: None,
             cached_tokens: None,
             preempted: 0,
             generated: 0,
@@ -180,6 +196,7 @@ impl Task {
     pub(super) fn fork(&self, sample: u32) -> Self {
         let mut request = self.request.clone();
         request.text = hash_pair(request.text, sample.into());
+        request.answer = Box::default();
         Self { sample, request, names: self.names.clone(), ..*self }
     }
 
@@ -196,7 +213,11 @@ impl Task {
     pub(super) fn names(&mut self, blocks: u64) -> &[Block] {
         let Self { names, request, seed, .. } = self;
         for position in names.len()..blocks as usize {
-            let after_prompt = || hash_pair(request.text, (position - request.prompt.len()) as u64);
+            let after_prompt = || {
+                let position = position - request.prompt.len();
+                let given = request.answer.get(position).copied();
+                given.unwrap_or_else(|| hash_pair(request.text, position as u64))
+            };
             let local = request.prompt.get(position).copied().unwrap_or_else(after_prompt);
             let before = names.last().map_or(*seed, |block| block.sequence);
             names.push(Block { sequence: hash_pair(before, local), local });
@@ -209,6 +230,7 @@ impl Task {
             ticket: self.ticket,
             sample: self.sample,
             arrived_ns: self.arrived_ns,
+            scheduled_ns: self.scheduled_ns.unwrap_or(now),
             first_token_ns: self.first_token_ns.unwrap_or(now),
             finished_ns: now,
             cached_tokens: self.cached_tokens.unwrap_or(0),

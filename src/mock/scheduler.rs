@@ -28,6 +28,16 @@ struct Running {
     planned: bool,
 }
 
+/// What a step brought the requests.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Tickets of those whose first token is there.
+    pub(super) first_tokens: Vec<u64>,
+    /// Tickets of those whose answer is a block longer.
+    pub(super) longer: Vec<u64>,
+    pub(super) finished: Vec<Finished>,
+}
+
 impl Running {
     /// Tokens to compute until the next one is known.
     fn left(&self) -> u64 {
@@ -85,13 +95,13 @@ impl Scheduler {
         }
         // Who was preempted is next, but does not find more room than it was too much for.
         if self.waiting.len() > 0 {
-            self.admit(&mut budget, &mut work, events);
+            self.admit(now, &mut budget, &mut work, events);
         }
         work
     }
 
     /// Lets in who waits, in turn, as long as there is room for the whole prompt.
-    fn admit(&mut self, budget: &mut u64, work: &mut Work, events: &mut Vec<EventData>) {
+    fn admit(&mut self, now: u64, budget: &mut u64, work: &mut Work, events: &mut Vec<EventData>) {
         let block_size = self.block_size;
         let blocks = |tokens: u64| tokens.div_ceil(block_size) as usize;
         let mut sequences: u32 = self.running.iter().map(|running| running.samples).sum();
@@ -112,6 +122,7 @@ impl Scheduler {
             let mut task = self.waiting.pop().expect("there was a next one");
             let sequence = self.pool.attach(&task.names(reusable)[..reusable as usize]);
             task.cached_tokens.get_or_insert(sequence.tokens());
+            task.scheduled_ns.get_or_insert(now);
             work.prompts += 1;
             sequences += samples;
             promised += needed;
@@ -159,8 +170,8 @@ impl Scheduler {
     }
 
     /// Ends the step: every prompt that is computed, and every sequence that decodes, has one more token.
-    pub(super) fn complete(&mut self, now: u64, events: &mut Vec<EventData>) -> Vec<Finished> {
-        let mut finished = Vec::new();
+    pub(super) fn complete(&mut self, now: u64, events: &mut Vec<EventData>) -> Progress {
+        let mut progress = Progress::default();
         let mut forks = Vec::new();
         let mut over = false;
         for running in &mut self.running {
@@ -175,17 +186,22 @@ impl Scheduler {
                 forks.push(Running { task, sequence, samples: 1, planned: false });
             }
             running.task.generated += 1;
-            running.task.first_token_ns.get_or_insert(now);
+            if running.task.first_token_ns.is_none() {
+                running.task.first_token_ns = Some(now);
+                progress.first_tokens.push(running.task.ticket);
+            } else if (running.task.generated - 1).is_multiple_of(self.block_size) {
+                progress.longer.push(running.task.ticket);
+            }
             over |= running.task.is_complete();
         }
         self.running.append(&mut forks);
         if over {
             for ended in self.running.extract_if(.., |running| running.task.is_complete()) {
-                finished.push(ended.task.finished(now));
+                progress.finished.push(ended.task.finished(now));
                 self.pool.detach(ended.sequence, now, events);
             }
         }
-        finished
+        progress
     }
 
     /// Empties the cache; what runs begins again.

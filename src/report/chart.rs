@@ -12,6 +12,7 @@ pub struct Figure {
     pub(super) title: String,
     pub(super) note: Vec<String>,
     pub(super) columns: usize,
+    pub(super) size: Option<(u32, u32)>,
     pub(super) charts: Vec<Chart>,
 }
 
@@ -19,7 +20,7 @@ impl Figure {
     /// A figure without charts.
     #[must_use]
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), note: Vec::new(), columns: 1, charts: Vec::new() }
+        Self { title: title.into(), note: Vec::new(), columns: 1, size: None, charts: Vec::new() }
     }
 
     /// A line of small print below the title: what to see, on which machine. May be called again for another line.
@@ -33,6 +34,14 @@ impl Figure {
     #[must_use]
     pub fn columns(mut self, columns: usize) -> Self {
         self.columns = columns.max(1);
+        self
+    }
+
+    /// The width of the figure and the height of a row of charts, in CSS pixels. Default 760, 560 more for each column
+    /// after the first, and 440. Text keeps its size, so less than 300 by 220 leaves no room for the data.
+    #[must_use]
+    pub fn size(mut self, width: u32, row: u32) -> Self {
+        self.size = Some((width, row));
         self
     }
 

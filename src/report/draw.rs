@@ -44,7 +44,7 @@ impl Figure {
     pub fn svg(&self, theme: Theme) -> Result<String, FigureError> {
         self.check()?;
         let columns = self.columns.min(self.charts.len());
-        let wide = WIDTH + (columns as u32 - 1) * COLUMN;
+        let (wide, row_high) = self.size.unwrap_or((WIDTH + (columns as u32 - 1) * COLUMN, ROW));
         let inner = f64::from(wide - 2 * GAP);
         let title = wrap(&self.title, TITLE, inner);
         let note: Vec<String> = self.note.iter().flat_map(|line| wrap(line, TEXT, inner)).collect();
@@ -54,7 +54,7 @@ impl Figure {
         let legend_top = note_top + f64::from(note.len() as u32 * LEADING) + if note.is_empty() { 0.0 } else { 8.0 };
         let (legend, charts_top) = self.legend(legend_top, gap + inner);
         let rows = self.charts.len().div_ceil(columns);
-        let high = charts_top.ceil() as u32 + rows as u32 * ROW + GAP;
+        let high = charts_top.ceil() as u32 + rows as u32 * row_high + GAP;
 
         Pen::svg((wide, high), theme.palette(), |pen| {
             let heading = text_style(TITLE, true, pen.palette.text, HPos::Left, VPos::Top);
@@ -70,10 +70,10 @@ impl Figure {
                 draw_sample(pen, series, *look, (*at, (at.0 + SAMPLE, at.1)))?;
                 pen.text(&series.name, &label, (at.0 + SAMPLE + SAMPLE_GAP, at.1))?;
             }
-            let size = ((inner - (columns - 1) as f64 * gap) / columns as f64, f64::from(ROW) - gap);
+            let size = ((inner - (columns - 1) as f64 * gap) / columns as f64, f64::from(row_high) - gap);
             for (place, chart) in self.charts.iter().enumerate() {
                 let (row, column) = (place / columns, place % columns);
-                let at = (gap + column as f64 * (size.0 + gap), charts_top + row as f64 * f64::from(ROW));
+                let at = (gap + column as f64 * (size.0 + gap), charts_top + row as f64 * f64::from(row_high));
                 self.draw_chart(pen, chart, at, size)?;
             }
             Ok(())

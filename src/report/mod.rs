@@ -34,4 +34,4 @@ pub use axis::{Axis, Scale, Unit};
 pub use chart::{Chart, Figure, Point, Series};
 pub use error::FigureError;
 pub use file::write;
-pub use theme::{Colour, Theme};
+pub use theme::{Colour, Theme, dark_css};

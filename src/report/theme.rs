@@ -130,6 +130,21 @@ impl Theme {
     }
 }
 
+/// Style rules that show the [light](Theme::Light) figures within `scope`, a CSS selector, in the colours of the
+/// [dark](Theme::Dark) theme: for pages that hold a figure once and follow the reader's preference.
+pub fn dark_css(scope: &str) -> String {
+    let all = |palette: &'static Palette| {
+        let Palette { background, text, muted, axis, grid, series } = palette;
+        [background, text, muted, axis, grid].into_iter().chain(series)
+    };
+    let hex = |&(red, green, blue): &Colour| format!("#{red:02X}{green:02X}{blue:02X}");
+    let pairs = all(&LIGHT).zip(all(&DARK)).map(|(light, dark)| (hex(light), hex(dark)));
+    let rules = pairs.flat_map(|(light, dark)| {
+        ["fill", "stroke"].map(|paint| format!("{scope} [{paint}=\"{light}\"] {{ {paint}: {dark}; }}\n"))
+    });
+    rules.collect()
+}
+
 impl fmt::Display for Theme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

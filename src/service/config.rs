@@ -86,7 +86,7 @@ pub enum LogFormat {
 }
 
 /// A publisher of events: one rank of an engine. In the file, and what `POST /register` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Engine {
     /// Its name, as answers give it.
     pub instance_id: u64,
@@ -216,6 +216,7 @@ impl Config {
         // First the file alone, for errors that name its lines.
         toml::from_str::<Self>(file).map_err(wrong)?;
         let mut table: toml::Table = toml::from_str(file).map_err(wrong)?;
+        check_engines(&table)?;
         let overrides = toml::Table::try_from(overrides).map_err(|error| ConfigError::File(error.to_string()))?;
         table.extend(overrides);
         Self::deserialize(table).map_err(wrong)
@@ -291,6 +292,18 @@ impl Config {
             return Err(ConfigError::OpenToAll(self.listen));
         }
         Ok(())
+    }
+}
+
+/// A request may have more fields than are known here, the file may not.
+fn check_engines(file: &toml::Table) -> Result<(), ConfigError> {
+    let known = toml::Table::try_from(Engine { replay_endpoint: Some(String::new()), ..Engine::default() })
+        .map_err(|error| ConfigError::File(error.to_string()))?;
+    let engines = file.get("engines").and_then(toml::Value::as_array).into_iter().flatten();
+    let unknown = |name: &&String| !known.contains_key(*name);
+    match engines.filter_map(toml::Value::as_table).flat_map(toml::Table::keys).find(unknown) {
+        Some(name) => Err(ConfigError::File(format!("unknown field `{name}` of an engine"))),
+        None => Ok(()),
     }
 }
 

@@ -16,7 +16,8 @@ use crate::event::Worker;
 /// Who is listened to, by model and worker.
 #[derive(Debug)]
 pub(super) struct Engines {
-    ingest: Ingest,
+    /// Taken out by the drop alone.
+    ingest: Option<Ingest>,
     listening: Mutex<BTreeMap<(Key, Worker), Listening>>,
 }
 
@@ -50,7 +51,7 @@ impl Selection<'_> {
 
 impl Engines {
     pub(super) fn start(settings: ingest::Settings) -> io::Result<Self> {
-        Ok(Self { ingest: Ingest::start(settings)?, listening: Mutex::default() })
+        Ok(Self { ingest: Some(Ingest::start(settings)?), listening: Mutex::default() })
     }
 
     fn listening(&self) -> MutexGuard<'_, BTreeMap<(Key, Worker), Listening>> {
@@ -79,7 +80,8 @@ impl Engines {
         let resume = model.ranks().get(worker).map(|rank| rank.checkpoint());
         let rank = Arc::new(Rank::zmq(worker, &engine.endpoint));
         model.ranks().put(&rank);
-        let listener = self.ingest.listen(engine.source(), model, rank, resume);
+        let ingest = self.ingest.as_ref().expect("there until the drop");
+        let listener = ingest.listen(engine.source(), model, rank, resume);
         tracing::info!(%worker, model = %engine.key(), endpoint = engine.endpoint, "listening to an engine");
         listening.insert((engine.key(), worker), Listening { engine, listener });
         Ok(())
@@ -114,6 +116,15 @@ impl Engines {
         let all = std::mem::take(&mut *self.listening());
         for Listening { listener, .. } in all.into_values() {
             handle.block_on(listener.stop());
+        }
+    }
+}
+
+impl Drop for Engines {
+    fn drop(&mut self) {
+        // The last to let go may be a request, on a thread that must not wait for others to end.
+        if let Some(ingest) = self.ingest.take() {
+            ingest.shutdown();
         }
     }
 }

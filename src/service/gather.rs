@@ -1,5 +1,6 @@
 //! What models and engines count themselves, as Prometheus has it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
@@ -7,11 +8,13 @@ use prometheus::{GaugeVec, Opts, Registry};
 
 use super::indexer::Indexer;
 use super::model::Model;
+use super::rank::{Count, Skip, State};
 use crate::index::{Rejection, ShardStatus};
 
 /// All metrics in the text format. Waits for the writers of all models.
 pub(super) fn text(indexer: &Indexer) -> String {
-    let families = indexer.metrics().gather().into_iter().chain(of_models(indexer)).collect::<Vec<_>>();
+    let models = indexer.models().all();
+    let families = [indexer.metrics().gather(), of_models(&models), of_publishers(&models)].concat();
     let mut text = String::new();
     // It writes to memory, and the names are constant.
     prometheus::TextEncoder::new().encode_utf8(&families, &mut text).expect("families are valid");
@@ -60,8 +63,7 @@ const FIGURES: [Figure; 11] = [
     ("kvleap_writers_alive", "Writers that run", |shard| f64::from(u8::from(shard.alive))),
 ];
 
-fn of_models(indexer: &Indexer) -> Vec<MetricFamily> {
-    let models = indexer.models().all();
+fn of_models(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     let all = Families::new(&[]);
     let figures = FIGURES.map(|(name, help, figure)| (all.gauge(name, help), figure));
     let workers = all.gauge("kvleap_workers", "Workers that the index knows, lower tiers apart");
@@ -69,7 +71,7 @@ fn of_models(indexer: &Indexer) -> Vec<MetricFamily> {
     let staleness = quantiles.gauge("kvleap_staleness_seconds", "From an event's acceptance to its visibility");
     let reasons = Families::new(&["reason"]);
     let rejected = reasons.gauge("kvleap_index_rejected_total", "Events that the index rejected");
-    for model in models.iter() {
+    for model in models {
         let status = model.index().status();
         let of = labels(model, &[]);
         for (gauge, figure) in &figures {
@@ -89,4 +91,42 @@ fn of_models(indexer: &Indexer) -> Vec<MetricFamily> {
         }
     }
     [all, quantiles, reasons].iter().flat_map(|families| families.registry.gather()).collect()
+}
+
+const STATES: [(State, &str); 5] = [
+    (State::Connecting, "connecting"),
+    (State::Live, "live"),
+    (State::Replaying, "replaying"),
+    (State::Degraded, "degraded"),
+    (State::Gone, "gone"),
+];
+
+fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
+    let by_state = Families::new(&["state"]);
+    let publishers = by_state.gauge("kvleap_publishers", "Publishers in this state");
+    let by_rank = Families::new(&["instance", "rank"]);
+    let lag = by_rank.gauge("kvleap_publisher_lag_seconds", "How old its last batch was when it was applied");
+    let by_kind = Families::new(&["instance", "rank", "kind"]);
+    let counts = by_kind.gauge("kvleap_publisher_total", "What was counted of a publisher, by kind");
+    let by_reason = Families::new(&["instance", "rank", "reason"]);
+    let skipped = by_reason.gauge("kvleap_publisher_skipped_total", "Events of a publisher left out, by reason");
+    for model in models {
+        let ranks = model.ranks().all();
+        for (state, name) in STATES {
+            let many = ranks.iter().filter(|rank| rank.state() == state).count();
+            publishers.with_label_values(&labels(model, &[name])).set(many as f64);
+        }
+        for rank in ranks.iter() {
+            let (instance, dp_rank) = (rank.worker().id.to_string(), rank.worker().dp_rank.to_string());
+            let of = |more: &[&'static str]| -> Vec<_> { [&[instance.as_str(), &dp_rank], more].concat() };
+            lag.with_label_values(&labels(model, &of(&[]))).set(rank.lag().as_secs_f64());
+            for what in Count::ALL {
+                counts.with_label_values(&labels(model, &of(&[what.name()]))).set(rank.count(what) as f64);
+            }
+            for why in Skip::ALL.into_iter().filter(|&why| rank.skipped(why) > 0) {
+                skipped.with_label_values(&labels(model, &of(&[why.name()]))).set(rank.skipped(why) as f64);
+            }
+        }
+    }
+    [by_state, by_rank, by_kind, by_reason].iter().flat_map(|families| families.registry.gather()).collect()
 }

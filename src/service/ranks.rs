@@ -26,6 +26,16 @@ impl Ranks {
         ranks.binary_search_by_key(&worker, |rank| rank.worker()).ok().map(|place| Arc::clone(&ranks[place]))
     }
 
+    /// The publisher that speaks for this worker: registered as it, or as another rank of the instance whose batches named
+    /// this one.
+    pub fn speaker(&self, worker: Worker) -> Option<Arc<Rank>> {
+        let ranks = self.0.load();
+        let from = ranks.partition_point(|rank| rank.worker().id < worker.id);
+        let instance = || ranks[from..].iter().take_while(|rank| rank.worker().id == worker.id);
+        let named = || instance().find(|rank| rank.workers().contains(&worker));
+        instance().find(|rank| rank.worker() == worker).or_else(named).map(Arc::clone)
+    }
+
     /// The workers of which something is missing that cannot be had again: what is said of them may be wrong.
     pub fn degraded(&self) -> Vec<Worker> {
         let ranks = self.0.load();

@@ -5,7 +5,7 @@ use super::error::Reason;
 
 /// Looks at each row of a trace in order.
 #[derive(Debug)]
-pub(super) struct Check {
+pub(crate) struct Check {
     block_size: u32,
     previous: u64,
     /// Whether a last block that is not full has an id. Either is fine, but the same for all rows.
@@ -14,13 +14,13 @@ pub(super) struct Check {
 
 impl Check {
     /// For ids that stand for `block_size` tokens each.
-    pub(super) fn new(block_size: u32) -> Self {
+    pub(crate) fn new(block_size: u32) -> Self {
         Self { block_size, previous: 0, tails: None }
     }
 
     /// # Errors
     /// [`Reason::Unsorted`], [`Reason::TooFewIds`] and [`Reason::UnevenTails`].
-    pub(super) fn row(&mut self, row: &Row) -> Result<(), Reason> {
+    pub(crate) fn row(&mut self, row: &Row) -> Result<(), Reason> {
         let Row { timestamp, input_length, .. } = *row;
         let (block_size, ids) = (self.block_size, row.hash_ids.len());
         if timestamp < self.previous {
@@ -40,7 +40,7 @@ impl Check {
     }
 
     /// Whether the row's last id stands for no token.
-    pub(super) fn is_spare(&self, row: &Row) -> bool {
+    pub(crate) fn is_spare(&self, row: &Row) -> bool {
         let before = row.hash_ids.len().saturating_sub(1) as u64 * u64::from(self.block_size);
         !row.hash_ids.is_empty() && before >= row.input_length.into()
     }

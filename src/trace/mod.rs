@@ -28,7 +28,7 @@
 
 pub mod analyze;
 mod blocks;
-mod check;
+pub(crate) mod check;
 pub mod convert;
 mod error;
 mod expand;

@@ -76,7 +76,7 @@ impl Rows {
     }
 
     /// What is wrong with the row read last.
-    pub(super) fn error(&self, reason: Reason) -> TraceError {
+    pub(crate) fn error(&self, reason: Reason) -> TraceError {
         self.lines.error(None, reason)
     }
 }

@@ -5,6 +5,7 @@
 mod publish;
 mod replay;
 mod serve;
+mod simulate;
 mod sweep;
 mod text;
 mod trace;
@@ -29,7 +30,8 @@ struct Cli {
 enum Command {
     Publish(publish::Args),
     Replay(replay::Args),
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
+    Simulate(Box<simulate::Args>),
     Sweep(sweep::Args),
     #[command(name = sweep::JOB, hide = true)]
     SweepJob(sweep::JobArgs),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Publish(args) => publish::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Serve(args) => serve::run(&args),
+        Command::Simulate(args) => simulate::run(*args),
         Command::Sweep(args) => sweep::run(&args),
         Command::SweepJob(args) => sweep::run_job(&args),
         Command::Trace(args) => trace::run(args),

@@ -20,7 +20,8 @@ use crate::service::model::Key;
 /// A request's whole body.
 pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Refusal> {
     let limit = config.max_body_bytes;
-    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"));
+    let too_large =
+        || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes")).unread();
     let body = request.into_body();
     // Before a byte of it is kept.
     if body.size_hint().lower() > limit as u64 {
@@ -31,7 +32,7 @@ pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Ref
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => Err(Refusal::bad(format!("the body did not arrive whole: {error}"))),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive").unread()),
     }
 }
 
@@ -68,7 +69,7 @@ impl Name<'_> {
     }
 
     /// The routing group meant.
-    pub(super) fn group<'n>(name: Option<&'n Self>) -> &'n str {
+    pub(super) fn group(name: Option<&Self>) -> &str {
         Self::or(name, Key::DEFAULT_GROUP)
     }
 }

@@ -4,10 +4,12 @@ mod body;
 mod dump;
 mod engines;
 mod events;
+mod matches;
 mod metrics;
 mod peers;
 mod query;
 mod refusal;
+mod route;
 mod scores;
 
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 
 use super::auth::Role;
 use super::indexer::Indexer;
@@ -33,6 +35,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
     let mut reading = vec![
         ("/query", post(query::by_tokens)),
         ("/query_by_hash", post(query::by_hash)),
+        ("/v1/match", post(matches::post)),
         ("/metrics", get(metrics::text)),
         ("/peers", get(peers::list)),
         ("/workers", get(engines::list)),
@@ -52,8 +55,10 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         .merge(part(Role::Read, &reading))
         .merge(part(Role::Write, &[("/events", post(events::post))]))
         .merge(part(Role::Admin, &administration))
-        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route"))
-        .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route").unread())
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method").unread()
+        })
         .layer(middleware::from_fn_with_state(Arc::clone(indexer), count))
         .with_state(Arc::clone(indexer))
 }
@@ -63,11 +68,11 @@ async fn authorize(
     request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
-    if indexer.access().allows(role, request.headers().get(AUTHORIZATION).map(|header| header.as_bytes())) {
+    if indexer.access().allows(role, request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
         return Ok(next.run(request).await);
     }
     indexer.metrics().denied.inc();
-    Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("a bearer token for {} is needed", role.name())))
+    Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("a bearer token for {} is needed", role.name())).unread())
 }
 
 async fn count(State(indexer): State<Arc<Indexer>>, request: Request, next: Next) -> Response {

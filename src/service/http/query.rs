@@ -45,9 +45,7 @@ pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, request: Requ
     let ask: ByTokens = body::parse(&body)?;
     let model = model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
     let mut hashes = Hashes::default();
-    let (lora, salt) = (Name::or(ask.lora_name.as_ref(), ""), Name::or(ask.cache_salt.as_ref(), ""));
-    let hasher = model.hasher().lora(lora).namespace(salt).eagle(model.ranks().have_bigrams());
-    hasher.hash_into(&ask.token_ids, &mut hashes.0);
+    hash(&model, &ask.token_ids, ask.lora_name.as_ref(), ask.cache_salt.as_ref(), &mut hashes);
     Ok(answer(&indexer, &model, Some(&hashes.0)))
 }
 
@@ -85,27 +83,34 @@ pub(super) fn model(
     })
 }
 
-/// What a thread keeps from one answer to the next.
-#[derive(Default)]
-struct Scratch {
-    matches: Matches,
-    rows: Vec<Row>,
-}
-
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static MATCHES: RefCell<Matches> = RefCell::default();
+    static ROWS: RefCell<Vec<Row>> = const { RefCell::new(Vec::new()) };
     static HASHES: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
 }
 
-/// Looks up on this thread, and writes what was found.
+/// Looks up on this thread, in an answer that it uses again.
+pub(super) fn look_up<T>(indexer: &Indexer, model: &Model, hashes: &[u64], read: impl FnOnce(&Matches) -> T) -> T {
+    MATCHES.with_borrow_mut(|matches| {
+        let began = Instant::now();
+        model.index().find(hashes, matches);
+        indexer.metrics().lookups.observe(began.elapsed().as_secs_f64());
+        read(matches)
+    })
+}
+
+/// Hashes a prompt as the engines of the model do.
+pub(super) fn hash(model: &Model, tokens: &[u32], lora: Option<&Name<'_>>, salt: Option<&Name<'_>>, into: &mut Hashes) {
+    let hasher = model.hasher().lora(Name::or(lora, "")).namespace(Name::or(salt, ""));
+    hasher.eagle(model.ranks().have_bigrams()).hash_into(tokens, &mut into.0);
+}
+
+/// Writes what was found, or nothing.
 fn answer(indexer: &Indexer, model: &Model, hashes: Option<&[u64]>) -> Response {
-    SCRATCH.with_borrow_mut(|Scratch { matches, rows }| {
+    ROWS.with_borrow_mut(|rows| {
         rows.clear();
         if let Some(hashes) = hashes {
-            let began = Instant::now();
-            model.index().find(hashes, matches);
-            indexer.metrics().lookups.observe(began.elapsed().as_secs_f64());
-            rows.extend(matches.iter().map(Row::new));
+            look_up(indexer, model, hashes, |matches| rows.extend(matches.iter().map(Row::new)));
             rows.sort_unstable();
         }
         let scores = Scores { rows, block_size: model.block_size(), degraded: &model.ranks().degraded() };

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::index::Closed;
 use crate::service::model::ModelError;
@@ -12,11 +12,17 @@ use crate::service::model::ModelError;
 pub(super) struct Refusal {
     status: StatusCode,
     why: String,
+    unread: bool,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
-        Self { status, why: why.into() }
+        Self { status, why: why.into(), unread: false }
+    }
+
+    /// Said without having read the body: the connection ends with it, and the client is told.
+    pub(super) fn unread(self) -> Self {
+        Self { unread: true, ..self }
     }
 
     /// The request makes no sense.
@@ -59,8 +65,10 @@ impl IntoResponse for Refusal {
         let body = serde_json::json!({ "error": self.why }).to_string();
         let mut response = (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            let scheme = hyper::header::HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.unread {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -154,6 +154,10 @@ struct ScenarioArgs {
     /// Tokens of the prompt before them
     #[arg(long, value_name = "TOKENS")]
     system_tokens: Option<f64>,
+
+    /// Documents of a request in an order of their own, instead of that of retrieval
+    #[arg(long)]
+    sorted: bool,
 }
 
 fn kind() -> impl TypedValueParser<Value = Kind> {
@@ -226,6 +230,7 @@ impl From<ScenarioArgs> for Parameters {
             max_context: args.max_context,
             retrieved: args.retrieved,
             system_tokens: args.system_tokens,
+            sorted: args.sorted.then_some(true),
         }
     }
 }

@@ -13,12 +13,13 @@
 //! | `max_context`: tokens | | 32,768 | | 131,072 |
 //! | `retrieved`: documents of a request | | | 3 | |
 //! | `system_tokens`: a prompt before them | | | 500 | |
+//! | `sorted`: whether by an order of their own | | | no | |
 //!
 //! - **shared-prompts**: one of a few system prompts, then what the user says.
 //! - **conversations**: a system prompt, and turn after turn; each prompt has all that was said before. A conversation
 //!   that would exceed `max_context` ends.
 //! - **rag**: the system prompt, documents in the order in which they were retrieved, a question. A document is reused
-//!   only behind the same ones.
+//!   only behind the same ones, which is more often if they are `sorted`.
 //! - **agents**: long sessions of many fast steps under a long prompt of tools and instructions. One that would exceed
 //!   `max_context` is compacted: it goes on with its prompt and a fresh summary of a tenth of `max_context`.
 //!
@@ -97,6 +98,7 @@ pub struct Parameters {
     pub max_context: Option<u32>,
     pub retrieved: Option<u32>,
     pub system_tokens: Option<f64>,
+    pub sorted: Option<bool>,
 }
 
 /// Requests of one kind.
@@ -123,6 +125,7 @@ struct Settings {
     max_context: u32,
     retrieved: u32,
     system_tokens: f64,
+    sorted: bool,
 }
 
 impl Settings {
@@ -139,6 +142,7 @@ impl Settings {
             max_context: u32::MAX,
             retrieved: 0,
             system_tokens: 0.0,
+            sorted: false,
         };
         match kind {
             Kind::SharedPrompts => plain,
@@ -198,6 +202,7 @@ impl Scenario {
             ("--max-context", given.max_context.is_some(), sessions),
             ("--retrieved", given.retrieved.is_some(), kind == Kind::Rag),
             ("--system-tokens", given.system_tokens.is_some(), kind == Kind::Rag),
+            ("--sorted", given.sorted.is_some(), kind == Kind::Rag),
         ] {
             if given && !meant {
                 return Err(ToolError::Option { option, why: format!("means nothing for {kind}") });
@@ -216,6 +221,7 @@ impl Scenario {
             max_context: given.max_context.unwrap_or(of_kind.max_context),
             retrieved: given.retrieved.unwrap_or(of_kind.retrieved),
             system_tokens: given.system_tokens.unwrap_or(of_kind.system_tokens),
+            sorted: given.sorted.unwrap_or(of_kind.sorted),
         };
         settings.check()?;
         at_least_one("--block-size", block_size.into())?;

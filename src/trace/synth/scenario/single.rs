@@ -65,6 +65,9 @@ impl Iterator for Singles {
         for _ in 0..self.settings.retrieved.max(1) {
             pieces.push(self.pick(&pieces));
         }
+        if self.settings.sorted {
+            pieces[1..].sort_unstable_by_key(|document| document.text);
+        }
         pieces.push(Piece { text: self.next_text, tokens: tokens(&mut self.random, self.settings.prompt_tokens) });
         self.next_text += 1;
         Some(Row {

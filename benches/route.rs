@@ -1,0 +1,105 @@
+//! One decision among many workers, the lookup apart: by policy, and by who holds something of the prompt.
+
+mod common;
+
+use common::{apply, chain, index, stored};
+use criterion::{Criterion, criterion_group, criterion_main};
+use kvleap::route::{CostBased, Policy, Prediction, Request, Router, Weights, policy};
+use kvleap::{Matches, Worker};
+
+const BLOCKS: usize = 100;
+/// Between two requests: 10,000 in a second.
+const STEP_NS: u64 = 100_000;
+
+/// What the workers hold of the prompt.
+#[derive(Clone, Copy, Debug)]
+enum Held {
+    Nothing,
+    /// Each the first half.
+    Half,
+    /// Every second worker one of many different depths.
+    Mixed,
+}
+
+fn matches(workers: u64, held: Held, prompt: &[u64]) -> Matches {
+    let (mut writer, reader) = index();
+    for worker in 0..workers {
+        let blocks = match held {
+            Held::Nothing => 0,
+            Held::Half => BLOCKS / 2,
+            Held::Mixed => (worker as usize * 37 % BLOCKS + 1) * (worker as usize % 2),
+        };
+        if blocks > 0 {
+            apply(&mut writer, [&stored(worker, None, &prompt[..blocks])]);
+        }
+    }
+    writer.publish();
+    let mut matches = Matches::new();
+    reader.find(prompt, &mut matches);
+    matches
+}
+
+/// A router with requests of different lengths in flight everywhere.
+fn router(workers: u64, policy: Box<dyn Policy>, prediction: Option<Prediction>) -> Router {
+    let mut router = Router::builder().policy(policy).prediction(prediction).seed(1).build().expect("valid settings");
+    for id in 0..workers {
+        router.add_worker(Worker::new(id, 0));
+    }
+    for tokens in 0..workers {
+        let request = Request { tokens: tokens * 7919 % 5000, session: Some(tokens), ..Request::default() };
+        router.route(&request, &[], 0).expect("somebody is there");
+    }
+    router
+}
+
+fn decide(criterion: &mut Criterion, id: &str, workers: u64, mut router: Router, held: Held) {
+    let prompt = chain(0..BLOCKS as u64);
+    let matches = matches(workers, held, &prompt);
+    let request = Request { blocks: &prompt, tokens: 1_600, session: Some(7), ..Request::default() };
+    let id = format!("decide/{id}/{held:?}/{workers}").to_lowercase();
+    criterion.bench_function(&id, |bench| bench.iter(|| router.decide(&request, &[&matches], 0)));
+    let explained = router.explain(&request, &[&matches], 0).expect("somebody is there");
+    assert_eq!(explained.candidates.len() as u64, workers);
+}
+
+fn by_policy(criterion: &mut Criterion) {
+    for name in policy::NAMES {
+        let policy = policy::by_name(name).expect("a name of the list");
+        decide(criterion, name, 1_000, router(1_000, policy, None), Held::Half);
+    }
+    let softmax = CostBased::new(Weights::default(), 5.0).expect("not negative");
+    decide(criterion, "softmax", 1_000, router(1_000, Box::new(softmax), None), Held::Half);
+}
+
+fn by_overlap(criterion: &mut Criterion) {
+    for workers in [16, 100, 1_000] {
+        for held in [Held::Nothing, Held::Half, Held::Mixed] {
+            decide(criterion, "cost", workers, router(workers, Box::new(CostBased::default()), None), held);
+        }
+    }
+}
+
+/// With a lookup in what is predicted; and what entering a decision costs beside it.
+fn with_predictions(criterion: &mut Criterion) {
+    let predicting = || router(1_000, Box::new(CostBased::default()), Some(Prediction::until_events()));
+    decide(criterion, "cost+predictions", 1_000, predicting(), Held::Half);
+    for (id, prediction) in [("loads", None), ("loads+predictions", Some(Prediction::until_events()))] {
+        let mut router = router(1_000, Box::new(CostBased::default()), prediction);
+        let mut number = 0;
+        criterion.bench_function(&format!("route and finish/{id}/1000"), |bench| {
+            bench.iter(|| {
+                number += 1;
+                let prompt = chain(number * BLOCKS as u64..(number + 1) * BLOCKS as u64);
+                let request = Request { blocks: &prompt, ..Request::default() };
+                let (decision, ticket) = router.route(&request, &[], number * STEP_NS).expect("somebody is there");
+                router.first_token(ticket, number * STEP_NS);
+                router.finish(ticket, number * STEP_NS);
+                decision
+            });
+        });
+        assert_eq!(router.in_flight(), 1_000, "those that were there before");
+    }
+}
+
+criterion_group!(benches, by_policy, by_overlap, with_predictions);
+criterion_main!(benches);

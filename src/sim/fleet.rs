@@ -1,0 +1,138 @@
+//! The workers: engines that come, go and slow down, with what is under way to them and from them.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::FixedState;
+
+use crate::mock::{Config, Engine, Refusal, Request, Step};
+use crate::route::Ticket;
+use crate::{Event, Worker};
+
+/// A request at a worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flight {
+    pub(super) request: u32,
+    /// What the router calls it.
+    pub(super) ticket: Ticket,
+    /// Blocks that the router expected here.
+    pub(super) predicted: u32,
+    /// How often its worker died before.
+    pub(super) deaths: u32,
+}
+
+/// A place in the fleet, and the engine that is there, if any.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) worker: Worker,
+    config: Config,
+    engine: Option<Engine>,
+    /// Counts deaths.
+    life: u32,
+    /// The step under way.
+    step: Option<Step>,
+    /// By the engine's tickets.
+    flights: HashMap<u64, Flight, FixedState>,
+    /// What it said and when that is heard.
+    said: VecDeque<(u64, Event)>,
+    pub(super) busy_ns: u64,
+    pub(super) finished: u64,
+    /// Blocks of prompts, computed.
+    pub(super) computed: u64,
+}
+
+impl Member {
+    /// A place without engine.
+    pub(super) fn new(number: u32, config: &Config) -> Self {
+        // Even and odd workers name the same content differently, as engines of two makes would.
+        let config = Config { seed: u64::from(number % 2), ..config.clone() };
+        Self {
+            worker: Worker::new(number.into(), 0),
+            config,
+            engine: None,
+            life: 0,
+            step: None,
+            flights: HashMap::default(),
+            said: VecDeque::new(),
+            busy_ns: 0,
+            finished: 0,
+            computed: 0,
+        }
+    }
+
+    /// An engine with an empty cache.
+    pub(super) fn start(&mut self) {
+        let engine = Engine::new(self.worker, self.config.clone());
+        self.engine = Some(engine.expect("the configuration was checked"));
+    }
+
+    pub(super) fn life(&self) -> u32 {
+        self.life
+    }
+
+    /// The engine dies. Returns what was in flight there, in the order in which it came.
+    pub(super) fn die(&mut self, now: u64) -> Vec<Flight> {
+        self.engine = None;
+        self.life += 1;
+        if let Some(step) = self.step.take() {
+            self.busy_ns -= step.at_ns - now;
+        }
+        let mut flights: Vec<(u64, Flight)> = self.flights.drain().collect();
+        flights.sort_unstable_by_key(|&(ticket, _)| ticket);
+        flights.into_iter().map(|(_, flight)| flight).collect()
+    }
+
+    pub(super) fn slow(&mut self, times: f64) {
+        let latency = self.config.latency.slowed(times);
+        if let Some(engine) = &mut self.engine {
+            engine.set_latency(latency).expect("the factor was checked");
+        }
+    }
+
+    /// Hands a request to the engine. The router knows who is there, so there is one.
+    pub(super) fn submit(&mut self, now: u64, request: Request, flight: Flight) -> Result<(), Refusal> {
+        let engine = self.engine.as_mut().expect("the router knows who is there");
+        let ticket = engine.submit(now, request)?;
+        self.flights.insert(ticket, flight);
+        Ok(())
+    }
+
+    /// Begins a step if none is under way and there is something to do. Returns when it ends.
+    pub(super) fn go_on(&mut self) -> Option<u64> {
+        if self.step.is_some() {
+            return None;
+        }
+        let step = self.engine.as_mut()?.step()?;
+        self.busy_ns += step.took_ns;
+        self.computed += step.work.prompt_blocks;
+        let ends = step.at_ns;
+        self.step = Some(step);
+        Some(ends)
+    }
+
+    /// The step under way, which is over.
+    pub(super) fn end_step(&mut self) -> Option<Step> {
+        self.step.take()
+    }
+
+    pub(super) fn flight(&self, ticket: u64) -> &Flight {
+        &self.flights[&ticket]
+    }
+
+    pub(super) fn land(&mut self, ticket: u64) -> Flight {
+        self.finished += 1;
+        self.flights.remove(&ticket).expect("an engine finishes what was submitted, once")
+    }
+
+    /// Something is said that is to be heard then, or when what was said before is, if that is later. Returns when.
+    pub(super) fn say(&mut self, heard_ns: u64, event: Event) -> u64 {
+        let heard_ns = self.said.back().map_or(heard_ns, |&(before, _)| heard_ns.max(before));
+        self.said.push_back((heard_ns, event));
+        heard_ns
+    }
+
+    /// What is heard by now and was not before.
+    pub(super) fn hear(&mut self, now: u64) -> Option<Event> {
+        let due = self.said.front().is_some_and(|&(at, _)| at <= now);
+        due.then(|| self.said.pop_front().map(|(_, event)| event)).flatten()
+    }
+}

@@ -1,0 +1,185 @@
+//! The charts of a page: policies side by side in each, in the same colours in all.
+
+use super::measures::{BLOCK_HITS, IMBALANCE, Measure, TTFT, TTFT_P99};
+use super::words;
+use crate::report::{self, Chart, Point, Series, Unit};
+use crate::sim::{Axis, Bins, PolicyReport, Report};
+
+/// A chart, and what to see in it.
+pub(super) struct Captioned {
+    pub(super) chart: Chart,
+    pub(super) caption: &'static str,
+}
+
+/// The charts of one fleet. What has nothing to show is left out.
+pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
+    let latency = || report::Axis::log("from arrival to last token", Unit::Seconds);
+    let share = |label: &str| report::Axis::linear(label, Unit::Share).covering(0.0, 1.0);
+    let cumulative = |title: &str, bins: fn(&PolicyReport) -> &Bins| {
+        lines(cell, Chart::new(title, latency(), share("answered by then")), |it| below(bins(it)))
+    };
+    let over_time = Chart::new("Hit rate over time", time("arrival"), share("blocks reused"));
+    let load = Chart::new("Load per worker", plain("workers, the busiest first"), share("time at work"));
+    let blocks = report::Axis::log("at least", Unit::Of("blocks".into()));
+    let expected =
+        Chart::new("Expected and found", share("blocks expected"), share("blocks reused")).identity("as expected");
+    let charts = [
+        (
+            cumulative("Latency", |it| &it.latency_bins),
+            "Requests answered after so much time. Further left is faster; where a curve flattens early, the slowest wait long.",
+        ),
+        (
+            lines(cell, over_time, hits_over_time),
+            "Of the blocks that were asked for, those found in the cache, by arrival. It rises while caches fill.",
+        ),
+        (
+            lines(cell, load, load_by_rank),
+            "A flat line is even load. What falls steeply overloads a few workers and leaves others idle.",
+        ),
+        (cumulative("Latency, a block reused", |it| &it.latency_hit_bins), "Of the requests that reused a block only."),
+        (
+            cumulative("Latency, none reused", |it| &it.latency_miss_bins),
+            "Of the requests that found nothing in the cache.",
+        ),
+        (
+            lines(cell, Chart::new("Match length", blocks, share("requests")), |it| at_least(&it.match_blocks)),
+            "Requests that reused so many blocks or more.",
+        ),
+        (
+            points(cell, expected, |it| {
+                let asked = it.blocks.asked.max(1) as f64;
+                vec![(it.blocks.predicted as f64 / asked, it.blocks.reused as f64 / asked)]
+            }),
+            "What the router expected of its choices, and what was there. Below the line, blocks were gone or not yet \
+             there; above it, there was more than it knew.",
+        ),
+    ];
+    charts.into_iter().filter_map(|(chart, caption)| Some(Captioned { chart: chart?, caption })).collect()
+}
+
+/// What became of a few measures along the innermost axis, once for each place on the others.
+pub(super) fn curves(report: &Report) -> Vec<(String, Vec<Captioned>)> {
+    let Some((inner, outer)) = report.axes.split_last() else { return Vec::new() };
+    let mut places: Vec<&[f64]> = Vec::new();
+    for policy in &report.policies {
+        let place = &policy.at[..outer.len()];
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let figures = |place: &[f64]| {
+        let here: Vec<&PolicyReport> = report.policies.iter().filter(|it| it.at.starts_with(place)).collect();
+        let charts = [
+            (
+                curve(&here, inner, "Hit rate", &BLOCK_HITS),
+                "Of the blocks that were asked for, those found in the cache.",
+            ),
+            (curve(&here, inner, "Time to first token, mean", &TTFT), "Lower is faster."),
+            (curve(&here, inner, "Time to first token, 99%", &TTFT_P99), "One request in a hundred waits longer."),
+            (
+                curve(&here, inner, "Imbalance", &IMBALANCE),
+                "The busiest worker's time at work over the mean of all; 1 is even.",
+            ),
+        ];
+        charts.into_iter().map(|(chart, caption)| Captioned { chart, caption }).collect()
+    };
+    places.into_iter().map(|place| (words::values(outer, place), figures(place))).collect()
+}
+
+fn curve(reports: &[&PolicyReport], axis: &Axis, title: &str, measure: &Measure) -> Chart {
+    let (x, scale) = along(axis);
+    let (y, unit) = match measure.key {
+        "block_hit_rate" => (report::Axis::linear("blocks reused", Unit::Share).covering(0.0, 1.0), 1.0),
+        "load_imbalance" => {
+            (report::Axis::linear("busiest over mean", Unit::Of(String::new())).covering(1.0, 1.0), 1.0)
+        }
+        // Milliseconds.
+        _ => (report::Axis::linear("from arrival", Unit::Seconds).covering(0.0, 0.0), 1e-3),
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for report in reports {
+        if !names.contains(&&*report.name) {
+            names.push(&report.name);
+        }
+    }
+    let points = |name: &str| {
+        let here = reports.iter().filter(|it| it.name == name);
+        here.filter_map(|it| Some((it.at.last()? * scale, (measure.get)(it) * unit))).collect()
+    };
+    names.into_iter().fold(Chart::new(title, x, y), |chart, name| chart.series(Series::marked(name, points(name))))
+}
+
+/// The axis of an experiment as that of a chart: logarithmic where its values are, and what a value is times to be on it.
+fn along(axis: &Axis) -> (report::Axis, f64) {
+    let (least, most) =
+        axis.values.iter().fold((f64::MAX, f64::MIN), |(least, most), &it| (least.min(it), most.max(it)));
+    let unit = if axis.unit == "s" { Unit::Seconds } else { Unit::Of(axis.unit.clone()) };
+    let log = least > 0.0 && most / least >= 8.0;
+    (if log { report::Axis::log(&axis.name, unit) } else { report::Axis::linear(&axis.name, unit) }, 1.0)
+}
+
+/// A line for each policy; `None` where none has a point.
+fn lines(cell: &[PolicyReport], chart: Chart, points: impl Fn(&PolicyReport) -> Vec<Point>) -> Option<Chart> {
+    with(cell, chart, points, Series::line)
+}
+
+/// Markers for each policy; `None` where none has a point.
+fn points(cell: &[PolicyReport], chart: Chart, points: impl Fn(&PolicyReport) -> Vec<Point>) -> Option<Chart> {
+    with(cell, chart, points, Series::marked)
+}
+
+fn with(
+    cell: &[PolicyReport],
+    chart: Chart,
+    points: impl Fn(&PolicyReport) -> Vec<Point>,
+    series: fn(String, Vec<Point>) -> Series,
+) -> Option<Chart> {
+    let all: Vec<_> = cell.iter().map(|it| (it.name.clone(), points(it))).collect();
+    let empty = all.iter().all(|(_, points)| points.is_empty());
+    let chart = all.into_iter().fold(chart, |chart, (name, points)| chart.series(series(name, points)));
+    (!empty).then_some(chart)
+}
+
+fn time(label: &str) -> report::Axis {
+    report::Axis::linear(label, Unit::Of("s".into()))
+}
+
+fn plain(label: &str) -> report::Axis {
+    report::Axis::linear(label, Unit::Of(String::new()))
+}
+
+/// The share of requests below each edge, in milliseconds; on an axis of seconds.
+fn below(bins: &Bins) -> Vec<Point> {
+    let all = bins.counts.iter().sum::<u64>() as f64;
+    let sums = bins.counts.iter().scan(0, |sum, &count| {
+        *sum += count;
+        Some(*sum as f64 / all)
+    });
+    let points: Vec<Point> = bins.edges.iter().skip(1).map(|edge| edge / 1e3).zip(sums).collect();
+    // Nobody is done before the first answers come.
+    let from = points.iter().position(|point| point.1 > 0.0).unwrap_or(points.len());
+    points[from.saturating_sub(1)..].iter().copied().filter(|_| all > 0.0).collect()
+}
+
+/// The share of requests with as many or more.
+fn at_least(bins: &Bins) -> Vec<Point> {
+    let all = bins.counts.iter().sum::<u64>();
+    let rest = bins.counts.iter().scan(all, |rest, &count| {
+        let here = *rest;
+        *rest -= count;
+        Some(here as f64 / all as f64)
+    });
+    bins.edges.iter().copied().zip(rest).filter(|&(edge, share)| edge > 0.0 && share > 0.0).collect()
+}
+
+fn hits_over_time(policy: &PolicyReport) -> Vec<Point> {
+    let asked = policy.over_time.iter().filter(|interval| interval.asked > 0);
+    asked.map(|it| (it.start_s, it.reused as f64 / it.asked as f64)).collect()
+}
+
+fn load_by_rank(policy: &PolicyReport) -> Vec<Point> {
+    let mut busy: Vec<f64> = policy.busy_s_per_worker.iter().map(|busy| busy / policy.span_s).collect();
+    busy.retain(|share| share.is_finite());
+    busy.sort_by(|a, b| b.total_cmp(a));
+    (1..).map(f64::from).zip(busy).collect()
+}

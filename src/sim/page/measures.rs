@@ -1,0 +1,182 @@
+//! The rows of the table.
+
+use crate::sim::PolicyReport;
+
+/// A figure of a policy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measure {
+    /// Where it is in the JSON report.
+    pub(super) key: &'static str,
+    pub(super) label: &'static str,
+    pub(super) get: fn(&PolicyReport) -> f64,
+    pub(super) write: fn(f64) -> String,
+    pub(super) better: Better,
+}
+
+/// Which of two is to be preferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Better {
+    More,
+    Less,
+    Neither,
+}
+
+impl Better {
+    /// The best of several, unless all are alike.
+    pub(super) fn best(self, values: &[f64]) -> Option<f64> {
+        let (least, most) =
+            values.iter().fold((f64::MAX, f64::MIN), |(least, most), &it| (least.min(it), most.max(it)));
+        match self {
+            Self::More if most > least => Some(most),
+            Self::Less if most > least => Some(least),
+            _ => None,
+        }
+    }
+}
+
+const fn measure(
+    key: &'static str,
+    label: &'static str,
+    get: fn(&PolicyReport) -> f64,
+    write: fn(f64) -> String,
+    better: Better,
+) -> Measure {
+    Measure { key, label, get, write, better }
+}
+
+use Better::{Less, More, Neither};
+
+pub(super) const BLOCK_HITS: Measure = measure("block_hit_rate", "blocks reused", |it| it.block_hit_rate, share, More);
+pub(super) const TTFT: Measure = measure("ttft_ms.mean", "mean", |it| it.ttft_ms.mean, ms, Less);
+pub(super) const TTFT_P99: Measure = measure("ttft_ms.p99", "99%", |it| it.ttft_ms.p99, ms, Less);
+pub(super) const LATENCY: Measure = measure("latency_ms.mean", "mean", |it| it.latency_ms.mean, ms, Less);
+pub(super) const LATENCY_P99: Measure = measure("latency_ms.p99", "99%", |it| it.latency_ms.p99, ms, Less);
+pub(super) const IMBALANCE: Measure =
+    measure("load_imbalance", "busiest worker over the mean, by time", |it| it.load_imbalance, ratio, Less);
+pub(super) const REJECTED: Measure = measure("rejected", "rejected", |it| it.rejected as f64, count, Less);
+
+/// The table, in groups.
+pub(super) const GROUPS: &[(&str, &[Measure])] = &[
+    (
+        "Cache",
+        &[
+            BLOCK_HITS,
+            measure("request_hit_rate", "requests that reused a block", |it| it.request_hit_rate, share, More),
+            measure(
+                "blocks.predicted",
+                "blocks expected by the router",
+                |it| it.blocks.predicted as f64,
+                count,
+                Neither,
+            ),
+            measure("blocks.reused", "blocks reused", |it| it.blocks.reused as f64, count, More),
+            measure(
+                "prediction.over_blocks",
+                "expected and not found",
+                |it| it.prediction.over_blocks as f64,
+                count,
+                Neither,
+            ),
+            measure(
+                "prediction.under_blocks",
+                "found and not expected",
+                |it| it.prediction.under_blocks as f64,
+                count,
+                Neither,
+            ),
+            measure("evicted_blocks", "blocks evicted", |it| it.evicted_blocks as f64, count, Less),
+            measure("prefill_saved_gpu_s", "prefill saved", |it| it.prefill_saved_gpu_s, gpu_s, More),
+        ],
+    ),
+    (
+        "Time to first token",
+        &[
+            TTFT,
+            measure("ttft_ms.p50", "50%", |it| it.ttft_ms.p50, ms, Less),
+            measure("ttft_ms.p95", "95%", |it| it.ttft_ms.p95, ms, Less),
+            TTFT_P99,
+            measure("ttft_hit_ms.mean", "mean, a block reused", |it| it.ttft_hit_ms.mean, ms, Neither),
+            measure("ttft_miss_ms.mean", "mean, none reused", |it| it.ttft_miss_ms.mean, ms, Neither),
+            measure("queue_ms.mean", "of it waiting, mean", |it| it.queue_ms.mean, ms, Less),
+            measure("queue_ms.p99", "of it waiting, 99%", |it| it.queue_ms.p99, ms, Less),
+        ],
+    ),
+    (
+        "Latency, to the last token",
+        &[
+            LATENCY,
+            measure("latency_ms.p50", "50%", |it| it.latency_ms.p50, ms, Less),
+            measure("latency_ms.p95", "95%", |it| it.latency_ms.p95, ms, Less),
+            LATENCY_P99,
+            measure("latency_hit_ms.mean", "mean, a block reused", |it| it.latency_hit_ms.mean, ms, Neither),
+            measure("latency_miss_ms.mean", "mean, none reused", |it| it.latency_miss_ms.mean, ms, Neither),
+        ],
+    ),
+    (
+        "Load",
+        &[
+            IMBALANCE,
+            measure(
+                "requests_imbalance",
+                "busiest worker over the mean, by requests",
+                |it| it.requests_imbalance,
+                ratio,
+                Less,
+            ),
+            measure("busy_gpu_s", "at work", |it| it.busy_gpu_s, gpu_s, Less),
+            measure("span_s", "from first arrival to last answer", |it| it.span_s, seconds, Less),
+        ],
+    ),
+    (
+        "Requests",
+        &[
+            measure("requests", "came", |it| it.requests as f64, count, Neither),
+            measure("finished", "finished", |it| it.finished as f64, count, More),
+            REJECTED,
+            measure("retried", "begun again on another worker", |it| it.retried as f64, count, Less),
+            measure("preempted", "begun again on the same", |it| it.preempted as f64, count, Less),
+        ],
+    ),
+];
+
+pub(super) fn share(value: f64) -> String {
+    format!("{:.1}%", value * 100.0)
+}
+
+/// Three digits, or all before the point.
+fn digits(value: f64) -> String {
+    match value.abs() {
+        least if least >= 99.95 => count(value.round()),
+        less if less >= 9.995 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+pub(super) fn ms(value: f64) -> String {
+    if value >= 9_999.5 { format!("{} s", digits(value / 1e3)) } else { format!("{} ms", digits(value)) }
+}
+
+fn seconds(value: f64) -> String {
+    format!("{} s", digits(value))
+}
+
+fn gpu_s(value: f64) -> String {
+    format!("{} GPU s", digits(value))
+}
+
+pub(super) fn ratio(value: f64) -> String {
+    format!("{value:.2}")
+}
+
+/// With a comma after every third digit.
+pub(super) fn count(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

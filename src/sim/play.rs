@@ -1,0 +1,309 @@
+//! The simulation of one policy: what happens, in its order.
+
+use fastrand::Rng;
+
+use super::clock::{Clock, Happening};
+use super::fleet::{Flight, Member};
+use super::tally::Tally;
+use super::workload::Requests;
+use super::world::{Change, Incident};
+use super::{Knowledge, Options, PolicyReport, SimError};
+use crate::hash::hash_pair;
+use crate::mock::{self, Finished};
+use crate::route::{self, Mask, Router};
+use crate::{Event, EventData, Index, LocalReader, LocalWriter, Matches};
+
+/// Sets what befalls events apart from what policies draw.
+const FATE: u64 = 0xFA7E;
+/// Sets answers apart from prompts.
+const ANSWER: u64 = 0x0A;
+
+/// A fleet behind a router with an index, fed with what the workers say.
+pub(super) struct Simulation<'a> {
+    options: &'a Options,
+    requests: &'a Requests,
+    clock: Clock,
+    members: Vec<Member>,
+    incidents: Vec<Incident>,
+    router: Router,
+    /// Who serves which model; empty where there is one.
+    models: Vec<Mask>,
+    writer: LocalWriter,
+    reader: LocalReader,
+    /// Whether the index applied what it has not published.
+    unpublished: bool,
+    matches: Matches,
+    fate: Rng,
+    /// When a request came, by its number.
+    came_ns: Vec<u64>,
+    tally: Tally,
+}
+
+impl<'a> Simulation<'a> {
+    /// Everybody idle at time 0. `options` are checked, and every request fits a worker.
+    pub(super) fn new(options: &'a Options, requests: &'a Requests, policy: &str) -> Result<Self, SimError> {
+        let (config, gpus) = options.engine()?;
+        let incidents = options.world.incidents();
+        let joins = incidents.iter().map(|incident| incident.worker + 1).max().unwrap_or(0);
+        let members = (0..options.workers.max(joins)).map(|number| Member::new(number, &config)).collect();
+        let router = Router::builder().policy(options.build_policy(policy)?).block_size(config.block_size);
+        let router = router.prediction(options.knowledge.prediction(config.blocks)).seed(options.seed);
+        // Nothing gets lost here: who has waited long still waits.
+        let router = router.request_timeout_ns(u64::MAX).build().expect("the block size is checked");
+        let index = Index::builder().seed(options.seed).max_workers(Options::MAX_WORKERS).build_local();
+        let (writer, reader) = index.expect("the settings are in their ranges");
+        let mut simulation = Self {
+            options,
+            requests,
+            clock: Clock::default(),
+            members,
+            incidents,
+            router,
+            models: Vec::new(),
+            writer,
+            reader,
+            unpublished: false,
+            matches: Matches::new(),
+            fate: Rng::with_seed(hash_pair(FATE, options.seed)),
+            came_ns: vec![0; requests.len()],
+            tally: Tally::new(&config, gpus, requests.span_ns()),
+        };
+        for worker in 0..options.workers {
+            simulation.start(worker);
+        }
+        simulation.fleet_changed();
+        for (incident, number) in simulation.incidents.iter().zip(0..) {
+            simulation.clock.at(nanoseconds(incident.at), Happening::Incident(number));
+        }
+        simulation.next_comes(0);
+        Ok(simulation)
+    }
+
+    /// Plays until nothing happens any more. `progress` is told the requests that are over.
+    pub(super) fn play(mut self, mut progress: impl FnMut(u64)) -> PolicyReport {
+        let mut told = 0;
+        while let Some((now, happening)) = self.clock.next() {
+            match happening {
+                Happening::StepEnds { worker, life } if life == self.members[worker as usize].life() => {
+                    self.step_ends(worker, now);
+                }
+                Happening::StepEnds { .. } => {}
+                Happening::Heard { worker } => self.hear(worker, now),
+                Happening::Incident(number) => self.incident(number, now),
+                Happening::Comes(number) => {
+                    if !self.requests.get(number).follows {
+                        self.next_comes(number + 1);
+                    }
+                    self.came_ns[number as usize] = now;
+                    self.tally.comes();
+                    self.send(number, 0, now);
+                }
+            }
+            if self.tally.over() > told {
+                told = self.tally.over();
+                progress(told);
+            }
+        }
+        self.tally.report(self.router.policy(), &self.members)
+    }
+
+    /// The next request, from this number on, that waits for nobody. There is one at a time on the clock, which is faster
+    /// the less it has to keep in order.
+    fn next_comes(&mut self, from: u32) {
+        let mut numbers = from..self.requests.len() as u32;
+        if let Some(number) = numbers.find(|&number| !self.requests.get(number).follows) {
+            self.clock.at(self.requests.get(number).at_ns, Happening::Comes(number));
+        }
+    }
+
+    /// Looks a request up, chooses a worker and hands it over.
+    fn send(&mut self, number: u32, deaths: u32, now: u64) {
+        let request = self.requests.get(number);
+        let prompt = self.requests.prompt(number);
+        if std::mem::take(&mut self.unpublished) {
+            self.writer.publish();
+        }
+        self.reader.find(&prompt, &mut self.matches);
+        let input_tokens = request.input_tokens.into();
+        let ask = route::Request {
+            blocks: &prompt,
+            tokens: input_tokens,
+            session: Some(request.session.into()),
+            among: self.models.get(self.requests.model(number) as usize),
+        };
+        let Ok((decision, ticket)) = self.router.route(&ask, &[&self.matches], now) else {
+            return self.reject(number, now);
+        };
+        // However much is cached, the last token is computed, and with it its block.
+        let reusable = request.input_tokens.saturating_sub(1) / self.options.block_size;
+        let flight = Flight { request: number, ticket, predicted: decision.held.min(reusable), deaths };
+        let request = mock::Request {
+            prompt,
+            input_tokens,
+            output_tokens: request.output_tokens.into(),
+            text: hash_pair(ANSWER, number.into()),
+            answer: self.requests.answer(number),
+            ..mock::Request::default()
+        };
+        let worker = decision.worker.id as u32;
+        if self.members[worker as usize].submit(now, request, flight).is_err() {
+            self.router.finish(ticket, now);
+            return self.reject(number, now);
+        }
+        self.go_on(worker);
+    }
+
+    fn reject(&mut self, number: u32, now: u64) {
+        self.tally.rejected();
+        self.answered(number, now);
+    }
+
+    /// The next request of the session, if it waited for this one.
+    fn answered(&mut self, number: u32, now: u64) {
+        if let Some(next) = self.requests.get(number).next {
+            let request = self.requests.get(next);
+            if request.follows {
+                self.clock.at(now.saturating_add(request.at_ns), Happening::Comes(next));
+            }
+        }
+    }
+
+    fn go_on(&mut self, worker: u32) {
+        let member = &mut self.members[worker as usize];
+        if let Some(ends) = member.go_on() {
+            self.clock.at(ends, Happening::StepEnds { worker, life: member.life() });
+        }
+    }
+
+    fn step_ends(&mut self, worker: u32, now: u64) {
+        let member = &mut self.members[worker as usize];
+        let Some(step) = member.end_step() else { return };
+        for &ticket in &step.first_tokens {
+            self.router.first_token(member.flight(ticket).ticket, now);
+        }
+        for &ticket in &step.longer {
+            self.router.tokens(member.flight(ticket).ticket, self.options.block_size.into(), now);
+        }
+        for event in step.events {
+            self.said(worker, event, now);
+        }
+        for finished in &step.finished {
+            self.finished(worker, finished, now);
+        }
+        self.go_on(worker);
+    }
+
+    fn finished(&mut self, worker: u32, finished: &Finished, now: u64) {
+        let flight = self.members[worker as usize].land(finished.ticket);
+        self.router.finish(flight.ticket, now);
+        let request = self.requests.get(flight.request);
+        self.tally.finished(request, self.came_ns[flight.request as usize], &flight, finished);
+        self.answered(flight.request, now);
+    }
+
+    /// An event goes to the router, unless something befalls it.
+    fn said(&mut self, worker: u32, event: Event, now: u64) {
+        let world = &self.options.world;
+        self.tally.said(&event);
+        if world.loss > 0.0 && self.fate.f64() < world.loss {
+            return self.tally.events.lost += 1;
+        }
+        let twice = world.duplication > 0.0 && self.fate.f64() < world.duplication;
+        if twice {
+            self.tally.events.duplicated += 1;
+            self.tell(worker, event.clone(), now);
+        }
+        self.tell(worker, event, now);
+    }
+
+    /// An event is heard after the delay, at once if there is none.
+    fn tell(&mut self, worker: u32, event: Event, now: u64) {
+        if self.options.knowledge == Knowledge::Decisions {
+            return;
+        }
+        let world = &self.options.world;
+        let (delay, jitter) = (nanoseconds(world.delay), nanoseconds(world.jitter));
+        if delay == 0 && jitter == 0 {
+            return self.apply(&event);
+        }
+        let more = if jitter == 0 { 0 } else { self.fate.u64(..=jitter) };
+        let heard = self.members[worker as usize].say(now.saturating_add(delay + more), event);
+        self.clock.at(heard, Happening::Heard { worker });
+    }
+
+    fn hear(&mut self, worker: u32, now: u64) {
+        while let Some(event) = self.members[worker as usize].hear(now) {
+            self.apply(&event);
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        self.unpublished = true;
+        if self.writer.apply(event).is_err() {
+            self.tally.events.rejected += 1;
+        }
+    }
+
+    fn incident(&mut self, number: u32, now: u64) {
+        let Incident { worker, change, .. } = self.incidents[number as usize];
+        let orphans = match change {
+            Change::Slow(times) => {
+                self.members[worker as usize].slow(times);
+                Vec::new()
+            }
+            Change::Join => {
+                self.start(worker);
+                self.notice(worker, EventData::WorkerAdded, now);
+                Vec::new()
+            }
+            Change::Leave => self.stop(worker, now),
+            Change::Restart => {
+                let orphans = self.stop(worker, now);
+                self.start(worker);
+                self.notice(worker, EventData::WorkerAdded, now);
+                orphans
+            }
+        };
+        self.fleet_changed();
+        for Flight { request, deaths, .. } in orphans {
+            if deaths < self.options.world.retries() {
+                self.tally.retried += 1;
+                self.send(request, deaths + 1, now);
+            } else {
+                self.reject(request, now);
+            }
+        }
+    }
+
+    fn start(&mut self, worker: u32) {
+        self.members[worker as usize].start();
+        self.router.add_worker(self.members[worker as usize].worker);
+    }
+
+    /// A worker dies. Returns what was in flight there.
+    fn stop(&mut self, worker: u32, now: u64) -> Vec<Flight> {
+        self.router.remove_worker(self.members[worker as usize].worker);
+        self.notice(worker, EventData::WorkerRemoved, now);
+        self.members[worker as usize].die(now)
+    }
+
+    /// What is known of a worker is not lost, but as late as what it says.
+    fn notice(&mut self, worker: u32, data: EventData, now: u64) {
+        let event = Event { worker: self.members[worker as usize].worker, id: 0, data };
+        self.tell(worker, event, now);
+    }
+
+    /// Who serves which model, by whoever is there now.
+    fn fleet_changed(&mut self) {
+        let models = self.requests.models();
+        if models.len() > 1 {
+            let count = u64::from(models.end);
+            self.models =
+                models.map(|model| self.router.mask(|worker| worker.id % count == u64::from(model))).collect();
+        }
+    }
+}
+
+fn nanoseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,203 @@
+//! From a workload to its requests.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::requests::{Request, Requests};
+use super::{Bursts, Mix, Source, Workload};
+use crate::hash::hash_pair;
+use crate::sim::SimError;
+use crate::trace::check::Check;
+use crate::trace::synth::Limits;
+use crate::trace::synth::scenario::Scenario;
+use crate::trace::{self, Expansion, Row};
+
+const NS_PER_MS: u64 = 1_000_000;
+/// Sets times apart from texts.
+const TIMES: u64 = 0x71E5;
+/// Sets tenants apart from texts.
+const TENANTS: u64 = 0x7E4A_4715;
+/// Ids of the scenarios of a mix are apart by as much.
+const SCENARIO: u64 = 1 << 48;
+
+impl Workload {
+    /// All requests, for engines with blocks of this size. `workers` matter for the rate only.
+    pub(in crate::sim) fn requests(&self, block_size: u32, workers: u32, seed: u64) -> Result<Requests, SimError> {
+        let mut builder = Builder::new(self, block_size, seed);
+        match &self.source {
+            Source::Mix(mix) => {
+                let rate = self.rate.unwrap_or(Self::RATE * f64::from(workers));
+                let default = Self::REQUESTS.max(Self::REQUESTS_PER_WORKER * u64::from(workers));
+                builder.made_up(mix, rate, self.requests.unwrap_or(default), seed)?;
+            }
+            Source::Trace { path, block_size: trace_block_size } => {
+                let expansion = Expansion::new(*trace_block_size, block_size).map_err(SimError::BlockSizes)?;
+                builder.trace(path, expansion, self.requests.unwrap_or(Self::MAX_REQUESTS))?;
+                if let Some(rate) = self.rate {
+                    builder.poisson(rate, seed);
+                }
+                if self.speedup != 1.0 {
+                    builder.speed_up(self.speedup);
+                }
+            }
+        }
+        if let Some(bursts) = self.bursts {
+            builder.burst(bursts);
+        }
+        Ok(builder.requests)
+    }
+}
+
+struct Builder {
+    requests: Requests,
+    closed: bool,
+    tenants: u64,
+    seed: u64,
+    /// Of each session, the last request and its time in the workload.
+    last: HashMap<(usize, String), (u32, u64)>,
+    sessions: u32,
+    first_ms: Option<u64>,
+}
+
+impl Builder {
+    fn new(workload: &Workload, block_size: u32, seed: u64) -> Self {
+        let requests = Requests { list: Vec::new(), texts: Vec::new(), parts: 1, block_size, models: workload.models };
+        Self {
+            requests,
+            closed: workload.closed(),
+            tenants: u64::from(workload.models) * u64::from(workload.adapters),
+            seed: hash_pair(TENANTS, seed),
+            last: HashMap::new(),
+            sessions: 0,
+            first_ms: None,
+        }
+    }
+
+    /// The requests of all scenarios, by their times.
+    fn made_up(&mut self, mix: &Mix, rate: f64, count: u64, seed: u64) -> Result<(), SimError> {
+        let block_size = self.requests.block_size;
+        let scenarios = mix.parts().flat_map(|(traffic, share)| {
+            traffic.scenarios().into_iter().map(move |(kind, parameters, part)| (kind, parameters, part * share))
+        });
+        let mut sources = Vec::new();
+        for ((kind, mut parameters, share), number) in scenarios.zip(0..) {
+            parameters.rate = Some(rate * share);
+            let seed = if number == 0 { seed } else { hash_pair(seed, number) };
+            let scenario = Scenario::new(kind, &parameters, block_size, Limits::default(), seed);
+            let mut rows = scenario.and_then(|scenario| scenario.requests(count)).map_err(SimError::Workload)?;
+            let next = rows.next().transpose().map_err(SimError::Workload)?;
+            sources.push((next, rows));
+        }
+        for _ in 0..count {
+            let times = sources.iter().enumerate().filter_map(|(at, (row, _))| Some((row.as_ref()?.timestamp, at)));
+            let Some((_, source)) = times.min() else { break };
+            let (next, rows) = &mut sources[source];
+            if let Some(mut row) = next.take() {
+                row.hash_ids.iter_mut().for_each(|id| *id += source as u64 * SCENARIO);
+                *next = rows.next().transpose().map_err(SimError::Workload)?;
+                self.push(source, row, block_size);
+            }
+        }
+        Ok(())
+    }
+
+    fn trace(&mut self, path: &Path, expansion: Expansion, limit: u64) -> Result<(), SimError> {
+        let (trace_block_size, block_size) = (expansion.trace_block_size(), expansion.block_size());
+        self.requests.parts = u64::from(trace_block_size / block_size);
+        let mut rows = trace::open(path).map_err(SimError::Trace)?;
+        let mut check = Check::new(trace_block_size);
+        while (self.requests.len() as u64) < limit {
+            let Some(row) = rows.next().transpose().map_err(SimError::Trace)? else { break };
+            check.row(&row).map_err(|reason| SimError::Trace(rows.error(reason)))?;
+            self.push(0, row, trace_block_size);
+        }
+        if self.closed && self.last.is_empty() {
+            let why = "needs a trace whose rows have a session_id".to_owned();
+            return Err(SimError::Option { option: "--sessions closed", why });
+        }
+        Ok(())
+    }
+
+    /// A request in blocks of so many tokens for an id. Rows come in the order of their times.
+    fn push(&mut self, source: usize, row: Row, id_tokens: u32) {
+        let Requests { list, texts, .. } = &mut self.requests;
+        let number = list.len() as u32;
+        let ms = row.timestamp - *self.first_ms.get_or_insert(row.timestamp);
+        let before = row.session_id.and_then(|name| self.last.insert((source, name), (number, ms)));
+        let mut request = Request {
+            at_ns: ms.saturating_mul(NS_PER_MS),
+            follows: false,
+            input_tokens: row.input_length,
+            output_tokens: row.output_length,
+            session: self.sessions,
+            tenant: (hash_pair(self.seed, self.sessions.into()) % self.tenants) as u32,
+            text: texts.len() as u32,
+            next: None,
+        };
+        let Some((before, before_ms)) = before else {
+            self.sessions += 1;
+            texts.push(row.hash_ids);
+            list.push(request);
+            return;
+        };
+        let before = &mut list[before as usize];
+        before.next = Some(number);
+        (request.session, request.tenant) = (before.session, before.tenant);
+        if self.closed {
+            request.follows = true;
+            request.at_ns = (ms - before_ms).saturating_mul(NS_PER_MS);
+        }
+        // The last block of the prompt before may have been short, with an id of its own; here it is longer.
+        let full = (before.input_tokens / id_tokens) as usize;
+        let text = &mut texts[before.text as usize];
+        if row.input_length >= before.input_tokens && row.hash_ids.starts_with(&text[..full.min(text.len())]) {
+            request.text = before.text;
+            text.truncate(full);
+            text.extend_from_slice(&row.hash_ids[full.min(row.hash_ids.len())..]);
+        } else {
+            texts.push(row.hash_ids);
+        }
+        list.push(request);
+    }
+
+    /// The times of those that wait for nobody.
+    fn times(&mut self) -> impl Iterator<Item = &mut u64> {
+        self.requests.list.iter_mut().filter(|request| !request.follows).map(|request| &mut request.at_ns)
+    }
+
+    /// New times, so that there are about `rate` requests a second, followers among them.
+    #[allow(clippy::cast_sign_loss, reason = "times are not negative")]
+    fn poisson(&mut self, rate: f64, seed: u64) {
+        let mut random = Rng::with_seed(hash_pair(TIMES, seed));
+        let free = self.times().count() as f64 / self.requests.len() as f64;
+        let mean_ns = 1e9 / (rate * free);
+        let mut now = 0.0;
+        for time in self.times() {
+            *time = now as u64;
+            now -= mean_ns * (1.0 - random.f64()).ln();
+        }
+    }
+
+    #[allow(clippy::cast_sign_loss, reason = "times are not negative")]
+    fn speed_up(&mut self, factor: f64) {
+        self.requests.list.iter_mut().for_each(|request| request.at_ns = (request.at_ns as f64 / factor) as u64);
+    }
+
+    /// The same times on a clock that runs, faster, in bursts only.
+    #[allow(clippy::cast_sign_loss, reason = "times are not negative")]
+    fn burst(&mut self, Bursts { on, off }: Bursts) {
+        let faster = (on + off).as_secs_f64() / on.as_secs_f64();
+        let on_ns = nanoseconds(on);
+        for time in self.times() {
+            let active = (*time as f64 / faster) as u64;
+            *time = (active / on_ns).saturating_mul(nanoseconds(on + off)) + active % on_ns;
+        }
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
