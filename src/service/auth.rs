@@ -100,9 +100,9 @@ impl Access {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut map = f.debug_map();
-        Role::ALL.iter().for_each(|&role| {
+        for role in Role::ALL {
             map.entry(&role.name(), &format_args!("{} tokens", self.tokens[role as usize].len()));
-        });
+        }
         map.finish()
     }
 }

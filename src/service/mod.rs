@@ -16,6 +16,8 @@ mod metrics;
 mod model;
 mod page;
 mod peers;
+#[cfg(feature = "replay")]
+pub mod publish;
 pub mod rank;
 mod ranks;
 mod schedule;

@@ -134,7 +134,7 @@ pub struct Models {
     settings: Builder,
     most: usize,
     /// Sorted by key.
-    models: ArcSwap<Vec<Arc<Model>>>,
+    all: ArcSwap<Vec<Arc<Model>>>,
     /// Held by whoever adds one.
     adding: Mutex<()>,
 }
@@ -142,19 +142,19 @@ pub struct Models {
 impl Models {
     /// None yet, and `most` at a time; each gets an index with these settings.
     pub fn new(settings: Builder, most: usize) -> Self {
-        Self { settings, most, models: ArcSwap::default(), adding: Mutex::new(()) }
+        Self { settings, most, all: ArcSwap::default(), adding: Mutex::new(()) }
     }
 
     /// The model of this name, group and tenant.
     pub fn get(&self, model: &str, group: &str, tenant: &str) -> Option<Arc<Model>> {
-        let models = self.models.load();
+        let models = self.all.load();
         let place = models.binary_search_by(|other| other.key.parts().cmp(&[model, group, tenant])).ok()?;
         Some(Arc::clone(&models[place]))
     }
 
     /// All of them, by key.
     pub fn all(&self) -> Arc<Vec<Arc<Model>>> {
-        self.models.load_full()
+        self.all.load_full()
     }
 
     /// The model of this key, made if it is not there.
@@ -164,7 +164,7 @@ impl Models {
     pub fn get_or_add(&self, key: &Key, block_size: u32) -> Result<Arc<Model>, ModelError> {
         let hasher = BlockHasher::new(block_size).map_err(|_| ModelError::ZeroBlockSize)?;
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let models = self.models.load();
+        let models = self.all.load();
         let place = match models.binary_search_by(|other| other.key.cmp(key)) {
             Ok(place) if models[place].hasher == hasher => return Ok(Arc::clone(&models[place])),
             Ok(place) => {
@@ -183,9 +183,9 @@ impl Models {
             room: Room::default(),
             gate: RwLock::new(()),
         });
-        let mut all = Vec::clone(&models);
-        all.insert(place, Arc::clone(&model));
-        self.models.store(Arc::new(all));
+        let mut models = Vec::clone(&models);
+        models.insert(place, Arc::clone(&model));
+        self.all.store(Arc::new(models));
         Ok(model)
     }
 }

@@ -69,7 +69,7 @@ impl Name<'_> {
     }
 
     /// The routing group meant.
-    pub(super) fn group<'n>(name: Option<&'n Self>) -> &'n str {
+    pub(super) fn group(name: Option<&Self>) -> &str {
         Self::or(name, Key::DEFAULT_GROUP)
     }
 }

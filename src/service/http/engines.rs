@@ -91,6 +91,7 @@ pub(super) async fn list(State(indexer): State<Arc<Indexer>>, Query(filter): Que
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the API")]
 struct Instance<'a> {
     instance_id: u64,
     source: &'static str,
@@ -125,7 +126,11 @@ impl<'a> Instance<'a> {
         Self {
             instance_id: ranks[0].worker().id,
             source: ranks[0].source(),
-            status: listeners.values().map(|listener| listener.status).max_by_key(concern).expect("a rank at least"),
+            status: listeners
+                .values()
+                .map(|listener| listener.status)
+                .max_by_key(|&standing| concern(standing))
+                .expect("a rank at least"),
             model_name: &key.model,
             routing_group: &key.group,
             tenant_id: &key.tenant,
@@ -137,7 +142,7 @@ impl<'a> Instance<'a> {
 }
 
 /// How much a state concerns somebody who looks after the fleet.
-fn concern(state: &Standing) -> u8 {
+fn concern(state: Standing) -> u8 {
     match state {
         Standing::Live => 0,
         Standing::Replaying => 1,

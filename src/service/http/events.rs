@@ -20,7 +20,7 @@ use crate::service::rank::{Rank, Skip};
 use crate::service::tier::{MAX_RANK, Tier};
 
 #[derive(Deserialize)]
-struct Events {
+struct Told {
     model_name: String,
     routing_group: Option<String>,
     tenant_id: Option<String>,
@@ -48,14 +48,14 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
         form.is_some_and(|form| form.starts_with(b"application/msgpack") || form.starts_with(b"application/x-msgpack"));
     let body = body::read(indexer.config(), request).await?;
     let outcome = blocking(move || {
-        let events: Events = if packed { body::unpack(&body)? } else { body::parse(&body)? };
-        apply(&indexer, events)
+        let told: Told = if packed { body::unpack(&body)? } else { body::parse(&body)? };
+        apply(&indexer, told)
     });
     Ok(body::json(StatusCode::OK, &outcome.await??, 256))
 }
 
-fn apply(indexer: &Indexer, events: Events) -> Result<Outcome, Refusal> {
-    let Events { model_name, routing_group, tenant_id, block_size, events } = events;
+fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
+    let Told { model_name, routing_group, tenant_id, block_size, events } = told;
     let group = routing_group.unwrap_or_else(|| Key::DEFAULT_GROUP.to_owned());
     let key = Key { model: model_name, group, tenant: tenant_id.unwrap_or_default() };
     let model = indexer.models().get_or_add(&key, block_size)?;

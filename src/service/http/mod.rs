@@ -21,7 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 
 use super::auth::Role;
 use super::indexer::Indexer;
@@ -72,7 +72,7 @@ async fn authorize(
     request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
-    if indexer.access().allows(role, request.headers().get(AUTHORIZATION).map(|header| header.as_bytes())) {
+    if indexer.access().allows(role, request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
         return Ok(next.run(request).await);
     }
     indexer.metrics().denied.inc();

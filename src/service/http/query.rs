@@ -100,15 +100,9 @@ pub(super) fn look_up<T>(indexer: &Indexer, model: &Model, hashes: &[u64], read:
 }
 
 /// Hashes a prompt as the engines of the model do.
-pub(super) fn hash(
-    model: &Model,
-    tokens: &[u32],
-    lora: Option<&Name<'_>>,
-    salt: Option<&Name<'_>>,
-    hashes: &mut Hashes,
-) {
+pub(super) fn hash(model: &Model, tokens: &[u32], lora: Option<&Name<'_>>, salt: Option<&Name<'_>>, into: &mut Hashes) {
     let hasher = model.hasher().lora(Name::or(lora, "")).namespace(Name::or(salt, ""));
-    hasher.eagle(model.ranks().have_bigrams()).hash_into(tokens, &mut hashes.0);
+    hasher.eagle(model.ranks().have_bigrams()).hash_into(tokens, &mut into.0);
 }
 
 /// Writes what was found, or nothing.

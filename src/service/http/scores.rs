@@ -101,7 +101,7 @@ impl Serialize for Scores<'_> {
             scores: Map(|| with_device().map(|(id, instance)| (id, Map(move || instance.device())))),
             frequencies: [],
             instances: Map(|| self.instances()),
-            degraded: (!self.degraded.is_empty()).then(|| Map(|| by_instance(self.degraded))),
+            degraded: (!self.degraded.is_empty()).then_some(Map(|| by_instance(self.degraded))),
         }
         .serialize(serializer)
     }
