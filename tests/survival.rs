@@ -171,7 +171,7 @@ impl Drop for Service {
 /// All answers are those of a judge who asks the engines.
 fn agree(service: &Service, judge: &Judge) {
     let queries = judge.queries();
-    assert!(queries.len() > 20, "{} queries", queries.len());
+    assert!(!queries.is_empty());
     for query in queries {
         assert_eq!(service.depths(&query), judge.depths(&query), "{query:?}");
     }
@@ -192,15 +192,17 @@ fn killed_at_any_moment_it_loses_only_what_can_be_replayed() {
         let before = Path::new(&snapshot).exists();
         let service = Service::start(&fleet.scratch, true);
         warm += u32::from(before);
-        // Sometimes while a snapshot is being written, sometimes at once, sometimes whenever it may be.
-        match round % 3 {
-            0 => until("a snapshot is begun", || Path::new(&format!("{snapshot}.partial")).exists()),
-            1 => {}
+        // Sometimes once there is a snapshot, sometimes while one is being written, sometimes at once, and sometimes
+        // whenever it may be.
+        match round % 4 {
+            0 => drop(service.said("saved a snapshot")),
+            1 => until("a snapshot is begun", || Path::new(&format!("{snapshot}.partial")).exists()),
+            2 => {}
             _ => thread::sleep(Duration::from_millis(random.u64(100..2500))),
         }
         service.kill();
     }
-    assert!(warm >= 8, "{warm} warm starts");
+    assert_eq!(warm, 11, "the first start is a cold one");
 
     let service = Service::start(&fleet.scratch, true);
     let (judge, batches) = fleet.pause();
@@ -224,7 +226,7 @@ fn engines_that_registered_themselves_are_known_after_a_restart() {
         let engine = serde_json::to_value(engine).expect("plain values");
         assert_eq!(service.post("/register", &engine)["status"], "ok");
     }
-    until("something is known", || service.ranks().values().all(|(sequence, _)| *sequence > Some(3)));
+    until("something is known", || service.ranks().values().all(|(sequence, _)| *sequence > Some(30)));
     service.terminate();
 
     let service = Service::start(&fleet.scratch, false);
