@@ -14,6 +14,8 @@ pub mod ingest;
 mod metrics;
 mod model;
 mod peers;
+#[cfg(feature = "replay")]
+pub mod publish;
 pub mod rank;
 mod ranks;
 mod server;

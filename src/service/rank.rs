@@ -303,9 +303,8 @@ impl Rank {
     pub(super) fn note_seen(&self, sent: Option<f64>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.seen_ms.store(now.as_millis() as u64, Relaxed);
-        if let Some(sent) = sent {
-            // The cast takes what is negative or no number for 0.
-            self.lag_ms.store(((now.as_secs_f64() - sent) * 1000.0) as u64, Relaxed);
+        if let Some(sent) = sent.and_then(|sent| Duration::try_from_secs_f64(sent).ok()) {
+            self.lag_ms.store(now.saturating_sub(sent).as_millis() as u64, Relaxed);
         }
     }
 }

@@ -26,6 +26,17 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
+/// The first of so many consecutive ports that were free just now.
+pub(crate) fn free_ports(count: u16) -> u16 {
+    loop {
+        let first = free_port();
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if first.checked_add(count).is_some_and(|end| (first..end).all(free)) {
+            return first;
+        }
+    }
+}
+
 /// A process, killed at the end.
 #[derive(Debug)]
 pub(crate) struct Process {

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
 
+mod publish;
 mod replay;
 mod serve;
 mod simulate;
@@ -27,6 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Publish(publish::Args),
     Replay(replay::Args),
     Serve(Box<serve::Args>),
     Simulate(Box<simulate::Args>),
@@ -38,6 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Publish(args) => publish::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Simulate(args) => simulate::run(*args),

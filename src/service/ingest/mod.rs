@@ -1,6 +1,6 @@
 //! Events from engines into indexes: subscriptions, replays, sequence numbers, normalising.
 //!
-//! Each [`Listener`] follows one publisher over ZeroMQ, on a runtime that is not that of the answers: where a mailbox is
+//! Each [`Listener`] follows one publisher over ZMQ, on a runtime that is not that of the answers: where a mailbox is
 //! full or a snapshot is being taken it waits, reads no further, and so slows its own publisher down and nobody else.
 
 mod feed;

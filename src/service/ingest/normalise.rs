@@ -80,15 +80,15 @@ impl Normaliser<'_> {
         if namespace != 0 {
             self.memory.namespaces.extend(hashes.iter().map(|&hash| (hash, namespace)));
         }
-        let hasher = self.hasher.lora(stored.lora_name.unwrap_or("")).namespace_hash(namespace).eagle(stored.bigrams);
-        let mut locals = hasher.hash(tokens);
-        let size = hasher.block_size() as usize;
+        let own = self.hasher.lora(stored.lora_name.unwrap_or("")).namespace_hash(namespace).eagle(stored.bigrams);
+        let mut locals = own.hash(tokens);
+        let size = own.block_size() as usize;
         for of_block in objects.chunk_by(|a, b| a.0 == b.0) {
             let block = of_block[0].0 as usize;
             let Some(local) = locals.get_mut(block) else { break };
             let window = &tokens[block * size..(block + 1) * size + usize::from(stored.bigrams)];
             let objects: Vec<u64> = of_block.iter().map(|&(_, hash)| hash).collect();
-            *local = hasher.hash_block_mm(window, &objects);
+            *local = own.hash_block_mm(window, &objects);
         }
         hashes.iter().zip(locals).map(|(&sequence, local)| Block { sequence, local }).collect()
     }

@@ -51,9 +51,16 @@ impl<'a> Reader<'a> {
             Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => Kind::Bin,
             Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => Kind::Array,
             Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => Kind::Map,
-            Marker::FixPos(_) | Marker::U8 | Marker::U16 | Marker::U32 | Marker::U64 => Kind::Int,
-            Marker::FixNeg(_) | Marker::I8 | Marker::I16 | Marker::I32 | Marker::I64 => Kind::Int,
-            _ => Kind::Other,
+            Marker::Reserved
+            | Marker::FixExt1
+            | Marker::FixExt2
+            | Marker::FixExt4
+            | Marker::FixExt8
+            | Marker::FixExt16
+            | Marker::Ext8
+            | Marker::Ext16
+            | Marker::Ext32 => Kind::Other,
+            _ => Kind::Int,
         })
     }
 
