@@ -176,13 +176,15 @@ mod encode {
         write_array_len(&mut bytes, 2).expect("memory");
         write_f64(&mut bytes, 1.0).expect("memory");
         write_array_len(&mut bytes, events.len() as u32).expect("memory");
-        events.iter().for_each(|event| bytes.extend(event));
+        bytes.extend(events.concat());
         bytes
     }
 
     pub(crate) fn integers(bytes: &mut Vec<u8>, integers: &[u64]) {
         write_array_len(bytes, integers.len() as u32).expect("memory");
-        integers.iter().for_each(|&integer| drop(write_uint(bytes, integer).expect("memory")));
+        for &integer in integers {
+            write_uint(bytes, integer).expect("memory");
+        }
     }
 
     /// A store in map form; `more` are fields beside the usual ones.
@@ -204,7 +206,9 @@ mod encode {
         write_str(&mut bytes, "parent_block_hash").expect("memory");
         match parent {
             None => write_nil(&mut bytes).expect("memory"),
-            Some(parent) => drop(write_uint(&mut bytes, parent).expect("memory")),
+            Some(parent) => {
+                write_uint(&mut bytes, parent).expect("memory");
+            }
         }
         write_str(&mut bytes, "token_ids").expect("memory");
         integers(&mut bytes, tokens);
@@ -298,7 +302,7 @@ fn errors_say_where() {
     assert_eq!(Batch::decode(&[0x92, 0x01, 0x02]), Err(Error::Expected { at: 2, expected: "an array" }));
     let declared = [0x92, 0x01, 0xdd, 0xff, 0xff, 0xff, 0xff, 0xc0];
     assert_eq!(Batch::decode(&declared), Err(Error::Truncated { at: 2 }), "a length is not believed");
-    let deep = [&[0x92, 0x01, 0x91][..], &[0x91; 100_000], &[0xc0]].concat();
+    let deep = [&[0x92, 0x01, 0x91][..], &vec![0x91; 100_000], &[0xc0]].concat();
     assert!(Batch::decode(&deep).expect("deep, and in order").is_empty());
 }
 
