@@ -58,7 +58,12 @@ impl BlockHasher {
 
     /// For requests in the namespace of this name; empty means none, which is the default.
     pub fn namespace(self, name: &str) -> Self {
-        Self { namespace: named(name, 1), ..self }
+        self.namespace_hash(namespace_hash(name))
+    }
+
+    /// The same, by the [`namespace_hash`].
+    pub(crate) fn namespace_hash(self, namespace: u64) -> Self {
+        Self { namespace, ..self }
     }
 
     /// Whether the engine speculates with EAGLE, off by default. Its cache holds bigrams, so the block of n tokens
@@ -238,6 +243,11 @@ pub fn sequence_hashes(locals: impl IntoIterator<Item = u64>) -> impl Iterator<I
 /// XXH3-64(a LE ‖ b LE; 1337).
 pub(crate) fn hash_pair(a: u64, b: u64) -> u64 {
     XxHash3_64::oneshot_with_seed(SEED, [a.to_le_bytes(), b.to_le_bytes()].as_flattened())
+}
+
+/// What is left of a namespace's name in the hashes of its blocks; 0 is that of none.
+pub(crate) fn namespace_hash(name: &str) -> u64 {
+    named(name, 1)
 }
 
 /// What a name adds to the seed.

@@ -85,6 +85,7 @@
 //! - `sim`: a fleet of simulated engines behind a router, and what comes of its policies. Turns on `trace`, `mock` and
 //!   `report`.
 //! - `sweep`: finding the load that an index can take. Turns on `replay` and `report`.
+//! - `service`: the standalone indexer: engines' events in, answers over HTTP.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
 //! # Limitations
@@ -111,6 +112,8 @@ pub mod mock;
 pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
+#[cfg(feature = "service")]
+pub mod service;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "sweep")]

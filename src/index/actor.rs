@@ -22,7 +22,8 @@ pub(crate) enum Message {
     Import(Vec<Event>, Sender<Result<(), Rejection>>),
     /// Say when all that came before is visible.
     Flush(Sender<()>),
-    Export(Sender<Vec<Event>>),
+    /// Everything, or what one worker holds.
+    Export(Option<Worker>, Sender<Vec<Event>>),
     Status(Sender<(ShardStatus, Vec<WorkerStatus>)>),
     #[cfg(test)]
     Panic,
@@ -155,8 +156,8 @@ impl Actor {
             Message::Flush(reply) => {
                 let _ = reply.send(());
             }
-            Message::Export(reply) => {
-                let _ = reply.send(self.writer.export());
+            Message::Export(worker, reply) => {
+                let _ = reply.send(self.writer.export_of(worker));
             }
             Message::Status(reply) => {
                 self.writer.catch_up();

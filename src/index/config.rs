@@ -156,7 +156,8 @@ impl Builder {
         Shard::new(hasher.clone(), self.max_positions, self.max_workers)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// Whether every setting is in its range.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let at_least_1 = |name, value: u64| (value > 0).then_some(()).ok_or(ConfigError::Zero { name });
         at_least_1("shards", self.shards as u64)?;
         at_least_1("mailbox", self.mailbox as u64)?;

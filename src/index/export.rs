@@ -8,12 +8,12 @@ use super::blocks::BlockMap;
 use super::hasher::BuildMix;
 use super::run::{Place, RunId, Runs};
 use super::shard::Shard;
-use crate::event::{Block, Event, EventData};
+use crate::event::{Block, Event, EventData, Worker};
 
-/// Events that rebuild the shard when applied in order, worker by worker.
-pub(crate) fn export(shard: &Shard) -> Vec<Event> {
+/// Events that rebuild the shard, or what is known of `only` one worker, when applied in order, worker by worker.
+pub(crate) fn export(shard: &Shard, only: Option<Worker>) -> Vec<Event> {
     let mut events = Vec::new();
-    let mut workers: Vec<_> = shard.workers().collect();
+    let mut workers: Vec<_> = shard.workers().filter(|&(worker, ..)| only.is_none_or(|only| only == worker)).collect();
     workers.sort_unstable_by_key(|&(worker, ..)| worker);
     for (worker, _, last_event_id, blocks) in workers {
         let id = last_event_id.unwrap_or(0);

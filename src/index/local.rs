@@ -119,7 +119,12 @@ impl LocalWriter {
 
     /// The whole state as events that rebuild it; see [`Index::export`](crate::Index::export).
     pub fn export(&self) -> Vec<Event> {
-        export::export(&self.shard)
+        export::export(&self.shard, None)
+    }
+
+    /// The same, of one worker alone if one is given.
+    pub(super) fn export_of(&self, worker: Option<Worker>) -> Vec<Event> {
+        export::export(&self.shard, worker)
     }
 
     /// Figures of the shard and of its workers, in no particular order; those about a thread and a mailbox are empty.

@@ -239,7 +239,16 @@ impl Index {
     /// # Errors
     /// The index was shut down, or a writer died.
     pub fn export(&self) -> Result<Vec<Event>, Closed> {
-        self.ask_all(Message::Export).map(|shards| shards.concat())
+        self.ask_all(|reply| Message::Export(None, reply)).map(|shards| shards.concat())
+    }
+
+    /// The part of an [export](Self::export) that is about one worker; nothing, if it is not known. Costs what it holds.
+    ///
+    /// # Errors
+    /// The index was shut down, or the worker's writer died.
+    pub fn export_worker(&self, worker: Worker) -> Result<Vec<Event>, Closed> {
+        let answer = self.shard(worker).ask(|reply| Message::Export(Some(worker), reply))?;
+        answer.recv().map_err(|_| Closed)
     }
 
     /// Applies an export, and returns when it is visible. What the index knew of the workers in it is replaced. Until
@@ -394,7 +403,7 @@ mod tests {
         tell(&index, Message::Panic);
         index.send(stored(2)).expect("open");
         let flush = index.0.shards[0].ask(Message::Flush).expect("open");
-        let export = index.0.shards[0].ask(Message::Export).expect("open");
+        let export = index.0.shards[0].ask(|reply| Message::Export(None, reply)).expect("open");
         hold.recv().expect("the writer waits");
         assert!(flush.recv().is_err() && export.recv().is_err());
 

@@ -275,6 +275,15 @@ impl Router {
         seat.is_some()
     }
 
+    /// What is in flight at a worker by somebody else's count; for routers that only decide, and enter nothing.
+    #[cfg(feature = "service")]
+    pub(crate) fn set_load(&mut self, worker: Worker, load: Load) {
+        debug_assert_eq!(self.in_flight.len(), 0, "its own requests would be taken off the other's count");
+        if let Some(seat) = self.fleet.seat(worker) {
+            self.fleet.set_load(seat, load);
+        }
+    }
+
     /// Those of the workers that a kind of request may go to: the ones with the right model, say. To be made again when
     /// workers come or go; the old one is then refused.
     pub fn mask(&self, member: impl Fn(Worker) -> bool) -> Mask {

@@ -2,7 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
 
+mod publish;
 mod replay;
+mod serve;
 mod simulate;
 mod sweep;
 mod text;
@@ -26,7 +28,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Publish(publish::Args),
     Replay(replay::Args),
+    Serve(Box<serve::Args>),
     Simulate(Box<simulate::Args>),
     Sweep(sweep::Args),
     #[command(name = sweep::JOB, hide = true)]
@@ -36,7 +40,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Publish(args) => publish::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Serve(args) => serve::run(&args),
         Command::Simulate(args) => simulate::run(*args),
         Command::Sweep(args) => sweep::run(&args),
         Command::SweepJob(args) => sweep::run_job(&args),

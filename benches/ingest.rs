@@ -1,0 +1,100 @@
+//! Decoding, hashing and handing over what an engine publishes: blocks of 16 tokens, in both forms.
+
+#[path = "../tests/common/model.rs"]
+mod model;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kvleap::Worker;
+use kvleap::service::ingest::apply;
+use kvleap::service::rank::{Count, Rank, Skip};
+use rmp::encode::{ByteBuf, write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Tokens in a block, blocks of an event, events of a batch, batches that take turns.
+const TOKENS: u64 = 16;
+const BLOCKS: u64 = 32;
+const EVENTS: u64 = 4;
+const BATCHES: u64 = 500;
+
+const KEYS: [&str; 8] =
+    ["block_hashes", "parent_block_hash", "token_ids", "block_size", "lora_id", "medium", "lora_name", "extra_keys"];
+
+/// A store of a sequence's first blocks, as vLLM has it.
+fn event(to: &mut ByteBuf, number: u64, map: bool) -> Result<(), Box<dyn std::error::Error>> {
+    if map {
+        write_map_len(to, KEYS.len() as u32 + 1)?;
+        write_str(to, "type")?;
+    } else {
+        write_array_len(to, KEYS.len() as u32 + 1)?;
+    }
+    write_str(to, "BlockStored")?;
+    let mut random = fastrand::Rng::with_seed(number);
+    for key in KEYS {
+        if map {
+            write_str(to, key)?;
+        }
+        match key {
+            "block_hashes" => {
+                write_array_len(to, BLOCKS as u32)?;
+                for _ in 0..BLOCKS {
+                    write_uint(to, random.u64(..))?;
+                }
+            }
+            "token_ids" => {
+                write_array_len(to, (BLOCKS * TOKENS) as u32)?;
+                for _ in 0..BLOCKS * TOKENS {
+                    write_uint(to, random.u64(..128_000))?;
+                }
+            }
+            "block_size" => drop(write_uint(to, TOKENS)?),
+            "medium" => write_str(to, "GPU")?,
+            "extra_keys" => {
+                write_array_len(to, BLOCKS as u32)?;
+                for _ in 0..BLOCKS {
+                    write_nil(to)?;
+                }
+            }
+            _ => write_nil(to)?,
+        }
+    }
+    Ok(())
+}
+
+fn batch(number: u64, map: bool) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut to = ByteBuf::new();
+    write_array_len(&mut to, 3)?;
+    write_f64(&mut to, 1.0)?;
+    write_array_len(&mut to, EVENTS as u32)?;
+    for event_number in 0..EVENTS {
+        event(&mut to, number * EVENTS + event_number, map)?;
+    }
+    write_uint(&mut to, 0)?;
+    Ok(to.into_vec())
+}
+
+fn ingest(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ingest");
+    group.throughput(Throughput::Elements(BLOCKS * EVENTS));
+    for (name, map) in [("map", true), ("array", false)] {
+        let model = model::model(TOKENS as u32);
+        let rank = Rank::zmq(Worker::new(1, 0), "tcp://127.0.0.1:5557");
+        let batches: Result<Vec<_>, _> = (0..BATCHES).map(|number| batch(number, map)).collect();
+        let batches = batches.expect("memory takes it all");
+        let mut sequence = 0;
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                apply(&model, &rank, sequence, &batches[(sequence % BATCHES) as usize]).expect("the index is there");
+                sequence += 1;
+            });
+        });
+        assert_eq!(rank.count(Count::Blocks), sequence * BLOCKS * EVENTS);
+        assert_eq!(Skip::ALL.map(|why| rank.skipped(why)).iter().sum::<u64>(), 0);
+        let held = model::held(&model)[&Worker::new(1, 0)].len() as u64;
+        assert_eq!(held, sequence.min(BATCHES) * BLOCKS * EVENTS);
+    }
+}
+
+criterion_group!(benches, ingest);
+criterion_main!(benches);

@@ -1,0 +1,206 @@
+//! `kvleap serve`.
+
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+use kvleap::service::{Config, LogFormat, Server};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+/// Run the standalone indexer: engines' events in, answers over HTTP.
+///
+/// Settings come from a file; the environment overrides it, and flags override both. Every setting of the file is a flag
+/// with - for _, and a variable with KVLEAP_ before it in capitals; engines are given in the file, or register.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  kvleap serve
+      Listens on 127.0.0.1:8090; engines register with POST /register.
+  kvleap serve --config kvleap.toml --listen 0.0.0.0:8090
+      As the file says, but reachable by others. It must name token files, or allow_anonymous.
+  kvleap serve --config kvleap.toml --check-config
+      Says whether it could start so.
+  KVLEAP_READ_TOKEN=... KVLEAP_ADMIN_TOKEN=... kvleap serve --peers http://other:8090
+      Tokens from the environment; starts with what another instance knows.
+
+Exit codes:
+  0  ended when it was told to; with --check-config: the settings are good
+  1  ended when it was told to, but some requests could not finish in time
+  2  did not start: a setting is bad, or the address is taken")]
+pub(crate) struct Args {
+    /// Settings, as TOML
+    #[arg(long, value_name = "FILE", env = "KVLEAP_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Check the settings and all files that they name, and end
+    #[arg(long)]
+    check_config: bool,
+
+    #[command(flatten)]
+    settings: Settings,
+
+    #[arg(long, hide = true)]
+    bench_null: bool,
+}
+
+/// What overrides the file.
+#[derive(clap::Args, Serialize)]
+struct Settings {
+    /// Address to listen on [default: 127.0.0.1:8090]
+    #[arg(long, value_name = "ADDRESS", env = "KVLEAP_LISTEN")]
+    listen: Option<SocketAddr>,
+
+    /// Let everybody in although others can reach the address and no token is set
+    #[arg(long, env = "KVLEAP_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true")]
+    allow_anonymous: Option<bool>,
+
+    /// File with tokens for asking, one a line
+    #[arg(long, value_name = "FILE", env = "KVLEAP_READ_TOKEN_FILE")]
+    read_token_file: Option<PathBuf>,
+
+    /// File with tokens for reporting events
+    #[arg(long, value_name = "FILE", env = "KVLEAP_WRITE_TOKEN_FILE")]
+    write_token_file: Option<PathBuf>,
+
+    /// File with tokens for everything
+    #[arg(long, value_name = "FILE", env = "KVLEAP_ADMIN_TOKEN_FILE")]
+    admin_token_file: Option<PathBuf>,
+
+    /// Certificate chain, PEM; with --tls-key, connections are encrypted
+    #[arg(long, value_name = "FILE", env = "KVLEAP_TLS_CERTIFICATE")]
+    tls_certificate: Option<PathBuf>,
+
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", env = "KVLEAP_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+
+    /// Threads that serve requests [default: one a core]
+    #[arg(long, value_name = "N", env = "KVLEAP_THREADS")]
+    threads: Option<usize>,
+
+    /// Connections at a time; more wait [default: 1024]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAX_CONNECTIONS")]
+    max_connections: Option<usize>,
+
+    /// Bytes of a request's body [default: 8388608]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_BODY_BYTES")]
+    max_body_bytes: Option<usize>,
+
+    /// Bytes of a request's head [default: 16384]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_HEADER_BYTES")]
+    max_header_bytes: Option<usize>,
+
+    /// Seconds for a request's head to arrive, and for a connection to be idle [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_HEADER_TIMEOUT_SECONDS")]
+    header_timeout_seconds: Option<u64>,
+
+    /// Seconds for a request's body to arrive [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_BODY_TIMEOUT_SECONDS")]
+    body_timeout_seconds: Option<u64>,
+
+    /// Seconds that requests in progress get at the end [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_SHUTDOWN_SECONDS")]
+    shutdown_seconds: Option<u64>,
+
+    /// Models at a time, counting groups and tenants [default: 256]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAX_MODELS")]
+    max_models: Option<usize>,
+
+    /// Writers of each index [default: 1]
+    #[arg(long, value_name = "N", env = "KVLEAP_SHARDS")]
+    shards: Option<usize>,
+
+    /// Events that wait for a writer at most [default: 65536]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAILBOX")]
+    mailbox: Option<usize>,
+
+    /// Microseconds after which an applied event is visible at the latest [default: 100]
+    #[arg(long, value_name = "MICROSECONDS", env = "KVLEAP_PUBLISH_INTERVAL_US")]
+    publish_interval_us: Option<u64>,
+
+    /// Other instances; the first that answers is copied at the start
+    #[arg(long, value_name = "URL,...", value_delimiter = ',', env = "KVLEAP_PEERS")]
+    peers: Option<Vec<String>>,
+
+    /// File with the token that the peers ask for
+    #[arg(long, value_name = "FILE", env = "KVLEAP_PEER_TOKEN_FILE")]
+    peer_token_file: Option<PathBuf>,
+
+    /// Threads that receive events [default: 2]
+    #[arg(long, value_name = "N", env = "KVLEAP_INGEST_THREADS")]
+    ingest_threads: Option<usize>,
+
+    /// Seconds for which the blocks of an engine that disappeared are kept [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_GRACE_SECONDS")]
+    grace_seconds: Option<u64>,
+
+    /// File to keep all of it in; a restart goes on from there
+    #[arg(long, value_name = "FILE", env = "KVLEAP_SNAPSHOT")]
+    snapshot: Option<PathBuf>,
+
+    /// Seconds between two snapshots [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_SNAPSHOT_SECONDS")]
+    snapshot_seconds: Option<u64>,
+
+    /// Bytes that all indexes may take together [default: no bound]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MEMORY_BUDGET")]
+    memory_budget: Option<u64>,
+
+    /// Beyond the budget: refuse new content, or forget the least recently stored [default: refuse]
+    #[arg(long, value_name = "WHAT", env = "KVLEAP_OVER_BUDGET", value_parser = ["refuse", "forget"])]
+    over_budget: Option<String>,
+
+    /// Form of log lines, on stderr: text or json [default: text]
+    #[arg(long, value_name = "FORM", env = "KVLEAP_LOG", value_parser = ["text", "json"])]
+    log: Option<String>,
+
+    /// What is logged, as in info,kvleap=debug [default: info]
+    #[arg(long, value_name = "FILTER", env = "KVLEAP_LOG_FILTER")]
+    log_filter: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
+    let config = config(args)?;
+    let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| format!("log_filter: {error}"))?;
+    if args.check_config {
+        config.check()?;
+        writeln!(io::stdout(), "the settings are good")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    start_log(config.log, filter);
+    let (told, end) = mpsc::channel();
+    ctrlc::set_handler(move || {
+        // A second signal finds nobody who listens: the end is under way.
+        let _ = told.send(());
+    })?;
+    let server = Server::start(config)?;
+    end.recv()?;
+    tracing::info!("ending");
+    Ok(if server.stop() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn config(args: &Args) -> Result<Config, Box<dyn Error>> {
+    let file = match &args.config {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
+        None => String::new(),
+    };
+    let named = |error| match &args.config {
+        Some(path) => format!("{}: {error}", path.display()),
+        None => format!("{error}"),
+    };
+    let mut config = Config::load(&file, &args.settings).map_err(named)?;
+    config.bench_null = args.bench_null;
+    Ok(config)
+}
+
+fn start_log(format: LogFormat, filter: EnvFilter) {
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,156 @@
+//! What models and engines count themselves, as Prometheus has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, GaugeVec, Opts, Registry};
+
+use super::indexer::Indexer;
+use super::model::Model;
+use super::rank::{Count, Skip, State};
+use crate::index::{Rejection, ShardStatus};
+
+/// All metrics in the text format. Waits for the writers of all models.
+pub(super) fn text(indexer: &Indexer) -> String {
+    let models = indexer.models().all();
+    let families =
+        [indexer.metrics().gather(), of_survival(indexer), of_models(&models), of_publishers(&models)].concat();
+    let mut text = String::new();
+    // It writes to memory, and the names are constant.
+    prometheus::TextEncoder::new().encode_utf8(&families, &mut text).expect("families are valid");
+    text
+}
+
+const MODEL: [&str; 3] = ["model", "group", "tenant"];
+
+/// Families that are made anew for every reader.
+struct Families {
+    registry: Registry,
+    labels: Vec<&'static str>,
+}
+
+impl Families {
+    fn new(more: &[&'static str]) -> Self {
+        Self { registry: Registry::new(), labels: [&MODEL, more].concat() }
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> GaugeVec {
+        let gauge = GaugeVec::new(Opts::new(name, help), &self.labels).expect("name and labels are constant and valid");
+        self.registry.register(Box::new(gauge.clone())).expect("no other has this name");
+        gauge
+    }
+}
+
+fn labels<'a>(model: &'a Model, more: &[&'a str]) -> Vec<&'a str> {
+    let key = model.key();
+    [&[key.model.as_str(), &key.group, &key.tenant], more].concat()
+}
+
+/// Snapshots and the memory budget, where there are any.
+fn of_survival(indexer: &Indexer) -> Vec<MetricFamily> {
+    let registry = Registry::new();
+    let set = |name: &str, help: &str, value: f64| {
+        let gauge = Gauge::new(name, help).expect("the name is constant and valid");
+        registry.register(Box::new(gauge.clone())).expect("no other has this name");
+        gauge.set(value);
+    };
+    if let Some(snapshots) = indexer.snapshots() {
+        let last = snapshots.last();
+        if let Some(age) = last.saved.as_ref().and_then(|(_, at)| at.elapsed().ok()) {
+            set("kvleap_snapshot_age_seconds", "Since the last complete snapshot of this process", age.as_secs_f64());
+        }
+        set("kvleap_snapshot_failures_total", "Snapshots that could not be written", last.failures as f64);
+    }
+    if let Some(budget) = indexer.budget() {
+        set("kvleap_memory_budget_bytes", "Memory that all indexes may take", budget.limit() as f64);
+        let over = f64::from(u8::from(budget.over().is_some()));
+        set("kvleap_memory_over_budget", "1 while they take more", over);
+    }
+    registry.gather()
+}
+
+/// A figure of a shard, added up over the shards of a model.
+type Figure = (&'static str, &'static str, fn(&ShardStatus) -> f64);
+
+const FIGURES: [Figure; 11] = [
+    ("kvleap_blocks_held", "Blocks held, summed over the workers", |shard| shard.held_blocks as f64),
+    ("kvleap_blocks_distinct", "Distinct prefixes, whoever holds them", |shard| shard.distinct_blocks as f64),
+    ("kvleap_runs", "Chains of blocks kept as one array", |shard| shard.runs as f64),
+    ("kvleap_index_bytes", "Memory of the index", |shard| shard.bytes as f64),
+    ("kvleap_mailbox_depth", "Events that wait for a writer", |shard| shard.mailbox_depth as f64),
+    ("kvleap_index_events_total", "Events applied or rejected by the index", |shard| shard.applied_events as f64),
+    ("kvleap_index_blocks_total", "Blocks named by these events", |shard| shard.applied_blocks as f64),
+    ("kvleap_publications_total", "Snapshots published for readers", |shard| shard.generation as f64),
+    ("kvleap_apply_seconds_total", "Time that writers spent applying", |shard| shard.apply_time.as_secs_f64()),
+    ("kvleap_publish_seconds_total", "Time that writers spent publishing", |shard| shard.publish_time.as_secs_f64()),
+    ("kvleap_writers_alive", "Writers that run", |shard| f64::from(u8::from(shard.alive))),
+];
+
+fn of_models(models: &[Arc<Model>]) -> Vec<MetricFamily> {
+    let all = Families::new(&[]);
+    let figures = FIGURES.map(|(name, help, figure)| (all.gauge(name, help), figure));
+    let workers = all.gauge("kvleap_workers", "Workers that the index knows, lower tiers apart");
+    let quantiles = Families::new(&["quantile"]);
+    let staleness = quantiles.gauge("kvleap_staleness_seconds", "From an event's acceptance to its visibility");
+    let reasons = Families::new(&["reason"]);
+    let rejected = reasons.gauge("kvleap_index_rejected_total", "Events that the index rejected");
+    for model in models {
+        let status = model.index().status();
+        let of = labels(model, &[]);
+        for (gauge, figure) in &figures {
+            gauge.with_label_values(&of).set(status.shards.iter().map(figure).sum());
+        }
+        workers.with_label_values(&of).set(status.workers.len() as f64);
+        for (name, quantile) in [("0.5", 0.5), ("0.99", 0.99), ("1", 1.0)] {
+            let slowest = status.shards.iter().map(|shard| shard.lag.value_at_quantile(quantile)).max();
+            let slowest = Duration::from_nanos(slowest.unwrap_or(0));
+            staleness.with_label_values(&labels(model, &[name])).set(slowest.as_secs_f64());
+        }
+        for reason in Rejection::ALL {
+            let strangers = status.shards.iter().map(|shard| shard.rejected_strangers[reason as usize]);
+            let known = status.workers.iter().map(|worker| worker.rejected(reason));
+            let times: u64 = strangers.chain(known).sum();
+            rejected.with_label_values(&labels(model, &[reason.name()])).set(times as f64);
+        }
+    }
+    [all, quantiles, reasons].iter().flat_map(|families| families.registry.gather()).collect()
+}
+
+const STATES: [(State, &str); 5] = [
+    (State::Connecting, "connecting"),
+    (State::Live, "live"),
+    (State::Replaying, "replaying"),
+    (State::Degraded, "degraded"),
+    (State::Gone, "gone"),
+];
+
+fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
+    let by_state = Families::new(&["state"]);
+    let publishers = by_state.gauge("kvleap_publishers", "Publishers in this state");
+    let by_rank = Families::new(&["instance", "rank"]);
+    let lag = by_rank.gauge("kvleap_publisher_lag_seconds", "How old its last batch was when it was applied");
+    let by_kind = Families::new(&["instance", "rank", "kind"]);
+    let counts = by_kind.gauge("kvleap_publisher_total", "What was counted of a publisher, by kind");
+    let by_reason = Families::new(&["instance", "rank", "reason"]);
+    let skipped = by_reason.gauge("kvleap_publisher_skipped_total", "Events of a publisher left out, by reason");
+    for model in models {
+        let ranks = model.ranks().all();
+        for (state, name) in STATES {
+            let many = ranks.iter().filter(|rank| rank.state() == state).count();
+            publishers.with_label_values(&labels(model, &[name])).set(many as f64);
+        }
+        for rank in ranks.iter() {
+            let (instance, dp_rank) = (rank.worker().id.to_string(), rank.worker().dp_rank.to_string());
+            let of = |more: &[&'static str]| -> Vec<_> { [&[instance.as_str(), &dp_rank], more].concat() };
+            lag.with_label_values(&labels(model, &of(&[]))).set(rank.lag().as_secs_f64());
+            for what in Count::ALL {
+                counts.with_label_values(&labels(model, &of(&[what.name()]))).set(rank.count(what) as f64);
+            }
+            for why in Skip::ALL.into_iter().filter(|&why| rank.skipped(why) > 0) {
+                skipped.with_label_values(&labels(model, &of(&[why.name()]))).set(rank.skipped(why) as f64);
+            }
+        }
+    }
+    [by_state, by_rank, by_kind, by_reason].iter().flat_map(|families| families.registry.gather()).collect()
+}

@@ -1,0 +1,75 @@
+//! Bodies: of bounded size and age on the way in, JSON on the way out.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::StatusCode;
+use hyper::body::Body as _;
+use hyper::header::CONTENT_TYPE;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use super::refusal::Refusal;
+use crate::service::config::Config;
+use crate::service::model::Key;
+
+/// A request's whole body.
+pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Refusal> {
+    let limit = config.max_body_bytes;
+    let too_large =
+        || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes")).unread();
+    let body = request.into_body();
+    // Before a byte of it is kept.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let whole = Limited::new(body, limit).collect();
+    match timeout(Duration::from_secs(config.body_timeout_seconds), whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(Refusal::bad(format!("the body did not arrive whole: {error}"))),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive").unread()),
+    }
+}
+
+/// What a body of JSON says.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::bad(format!("the body is not as it should be: {error}")))
+}
+
+/// What a body of msgpack says.
+pub(super) fn unpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    rmp_serde::from_slice(body).map_err(|error| Refusal::bad(format!("the body is not as it should be: {error}")))
+}
+
+/// An answer in JSON; `room` is about how many bytes it takes.
+pub(super) fn json(status: StatusCode, value: &impl Serialize, room: usize) -> Response {
+    let mut text = Vec::with_capacity(room);
+    serde_json::to_writer(&mut text, value).expect("no key of an answer is anything but text or a number");
+    (status, [(CONTENT_TYPE, "application/json")], Body::from(text)).into_response()
+}
+
+/// `{"status": "ok"}`.
+pub(super) fn ok(status: StatusCode) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#).into_response()
+}
+
+/// A name in a request, borrowed from the body where it has no escapes.
+#[derive(Debug, Deserialize)]
+pub(super) struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Name<'_> {
+    /// The name, or what stands for none.
+    pub(super) fn or<'n>(name: Option<&'n Self>, none: &'n str) -> &'n str {
+        name.map_or(none, |name| &name.0)
+    }
+
+    /// The routing group meant.
+    pub(super) fn group(name: Option<&Self>) -> &str {
+        Self::or(name, Key::DEFAULT_GROUP)
+    }
+}

@@ -1,0 +1,170 @@
+//! Which engines are listened to, and how it stands with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::{Query, Request, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+use super::body;
+use super::refusal::{Refusal, blocking};
+use crate::service::config::Engine;
+use crate::service::engines::{RegisterError, Selection};
+use crate::service::indexer::Indexer;
+use crate::service::model::Model;
+use crate::service::rank::{Count, Rank, Skip, State as Standing};
+
+pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
+    let body = body::read(indexer.config(), request).await?;
+    let engine: Engine = body::parse(&body)?;
+    blocking(move || indexer.register(engine)).await?.map_err(Refusal::from)?;
+    Ok(body::ok(StatusCode::CREATED))
+}
+
+impl From<RegisterError> for Refusal {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::Model(error) => error.into(),
+            RegisterError::Engine(_) => Self::bad(error.to_string()),
+            RegisterError::Taken { .. } => Self::new(StatusCode::CONFLICT, error.to_string()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Unregister {
+    instance_id: u64,
+    model_name: String,
+    routing_group: Option<String>,
+    tenant_id: Option<String>,
+    dp_rank: Option<u32>,
+}
+
+pub(super) async fn unregister(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
+    let body = body::read(indexer.config(), request).await?;
+    let ask: Unregister = body::parse(&body)?;
+    let handle = Handle::current();
+    let left = blocking(move || {
+        indexer.unregister(
+            Selection {
+                instance: ask.instance_id,
+                model: &ask.model_name,
+                group: ask.routing_group.as_deref(),
+                tenant: ask.tenant_id.as_deref().unwrap_or(""),
+                rank: ask.dp_rank,
+            },
+            &handle,
+        )
+    })
+    .await?;
+    if left == 0 { Err(Refusal::not_found("no such worker is known")) } else { Ok(body::ok(StatusCode::OK)) }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Filter {
+    model_name: Option<String>,
+    routing_group: Option<String>,
+    tenant_id: Option<String>,
+}
+
+impl Filter {
+    fn has(&self, model: &Model) -> bool {
+        let key = model.key();
+        let is = |wanted: &Option<String>, name: &String| wanted.as_ref().is_none_or(|wanted| wanted == name);
+        is(&self.model_name, &key.model) && is(&self.routing_group, &key.group) && is(&self.tenant_id, &key.tenant)
+    }
+}
+
+pub(super) async fn list(State(indexer): State<Arc<Indexer>>, Query(filter): Query<Filter>) -> Response {
+    let models = indexer.models().all();
+    let ranks: Vec<_> =
+        models.iter().filter(|model| filter.has(model)).map(|model| (model, model.ranks().all())).collect();
+    let instances = ranks.iter().flat_map(|(model, ranks)| {
+        let instances = ranks.chunk_by(|a, b| a.worker().id == b.worker().id);
+        instances.map(|ranks| Instance::new(model, ranks))
+    });
+    body::json(StatusCode::OK, &instances.collect::<Vec<_>>(), 1024)
+}
+
+#[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the API")]
+struct Instance<'a> {
+    instance_id: u64,
+    source: &'static str,
+    status: Standing,
+    model_name: &'a str,
+    routing_group: &'a str,
+    tenant_id: &'a str,
+    block_size: u32,
+    endpoints: BTreeMap<u32, &'a str>,
+    listeners: BTreeMap<u32, Listener<'a>>,
+}
+
+#[derive(Serialize)]
+struct Listener<'a> {
+    endpoint: Option<&'a str>,
+    status: Standing,
+    /// Those that its batches named, too.
+    dp_ranks: Vec<u32>,
+    last_sequence: Option<u64>,
+    lag_seconds: f64,
+    seen_seconds_ago: Option<f64>,
+    counts: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<&'static str, u64>,
+}
+
+impl<'a> Instance<'a> {
+    /// `ranks` are those of one instance.
+    fn new(model: &'a Model, ranks: &'a [Arc<Rank>]) -> Self {
+        let key = model.key();
+        let listeners: BTreeMap<_, _> = ranks.iter().map(|rank| (rank.worker().dp_rank, Listener::new(rank))).collect();
+        let endpoints = listeners.iter().filter_map(|(&rank, listener)| Some((rank, listener.endpoint?)));
+        Self {
+            instance_id: ranks[0].worker().id,
+            source: ranks[0].source(),
+            status: listeners
+                .values()
+                .map(|listener| listener.status)
+                .max_by_key(|&standing| concern(standing))
+                .expect("a rank at least"),
+            model_name: &key.model,
+            routing_group: &key.group,
+            tenant_id: &key.tenant,
+            block_size: model.block_size(),
+            endpoints: endpoints.collect(),
+            listeners,
+        }
+    }
+}
+
+/// How much a state concerns somebody who looks after the fleet.
+fn concern(state: Standing) -> u8 {
+    match state {
+        Standing::Live => 0,
+        Standing::Replaying => 1,
+        Standing::Connecting => 2,
+        Standing::Degraded => 3,
+        Standing::Gone => 4,
+    }
+}
+
+impl<'a> Listener<'a> {
+    fn new(rank: &'a Rank) -> Self {
+        let ago = |at: SystemTime| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO).as_secs_f64();
+        let skipped = Skip::ALL.iter().map(|&why| (why.name(), rank.skipped(why)));
+        Self {
+            endpoint: rank.endpoint(),
+            status: rank.state(),
+            dp_ranks: rank.workers().iter().map(|worker| worker.dp_rank).collect(),
+            last_sequence: rank.last_sequence(),
+            lag_seconds: rank.lag().as_secs_f64(),
+            seen_seconds_ago: rank.last_seen().map(ago),
+            counts: Count::ALL.iter().map(|&what| (what.name(), rank.count(what))).collect(),
+            skipped: skipped.filter(|&(_, times)| times > 0).collect(),
+        }
+    }
+}

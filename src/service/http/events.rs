@@ -1,0 +1,113 @@
+//! `POST /events`: what engines that cannot publish say, in the form of Dynamo's router.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
+use serde::{Deserialize, Serialize};
+
+use super::body;
+use super::refusal::{Refusal, blocking};
+use crate::event::Worker;
+use crate::index::Rejection;
+use crate::service::indexer::Indexer;
+use crate::service::ingest::{self, RouterEvent};
+use crate::service::model::{Key, Model};
+use crate::service::rank::{Rank, Skip};
+use crate::service::tier::{MAX_RANK, Tier};
+
+#[derive(Deserialize)]
+struct Told {
+    model_name: String,
+    routing_group: Option<String>,
+    tenant_id: Option<String>,
+    block_size: u32,
+    events: Vec<RouterEvent>,
+}
+
+/// What became of them.
+#[derive(Default, Serialize)]
+struct Outcome {
+    /// Events that the index shows now.
+    applied: u64,
+    /// Blocks that events name which were handed over to it.
+    blocks: u64,
+    /// Events left out, by reason.
+    skipped: BTreeMap<&'static str, u64>,
+    /// Events that the index was handed and rejected, by reason.
+    rejected: BTreeMap<&'static str, u64>,
+}
+
+/// Answers when all that was applied is visible.
+pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
+    let form = request.headers().get(CONTENT_TYPE).map(|form| form.as_bytes().to_ascii_lowercase());
+    let packed =
+        form.is_some_and(|form| form.starts_with(b"application/msgpack") || form.starts_with(b"application/x-msgpack"));
+    let body = body::read(indexer.config(), request).await?;
+    let outcome = blocking(move || {
+        let told: Told = if packed { body::unpack(&body)? } else { body::parse(&body)? };
+        apply(&indexer, told)
+    });
+    Ok(body::json(StatusCode::OK, &outcome.await??, 256))
+}
+
+fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
+    let Told { model_name, routing_group, tenant_id, block_size, events } = told;
+    let group = routing_group.unwrap_or_else(|| Key::DEFAULT_GROUP.to_owned());
+    let key = Key { model: model_name, group, tenant: tenant_id.unwrap_or_default() };
+    let model = indexer.models().get_or_add(&key, block_size)?;
+    let mut outcome = Outcome::default();
+    let mut by_worker: BTreeMap<Worker, Vec<RouterEvent>> = BTreeMap::new();
+    for event in events {
+        if event.event.dp_rank > MAX_RANK {
+            *outcome.skipped.entry(Skip::Rank.name()).or_default() += 1;
+        } else {
+            by_worker.entry(Worker::new(event.worker_id, event.event.dp_rank)).or_default().push(event);
+        }
+    }
+    let before = rejections(&model, &by_worker);
+    for (&worker, events) in &by_worker {
+        let rank = model.ranks().get_or_add(worker);
+        let skipped = skips(&rank);
+        let applied = ingest::router_events(&model, &rank, events)?;
+        outcome.applied += applied.events;
+        outcome.blocks += applied.blocks;
+        add(&mut outcome.skipped, Skip::ALL.map(Skip::name), skipped, skips(&rank));
+    }
+    model.index().flush()?;
+    let after = rejections(&model, &by_worker);
+    add(&mut outcome.rejected, Rejection::ALL.map(Rejection::name), before, after);
+    outcome.applied = outcome.applied.saturating_sub(outcome.rejected.values().sum());
+    Ok(outcome)
+}
+
+fn skips(rank: &Rank) -> [u64; Skip::ALL.len()] {
+    Skip::ALL.map(|why| rank.skipped(why))
+}
+
+/// How many events of these workers the index has rejected so far.
+fn rejections<T>(model: &Model, workers: &BTreeMap<Worker, T>) -> [u64; Rejection::ALL.len()] {
+    let status = model.index().status();
+    let ours = status.workers.iter().filter(|worker| workers.contains_key(&Tier::split(worker.worker).0));
+    let strangers = status.shards.iter().map(|shard| shard.rejected_strangers);
+    ours.map(|worker| worker.rejected)
+        .chain(strangers)
+        .fold(Default::default(), |sum: [u64; _], rejected| std::array::from_fn(|why| sum[why] + rejected[why]))
+}
+
+/// Counts what is there after, and was not before.
+fn add<const N: usize>(
+    sum: &mut BTreeMap<&'static str, u64>,
+    names: [&'static str; N],
+    before: [u64; N],
+    after: [u64; N],
+) {
+    for ((name, before), after) in names.into_iter().zip(before).zip(after) {
+        if after > before {
+            *sum.entry(name).or_default() += after - before;
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Which other instances there are.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use super::body;
+use super::refusal::Refusal;
+use crate::service::indexer::Indexer;
+
+#[derive(Deserialize)]
+struct Peer {
+    url: String,
+}
+
+pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
+    let body = body::read(indexer.config(), request).await?;
+    let peer: Peer = body::parse(&body)?;
+    indexer.peers().add(&peer.url).map_err(|error| Refusal::bad(error.to_string()))?;
+    Ok(body::ok(StatusCode::CREATED))
+}
+
+pub(super) async fn deregister(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
+    let body = body::read(indexer.config(), request).await?;
+    let peer: Peer = body::parse(&body)?;
+    if indexer.peers().remove(&peer.url) {
+        Ok(body::ok(StatusCode::OK))
+    } else {
+        Err(Refusal::not_found("peer not found"))
+    }
+}
+
+pub(super) async fn list(State(indexer): State<Arc<Indexer>>) -> Response {
+    body::json(StatusCode::OK, &indexer.peers().all(), 256)
+}

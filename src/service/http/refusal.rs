@@ -1,0 +1,75 @@
+//! Answers that say no.
+
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+
+use crate::index::Closed;
+use crate::service::model::ModelError;
+
+/// A status, and `{"error": "why"}`.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    why: String,
+    unread: bool,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self { status, why: why.into(), unread: false }
+    }
+
+    /// Said without having read the body: the connection ends with it, and the client is told.
+    pub(super) fn unread(self) -> Self {
+        Self { unread: true, ..self }
+    }
+
+    /// The request makes no sense.
+    pub(super) fn bad(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, why)
+    }
+
+    /// The thing asked for is not there.
+    pub(super) fn not_found(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, why)
+    }
+}
+
+impl From<Closed> for Refusal {
+    fn from(error: Closed) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
+impl From<ModelError> for Refusal {
+    fn from(error: ModelError) -> Self {
+        let status = match error {
+            ModelError::ZeroBlockSize => StatusCode::BAD_REQUEST,
+            ModelError::OtherBlockSize { .. } => StatusCode::CONFLICT,
+            ModelError::TooMany { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            ModelError::Index(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+/// Does what may wait for a writer or another process, on a thread that is not the server's.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "this request failed; the log may say why");
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": self.why }).to_string();
+        let mut response = (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.unread {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

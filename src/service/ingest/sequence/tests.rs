@@ -1,0 +1,257 @@
+//! A publisher that restarts and forgets, a network that drops, and everything that a listener may then claim.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMITS: Limits = Limits { held_batches: 4, held_bytes: 1 << 20, attempts: 2 };
+
+/// What happens.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// The publisher says something, and it arrives or not.
+    Say {
+        arrives: bool,
+    },
+    /// The answer to the last question goes on: one more batch, or its end.
+    Answer,
+    /// A batch of the answer is lost on the way.
+    Swallow,
+    /// The answer breaks off.
+    Fail,
+    /// The connection is lost and made anew, perhaps to a publisher that began anew and has already said so much.
+    Reconnect {
+        restarted: Option<u8>,
+    },
+    Probe,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        8 => prop::bool::weighted(0.7).prop_map(|arrives| Act::Say { arrives }),
+        12 => Just(Act::Answer),
+        1 => Just(Act::Swallow),
+        1 => Just(Act::Fail),
+        1 => prop::option::of(0..9_u8).prop_map(|restarted| Act::Reconnect { restarted }),
+        1 => Just(Act::Probe),
+    ];
+    prop::collection::vec(act, 0..120)
+}
+
+/// A publisher, everything on the way from it, and what was made of it.
+struct World {
+    sequencer: Sequencer<Vec<u8>>,
+    replays: bool,
+    life: u32,
+    said: u64,
+    remembers: usize,
+    buffer: VecDeque<(u64, Vec<u8>)>,
+    answer: Option<VecDeque<(u64, Vec<u8>)>>,
+    applied: Vec<Vec<u8>>,
+    degraded: bool,
+}
+
+impl World {
+    fn new(replays: bool, remembers: usize) -> Self {
+        Self {
+            sequencer: Sequencer::new(LIMITS, replays, 0, None),
+            replays,
+            life: 0,
+            said: 0,
+            remembers,
+            buffer: VecDeque::new(),
+            answer: None,
+            applied: Vec::new(),
+            degraded: false,
+        }
+    }
+
+    fn batch(life: u32, sequence: u64) -> Vec<u8> {
+        format!("{life}/{sequence}").into_bytes()
+    }
+
+    fn say(&mut self) -> (u64, Vec<u8>) {
+        let batch = (self.said, Self::batch(self.life, self.said));
+        self.said += 1;
+        self.buffer.push_back(batch.clone());
+        if self.buffer.len() > self.remembers {
+            self.buffer.pop_front();
+        }
+        batch
+    }
+
+    fn restart(&mut self) {
+        self.life += 1;
+        self.said = 0;
+        self.buffer.clear();
+    }
+
+    fn take(&mut self, steps: Vec<Step<Vec<u8>>>) {
+        for step in steps {
+            match step {
+                Step::Apply { payload, .. } => self.applied.push(payload),
+                Step::Replay { from, .. } => {
+                    assert!(self.replays);
+                    self.answer = Some(self.buffer.iter().filter(|batch| batch.0 >= from).cloned().collect());
+                }
+                Step::Settled => self.answer = None,
+                Step::Restart => {
+                    self.answer = None;
+                    self.applied.clear();
+                    self.degraded = false;
+                }
+                Step::Lost { .. } => self.degraded = true,
+                Step::Duplicate | Step::HeldBack | Step::Gap => {}
+            }
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        let mut steps = Vec::new();
+        match act {
+            Act::Say { arrives } => {
+                let (sequence, batch) = self.say();
+                if arrives {
+                    self.sequencer.live(sequence, batch, &mut steps);
+                }
+            }
+            Act::Answer => match self.answer.as_mut().map(VecDeque::pop_front) {
+                None => {}
+                Some(Some((sequence, batch))) => self.sequencer.replayed(sequence, batch, &mut steps),
+                Some(None) => {
+                    self.answer = None;
+                    self.sequencer.replay_ended(&mut steps);
+                }
+            },
+            Act::Swallow => {
+                // The first is never dropped: the queue on the way is empty then.
+                if let Some(answer) = &mut self.answer
+                    && self.sequencer.replay.as_ref().is_some_and(|replay| replay.answered)
+                {
+                    answer.pop_front();
+                }
+            }
+            Act::Fail => {
+                if self.answer.take().is_some() {
+                    self.sequencer.replay_failed(&mut steps);
+                }
+            }
+            Act::Reconnect { restarted } => {
+                if let Some(ahead) = restarted {
+                    self.restart();
+                    (0..ahead).for_each(|_| drop(self.say()));
+                }
+                self.answer = None;
+                self.sequencer.connected(&mut steps);
+            }
+            Act::Probe => self.sequencer.probe(&mut steps),
+        }
+        self.take(steps);
+    }
+
+    /// Everything in the buffer gets through, and the publisher says one more thing.
+    fn settle(&mut self) {
+        self.act(Act::Reconnect { restarted: None });
+        for _ in 0..2 {
+            while self.answer.is_some() {
+                self.act(Act::Answer);
+            }
+            self.act(Act::Say { arrives: true });
+        }
+        assert!(!self.sequencer.is_replaying());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    /// In the end everything that the publisher said since it began was applied once and in order, or something is
+    /// known to be missing.
+    #[test]
+    fn exact_or_degraded(acts in acts(), remembers in prop_oneof![Just(3_usize), Just(1000)]) {
+        let mut world = World::new(true, remembers);
+        world.act(Act::Reconnect { restarted: None });
+        acts.into_iter().for_each(|act| world.act(act));
+        world.settle();
+        if !world.degraded {
+            let all: Vec<_> = (0..world.said).map(|sequence| World::batch(world.life, sequence)).collect();
+            prop_assert_eq!(&world.applied, &all);
+        }
+    }
+
+    /// As long as the publisher remembers everything and answers, nothing is ever lost, whatever the network drops and
+    /// however often the publisher begins anew.
+    #[test]
+    fn nothing_is_lost_that_can_be_had_again(acts in acts()) {
+        let mut world = World::new(true, 1000);
+        world.act(Act::Reconnect { restarted: None });
+        for act in acts {
+            if !matches!(act, Act::Fail | Act::Swallow) {
+                world.act(act);
+                prop_assert!(!world.degraded);
+            }
+        }
+        world.settle();
+        prop_assert!(!world.degraded);
+        prop_assert_eq!(world.applied.len() as u64, world.said);
+    }
+
+    /// Without anybody to ask, and on one connection, what is missing is known to be.
+    #[test]
+    fn without_replay_a_gap_degrades(arrives in prop::collection::vec(any::<bool>(), 1..40)) {
+        let mut world = World::new(false, 0);
+        world.act(Act::Reconnect { restarted: None });
+        let complete = |said: &[bool]| said.iter().rposition(|&arrived| arrived).is_none_or(|last| {
+            said[..last].iter().all(|&arrived| arrived)
+        });
+        for said in 0..arrives.len() {
+            world.act(Act::Say { arrives: arrives[said] });
+            prop_assert_eq!(world.degraded, !complete(&arrives[..=said]));
+        }
+        prop_assert_eq!(world.applied.len(), arrives.iter().filter(|&&arrived| arrived).count());
+    }
+}
+
+#[test]
+fn a_new_publisher_is_told_from_an_old_one_that_went_on() {
+    let mut world = World::new(true, 1000);
+    world.act(Act::Reconnect { restarted: None });
+    for _ in 0..5 {
+        world.act(Act::Say { arrives: true });
+        world.act(Act::Answer);
+    }
+    // It has come exactly as far, and nobody heard it.
+    world.act(Act::Reconnect { restarted: Some(5) });
+    world.settle();
+    assert_eq!(world.applied, (0..7).map(|sequence| World::batch(1, sequence)).collect::<Vec<_>>());
+    assert!(!world.degraded);
+}
+
+#[test]
+fn a_number_that_is_not_higher_is_a_new_publisher() {
+    for ahead in [0, 1] {
+        let mut world = World::new(true, 1000);
+        world.act(Act::Reconnect { restarted: None });
+        (0..3).for_each(|_| world.act(Act::Say { arrives: true }));
+        world.restart();
+        (0..ahead).for_each(|_| world.act(Act::Say { arrives: false }));
+        world.act(Act::Say { arrives: true });
+        world.settle();
+        assert_eq!(world.applied, (0..world.said).map(|sequence| World::batch(1, sequence)).collect::<Vec<_>>());
+        assert!(!world.degraded);
+    }
+}
+
+#[test]
+fn what_is_held_is_bounded_and_comes_later() {
+    let mut world = World::new(true, 1000);
+    world.act(Act::Say { arrives: false });
+    for _ in 0..50 {
+        world.act(Act::Say { arrives: true });
+        assert!(world.sequencer.held.len() <= LIMITS.held_batches);
+    }
+    world.settle();
+    assert_eq!((world.applied.len(), world.degraded), (53, false));
+}

@@ -1,0 +1,57 @@
+//! What the service counts, for Prometheus.
+
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, IntCounter, Opts, Registry};
+
+/// Counters that requests write to: atomics, found without a lock. What models and engines count themselves is read
+/// when somebody asks, in `gather.rs`.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    /// The index alone, from hashes to matches.
+    pub(super) lookups: Histogram,
+    /// From a complete request for matches to its answer's bytes.
+    pub(super) answers: Histogram,
+    /// By the first digit of the status, from 2.
+    responses: [IntCounter; 4],
+    /// Requests without the token that they need.
+    pub(super) denied: IntCounter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let registry = Registry::new();
+        // From half a microsecond to half a second, in powers of two.
+        let buckets = || (0..21).map(|power| f64::from(1 << power) * 0.5e-6).collect::<Vec<_>>();
+        let histogram = |name: &str, help: &str| {
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets()));
+            let histogram = histogram.expect("name and buckets are constant and valid");
+            registry.register(Box::new(histogram.clone())).expect("no other has this name");
+            histogram
+        };
+        let counter = |opts: Opts| {
+            let counter = IntCounter::with_opts(opts).expect("the name is constant and valid");
+            registry.register(Box::new(counter.clone())).expect("no other has this name and label");
+            counter
+        };
+        let lookups = histogram("kvleap_lookup_seconds", "Time of a lookup in the index");
+        let answers = histogram("kvleap_answer_seconds", "Time from a complete request for matches to its answer");
+        let responses = ["2xx", "3xx", "4xx", "5xx"].map(|class| {
+            let opts = Opts::new("kvleap_http_responses_total", "Answers by class of status");
+            counter(opts.const_label("class", class))
+        });
+        let denied = counter(Opts::new("kvleap_http_denied_total", "Requests without the token that they need"));
+        Self { registry, lookups, answers, responses, denied }
+    }
+}
+
+impl Metrics {
+    pub(super) fn responded(&self, status: u16) {
+        let class = usize::from(status / 100).saturating_sub(2);
+        self.responses[class.min(self.responses.len() - 1)].inc();
+    }
+
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+}

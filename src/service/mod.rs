@@ -1,0 +1,42 @@
+//! The standalone indexer: engines' events in, answers over HTTP.
+//!
+//! One [`Model`] for each model, tenant and routing group has an index of its own. Lookups run on the server's threads,
+//! without a channel and without a lock; events are decoded and handed over on threads of their own, so that a full
+//! mailbox never holds up an answer.
+
+mod auth;
+mod budget;
+mod config;
+mod engines;
+mod gather;
+mod http;
+mod indexer;
+pub mod ingest;
+mod metrics;
+mod model;
+mod page;
+mod peers;
+#[cfg(feature = "replay")]
+pub mod publish;
+pub mod rank;
+mod ranks;
+mod schedule;
+mod server;
+pub mod snapshot;
+mod tier;
+mod tls;
+pub mod wire;
+
+pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
+pub use budget::OverBudget;
+pub use config::{Config, ConfigError, Engine, LogFormat};
+pub use engines::RegisterError;
+pub use indexer::Indexer;
+pub use ingest::{Ingest, Listener};
+pub use model::{Key, KeyError, Model, ModelError, Models};
+pub use peers::PeerError;
+pub use rank::Rank;
+pub use ranks::Ranks;
+pub use server::{Server, StartError};
+pub use tier::{MAX_RANK, Tier};
+pub use tls::TlsError;

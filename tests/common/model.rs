@@ -1,0 +1,36 @@
+//! A model of the service, and what its index holds.
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kvleap::service::{Key, Model, Models, Tier};
+use kvleap::{EventData, Index, Matches, Worker};
+
+/// An empty one, with blocks of so many tokens.
+pub(crate) fn model(block_size: u32) -> Arc<Model> {
+    Models::new(Index::builder().seed(1), 1).get_or_add(&Key::new("m"), block_size).expect("valid settings")
+}
+
+/// What each worker holds, those of lower tiers among them: local hashes by sequence hash.
+pub(crate) fn held(model: &Model) -> BTreeMap<Worker, BTreeMap<u64, u64>> {
+    let mut held: BTreeMap<Worker, BTreeMap<u64, u64>> = BTreeMap::new();
+    for event in model.index().export().expect("the index is there") {
+        let of = held.entry(event.worker).or_default();
+        match event.data {
+            EventData::Stored { blocks, .. } => of.extend(blocks.iter().map(|block| (block.sequence, block.local))),
+            EventData::Removed { blocks } => of.retain(|sequence, _| !blocks.contains(sequence)),
+            _ => {}
+        }
+    }
+    held.retain(|_, blocks| !blocks.is_empty());
+    held
+}
+
+/// How many leading blocks of the query a rank has on this tier or a faster one.
+pub(crate) fn depth(model: &Model, tier: Tier, rank: Worker, query: &[u64]) -> u32 {
+    model.index().flush().expect("the index is there");
+    let mut matches = Matches::new();
+    model.index().find(query, &mut matches);
+    matches.depth(tier.worker(rank))
+}
