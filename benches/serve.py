@@ -2,10 +2,11 @@
 
 Both are routes of one `kvleap serve`: the null handler reads and parses the same body and writes an empty answer, and
 looks nothing up. wrk plays them in turns, so that whatever else the machine does hits both. Needs wrk, and
-`cargo build --release --features cli`. With --publish, mock engines also publish so many blocks a second.
+`cargo build --release --features cli`. With --publish, all of it is measured again while a mock engine publishes; what
+is compared with is still the null handler alone.
 
     python3 benches/serve.py target/release/kvleap
-    python3 benches/serve.py target/release/kvleap --publish 200000
+    python3 benches/serve.py target/release/kvleap --publish 400
 """
 
 import argparse
@@ -18,6 +19,8 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+
+PATHS = ["/bench/null", "/query_by_hash"]
 
 SCRIPT = """
 local bodies = {}
@@ -82,23 +85,35 @@ def serve(options):
 
 
 def publish(options, url):
-    """A mock engine beside it, of another model: its writer and its decoding take their part of the cores."""
-    if not options.publish:
-        return None
-    command = [options.kvleap, "publish", "--endpoint", "tcp://127.0.0.1:15557", "--replay-endpoint", "tcp://127.0.0.1:15558"]
-    engine = subprocess.Popen(command + options.publish_args.split() , stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    post(url, "/register", {
-        "instance_id": 1000, "endpoint": "tcp://127.0.0.1:15557", "replay_endpoint": "tcp://127.0.0.1:15558",
-        "model_name": "bench", "block_size": 16,
-    })
+    """A mock engine beside it, with some ranks: its requests and its encoding take their part of the cores, too."""
+    at = ["--endpoint", "tcp://127.0.0.1:15557", "--replay-endpoint", "tcp://127.0.0.1:15657"]
+    load = ["--ranks", str(options.ranks), "--rate", str(options.publish)]
+    quiet = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    engine = subprocess.Popen([options.kvleap, "publish"] + at + load, **quiet)
+    engine.stdout.readline()  # the sockets are bound
+    for rank in range(options.ranks):
+        post(url, "/register", {
+            "instance_id": 1000, "dp_rank": rank, "model_name": "bench", "block_size": 16,
+            "endpoint": f"tcp://127.0.0.1:{15557 + rank}", "replay_endpoint": f"tcp://127.0.0.1:{15657 + rank}",
+        })
     return engine
 
 
 def ingested(url):
     with urllib.request.urlopen(url + "/workers") as answer:
-        workers = json.load(answer)
-    counts = [rank["counts"]["blocks"] for worker in workers if worker["source"] == "zmq" for rank in worker["listeners"].values()]
-    return sum(counts), time.monotonic()
+        listeners = [rank for worker in json.load(answer) for rank in worker["listeners"].values()]
+    return sum(rank["counts"]["blocks"] for rank in listeners if rank["endpoint"])
+
+
+def rounds(options, url, environment):
+    """Medians of what each route does, measured in turns, and blocks ingested a second meanwhile."""
+    before, began = ingested(url), time.monotonic()
+    runs = {path: [] for path in PATHS}
+    for _ in range(options.rounds):
+        for path in PATHS:
+            runs[path].append(measure(url, path, options, environment))
+    blocks = (ingested(url) - before) / (time.monotonic() - began)
+    return [[statistics.median(column) for column in zip(*runs[path])] for path in PATHS], blocks
 
 
 def main():
@@ -110,36 +125,35 @@ def main():
     parser.add_argument("--threads", type=int, default=0, help="of the server; 0 is its default")
     parser.add_argument("--seconds", type=int, default=5, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--publish", action="store_true", help="with a mock engine beside it")
-    parser.add_argument("--publish-args", default="", help="further options of kvleap publish")
+    parser.add_argument("--publish", type=float, help="then again, beside a mock engine of so many requests a second and rank")
+    parser.add_argument("--ranks", type=int, default=4, help="of the mock engine")
     options = parser.parse_args()
-    server, url = serve(options)
-    engine = None
+    processes = []
     try:
+        server, url = serve(options)
+        processes.append(server)
         queries = fill(url, options.engines, options.prompts)
         with tempfile.TemporaryDirectory() as scratch:
             environment = dict(os.environ, BODIES=f"{scratch}/bodies", SCRIPT=f"{scratch}/wrk.lua")
             for name, content in (("BODIES", "\n".join(queries)), ("SCRIPT", SCRIPT)):
                 with open(environment[name], "w", encoding="utf-8") as file:
                     file.write(content)
-            paths = ["/bench/null", "/query_by_hash"]
-            runs = {path: [] for path in paths}
-            for _ in range(options.rounds):
-                runs["/bench/null"].append(measure(url, "/bench/null", options, environment))
-                engine = publish(options, url) if engine is None else engine
-                runs["/query_by_hash"].append(measure(url, "/query_by_hash", options, environment))
-        print(f"{'route':16} {'requests/s':>12} {'p50 us':>8} {'p99 us':>8}   medians of {options.rounds} runs")
-        middle = {path: [statistics.median(column) for column in zip(*runs[path])] for path in paths}
-        for path in paths:
-            rate, half, tail = middle[path]
-            print(f"{path:16} {rate:12.0f} {half:8.0f} {tail:8.0f}")
-        null, real = middle["/bench/null"], middle["/query_by_hash"]
-        print(f"throughput {real[0] / null[0]:.2f} of the null handler's, p99 {real[2] / null[2]:.2f} times its")
+            alone, _ = rounds(options, url, environment)
+            print(f"{'':34}{'requests/s':>12} {'p50 us':>8} {'p99 us':>8} {'of null':>8} {'p99':>8}")
+            show("alone", alone, alone[0])
+            if options.publish:
+                processes.append(publish(options, url))
+                beside, blocks = rounds(options, url, environment)
+                show(f"{blocks:.0f} blocks/s ingested", beside, alone[0])
     finally:
-        for process in (engine, server):
-            if process:
-                process.terminate()
-                process.wait()
+        for process in reversed(processes):
+            process.terminate()
+            process.wait()
+
+
+def show(what, middle, null):
+    for path, (rate, half, tail) in zip(PATHS, middle):
+        print(f"{what:20}{path:14}{rate:12.0f} {half:8.0f} {tail:8.0f} {rate / null[0]:8.2f} {tail / null[2]:8.2f}")
 
 
 if __name__ == "__main__":

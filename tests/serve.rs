@@ -1,5 +1,7 @@
 //! Every route, as an existing client of the standalone indexer would call it.
 
+#[path = "common/scratch.rs"]
+mod scratch;
 #[path = "common/service.rs"]
 mod service;
 
@@ -290,6 +292,23 @@ fn metrics_add_up() {
     ] {
         assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
     }
+    service.server.stop();
+}
+
+#[test]
+fn every_metric_is_in_the_operators_table() {
+    let scratch = scratch::Scratch::new("metrics");
+    let snapshot = Some(scratch.path("snapshot").into());
+    let service = Service::start(Config { snapshot, memory_budget: Some(1 << 30), ..config() });
+    service.post("/events", &events(&[stored((7, 0), "external", 1, &LOCALS)]));
+    let text = service.text("/metrics");
+    let manual = include_str!("../OPERATIONS.md");
+    let names = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
+    let missing: Vec<_> = names.filter(|name| !manual.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let documented = manual.split('`').filter(|name| name.starts_with("kvleap_") && !name.contains('{'));
+    let gone: Vec<_> = documented.filter(|name| !text.contains(*name) && !name.contains("snapshot_age")).collect();
+    assert!(gone.is_empty(), "{gone:?}");
     service.server.stop();
 }
 

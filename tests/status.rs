@@ -98,6 +98,7 @@ fn an_import_says_what_did_not_fit() {
     original.send(stored(A, 5, None, &[1, 2, 3])).expect("open");
     original.send(stored(B, 6, None, &[1])).expect("open");
     let export = original.export().expect("open");
+    assert_eq!([A, B].map(|worker| original.export_worker(worker).expect("open")).concat(), export);
     let copy = Index::builder().max_positions(2).build().expect("valid settings");
     assert_eq!(copy.import(export.clone()), Err(ImportError::Rejected(Rejection::TooDeep)));
     let mut matches = Matches::new();
@@ -123,6 +124,7 @@ fn after_shutdown_lookups_go_on_and_everything_else_is_closed() {
     assert_eq!(index.try_send(event.clone()), Err(TrySendError::Closed(event.clone())));
     assert!(index.add_worker(B).is_err() && index.remove_worker(A).is_err());
     assert_eq!((index.flush(), index.export()), (Err(Closed), Err(Closed)));
+    assert_eq!(index.export_worker(A), Err(Closed));
     assert_eq!(index.import(vec![event]), Err(ImportError::Closed));
     let status = index.status();
     assert_eq!((status.shards.len(), status.workers.len()), (2, 0));

@@ -8,6 +8,7 @@ use std::{env, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Access, Role, TokenError, TokenFileError};
+use super::budget::OverBudget;
 use super::ingest::{self, Source};
 use super::model::Key;
 use super::peers::{self, PeerError};
@@ -65,6 +66,14 @@ pub struct Config {
     pub ingest_threads: usize,
     /// Seconds for which the blocks of an engine that disappeared are kept. Default 60.
     pub grace_seconds: u64,
+    /// File to keep all of it in, so that a restart goes on where the last one ended; none if it is not set.
+    pub snapshot: Option<PathBuf>,
+    /// Seconds between two snapshots; one more is taken at the end. Default 60.
+    pub snapshot_seconds: u64,
+    /// Bytes that all indexes may take together; no bound if it is not set.
+    pub memory_budget: Option<u64>,
+    /// What is done beyond the budget: `refuse` new content, the default, or `forget` the least recently stored.
+    pub over_budget: OverBudget,
     /// The form of log lines.
     pub log: LogFormat,
     /// What is logged, as in `info,kvleap=debug`. Default `info`.
@@ -199,6 +208,10 @@ impl Default for Config {
             engines: Vec::new(),
             ingest_threads: 2,
             grace_seconds: 60,
+            snapshot: None,
+            snapshot_seconds: 60,
+            memory_budget: None,
+            over_budget: OverBudget::default(),
             log: LogFormat::Text,
             log_filter: "info".to_owned(),
             bench_null: false,
@@ -274,6 +287,8 @@ impl Config {
         at_least("max_connections", self.max_connections, 1)?;
         at_least("max_models", self.max_models, 1)?;
         at_least("ingest_threads", self.ingest_threads, 1)?;
+        at_least("memory_budget", self.memory_budget.unwrap_or(u64::MAX) as usize, 1 << 20)?;
+        at_least("snapshot_seconds", self.snapshot_seconds as usize, 1)?;
         at_least("max_body_bytes", self.max_body_bytes, 1)?;
         at_least("max_header_bytes", self.max_header_bytes, 8192)?;
         at_least("header_timeout_seconds", self.header_timeout_seconds as usize, 1)?;

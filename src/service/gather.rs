@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, Opts, Registry};
 
 use super::indexer::Indexer;
 use super::model::Model;
@@ -14,7 +14,8 @@ use crate::index::{Rejection, ShardStatus};
 /// All metrics in the text format. Waits for the writers of all models.
 pub(super) fn text(indexer: &Indexer) -> String {
     let models = indexer.models().all();
-    let families = [indexer.metrics().gather(), of_models(&models), of_publishers(&models)].concat();
+    let families =
+        [indexer.metrics().gather(), of_survival(indexer), of_models(&models), of_publishers(&models)].concat();
     let mut text = String::new();
     // It writes to memory, and the names are constant.
     prometheus::TextEncoder::new().encode_utf8(&families, &mut text).expect("families are valid");
@@ -44,6 +45,29 @@ impl Families {
 fn labels<'a>(model: &'a Model, more: &[&'a str]) -> Vec<&'a str> {
     let key = model.key();
     [&[key.model.as_str(), &key.group, &key.tenant], more].concat()
+}
+
+/// Snapshots and the memory budget, where there are any.
+fn of_survival(indexer: &Indexer) -> Vec<MetricFamily> {
+    let registry = Registry::new();
+    let set = |name: &str, help: &str, value: f64| {
+        let gauge = Gauge::new(name, help).expect("the name is constant and valid");
+        registry.register(Box::new(gauge.clone())).expect("no other has this name");
+        gauge.set(value);
+    };
+    if let Some(snapshots) = indexer.snapshots() {
+        let last = snapshots.last();
+        if let Some(age) = last.saved.as_ref().and_then(|(_, at)| at.elapsed().ok()) {
+            set("kvleap_snapshot_age_seconds", "Since the last complete snapshot of this process", age.as_secs_f64());
+        }
+        set("kvleap_snapshot_failures_total", "Snapshots that could not be written", last.failures as f64);
+    }
+    if let Some(budget) = indexer.budget() {
+        set("kvleap_memory_budget_bytes", "Memory that all indexes may take", budget.limit() as f64);
+        let over = f64::from(u8::from(budget.over().is_some()));
+        set("kvleap_memory_over_budget", "1 while they take more", over);
+    }
+    registry.gather()
 }
 
 /// A figure of a shard, added up over the shards of a model.

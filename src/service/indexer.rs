@@ -1,16 +1,21 @@
 //! What the service is made of, whoever asks it.
 
+use std::io;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 
 use super::auth::Access;
+use super::budget::Budget;
 use super::config::{Config, ConfigError, Engine};
 use super::engines::{Engines, RegisterError, Selection};
 use super::metrics::Metrics;
 use super::model::Models;
 use super::peers::{self, Peers};
+use super::schedule::Schedule;
 use super::server::StartError;
+use super::snapshot::Snapshots;
 
 /// Models, and what is kept around them.
 #[derive(Debug)]
@@ -21,6 +26,9 @@ pub struct Indexer {
     metrics: Metrics,
     peers: Peers,
     engines: Engines,
+    snapshots: Option<Snapshots>,
+    budget: Option<Budget>,
+    started: SystemTime,
 }
 
 impl Indexer {
@@ -30,13 +38,28 @@ impl Indexer {
     /// A token that cannot be used, an engine that cannot be listened to, or no threads.
     pub(super) fn start(config: Config) -> Result<Arc<Self>, StartError> {
         let access = config.access()?;
-        let models = Models::new(config.index(), config.max_models);
+        let budget = config.memory_budget.map(|limit| Budget::new(limit, config.over_budget));
+        let snapshots = config.snapshot.clone().map(Snapshots::new);
+        let restored = snapshots.as_ref().and_then(|snapshots| snapshots.restore(config.index(), config.max_models));
+        let cold = restored.is_none();
+        let (models, known) = restored.unwrap_or_else(|| (Models::new(config.index(), config.max_models), Vec::new()));
         let engines = Engines::start(config.ingest()).map_err(StartError::Runtime)?;
         let peers = Peers::new(&config.peers);
-        let indexer = Self { access, models, metrics: Metrics::default(), peers, engines, config };
-        indexer.copy_a_peer()?;
+        let started = SystemTime::now();
+        let metrics = Metrics::default();
+        let indexer = Self { access, models, metrics, peers, engines, snapshots, budget, started, config };
+        // What a peer has is as of no batch that an engine could be asked to go on from: not over a snapshot.
+        if cold {
+            indexer.copy_a_peer()?;
+        }
         for engine in &indexer.config.engines {
             indexer.register(engine.clone()).map_err(StartError::Engine)?;
+        }
+        for engine in known {
+            // The configuration may have moved it.
+            if let Err(error) = indexer.register(engine) {
+                tracing::warn!(%error, "an engine of the snapshot is not listened to");
+            }
         }
         Ok(Arc::new(indexer))
     }
@@ -81,6 +104,46 @@ impl Indexer {
         &self.metrics
     }
 
+    pub(super) fn snapshots(&self) -> Option<&Snapshots> {
+        self.snapshots.as_ref()
+    }
+
+    /// Takes a snapshot now, if there is a place for one.
+    pub(super) fn save(&self) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.save(&self.models, &self.engines());
+        }
+    }
+
+    pub(super) fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
+    }
+
+    /// Sees to the memory budget, if there is one.
+    pub(super) fn keep_budget(&self) {
+        if let Some(budget) = &self.budget {
+            budget.check(&self.models);
+        }
+    }
+
+    /// What has to be done now and again.
+    pub(super) fn schedules(self: &Arc<Self>) -> io::Result<Vec<Schedule>> {
+        let mut schedules = Vec::new();
+        if self.snapshots.is_some() {
+            let interval = Duration::from_secs(self.config.snapshot_seconds);
+            schedules.push(Schedule::start("kvleap-snapshot", self, interval, Self::save)?);
+        }
+        if self.budget.is_some() {
+            schedules.push(Schedule::start("kvleap-budget", self, Budget::INTERVAL, Self::keep_budget)?);
+        }
+        Ok(schedules)
+    }
+
+    /// When the process began to serve.
+    pub(super) fn started(&self) -> SystemTime {
+        self.started
+    }
+
     /// From the first peer of the configuration that gives all it has. Without one, the service starts cold.
     fn copy_a_peer(&self) -> Result<(), ConfigError> {
         let token = self.config.peer_token()?;
@@ -96,9 +159,14 @@ impl Indexer {
         Ok(())
     }
 
-    /// Leaves the engines, and applies what they have said.
+    /// Leaves the engines, applies what they have said, and takes the last snapshot.
     pub(super) fn stop(&self, handle: &Handle) {
+        // Gone from the list, they would not be in the snapshot.
+        let engines = self.engines();
         self.engines.stop(handle);
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.save(&self.models, &engines);
+        }
         for model in self.models.all().iter() {
             // A writer that died has been reported.
             let _ = model.index().shutdown();

@@ -5,6 +5,7 @@
 //! mailbox never holds up an answer.
 
 mod auth;
+mod budget;
 mod config;
 mod engines;
 mod gather;
@@ -13,17 +14,21 @@ mod indexer;
 pub mod ingest;
 mod metrics;
 mod model;
+mod page;
 mod peers;
 #[cfg(feature = "replay")]
 pub mod publish;
 pub mod rank;
 mod ranks;
+mod schedule;
 mod server;
+pub mod snapshot;
 mod tier;
 mod tls;
 pub mod wire;
 
 pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
+pub use budget::OverBudget;
 pub use config::{Config, ConfigError, Engine, LogFormat};
 pub use engines::RegisterError;
 pub use indexer::Indexer;

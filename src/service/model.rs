@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use arc_swap::ArcSwap;
 
+use super::budget::Room;
 use super::ranks::Ranks;
 use crate::hash::BlockHasher;
 use crate::index::{Builder, ConfigError, Index};
@@ -81,6 +82,7 @@ pub struct Model {
     hasher: BlockHasher,
     index: Index,
     ranks: Ranks,
+    room: Room,
     gate: RwLock<()>,
 }
 
@@ -108,6 +110,11 @@ impl Model {
     /// Who speaks for its workers.
     pub fn ranks(&self) -> &Ranks {
         &self.ranks
+    }
+
+    /// What the memory budget means for it.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// To be held while a batch is handed over, so that exports see whole batches.
@@ -168,7 +175,14 @@ impl Models {
             Err(place) => place,
         };
         let index = self.settings.clone().build().map_err(ModelError::Index)?;
-        let model = Arc::new(Model { key: key.clone(), hasher, index, ranks: Ranks::default(), gate: RwLock::new(()) });
+        let model = Arc::new(Model {
+            key: key.clone(),
+            hasher,
+            index,
+            ranks: Ranks::default(),
+            room: Room::default(),
+            gate: RwLock::new(()),
+        });
         let mut models = Vec::clone(&models);
         models.insert(place, Arc::clone(&model));
         self.all.store(Arc::new(models));

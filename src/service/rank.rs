@@ -114,6 +114,8 @@ names! {
         Disconnects = "disconnects",
         /// Times that its blocks were dropped because it had disappeared.
         Expired = "expired",
+        /// Blocks forgotten for lack of memory.
+        Forgotten = "blocks_forgotten",
     }
 }
 
@@ -140,6 +142,8 @@ names! {
         Adapter = "unnamed_adapter",
         /// A data-parallel rank beyond [`MAX_RANK`](super::MAX_RANK).
         Rank = "rank_too_high",
+        /// There is no memory for it.
+        Budget = "over_budget",
     }
 }
 

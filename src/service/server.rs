@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::config::{Config, ConfigError};
 use super::engines::RegisterError;
 use super::indexer::Indexer;
+use super::schedule::Schedule;
 use super::{http, tls};
 
 /// A running service. Dropped, it ends at once; [`Server::stop`] lets requests finish.
@@ -30,6 +31,7 @@ pub struct Server {
     grace: Duration,
     stop: oneshot::Sender<()>,
     accepting: JoinHandle<GracefulShutdown>,
+    schedules: Vec<Schedule>,
     runtime: Runtime,
 }
 
@@ -57,8 +59,9 @@ impl Server {
         let indexer = Indexer::start(config)?;
         let (stop, stopped) = oneshot::channel();
         let accepting = runtime.spawn(door.accept(listener, http::router(&indexer), stopped));
+        let schedules = indexer.schedules().map_err(StartError::Runtime)?;
         tracing::info!(%address, "listening");
-        Ok(Self { indexer, address, grace, stop, accepting, runtime })
+        Ok(Self { indexer, address, grace, stop, accepting, schedules, runtime })
     }
 
     /// Where it listens.
@@ -71,10 +74,10 @@ impl Server {
         &self.indexer
     }
 
-    /// Ends: takes no more connections, lets requests finish for [`Config::shutdown_seconds`], leaves the engines, and
-    /// applies what they have said. Returns whether all requests could finish.
+    /// Ends: takes no more connections, lets requests finish for [`Config::shutdown_seconds`], leaves the engines,
+    /// applies what they have said, and takes a last snapshot. Returns whether all requests could finish.
     pub fn stop(self) -> bool {
-        let Self { indexer, grace, stop, accepting, runtime, .. } = self;
+        let Self { indexer, grace, stop, accepting, schedules, runtime, .. } = self;
         // The other end waits for exactly this.
         let _ = stop.send(());
         let finished = runtime.block_on(async {
@@ -83,6 +86,7 @@ impl Server {
                 Err(_) => false,
             }
         });
+        schedules.into_iter().for_each(Schedule::stop);
         indexer.stop(runtime.handle());
         runtime.shutdown_background();
         finished

@@ -138,6 +138,22 @@ struct Settings {
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_GRACE_SECONDS")]
     grace_seconds: Option<u64>,
 
+    /// File to keep all of it in; a restart goes on from there
+    #[arg(long, value_name = "FILE", env = "KVLEAP_SNAPSHOT")]
+    snapshot: Option<PathBuf>,
+
+    /// Seconds between two snapshots [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_SNAPSHOT_SECONDS")]
+    snapshot_seconds: Option<u64>,
+
+    /// Bytes that all indexes may take together [default: no bound]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MEMORY_BUDGET")]
+    memory_budget: Option<u64>,
+
+    /// Beyond the budget: refuse new content, or forget the least recently stored [default: refuse]
+    #[arg(long, value_name = "WHAT", env = "KVLEAP_OVER_BUDGET", value_parser = ["refuse", "forget"])]
+    over_budget: Option<String>,
+
     /// Form of log lines, on stderr: text or json [default: text]
     #[arg(long, value_name = "FORM", env = "KVLEAP_LOG", value_parser = ["text", "json"])]
     log: Option<String>,

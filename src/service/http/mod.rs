@@ -11,6 +11,7 @@ mod query;
 mod refusal;
 mod route;
 mod scores;
+mod status;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use hyper::header::{AUTHORIZATION, HeaderValue};
 
 use super::auth::Role;
 use super::indexer::Indexer;
+use super::page;
 use refusal::Refusal;
 
 /// All routes.
@@ -38,6 +40,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         ("/v1/match", post(matches::post)),
         ("/metrics", get(metrics::text)),
         ("/peers", get(peers::list)),
+        ("/v1/status", get(status::figures)),
         ("/workers", get(engines::list)),
     ];
     if indexer.config().bench_null {
@@ -52,6 +55,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
     ];
     Router::new()
         .route("/health", get(async || StatusCode::OK))
+        .merge(page::routes())
         .merge(part(Role::Read, &reading))
         .merge(part(Role::Write, &[("/events", post(events::post))]))
         .merge(part(Role::Admin, &administration))

@@ -78,26 +78,44 @@ fn hand_over(
     };
     let worker = Worker::new(rank.worker().id, dp_rank);
     let id = sequence.wrapping_add(1);
-    let mut cleared = false;
+    let (mut cleared, mut refused) = (false, false);
     let memory = memory(model, rank, position, worker)?;
     for event in &batch.events {
         let mut normaliser = Normaliser { hasher: model.hasher(), rank, memory: &mut *memory };
-        match normaliser.change(batch, event) {
+        match normaliser.change(batch, event).and_then(|change| admit(model, worker, change)) {
             Ok(change) => {
-                cleared |= change == Change::Cleared;
+                if change == Change::Cleared {
+                    (cleared, refused) = (true, false);
+                }
                 count(rank, &change);
                 let mut writer = Writer { index: model.index(), worker, memory: &mut *memory, id };
                 let unknown = writer.apply(change)?;
                 (0..unknown).for_each(|_| rank.skip(Skip::UnknownHash));
             }
-            Err(why) => rank.skip(why),
+            Err(why) => {
+                refused |= why == Skip::Budget;
+                rank.skip(why);
+            }
         }
     }
     // What one publisher says of several ranks is cleared rank by rank, and what is missing may be another's.
     if cleared && position.memory.len() == 1 {
         rank.set_degraded(position, false);
     }
+    if refused {
+        rank.set_degraded(position, true);
+    }
     Ok(())
+}
+
+/// A change, unless there is no memory for what it adds.
+fn admit<'a>(model: &Model, worker: Worker, change: Change<'a>) -> Result<Change<'a>, Skip> {
+    match &change {
+        Change::Stored { .. } | Change::Placed { .. } if model.room().is_exhausted() => return Err(Skip::Budget),
+        Change::Stored { blocks, .. } => model.room().note(worker, blocks),
+        Change::Placed { .. } | Change::Removed { .. } | Change::Cleared => {}
+    }
+    Ok(change)
 }
 
 /// The batch's own rank, or the one that was registered.
@@ -188,11 +206,11 @@ pub fn router_events<'e>(
     for said in events {
         let event = &said.event;
         rank.note_seen(None);
-        match said.change() {
+        let worker = Worker::new(rank.worker().id, event.dp_rank);
+        match said.change().and_then(|change| admit(model, worker, change)) {
             Ok(change) => {
                 let blocks = count(rank, &change);
                 let cleared = change == Change::Cleared;
-                let worker = Worker::new(rank.worker().id, event.dp_rank);
                 let memory = memory(model, rank, &mut position, worker)?;
                 let unknown = Writer { index: model.index(), worker, memory, id: event.event_id }.apply(change)?;
                 (0..unknown).for_each(|_| rank.skip(Skip::UnknownHash));
@@ -204,6 +222,9 @@ pub fn router_events<'e>(
                 applied.blocks += blocks;
             }
             Err(why) => {
+                if why == Skip::Budget {
+                    rank.set_degraded(&mut position, true);
+                }
                 rank.skip(why);
                 applied.skipped += 1;
             }

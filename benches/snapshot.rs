@@ -1,0 +1,125 @@
+//! Saving and restoring ten million blocks: times, the length of the file, and memory, each in a process of its own.
+//!
+//! With `--test` small, to see that it runs.
+#![allow(clippy::print_stdout, reason = "the figures are for a terminal")]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+use std::{env, fs, process};
+
+use kvleap::service::snapshot::{restore, save};
+use kvleap::service::{Key, Models, Rank};
+use kvleap::{Block, Event, EventData, Index, Matches, Worker};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Workers, each with as many sequences.
+const WORKERS: u64 = 100;
+/// Blocks of a sequence: a system prompt that many share, a conversation that two workers have, and what one has.
+const PARTS: [u64; 3] = [10, 30, 60];
+
+fn main() {
+    let args: Vec<String> = env::args().collect();
+    if let [_, task, sequences, path] = &*args
+        && (task == "save" || task == "restore")
+    {
+        let sequences = sequences.parse().expect("a number");
+        if task == "save" {
+            measure_save(sequences, path.as_ref())
+        } else {
+            measure_restore(sequences, path.as_ref())
+        }
+        return;
+    }
+    let sequences = if args.iter().any(|argument| argument == "--test") { "10" } else { "1000" };
+    let path = env::temp_dir().join(format!("kvleap-bench-snapshot-{}", process::id()));
+    let done = ["save", "restore"].into_iter().all(|task| {
+        let mut child = Command::new(env::current_exe().expect("a program"));
+        child.args([task, sequences]).arg(&path).status().expect("it starts").success()
+    });
+    fs::remove_file(path).expect("the file is ours");
+    assert!(done, "a measurement failed");
+}
+
+/// Scrambled, as hashes are.
+fn mix(n: u64) -> u64 {
+    let n = (n ^ (n >> 31)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (n ^ (n >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ n
+}
+
+/// The local hashes of a worker's sequence.
+fn locals(worker: u64, sequence: u64) -> impl Iterator<Item = u64> {
+    let [system, shared, own] = PARTS;
+    let pair = worker / 2;
+    let part = |what: u64, of: u64, blocks| (0..blocks).map(move |block| mix(mix(what << 32 | of) + block));
+    part(1, sequence % 20, system).chain(part(2, pair << 20 | sequence, shared)).chain(part(
+        3,
+        worker << 20 | sequence,
+        own,
+    ))
+}
+
+fn measure_save(sequences: u64, path: &Path) {
+    let models = Models::new(Index::builder(), 1);
+    let model = models.get_or_add(&Key::new("model"), 16).expect("a new model");
+    for id in 0..WORKERS {
+        let worker = Worker::new(id, 0);
+        model.ranks().put(&Arc::new(Rank::http(worker)));
+        for sequence in 0..sequences {
+            // The same hashes wherever the whole prefix is the same, as engines of one release have them.
+            let mut prefix = 0;
+            let named = locals(id, sequence).map(|local| {
+                prefix = mix(prefix ^ local);
+                Block { sequence: prefix, local }
+            });
+            let data = EventData::Stored { parent: None, blocks: named.collect() };
+            model.index().send(Event { worker, id: sequence, data }).expect("it runs");
+        }
+    }
+    model.index().flush().expect("it runs");
+    let before = memory("VmRSS");
+    reset_peak();
+    let saved = save(path, &models, &[]).expect("room for the file");
+    println!(
+        "save: {} blocks, {:.0} MB in {:.2} s, pauses of at most {:.0} ms; memory {:.0} MB, at most {:.0} MB",
+        saved.blocks,
+        saved.bytes as f64 / 1e6,
+        saved.took.as_secs_f64(),
+        saved.longest_pause.as_secs_f64() * 1e3,
+        before / 1e6,
+        memory("VmHWM") / 1e6
+    );
+}
+
+fn measure_restore(sequences: u64, path: &Path) {
+    let start = Instant::now();
+    let (models, _) = restore(path, Index::builder(), 1).expect("intact");
+    let seconds = start.elapsed().as_secs_f64();
+    let model = models.get("model", Key::DEFAULT_GROUP, "").expect("it is in the snapshot");
+    let held: u64 = model.index().status().shards.iter().map(|shard| shard.held_blocks).sum();
+    println!(
+        "restore: {held} blocks held in {seconds:.2} s; memory {:.0} MB, at most {:.0} MB",
+        memory("VmRSS") / 1e6,
+        memory("VmHWM") / 1e6
+    );
+    let mut matches = Matches::new();
+    let query: Vec<u64> = locals(WORKERS - 1, sequences - 1).collect();
+    model.index().find(&query, &mut matches);
+    assert_eq!(matches.depth(Worker::new(WORKERS - 1, 0)), query.len() as u32);
+}
+
+/// From here on the peak is that of what follows, where the system can do so.
+fn reset_peak() {
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+/// A figure of the process, in bytes, where the system tells.
+fn memory(what: &str) -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
+    kilobytes.unwrap_or(f64::NAN) * 1024.0
+}

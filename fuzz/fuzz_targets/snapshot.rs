@@ -1,0 +1,55 @@
+//! Whatever the bytes, reading a snapshot never panics and never allocates for more than is there; content behind a right
+//! checksum is read, written and read again as the same, or refused.
+#![no_main]
+
+use std::hash::Hasher;
+use std::io::Cursor;
+
+use kvleap::Index;
+use kvleap::service::snapshot::{Reader, Record, Writer, restore};
+use libfuzzer_sys::fuzz_target;
+use twox_hash::XxHash3_64;
+
+/// A file with the given content where the records should be, behind a header and a model, and a checksum that is right.
+fn sealed(content: &[u8]) -> Vec<u8> {
+    let header = [1, 5, 0, 0, 0, 0, 3, b'0', b'.', b'1', 2, 6, 0, 0, 0, 1, b'm', 1, b'g', 0, 4];
+    let mut file = b"kvleap\0I\x01\0\0\0".to_vec();
+    file.extend(zstd::encode_all(&[&header, content].concat()[..], 1).unwrap());
+    let mut sum = XxHash3_64::new();
+    sum.write(&file);
+    file.extend(sum.finish().to_le_bytes());
+    file
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Record>, String> {
+    let mut reader = Reader::new("fuzzed", Cursor::new(bytes)).map_err(|error| error.to_string())?;
+    let mut records = Vec::new();
+    while let Some(record) = reader.next_record().map_err(|error| error.to_string())? {
+        records.push(record);
+    }
+    Ok(records)
+}
+
+fuzz_target!(|content: &[u8]| {
+    // As it is, which is hardly ever a snapshot; then as what a snapshot says.
+    let _ = read(content);
+    let bytes = sealed(content);
+    let path = std::env::temp_dir().join(format!("kvleap-fuzz-snapshot-{}", std::process::id()));
+    if let Ok(records) = read(&bytes) {
+        let mut writer = Writer::create(&path).unwrap();
+        for record in &records {
+            match record {
+                Record::Model(model) => writer.model(model),
+                Record::Rank(rank) => writer.rank(rank),
+                Record::Event(event) => writer.event(event),
+            }
+            .unwrap();
+        }
+        writer.finish().unwrap();
+        assert_eq!(read(&std::fs::read(&path).unwrap()), Ok(records));
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    // An error is there to be printed.
+    let _ = restore(&path, Index::builder(), 4).map_err(|error| assert!(!error.to_string().is_empty()));
+    let _ = std::fs::remove_file(&path);
+});

@@ -1,0 +1,98 @@
+//! Which blocks were stored least recently.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
+
+use crate::event::{Block, Event, EventData};
+
+/// A block of an export.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    sequence: u64,
+    /// Stored by the export in the place of a hole, and removed in the end.
+    hole: bool,
+    parent: Option<usize>,
+    /// From 1, when it or the newest of those behind it was stored; 0 is before all that is remembered.
+    recency: usize,
+    depth: u32,
+}
+
+/// The sequence hashes of that part of an export that goes first, rounded up; ends of sequences before what they continue.
+pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, part: f64) -> Vec<u64> {
+    let recency: HashMap<u64, usize> = recent.into_iter().flatten().copied().zip(1..).collect();
+    let mut places: HashMap<u64, usize> = HashMap::new();
+    let mut blocks: Vec<Held> = Vec::new();
+    for event in export {
+        match &event.data {
+            EventData::Stored { parent, blocks: stored } => {
+                let mut parent = parent.and_then(|parent| places.get(&parent).copied());
+                for &Block { sequence, .. } in stored {
+                    let depth = parent.map_or(0, |parent| blocks[parent].depth + 1);
+                    let recency = recency.get(&sequence).copied().unwrap_or(0);
+                    places.insert(sequence, blocks.len());
+                    blocks.push(Held { sequence, hole: false, parent, recency, depth });
+                    parent = places.get(&sequence).copied();
+                }
+            }
+            EventData::Removed { blocks: holes } => {
+                for place in holes.iter().filter_map(|hole| places.get(hole)) {
+                    blocks[*place].hole = true;
+                }
+            }
+            EventData::Cleared | EventData::WorkerAdded | EventData::WorkerRemoved => {}
+        }
+    }
+    // What is stored behind others comes after them in an export.
+    for place in (0..blocks.len()).rev() {
+        let Held { parent, recency, .. } = blocks[place];
+        if let Some(parent) = parent {
+            blocks[parent].recency = blocks[parent].recency.max(recency);
+        }
+    }
+    blocks.retain(|block| !block.hole);
+    let count = ((blocks.len() as f64 * part).ceil() as usize).min(blocks.len());
+    blocks.sort_by_key(|block| (block.recency, Reverse(block.depth)));
+    blocks[..count].iter().map(|block| block.sequence).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Worker;
+
+    const A: Worker = Worker::new(1, 0);
+
+    fn stored(parent: Option<u64>, names: std::ops::Range<u64>) -> Event {
+        let blocks = names.map(|name| Block { sequence: name, local: name }).collect();
+        Event { worker: A, id: 1, data: EventData::Stored { parent, blocks } }
+    }
+
+    /// A system prompt, 0 to 9, and three conversations under it, the oldest first.
+    fn conversations() -> Vec<Event> {
+        vec![stored(None, 0..10), stored(Some(9), 100..105), stored(Some(9), 200..205), stored(Some(9), 300..305)]
+    }
+
+    #[test]
+    fn what_was_stored_least_recently_goes_from_its_end() {
+        let order: VecDeque<u64> = (0..10).chain(200..205).chain(300..305).chain(100..105).collect();
+        let go = |part| least_recent(&conversations(), Some(&order), part);
+        assert_eq!(go(0.0), [0_u64; 0]);
+        assert_eq!(go(0.1), [200, 201, 202].map(|name: u64| 404 - name), "the end of the second, tail first");
+        assert_eq!(go(0.4), [204, 203, 202, 201, 200, 304, 303, 302, 301, 300]);
+        assert_eq!(go(0.6)[10..], [104, 103, 102, 101, 100], "what others continue goes last");
+        assert_eq!(go(1.0).len(), 25);
+    }
+
+    #[test]
+    fn what_is_not_remembered_is_oldest_and_goes_from_the_deepest() {
+        let order: VecDeque<u64> = (300..305).collect();
+        let mut blocks = conversations();
+        blocks.push(stored(Some(104), 105..108));
+        assert_eq!(
+            least_recent(&blocks, Some(&order), 0.2),
+            [107, 106, 105, 104, 204, 103],
+            "a fifth of 28, rounded up"
+        );
+        assert_eq!(least_recent(&blocks, None, 0.04), [107, 106]);
+    }
+}

@@ -1,0 +1,17 @@
+//! `GET /v1/status`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+
+use super::body;
+use super::refusal::{Refusal, blocking};
+use crate::service::indexer::Indexer;
+use crate::service::page::Status;
+
+pub(super) async fn figures(State(indexer): State<Arc<Indexer>>) -> Result<Response, Refusal> {
+    let status = blocking(move || Status::of(&indexer)).await?;
+    Ok(body::json(StatusCode::OK, &status, 1 << 12))
+}

@@ -1,0 +1,197 @@
+//! `GET /v1/status`: the figures of the page, as JSON.
+//!
+//! Names with `_s` are seconds, and with `_ms` milliseconds since 1970. Counters count from the start of the process.
+//! Instances are text, because readers in JavaScript would round numbers of 64 bits.
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::Histogram;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use serde::Serialize;
+
+use crate::event::Worker;
+use crate::index;
+use crate::service::budget::{Budget, OverBudget};
+use crate::service::indexer::Indexer;
+use crate::service::model::Model;
+use crate::service::rank::{Count, Rank, Skip, State};
+use crate::service::snapshot::Snapshots;
+
+/// All that the page shows.
+#[derive(Debug, Serialize)]
+pub(in crate::service) struct Status {
+    release: &'static str,
+    started_ms: u64,
+    now_ms: u64,
+    lookups: Lookups,
+    memory: Memory,
+    /// Absent if none are taken.
+    snapshot: Option<SnapshotFigures>,
+    models: Vec<ModelFigures>,
+    ranks: Vec<RankFigures>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lookups {
+    count: u64,
+    /// Seconds, and how many lookups took no longer; the last has no bound and counts all.
+    buckets: Vec<(Option<f64>, u64)>,
+}
+
+#[derive(Debug, Serialize)]
+struct Memory {
+    /// Of all indexes.
+    bytes: u64,
+    budget: Option<u64>,
+    /// What is being done about it, if it is exceeded.
+    over: Option<OverBudget>,
+}
+
+#[derive(Debug, Serialize)]
+struct SnapshotFigures {
+    saved_ms: Option<u64>,
+    bytes: Option<u64>,
+    /// Why the latest one is not there.
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelFigures {
+    model: String,
+    group: String,
+    tenant: String,
+    block_size: u32,
+    held_blocks: u64,
+    distinct_blocks: u64,
+    runs: u64,
+    bytes: u64,
+    applied_blocks: u64,
+    /// Events in the mailboxes.
+    waiting: usize,
+    /// From an event's acceptance to its visibility, since the start, in the slowest shard.
+    staleness_p99_s: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct RankFigures {
+    /// Its model's place in [`Status::models`].
+    model: usize,
+    instance: String,
+    dp_rank: u32,
+    endpoint: Option<String>,
+    state: State,
+    /// Blocks that its workers hold, lower tiers apart.
+    held: u64,
+    /// Blocks that its events named.
+    blocks: u64,
+    /// How old the last batch was when it was applied, by the publisher's clock; batches over HTTP have no time.
+    lag_s: Option<f64>,
+    /// Since when nothing was heard of it.
+    seen_s: Option<f64>,
+    /// Of the last batch applied.
+    sequence: Option<u64>,
+    /// Batches that could not be had again.
+    lost: u64,
+    skipped: u64,
+}
+
+impl Status {
+    /// Asks all writers, and waits for them.
+    pub(in crate::service) fn of(indexer: &Indexer) -> Self {
+        let all = indexer.models().all();
+        let mut models = Vec::new();
+        let mut ranks = Vec::new();
+        for (place, model) in all.iter().enumerate() {
+            let status = model.index().status();
+            let held: HashMap<_, _> = status.workers.iter().map(|worker| (worker.worker, worker.held_blocks)).collect();
+            ranks.extend(model.ranks().all().iter().map(|rank| RankFigures::of(place, rank, &held)));
+            models.push(ModelFigures::of(model, &status));
+        }
+        let bytes = models.iter().map(|model| model.bytes).sum();
+        Self {
+            release: env!("CARGO_PKG_VERSION"),
+            started_ms: milliseconds(indexer.started()),
+            now_ms: milliseconds(SystemTime::now()),
+            lookups: Lookups::of(&indexer.metrics().lookups),
+            memory: Memory {
+                bytes,
+                budget: indexer.budget().map(Budget::limit),
+                over: indexer.budget().and_then(Budget::over),
+            },
+            snapshot: indexer.snapshots().map(SnapshotFigures::of),
+            models,
+            ranks,
+        }
+    }
+}
+
+impl Lookups {
+    fn of(histogram: &Histogram) -> Self {
+        let families = histogram.collect();
+        let metrics = families.iter().flat_map(MetricFamily::get_metric);
+        let count = histogram.get_sample_count();
+        let buckets = metrics.flat_map(|metric| metric.get_histogram().get_bucket());
+        let buckets = buckets.map(|bucket| (Some(bucket.upper_bound()), bucket.cumulative_count()));
+        // One that is being recorded may be in a bucket and not yet counted, or the other way round.
+        let mut buckets: Vec<_> = buckets.collect();
+        let most = buckets.last().map_or(count, |&(_, last)| count.max(last));
+        buckets.push((None, most));
+        Self { count: most, buckets }
+    }
+}
+
+impl ModelFigures {
+    fn of(model: &Model, status: &index::Status) -> Self {
+        let key = model.key().clone();
+        let sum = |figure: fn(&index::ShardStatus) -> u64| status.shards.iter().map(figure).sum();
+        let lags = status.shards.iter().filter(|shard| !shard.lag.is_empty());
+        let lag_ns = lags.map(|shard| shard.lag.value_at_quantile(0.99)).max();
+        Self {
+            model: key.model,
+            group: key.group,
+            tenant: key.tenant,
+            block_size: model.block_size(),
+            held_blocks: sum(|shard| shard.held_blocks),
+            distinct_blocks: sum(|shard| shard.distinct_blocks),
+            runs: sum(|shard| shard.runs),
+            bytes: sum(|shard| shard.bytes),
+            applied_blocks: sum(|shard| shard.applied_blocks),
+            waiting: status.shards.iter().map(|shard| shard.mailbox_depth).sum(),
+            staleness_p99_s: lag_ns.map(|ns| ns as f64 * 1e-9),
+        }
+    }
+}
+
+impl RankFigures {
+    fn of(model: usize, rank: &Rank, held: &HashMap<Worker, u64>) -> Self {
+        let Worker { id, dp_rank } = rank.worker();
+        Self {
+            model,
+            instance: id.to_string(),
+            dp_rank,
+            endpoint: rank.endpoint().map(str::to_owned),
+            state: rank.state(),
+            held: rank.workers().iter().filter_map(|worker| held.get(worker)).sum(),
+            blocks: rank.count(Count::Blocks),
+            lag_s: rank.endpoint().and(rank.last_seen()).map(|_| rank.lag().as_secs_f64()),
+            seen_s: rank.last_seen().map(|seen| seen.elapsed().unwrap_or_default().as_secs_f64()),
+            sequence: rank.last_sequence(),
+            lost: rank.count(Count::Lost),
+            skipped: Skip::ALL.iter().map(|&why| rank.skipped(why)).sum(),
+        }
+    }
+}
+
+impl SnapshotFigures {
+    fn of(snapshots: &Snapshots) -> Self {
+        let last = snapshots.last().clone();
+        let (saved, when) = last.saved.unzip();
+        Self { saved_ms: when.map(milliseconds), bytes: saved.map(|saved| saved.bytes), error: last.error }
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
