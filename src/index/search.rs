@@ -15,6 +15,21 @@ use super::matches::{Matches, Search};
 use super::prefix::PrefixHasher;
 use super::snapshot::{BRANCHES, Head, Snapshot};
 
+/// Is told of every place that a walk looks at. What ships has none, `()`, and pays nothing for it.
+pub(crate) trait Witness {
+    /// The heads were asked for the query's prefix that ends at this position.
+    fn head(&mut self, position: u32, found: bool);
+    /// The array of the run that the path is in was read at this position.
+    fn slot(&mut self, position: u32, agrees: bool);
+}
+
+impl Witness for () {
+    #[inline]
+    fn head(&mut self, _: u32, _: bool) {}
+    #[inline]
+    fn slot(&mut self, _: u32, _: bool) {}
+}
+
 /// Adds to `matches` what `snapshot`, of shard number `shard`, holds of `query`.
 pub(crate) fn search(
     snapshot: &Snapshot,
@@ -24,8 +39,23 @@ pub(crate) fn search(
     shard: u32,
     matches: &mut Matches,
 ) {
-    let mut walk = Walk::new(snapshot, hasher, stride, query, shard, matches);
+    let mut walk = Walk::new(snapshot, hasher, stride, query, shard, matches, ());
     while walk.step() {}
+}
+
+/// As [`search`], for shard number 0, with `witness` looking on.
+#[cfg(feature = "figures")]
+pub(crate) fn search_before<W: Witness>(
+    snapshot: &Snapshot,
+    hasher: &PrefixHasher,
+    stride: u32,
+    query: &[u64],
+    matches: &mut Matches,
+    witness: W,
+) -> W {
+    let mut walk = Walk::new(snapshot, hasher, stride, query, 0, matches, witness);
+    while walk.step() {}
+    walk.witness
 }
 
 /// How many walks of a batch are under way at a time: each fetches several lines at once, and what more of them know of
@@ -42,7 +72,7 @@ pub(crate) fn search_many(
     answers: &mut [Matches],
 ) {
     let pairs = queries.iter().zip(answers);
-    let mut walks = pairs.map(|(query, into)| Walk::new(snapshot, hasher, stride, query.as_ref(), shard, into));
+    let mut walks = pairs.map(|(query, into)| Walk::new(snapshot, hasher, stride, query.as_ref(), shard, into, ()));
     let mut group: [_; GROUP] = std::array::from_fn(|_| walks.next());
     let mut under_way = true;
     while under_way {
@@ -59,7 +89,7 @@ pub(crate) fn search_many(
 }
 
 /// A query on its way from run to run.
-struct Walk<'a> {
+struct Walk<'a, W> {
     snapshot: &'a Snapshot,
     hasher: &'a PrefixHasher,
     stride: u32,
@@ -72,6 +102,7 @@ struct Walk<'a> {
     ahead: Ahead<'a>,
     /// Of the run ahead.
     aims: Aims,
+    witness: W,
 }
 
 /// What a walk does next; the memory it takes is on its way.
@@ -115,7 +146,7 @@ impl Aims {
     }
 }
 
-impl<'a> Walk<'a> {
+impl<'a, W: Witness> Walk<'a, W> {
     fn new(
         snapshot: &'a Snapshot,
         hasher: &'a PrefixHasher,
@@ -123,6 +154,7 @@ impl<'a> Walk<'a> {
         query: &'a [u64],
         shard: u32,
         matches: &'a mut Matches,
+        witness: W,
     ) -> Self {
         let search = matches.begin(shard, &snapshot.stamp);
         let mut walk = Self {
@@ -135,6 +167,7 @@ impl<'a> Walk<'a> {
             left: None,
             ahead: Ahead::Head(None),
             aims: Aims::default(),
+            witness,
         };
         if !query.is_empty() {
             walk.ahead = Ahead::Head(Some(walk.prefix(0)));
@@ -147,13 +180,20 @@ impl<'a> Walk<'a> {
     fn step(&mut self) -> bool {
         let next = match self.ahead {
             Ahead::Head(None) => None,
-            Ahead::Head(Some(prefix)) if self.start == 0 => self.snapshot.root(prefix),
-            Ahead::Head(Some(prefix)) => self.snapshot.head(prefix),
+            Ahead::Head(Some(prefix)) => {
+                let head = if self.start == 0 { self.snapshot.root(prefix) } else { self.snapshot.head(prefix) };
+                self.witness.head(self.start, head.is_some());
+                head
+            }
             Ahead::Branches(Crossing { head, limit }) => {
                 if !self.narrow(true) {
                     return false;
                 }
-                let mut children = self.aims.iter().map(|&(branch, prefix)| (branch, self.snapshot.head(prefix)));
+                let mut children = self.aims.iter().map(|&(branch, prefix)| {
+                    let child = self.snapshot.head(prefix);
+                    self.witness.head(self.start + branch + 1, child.is_some());
+                    (branch, child)
+                });
                 let Some((branch, child)) = children.find(|(_, child)| child.is_some()) else {
                     let (branch, _) = self.aims.list[self.aims.len - 1];
                     head.prefixes.prefetch(branch + 1);
@@ -254,7 +294,7 @@ impl<'a> Walk<'a> {
         let mut miss = limit;
         for aim in (0..self.aims.len).rev() {
             let (branch, prefix) = self.aims.list[aim];
-            if branch + 1 < miss && head.prefixes.get(branch + 1) == prefix {
+            if branch + 1 < miss && self.is_at(head, branch + 1, prefix) {
                 return self.jump(head, branch + 1, miss);
             }
             if self.agrees(head, branch) {
@@ -268,7 +308,16 @@ impl<'a> Walk<'a> {
     /// Whether the query's prefix up to and including `offset` is this run's.
     #[inline]
     fn agrees(&mut self, head: &Head, offset: u32) -> bool {
-        head.prefixes.get(offset) == self.prefix(offset)
+        let prefix = self.prefix(offset);
+        self.is_at(head, offset, prefix)
+    }
+
+    /// Whether this prefix hash of the query is the run's at `offset`.
+    #[inline]
+    fn is_at(&mut self, head: &Head, offset: u32, prefix: u64) -> bool {
+        let agrees = head.prefixes.get(offset) == prefix;
+        self.witness.slot(self.start + offset, agrees);
+        agrees
     }
 
     /// How many of the run's blocks are the query's, if that at offset `hit` is and none from `miss` on is or matters.

@@ -1,0 +1,97 @@
+//! Heat maps: counts as cells in shades of one scale.
+
+use super::chart::{Point, Series};
+use super::theme::SHADES;
+
+/// A scale of shades for counts from 1 up, in classes with round bounds; nothing is drawn for less than 1.
+///
+/// Every class is a series, so the figure's legend is the legend of the scale. Charts of one figure that share a scale
+/// can be compared.
+///
+/// ```
+/// use kvleap::report::{Axis, Chart, Figure, Shades, Theme, Unit};
+///
+/// let axis = |label: &str| Axis::linear(label, Unit::Of(String::new()));
+/// let cells = [((0.0, 0.0), (1.0, 1.0), 3.0), ((1.0, 0.0), (2.0, 1.0), 40.0)];
+/// let shades = Shades::up_to(40.0, "blocks");
+/// let chart = shades.series(cells).into_iter().fold(Chart::new("", axis("time"), axis("worker")), Chart::series);
+/// assert!(Figure::new("Cells").chart(chart).svg(Theme::Light)?.contains("20 to 49 blocks"));
+/// # Ok::<(), kvleap::report::FigureError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Shades {
+    /// The least value of every class, ascending.
+    bounds: Vec<f64>,
+    unit: String,
+}
+
+impl Shades {
+    /// For counts in this unit of which the largest is `most`: three classes a decade, or two or one where these are
+    /// too many.
+    #[must_use]
+    pub fn up_to(most: f64, unit: impl Into<String>) -> Self {
+        let bounds = |leads: &'static [f64]| {
+            let all = (0..16).flat_map(move |decade| leads.iter().map(move |lead| lead * 10_f64.powi(decade)));
+            all.take_while(|&bound| bound == 1.0 || bound <= most).collect::<Vec<f64>>()
+        };
+        let fine = [bounds(&[1.0, 2.0, 5.0]), bounds(&[1.0, 3.0])].into_iter().find(|all| all.len() <= SHADES);
+        let mut bounds = fine.unwrap_or_else(|| bounds(&[1.0]));
+        bounds.truncate(SHADES);
+        Self { bounds, unit: unit.into() }
+    }
+
+    /// A series for every class, least first. A cell is two opposite corners and a value.
+    #[must_use]
+    pub fn series(&self, cells: impl IntoIterator<Item = (Point, Point, f64)>) -> Vec<Series> {
+        let mut classes = vec![Vec::new(); self.bounds.len()];
+        for (from, to, value) in cells {
+            if let Some(class) = self.bounds.partition_point(|&bound| bound <= value).checked_sub(1) {
+                classes[class].push((from, to));
+            }
+        }
+        // The strongest shade is for the most, however many classes there are.
+        let first = SHADES - self.bounds.len();
+        let series = |(class, cells)| Series::rectangles(self.name(class), cells).shade(first + class);
+        classes.into_iter().enumerate().map(series).collect()
+    }
+
+    fn name(&self, class: usize) -> String {
+        let least = self.bounds[class];
+        match self.bounds.get(class + 1) {
+            Some(next) if next - 1.0 > least => format!("{least} to {} {}", next - 1.0, self.unit),
+            Some(_) => format!("{least} {}", self.unit),
+            None => format!("{least} {} or more", self.unit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_round_and_few() {
+        let bounds = |most| Shades::up_to(most, "").bounds;
+        assert_eq!(bounds(0.0), [1.0]);
+        assert_eq!(bounds(40.0), [1.0, 2.0, 5.0, 10.0, 20.0]);
+        assert_eq!(bounds(199.0).len(), SHADES);
+        assert_eq!(bounds(200.0), [1.0, 3.0, 10.0, 30.0, 100.0]);
+        assert_eq!(bounds(1e5), [1.0, 10.0, 100.0, 1e3, 1e4, 1e5]);
+        assert_eq!(bounds(1e300).len(), SHADES);
+    }
+
+    #[test]
+    fn names_say_what_belongs_to_a_class() {
+        let names: Vec<String> = Shades::up_to(12.0, "blocks").series([]).into_iter().map(|series| series.name).collect();
+        assert_eq!(names, ["1 blocks", "2 to 4 blocks", "5 to 9 blocks", "10 blocks or more"]);
+    }
+
+    #[test]
+    fn every_cell_is_in_the_class_of_its_value() {
+        let at = |x: f64, value| ((x, 0.0), (x + 1.0, 1.0), value);
+        let cells = [at(0.0, 0.0), at(1.0, 1.0), at(2.0, 1.9), at(3.0, 2.0), at(4.0, 99.0)];
+        let count = |series: &Series| series.marks.xs().count() / 2;
+        let counts: Vec<usize> = Shades::up_to(12.0, "blocks").series(cells).iter().map(count).collect();
+        assert_eq!(counts, [2, 1, 0, 1]);
+    }
+}
