@@ -8,6 +8,7 @@ use super::holders::{EMPTY, Slot};
 use super::local::{LocalReader, LocalWriter};
 use super::matches::Matches;
 use super::search::{Witness, search_before};
+use super::snapshot::Head;
 use crate::event::Worker;
 
 /// A run: a chain of blocks that is kept as one position array.
@@ -99,12 +100,14 @@ impl LocalReader {
 }
 
 impl Witness for Vec<Probe> {
-    fn head(&mut self, position: u32, found: bool) {
-        self.push(Probe { position, found: if found { Found::Head } else { Found::NoHead } });
+    fn head<'a>(&mut self, position: u32, found: Option<&'a Head>) -> Option<&'a Head> {
+        self.push(Probe { position, found: if found.is_some() { Found::Head } else { Found::NoHead } });
+        found
     }
 
-    fn slot(&mut self, position: u32, agrees: bool) {
+    fn slot(&mut self, position: u32, agrees: bool) -> bool {
         self.push(Probe { position, found: if agrees { Found::Same } else { Found::Other } });
+        agrees
     }
 }
 
@@ -127,7 +130,8 @@ mod tests {
         store(&mut writer, 7, &[1, 2, 3, 4]);
         store(&mut writer, 8, &[1, 2, 9]);
         store(&mut writer, 9, &[1, 2]);
-        let holding = |cutoff, workers: &[u64]| Holding { cutoff, workers: workers.iter().map(|&id| (id, 0)).collect() };
+        let holding =
+            |cutoff, workers: &[u64]| Holding { cutoff, workers: workers.iter().map(|&id| (id, 0)).collect() };
         let root = Run { start: 0, len: 4, parent: None, holdings: vec![holding(4, &[7]), holding(2, &[8, 9])] };
         let child = Run { start: 2, len: 1, parent: Some(0), holdings: vec![holding(1, &[8])] };
         assert_eq!(writer.structure(), [root, child]);
@@ -143,12 +147,10 @@ mod tests {
         let probe = |position, found| Probe { position, found };
         // Not the child's at the branch point, and equal to the end.
         let probes = reader.probes(&all, &mut matches);
-        assert_eq!(probes, [
-            probe(0, Found::Head),
-            probe(50, Found::NoHead),
-            probe(50, Found::Same),
-            probe(99, Found::Same)
-        ]);
+        assert_eq!(
+            probes,
+            [probe(0, Found::Head), probe(50, Found::NoHead), probe(50, Found::Same), probe(99, Found::Same)]
+        );
         assert_eq!(matches.depth(Worker::new(7, 0)), 100);
         let probes = reader.probes(&[&all[..50], &[1000, 5]].concat(), &mut matches);
         assert_eq!(probes[..2], [probe(0, Found::Head), probe(50, Found::Head)]);

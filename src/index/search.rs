@@ -17,17 +17,22 @@ use super::snapshot::{BRANCHES, Head, Snapshot};
 
 /// Is told of every place that a walk looks at. What ships has none, `()`, and pays nothing for it.
 pub(crate) trait Witness {
-    /// The heads were asked for the query's prefix that ends at this position.
-    fn head(&mut self, position: u32, found: bool);
-    /// The array of the run that the path is in was read at this position.
-    fn slot(&mut self, position: u32, agrees: bool);
+    /// This was found among the heads, for the query's prefix that ends at this position.
+    fn head<'a>(&mut self, position: u32, found: Option<&'a Head>) -> Option<&'a Head>;
+    /// At this position the array of the run that the path is in has the query's prefix, or has not.
+    fn slot(&mut self, position: u32, agrees: bool) -> bool;
 }
 
 impl Witness for () {
     #[inline]
-    fn head(&mut self, _: u32, _: bool) {}
+    fn head<'a>(&mut self, _: u32, found: Option<&'a Head>) -> Option<&'a Head> {
+        found
+    }
+
     #[inline]
-    fn slot(&mut self, _: u32, _: bool) {}
+    fn slot(&mut self, _: u32, agrees: bool) -> bool {
+        agrees
+    }
 }
 
 /// Adds to `matches` what `snapshot`, of shard number `shard`, holds of `query`.
@@ -180,20 +185,16 @@ impl<'a, W: Witness> Walk<'a, W> {
     fn step(&mut self) -> bool {
         let next = match self.ahead {
             Ahead::Head(None) => None,
-            Ahead::Head(Some(prefix)) => {
-                let head = if self.start == 0 { self.snapshot.root(prefix) } else { self.snapshot.head(prefix) };
-                self.witness.head(self.start, head.is_some());
-                head
-            }
+            Ahead::Head(Some(prefix)) if self.start == 0 => self.witness.head(0, self.snapshot.root(prefix)),
+            Ahead::Head(Some(prefix)) => self.witness.head(self.start, self.snapshot.head(prefix)),
             Ahead::Branches(Crossing { head, limit }) => {
                 if !self.narrow(true) {
                     return false;
                 }
-                let mut children = self.aims.iter().map(|&(branch, prefix)| {
-                    let child = self.snapshot.head(prefix);
-                    self.witness.head(self.start + branch + 1, child.is_some());
-                    (branch, child)
-                });
+                let look = |&(branch, prefix): &(u32, u64)| {
+                    (branch, self.witness.head(self.start + branch + 1, self.snapshot.head(prefix)))
+                };
+                let mut children = self.aims.iter().map(look);
                 let Some((branch, child)) = children.find(|(_, child)| child.is_some()) else {
                     let (branch, _) = self.aims.list[self.aims.len - 1];
                     head.prefixes.prefetch(branch + 1);
@@ -294,7 +295,8 @@ impl<'a, W: Witness> Walk<'a, W> {
         let mut miss = limit;
         for aim in (0..self.aims.len).rev() {
             let (branch, prefix) = self.aims.list[aim];
-            if branch + 1 < miss && self.is_at(head, branch + 1, prefix) {
+            if branch + 1 < miss && self.witness.slot(self.start + branch + 1, head.prefixes.get(branch + 1) == prefix)
+            {
                 return self.jump(head, branch + 1, miss);
             }
             if self.agrees(head, branch) {
@@ -308,16 +310,8 @@ impl<'a, W: Witness> Walk<'a, W> {
     /// Whether the query's prefix up to and including `offset` is this run's.
     #[inline]
     fn agrees(&mut self, head: &Head, offset: u32) -> bool {
-        let prefix = self.prefix(offset);
-        self.is_at(head, offset, prefix)
-    }
-
-    /// Whether this prefix hash of the query is the run's at `offset`.
-    #[inline]
-    fn is_at(&mut self, head: &Head, offset: u32, prefix: u64) -> bool {
-        let agrees = head.prefixes.get(offset) == prefix;
-        self.witness.slot(self.start + offset, agrees);
-        agrees
+        let agrees = head.prefixes.get(offset) == self.prefix(offset);
+        self.witness.slot(self.start + offset, agrees)
     }
 
     /// How many of the run's blocks are the query's, if that at offset `hit` is and none from `miss` on is or matters.

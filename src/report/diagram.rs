@@ -156,7 +156,10 @@ fn draw_arrows(pen: &Pen<'_>, stage: &Stage, top: f64, inner: f64) -> Result<(),
         let x = left + wide / 2.0;
         let wing = MARKER * 1.2;
         pen.path(&[(x, top), (x, bottom - wing)], pen.palette.muted, STROKE)?;
-        pen.polygon(&[(x - wing, bottom - 2.0 * wing), (x + wing, bottom - 2.0 * wing), (x, bottom)], pen.palette.muted)?;
+        pen.polygon(
+            &[(x - wing, bottom - 2.0 * wing), (x + wing, bottom - 2.0 * wing), (x, bottom)],
+            pen.palette.muted,
+        )?;
         let first = f64::midpoint(top, bottom) - (lines.len() as f64 - 1.0) / 2.0 * f64::from(LEADING);
         for (line, text) in lines.iter().enumerate() {
             pen.text(text, &style, (x + BESIDE, first + f64::from(line as u32 * LEADING)))?;

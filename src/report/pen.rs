@@ -152,7 +152,8 @@ fn merge(svg: &str) -> String {
     let alike = lines.chunk_by(|a, b| a.1.is_some() && look(a) == look(b));
     let merged = alike.map(|lines| match (lines, look(&lines[0])) {
         ([_, _, ..], Some(look)) => {
-            let pieces: String = lines.iter().filter_map(|(_, piece)| piece.as_ref()).map(|(piece, _)| &**piece).collect();
+            let pieces: String =
+                lines.iter().filter_map(|(_, piece)| piece.as_ref()).map(|(piece, _)| &**piece).collect();
             format!("<path d=\"{pieces}\"{look}\n")
         }
         _ => lines[0].0.to_owned() + "\n",

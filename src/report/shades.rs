@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn names_say_what_belongs_to_a_class() {
-        let names: Vec<String> = Shades::up_to(12.0, "blocks").series([]).into_iter().map(|series| series.name).collect();
+        let names: Vec<String> =
+            Shades::up_to(12.0, "blocks").series([]).into_iter().map(|series| series.name).collect();
         assert_eq!(names, ["1 blocks", "2 to 4 blocks", "5 to 9 blocks", "10 blocks or more"]);
     }
 
