@@ -83,6 +83,7 @@
 //!   and `mock`.
 //! - `report`: figures as SVG and PNG.
 //! - `sweep`: finding the load that an index can take. Turns on `replay` and `report`.
+//! - `figures`: figures that explain the index, from live data. Turns on `sweep`.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
 //! # Limitations
@@ -102,6 +103,8 @@ pub mod index;
 
 #[cfg(feature = "baseline")]
 pub mod baseline;
+#[cfg(feature = "figures")]
+pub mod figures;
 #[cfg(feature = "mock")]
 pub mod mock;
 #[cfg(feature = "replay")]

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
 
+mod figures;
 mod replay;
 mod sweep;
 mod text;
@@ -25,6 +26,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Figures(figures::Args),
     Replay(replay::Args),
     Sweep(sweep::Args),
     #[command(name = sweep::JOB, hide = true)]
@@ -34,6 +36,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Figures(args) => figures::run(&args),
         Command::Replay(args) => replay::run(args),
         Command::Sweep(args) => sweep::run(&args),
         Command::SweepJob(args) => sweep::run_job(&args),
