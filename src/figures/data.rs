@@ -82,7 +82,9 @@ impl Topic {
             serde_json::from_slice(&text).map_err(|error| fail(format!("is not the data of a figure: {error}")))?;
         if header.version != Data::VERSION {
             let (found, wanted) = (header.version, Data::VERSION);
-            return Err(fail(format!("has version {found} of the format, and this program reads {wanted}: collect anew")));
+            return Err(fail(format!(
+                "has version {found} of the format, and this program reads {wanted}: collect anew"
+            )));
         }
         let saved: Saved =
             serde_json::from_slice(&text).map_err(|error| fail(format!("is not the data of a figure: {error}")))?;

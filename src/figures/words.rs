@@ -3,7 +3,8 @@
 /// With commas: 12,345.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or("")).collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or("")).collect();
     groups.join(",")
 }
 
@@ -27,7 +28,11 @@ pub(super) fn time(nanoseconds: f64) -> String {
 
 /// Bytes, in binary prefixes.
 pub(super) fn bytes(number: u64) -> String {
-    if number >= 1 << 20 { format!("{:.1} MiB", number as f64 / (1 << 20) as f64) } else { format!("{} KiB", number >> 10) }
+    if number >= 1 << 20 {
+        format!("{:.1} MiB", number as f64 / f64::from(1 << 20))
+    } else {
+        format!("{} KiB", number >> 10)
+    }
 }
 
 /// 1 worker, 2 workers.

@@ -68,7 +68,7 @@ impl Stage {
         let label = |lines: &Vec<String>| lines.iter().map(|line| width(line, TEXT, false)).fold(0.0, f64::max);
         let side_by_side = |each: f64, count: usize| count as f64 * (each + BETWEEN) - BETWEEN;
         // An arrow is in the middle of its share, and the label right of it.
-        let arrow = self.arrows.iter().map(label).fold(0.0, f64::max) * 2.0 + 2.0 * BESIDE;
+        let arrow = self.arrows.iter().map(label).fold(0.0, f64::max) * 2.0 + 4.0 * BESIDE;
         let boxes = side_by_side(self.boxes.iter().map(text).fold(0.0, f64::max), self.boxes.len());
         boxes.max(side_by_side(arrow, self.arrows.len()))
     }

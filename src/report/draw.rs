@@ -140,9 +140,12 @@ impl Figure {
         let right = map((xs.to, ys.from)).0;
         chart.labels.iter().try_for_each(|(at, text)| {
             let (x, y) = map(*at);
-            let fits = x + LABEL_GAP + width(text, TEXT, false) <= right;
-            let (x, side) = if fits { (x + LABEL_GAP, HPos::Left) } else { (x - LABEL_GAP, HPos::Right) };
-            pen.text(text, &text_style(TEXT, false, pen.palette.text, side, VPos::Center), (x, y))
+            let long = width(text, TEXT, false);
+            let left = if x + LABEL_GAP + long <= right { x + LABEL_GAP } else { x - LABEL_GAP - long };
+            // Lines do not strike it through.
+            let (from, to) = ((left - 2.0, y - TEXT * 0.7), (left + long + 2.0, y + TEXT * 0.7));
+            pen.rectangle(from, to, pen.palette.background, LABEL_OPACITY)?;
+            pen.text(text, &text_style(TEXT, false, pen.palette.text, HPos::Left, VPos::Center), (left, y))
         })
     }
 }

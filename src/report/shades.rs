@@ -15,7 +15,7 @@ use super::theme::SHADES;
 /// let cells = [((0.0, 0.0), (1.0, 1.0), 3.0), ((1.0, 0.0), (2.0, 1.0), 40.0)];
 /// let shades = Shades::up_to(40.0, "blocks");
 /// let chart = shades.series(cells).into_iter().fold(Chart::new("", axis("time"), axis("worker")), Chart::series);
-/// assert!(Figure::new("Cells").chart(chart).svg(Theme::Light)?.contains("20 to 49 blocks"));
+/// assert!(Figure::new("Cells").chart(chart).svg(Theme::Light)?.contains("10 to 19 blocks"));
 /// # Ok::<(), kvleap::report::FigureError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -26,18 +26,15 @@ pub struct Shades {
 }
 
 impl Shades {
-    /// For counts in this unit of which the largest is `most`: three classes a decade, or two or one where these are
-    /// too many.
+    /// For counts in this unit of which the largest is `most`: classes of one width, which is 1, 2 or 5 times a power of
+    /// ten.
     #[must_use]
     pub fn up_to(most: f64, unit: impl Into<String>) -> Self {
-        let bounds = |leads: &'static [f64]| {
-            let all = (0..16).flat_map(move |decade| leads.iter().map(move |lead| lead * 10_f64.powi(decade)));
-            all.take_while(|&bound| bound == 1.0 || bound <= most).collect::<Vec<f64>>()
-        };
-        let fine = [bounds(&[1.0, 2.0, 5.0]), bounds(&[1.0, 3.0])].into_iter().find(|all| all.len() <= SHADES);
-        let mut bounds = fine.unwrap_or_else(|| bounds(&[1.0]));
-        bounds.truncate(SHADES);
-        Self { bounds, unit: unit.into() }
+        let widths = (0..300).flat_map(|decade| [1.0, 2.0, 5.0].map(|lead| lead * 10_f64.powi(decade)));
+        let fits = |width: &f64| most < width * SHADES as f64;
+        let width = widths.into_iter().find(fits).unwrap_or(f64::MAX);
+        let more = (1..SHADES).map(|class| class as f64 * width).filter(|&bound| bound > 1.0 && bound <= most);
+        Self { bounds: std::iter::once(1.0).chain(more).collect(), unit: unit.into() }
     }
 
     /// A series for every class, least first. A cell is two opposite corners and a value.
@@ -73,26 +70,27 @@ mod tests {
     fn classes_are_round_and_few() {
         let bounds = |most| Shades::up_to(most, "").bounds;
         assert_eq!(bounds(0.0), [1.0]);
-        assert_eq!(bounds(40.0), [1.0, 2.0, 5.0, 10.0, 20.0]);
-        assert_eq!(bounds(199.0).len(), SHADES);
-        assert_eq!(bounds(200.0), [1.0, 3.0, 10.0, 30.0, 100.0]);
-        assert_eq!(bounds(1e5), [1.0, 10.0, 100.0, 1e3, 1e4, 1e5]);
-        assert_eq!(bounds(1e300).len(), SHADES);
+        assert_eq!(bounds(3.0), [1.0, 2.0, 3.0]);
+        assert_eq!(bounds(13.0), [1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+        assert_eq!(bounds(2_100.0), [1.0, 500.0, 1_000.0, 1_500.0, 2_000.0]);
+        assert!([1e9, 1e300, f64::MAX, f64::NAN].into_iter().all(|most| bounds(most).len() <= SHADES));
     }
 
     #[test]
     fn names_say_what_belongs_to_a_class() {
-        let names: Vec<String> =
-            Shades::up_to(12.0, "blocks").series([]).into_iter().map(|series| series.name).collect();
-        assert_eq!(names, ["1 blocks", "2 to 4 blocks", "5 to 9 blocks", "10 blocks or more"]);
+        let names = |most| -> Vec<String> {
+            Shades::up_to(most, "blocks").series([]).into_iter().map(|series| series.name).collect()
+        };
+        assert_eq!(names(2.0), ["1 blocks", "2 blocks or more"]);
+        assert_eq!(names(11.0)[..2], ["1 blocks", "2 to 3 blocks"]);
     }
 
     #[test]
     fn every_cell_is_in_the_class_of_its_value() {
         let at = |x: f64, value| ((x, 0.0), (x + 1.0, 1.0), value);
-        let cells = [at(0.0, 0.0), at(1.0, 1.0), at(2.0, 1.9), at(3.0, 2.0), at(4.0, 99.0)];
+        let cells = [at(0.0, 0.0), at(1.0, 1.0), at(2.0, 9.9), at(3.0, 10.0), at(4.0, 99.0)];
         let count = |series: &Series| series.marks.xs().count() / 2;
-        let counts: Vec<usize> = Shades::up_to(12.0, "blocks").series(cells).iter().map(count).collect();
-        assert_eq!(counts, [2, 1, 0, 1]);
+        let counts: Vec<usize> = Shades::up_to(30.0, "blocks").series(cells).iter().map(count).collect();
+        assert_eq!(counts, [2, 0, 1, 0, 0, 0, 1]);
     }
 }

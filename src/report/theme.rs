@@ -3,7 +3,8 @@
 //! Sizes and distances are in CSS pixels. The series colours are chosen from the published qualitative schemes of Okabe
 //! and Ito (2008) and of Paul Tol (technical note SRON/EPS/TN/09-002): all pairs stay apart in normal vision and under
 //! full protanopia, deuteranopia and tritanopia, which a test checks with the matrices of Machado, Oliveira and
-//! Fernandes (2009). The shades of heat maps are Tol's scheme YlOrBr, which darkens steadily. A series also has a marker of its own, so no figure depends on colour alone.
+//! Fernandes (2009). A series also has a marker of its own, so no figure depends on colour alone. The shades of heat maps
+//! are of Tol's scheme `YlOrBr`, which darkens steadily.
 
 use std::fmt;
 use std::str::FromStr;

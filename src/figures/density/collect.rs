@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::record;
 use super::{Cell, Clock, Density};
+use crate::figures::words::count;
 use crate::figures::{FiguresError, Options, Source, Topic};
 use crate::mock::{Config, Copies};
 use crate::sweep::{Partition, What};
@@ -12,17 +13,14 @@ use crate::{EventData, Worker};
 /// Columns that time is divided into, at most.
 const COLUMNS: f64 = 120.0;
 /// Of the built-in workload: ten virtual minutes.
-const REQUESTS: u64 = 9_000;
-const REQUESTS_PER_SECOND: u32 = 15;
-/// Small enough to be full after some minutes.
-const BLOCKS: u32 = 4_096;
+const REQUESTS: u64 = 6_000;
+const REQUESTS_PER_SECOND: u32 = 10;
+/// So that a cache is full after a minute or two.
+const BLOCKS: u32 = 16_384;
 /// So that a few of the engines are reset, each once.
 const RESET_EVERY_NS: u64 = 120_000_000_000;
 
-pub(in crate::figures) fn collect(
-    options: &Options,
-    progress: &mut dyn FnMut(f64),
-) -> Result<Density, FiguresError> {
+pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f64)) -> Result<Density, FiguresError> {
     let name = |path: &std::path::Path| path.file_name().map_or("-".into(), |name| name.to_string_lossy().into_owned());
     let engine = Config { blocks: BLOCKS, copies: Copies::Merged, ..Partition::default().engine };
     let partition = match &options.source {
@@ -48,10 +46,12 @@ pub(in crate::figures) fn collect(
         }
     };
     let schedule = partition.schedule(|done, total| progress(0.9 * done as f64 / total.max(1) as f64))?;
-    let source = partition.trace.as_deref().map_or("the built-in workload".to_owned(), name);
+    let source = partition.trace.as_deref().map_or("built-in workload".to_owned(), name);
     let source = format!(
         "{source} on {} simulated engines with {} blocks of {} tokens each",
-        schedule.workers, schedule.blocks_per_worker, schedule.block_size
+        schedule.workers,
+        count(schedule.blocks_per_worker),
+        schedule.block_size
     );
     let mut tally = Tally::default();
     let mut requests = 0;
@@ -98,7 +98,9 @@ impl Tally {
                 cell.stored = blocks.len() as u64;
             }
             Said::Removed(blocks) => {
-                blocks.iter().for_each(|block| _ = held.remove(block));
+                for block in blocks {
+                    held.remove(block);
+                }
                 cell.removed = blocks.len() as u64;
             }
             Said::Cleared => cell.cleared = std::mem::take(held).len() as u64,
@@ -152,7 +154,8 @@ mod tests {
         let density = tally.finish("test".to_owned(), Clock::Seconds, 7).unwrap();
         assert_eq!((density.step, density.events, density.totals()), (1.0, 4, [4, 1, 2]));
         assert_eq!(density.workers, [(1, 0), (1, 1)]);
-        let cell = |column, worker, [stored, removed, cleared]: [u64; 3]| Cell { column, worker, stored, removed, cleared };
+        let cell =
+            |column, worker, [stored, removed, cleared]: [u64; 3]| Cell { column, worker, stored, removed, cleared };
         assert_eq!(density.cells, [cell(0, 0, [1, 0, 0]), cell(0, 1, [3, 1, 0]), cell(119, 1, [0, 0, 2])]);
     }
 

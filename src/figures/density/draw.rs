@@ -8,7 +8,10 @@ use crate::report::{Axis, Chart, Figure, Shades, Unit};
 const WIDTH: u32 = 960;
 const ROW: u32 = 270;
 
-const KINDS: [(&str, fn(&Cell) -> u64); 3] =
+/// A kind of event, and how to count it.
+type Kind = (&'static str, fn(&Cell) -> u64);
+
+const KINDS: [Kind; 3] =
     [("Stored", |cell| cell.stored), ("Removed", |cell| cell.removed), ("Cleared", |cell| cell.cleared)];
 
 /// What never happened has no chart.
@@ -21,7 +24,7 @@ pub(in crate::figures) fn draw(data: &Density) -> Figure {
     };
     let figure = Figure::new("What workers say: blocks stored, removed and cleared")
         .note(note)
-        .note(format!("From {}.", data.source))
+        .note(format!("Played: {}.", data.source))
         .size(WIDTH, ROW);
     KINDS.iter().filter(|(_, of)| data.cells.iter().any(|cell| of(cell) > 0)).fold(figure, |figure, &(name, of)| {
         let x = match data.clock {
@@ -48,9 +51,9 @@ pub(in crate::figures) fn caption(data: &Density) -> String {
         Clock::Requests => "requests",
     };
     let at = |column: u32| format!("{} {unit}", f64::from(column) * data.step);
-    let mut text = format!(
-        "What workers say. {}: {} requests, {} events of {}; {} blocks stored, {} removed, {} cleared. The most that one \
-         worker stored in a column of {} {unit} is {} blocks, after {}: arrivals are even on average and bursts in detail.",
+    let said = format!(
+        "What workers say. Played: {}. {} requests, {} events of {}; {} blocks stored, {} removed, {} cleared. The most \
+         that one worker stored in {} {unit} is {} blocks, after {}; strong and weak cells side by side are bursts.",
         data.source,
         count(data.requests),
         count(data.events),
@@ -62,20 +65,21 @@ pub(in crate::figures) fn caption(data: &Density) -> String {
         count(busiest.stored),
         at(busiest.column),
     );
-    text += &match first {
+    let removing = match first {
         Some(column) => format!(
-            " The first block is removed after {}; from then on a full cache removes about as much as it stores, which is \
-             why an index that is only fast at storing is not fast.",
+            " The first block is removed after {}. A cache that is full removes about as much as it stores, so removing \
+             must be as fast.",
             at(column)
         ),
         None => " No cache was full, so nothing was removed.".to_owned(),
     };
-    if data.clearings() > 0 {
-        text += &format!(
-            " {} cleared a cache, which shows as a single cell: one event drops all that the worker held, and behind it the \
-             worker stores anew and removes nothing until it is full again.",
-            many(data.clearings(), "reset"),
-        );
-    }
-    text
+    let clearing = match data.clearings() {
+        0 => String::new(),
+        clearings => format!(
+            " {} cleared a cache, each a single cell: one event drops all that the worker held, and then it stores anew \
+             and removes nothing until it is full again.",
+            many(clearings, "reset"),
+        ),
+    };
+    said + &removing + &clearing
 }

@@ -20,14 +20,10 @@ const REQUESTS: u64 = 3_000;
 /// From one look at the mailboxes to the next.
 const LOOK: Duration = Duration::from_millis(5);
 
-pub(in crate::figures) fn collect(
-    options: &Options,
-    progress: &mut dyn FnMut(f64),
-) -> Result<Flow, FiguresError> {
+pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f64)) -> Result<Flow, FiguresError> {
     let partition = Partition { requests: Some(REQUESTS), seed: options.seed, ..Partition::default() };
     let schedule = partition.schedule(|done, total| progress(0.4 * done as f64 / total as f64))?;
-    let (engines, blocks_per_engine, block_size) =
-        (schedule.workers, schedule.blocks_per_worker, schedule.block_size);
+    let (engines, blocks_per_engine, block_size) = (schedule.workers, schedule.blocks_per_worker, schedule.block_size);
     let begin = schedule.ops.first().map_or(0, |op| op.at_ns);
     let length = schedule.ops.last().map_or(0, |op| op.at_ns - begin).max(1) as f64;
     let due = |op: &Op| Duration::from_secs_f64(SECONDS * (op.at_ns - begin) as f64 / length);

@@ -41,7 +41,10 @@ pub(in crate::figures) fn draw(data: &Flow) -> Diagram {
         .stage(
             shards().map(|(_, shard)| {
                 let waiting = shard.waiting;
-                vec![format!("{} waiting (median)", waiting.p50), format!("{} at p99, {} at most", waiting.p99, waiting.max)]
+                vec![
+                    format!("{} waiting (median)", waiting.p50),
+                    format!("{} at p99, {} at most", waiting.p99, waiting.max),
+                ]
             }),
             shards().map(|(number, shard)| {
                 let work = format!("applying {} of the time", share(shard.apply_seconds));

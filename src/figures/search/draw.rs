@@ -6,38 +6,50 @@ use crate::index::Found;
 use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
 
 const WIDTH: u32 = 960;
-const ROW: u32 = 480;
+const ROW: u32 = 360;
+/// Blocks around the end of the match that are shown again, larger.
+const CLOSE: f64 = 40.0;
 
 const KINDS: [(Found, &str); 4] = [
-    (Found::Head, "head of a run: the path goes on there"),
+    (Found::Head, "a head: the path goes on in that run"),
     (Found::NoHead, "no such head"),
     (Found::Same, "in an array: the same prefix"),
     (Found::Other, "in an array: another prefix"),
 ];
 
 pub(in crate::figures) fn draw(data: &Search) -> Figure {
-    let x = Axis::linear("position in the query", Unit::Of("blocks".to_owned())).covering(0.0, data.query.into());
-    let y = Axis::log("places looked at so far", Unit::Of(String::new())).covering(1.0, data.scan.max(1).into());
+    let position = || Axis::linear("position in the query", Unit::Of("blocks".to_owned()));
+    // Room for rings at the origin.
+    let x = position().covering(-0.02 * f64::from(data.query), data.query.into());
+    let y = Axis::log("places so far", Unit::Of(String::new())).covering(0.8, data.scan.max(1).into());
     let order = |number: usize| number as f64 + 1.0;
     let path: Vec<Point> =
         data.probes.iter().enumerate().map(|(number, probe)| (probe.position.into(), order(number))).collect();
     // Straight on a linear axis; on this one, places that are close enough for a curve.
     let mut scan: Vec<Point> = Vec::new();
-    let mut position = 0;
-    while position < data.scan {
-        scan.push((position.into(), order(position as usize)));
-        position += (position / 16).max(1);
+    let mut at = 0;
+    while at < data.scan {
+        scan.push((at.into(), order(at as usize)));
+        at += (at / 16).max(1);
     }
     scan.extend(data.scan.checked_sub(1).map(|last| (f64::from(last), order(last as usize))));
-    let mut chart = Chart::new("", x, y)
-        .series(Series::line("jump search", path).strong())
-        .series(Series::line("scan from the root, every position", scan));
-    for (kind, name) in KINDS {
-        let found = data.probes.iter().enumerate().filter(|(_, probe)| probe.found == kind);
-        let rings = found.map(|(number, probe)| (probe.position.into(), order(number)));
-        chart = chart.series(Series::rings(name, rings.collect()));
-    }
-    let chart = chart.vertical(data.depth.into(), format!("{} blocks match", count(data.depth.into())));
+    let rings = |chart: Chart, close: fn(f64) -> bool| {
+        KINDS.iter().fold(chart, |chart, &(kind, name)| {
+            let found = data.probes.iter().enumerate().filter(|(_, probe)| probe.found == kind);
+            let rings = found.map(|(number, probe)| (f64::from(probe.position), order(number)));
+            let depth = f64::from(data.depth);
+            chart.series(Series::rings(name, rings.filter(|ring| close(ring.0 - depth)).collect()))
+        })
+    };
+    let matching =
+        |chart: Chart| chart.vertical(data.depth.into(), format!("{} blocks match", count(data.depth.into())));
+    let whole = Chart::new("From the root", x, y)
+        .series(Series::line("jump search", path.clone()).strong())
+        .series(Series::line("scan, every position", scan));
+    // What follows the last place that is far from the end.
+    let far = path.iter().rposition(|place| !is_close(place.0 - f64::from(data.depth))).map_or(0, |far| far + 1);
+    let zoom = Chart::new("The end of it", position(), Axis::linear("place, in order", Unit::Of(String::new())))
+        .series(Series::line("jump search", path[far..].to_vec()).strong());
     Figure::new("Jump search: what a lookup looks at")
         .note(format!(
             "A query of {} blocks, the one of {} that looked at the most places: {}, where a scan looks at {}.",
@@ -47,7 +59,12 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
             count(data.scan.into()),
         ))
         .size(WIDTH, ROW)
-        .chart(chart)
+        .chart(matching(rings(whole, |_| true)))
+        .chart(matching(rings(zoom, is_close)))
+}
+
+fn is_close(distance: f64) -> bool {
+    distance.abs() <= CLOSE
 }
 
 pub(in crate::figures) fn caption(data: &Search) -> String {

@@ -14,7 +14,9 @@ use crate::index::Run;
 /// A small index, and the tree that would hold the same.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Structure {
-    /// Requests that a few simulated engines had served.
+    /// Simulated engines.
+    pub workers: u32,
+    /// Requests that they served.
     pub requests: u64,
     /// Events that led here.
     pub events: u64,

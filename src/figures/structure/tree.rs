@@ -78,8 +78,11 @@ mod tests {
             store(2, None, &[(1, 10)]),
             store(2, Some(1), &[(7, 20), (8, 30)]),
         ];
-        let node = |start, len, parent, workers: &[u64]| {
-            Node { start, len, parent, workers: workers.iter().map(|&id| (id, 0)).collect() }
+        let node = |start, len, parent, workers: &[u64]| Node {
+            start,
+            len,
+            parent,
+            workers: workers.iter().map(|&id| (id, 0)).collect(),
         };
         let expected = [
             node(0, 2, None, &[1, 2]),

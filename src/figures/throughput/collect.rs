@@ -33,10 +33,10 @@ pub(in crate::figures) fn collect(
     let load = Load::new(schedule)?;
     let workload = Workload::new("built-in".to_owned(), described, &load);
     let quicker = sweep::Options {
-        window: Duration::from_millis(100),
-        in_a_row: 1,
+        window: Duration::from_millis(150),
+        in_a_row: 2,
         rung: 10.0,
-        precision: 1.6,
+        precision: 1.5,
         patience: Duration::ZERO,
         answers: Duration::from_millis(100),
         ..sweep::Options::quick()
@@ -46,7 +46,8 @@ pub(in crate::figures) fn collect(
         Some(launcher) => launcher.launch(job),
         None => job.perform(load.clone()),
     };
-    let report = sweep::run(&load, workload, &quicker, launch, |at| progress(0.05 + 0.95 * at.thousandths as f64 / 1e3))?;
+    let report =
+        sweep::run(&load, workload, &quicker, launch, |at| progress(0.05 + 0.95 * at.thousandths as f64 / 1e3))?;
     Ok(report)
 }
 

@@ -14,12 +14,13 @@ const RUN: Duration = Duration::from_millis(600);
 const EXCERPT_NS: u64 = 2_000_000;
 /// From one possible excerpt to the next.
 const STEP_NS: u64 = 50_000;
-/// The writer rests between batches, and a reader between lookups: three threads that never rest have no two cores.
-const BATCH: usize = 4;
-const WRITER_RESTS: Duration = Duration::from_micros(150);
-const READER_RESTS: Duration = Duration::from_micros(25);
+/// The writer rests between batches, and a reader between a few lookups: three threads that never rest cannot all be
+/// seen running on two cores.
+const BATCH: usize = 12;
+const LOOKUPS: usize = 4;
+const REST: Duration = Duration::from_micros(100);
 const READERS: usize = 2;
-const REQUESTS: u64 = 2_000;
+const REQUESTS: u64 = 4_000;
 
 pub(in crate::figures) fn collect(options: &Options) -> Result<Timeline, FiguresError> {
     let partition = Partition { requests: Some(REQUESTS), seed: options.seed, ..Partition::default() };
@@ -73,7 +74,7 @@ fn write(writer: &mut LocalWriter, events: &[Event], start: Instant) -> Vec<Work
         writer.publish();
         generation += 1;
         work.push(done(from, start.elapsed(), What::Publish(generation)));
-        thread::sleep(WRITER_RESTS);
+        thread::sleep(REST);
     }
     work
 }
@@ -86,7 +87,7 @@ fn done(from: Duration, to: Duration, what: What) -> Work {
 fn ask(reader: &LocalReader, queries: &[Box<[u64]>], start: Instant, over: &AtomicBool) -> Vec<Lookup> {
     let mut lookups = Vec::new();
     let mut matches = Matches::new();
-    for query in queries.iter().cycle() {
+    for (query, number) in queries.iter().cycle().zip(1..) {
         if over.load(Relaxed) {
             break;
         }
@@ -95,7 +96,9 @@ fn ask(reader: &LocalReader, queries: &[Box<[u64]>], start: Instant, over: &Atom
         let to = start.elapsed();
         let (generation, events) = matches.watermarks().next().map_or((0, 0), |mark| (mark.generation, mark.events));
         lookups.push(Lookup { from_ns: from.as_nanos() as u64, to_ns: to.as_nanos() as u64, generation, events });
-        thread::sleep(READER_RESTS);
+        if number % LOOKUPS == 0 {
+            thread::sleep(REST);
+        }
     }
     lookups
 }
@@ -123,6 +126,7 @@ fn excerpt(writer: &[Work], readers: &[Vec<Lookup>]) -> Option<Timeline> {
     Some(Timeline {
         length_ns: EXCERPT_NS,
         longest_pause_ns,
+        cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
         writer: work.collect(),
         readers: readers_inside.collect(),
         run: Run::of(writer, readers, length),
@@ -154,7 +158,8 @@ impl Run {
         let mut all: Vec<u64> = lookups().map(|lookup| lookup.to_ns - lookup.from_ns).collect();
         let beside = lookups().filter(|lookup| busy(lookup.from_ns));
         let mut beside: Vec<u64> = beside.map(|lookup| lookup.to_ns - lookup.from_ns).collect();
-        let back = |reader: &Vec<Lookup>| reader.windows(2).filter(|pair| pair[1].generation < pair[0].generation).count();
+        let back =
+            |reader: &Vec<Lookup>| reader.windows(2).filter(|pair| pair[1].generation < pair[0].generation).count();
         let publications = writer.iter().filter(|work| matches!(work.what, What::Publish(_))).count() as u64;
         Self {
             length_ns,

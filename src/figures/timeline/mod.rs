@@ -16,6 +16,8 @@ pub struct Timeline {
     /// The longest time in the excerpt in which one of the threads did nothing: the excerpt is the one in which that is
     /// shortest.
     pub longest_pause_ns: u64,
+    /// The threads could run on so many cores.
+    pub cores: u32,
     /// What the writer did.
     pub writer: Vec<Work>,
     /// By reader.
