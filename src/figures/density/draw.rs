@@ -16,7 +16,8 @@ const KINDS: [Kind; 3] =
 
 /// What never happened has no chart.
 pub(in crate::figures) fn draw(data: &Density) -> Figure {
-    let most = data.cells.iter().flat_map(|cell| KINDS.map(|(_, of)| of(cell))).max().unwrap_or(0);
+    // Of what comes little by little: a whole cache at once would leave one shade for all of it.
+    let most = data.cells.iter().map(|cell| cell.stored.max(cell.removed)).max().unwrap_or(0);
     let shades = Shades::up_to(most as f64, "blocks");
     let note = match data.clock {
         Clock::Seconds => format!("A cell is what one worker said in {} s of virtual time.", data.step),

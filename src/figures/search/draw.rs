@@ -33,12 +33,10 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
         at += (at / 16).max(1);
     }
     scan.extend(data.scan.checked_sub(1).map(|last| (f64::from(last), order(last as usize))));
-    let rings = |chart: Chart, close: fn(f64) -> bool| {
+    let rings = |chart: Chart, first: usize| {
         KINDS.iter().fold(chart, |chart, &(kind, name)| {
-            let found = data.probes.iter().enumerate().filter(|(_, probe)| probe.found == kind);
-            let rings = found.map(|(number, probe)| (f64::from(probe.position), order(number)));
-            let depth = f64::from(data.depth);
-            chart.series(Series::rings(name, rings.filter(|ring| close(ring.0 - depth)).collect()))
+            let found = data.probes.iter().zip(&path).skip(first).filter(|(probe, _)| probe.found == kind);
+            chart.series(Series::rings(name, found.map(|(_, &place)| place).collect()))
         })
     };
     let matching =
@@ -47,8 +45,11 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
         .series(Series::line("jump search", path.clone()).strong())
         .series(Series::line("scan, every position", scan));
     // What follows the last place that is far from the end.
-    let far = path.iter().rposition(|place| !is_close(place.0 - f64::from(data.depth))).map_or(0, |far| far + 1);
-    let zoom = Chart::new("The end of it", position(), Axis::linear("place, in order", Unit::Of(String::new())))
+    let close = |place: &Point| (place.0 - f64::from(data.depth)).abs() <= CLOSE;
+    let far = path.iter().rposition(|place| !close(place)).map_or(0, |far| far + 1);
+    // Room above for what is written there.
+    let places = Axis::linear("places so far", Unit::Of(String::new())).covering(0.0, order(path.len() + 1));
+    let zoom = Chart::new("The end of it", position(), places)
         .series(Series::line("jump search", path[far..].to_vec()).strong());
     Figure::new("Jump search: what a lookup looks at")
         .note(format!(
@@ -59,12 +60,8 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
             count(data.scan.into()),
         ))
         .size(WIDTH, ROW)
-        .chart(matching(rings(whole, |_| true)))
-        .chart(matching(rings(zoom, is_close)))
-}
-
-fn is_close(distance: f64) -> bool {
-    distance.abs() <= CLOSE
+        .chart(matching(rings(whole, 0)))
+        .chart(matching(rings(zoom, far)))
 }
 
 pub(in crate::figures) fn caption(data: &Search) -> String {

@@ -11,7 +11,7 @@ const AXES: u32 = 100;
 /// Half of a bar's height, in rows of the chart that has more of them.
 const HALF: f64 = 0.3;
 /// How much of the width is for the labels behind the bars.
-const LABELS: f64 = 1.35;
+const LABELS: f64 = 1.45;
 
 /// A run or a node.
 struct Bar {
@@ -29,7 +29,7 @@ pub(in crate::figures) fn draw(data: &Structure) -> Figure {
     let end = runs.iter().chain(&nodes).map(|bar| bar.end).fold(0.0, f64::max) * LABELS;
     Figure::new("One index, twice: position arrays and a radix tree")
         .note(
-            "A bar is an array, or a node; beside it how much of it which workers hold. In the index that is one number for a \
+            "A bar is an array, or a node; beside it how many of its blocks the workers w0, w1, ... hold. In the index that is one number for a \
              worker, its cutoff; in the tree every different holding is a node of its own. A thin line leads from \
              where a chain leaves another to where it goes on.",
         )
@@ -41,11 +41,8 @@ pub(in crate::figures) fn draw(data: &Structure) -> Figure {
 fn runs(data: &Structure) -> Vec<Bar> {
     let bar = |run: &crate::index::Run| {
         let start = f64::from(run.start);
-        let holders: Vec<String> = run
-            .holdings
-            .iter()
-            .map(|holding| format!("{} by {}", many(holding.cutoff.into(), "block"), names(&holding.workers)))
-            .collect();
+        let holders: Vec<String> =
+            run.holdings.iter().map(|holding| format!("{} by {}", holding.cutoff, names(&holding.workers))).collect();
         Bar {
             start,
             end: start + f64::from(run.len),
@@ -64,7 +61,7 @@ fn runs(data: &Structure) -> Vec<Bar> {
 fn nodes(data: &Structure) -> Vec<Bar> {
     let bar = |node: &super::Node| {
         let start = f64::from(node.start);
-        let label = if node.workers.is_empty() { "nobody".to_owned() } else { format!("by {}", names(&node.workers)) };
+        let label = if node.workers.is_empty() { "nobody".to_owned() } else { names(&node.workers) };
         Bar { start, end: start + f64::from(node.len), parent: node.parent, cutoffs: Vec::new(), label }
     };
     data.nodes.iter().map(bar).collect()
@@ -118,9 +115,9 @@ fn chart(title: &str, of: &str, bars: &[Bar], (end, rows): (f64, usize)) -> Char
     chart
 }
 
-/// Workers by their ids, and by ranks where these are not 0.
+/// Workers as w and their ids, and ranks where these are not 0.
 fn names(workers: &[(u64, u32)]) -> String {
-    let name = |&(id, rank): &(u64, u32)| if rank == 0 { id.to_string() } else { format!("{id}/{rank}") };
+    let name = |&(id, rank): &(u64, u32)| if rank == 0 { format!("w{id}") } else { format!("w{id}/{rank}") };
     workers.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 

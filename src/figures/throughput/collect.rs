@@ -37,7 +37,7 @@ pub(in crate::figures) fn collect(
         in_a_row: 2,
         rung: 10.0,
         precision: 1.5,
-        patience: Duration::ZERO,
+        patience: Duration::from_secs(2),
         answers: Duration::from_millis(100),
         ..sweep::Options::quick()
     };

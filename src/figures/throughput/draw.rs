@@ -3,7 +3,7 @@
 use super::Throughput;
 use crate::figures::words::{count, time};
 use crate::report::Figure;
-use crate::sweep::figure;
+use crate::sweep::{Trial, figure};
 
 pub(in crate::figures) fn draw(data: &Throughput) -> Figure {
     figure(data)
@@ -24,11 +24,18 @@ pub(in crate::figures) fn caption(data: &Throughput) -> String {
         })
         .collect();
     let options = &data.options;
+    let disturbed = match data.others() {
+        Some(others) if others > Trial::OTHERS => format!(
+            " Other processes took {:.0}% of the cores' time meanwhile, so thresholds are too low: measure again.",
+            100.0 * others
+        ),
+        _ => String::new(),
+    };
     format!(
         "How much load a prefix index takes: achieved against offered block operations a second, and the 99th percentile \
          of lookups beside it. The dashed line is keeping up; rings mark thresholds, the highest rates that were taken {} \
-         times in a row in windows of {:.1} s, to a factor of {:.2}. Workload: {}, {} workers with {} blocks of {} tokens; \
-         {} query, {} event and {} writer threads on {} cores, {:.0} s in all.\n\n\
+         times in a row in windows of {:.2} s, to a factor of {:.2}. Workload: {}, {} workers with {} blocks of {} tokens; \
+         {} query, {} event and {} writer threads on {} cores, {:.0} s in all.{disturbed}\n\n\
          | backend | threshold, block operations/s | lookup p99 there | wrong answers |\n|---|---:|---:|---:|\n{}",
         options.in_a_row,
         options.window.as_secs_f64(),

@@ -1,5 +1,6 @@
 //! Three threads, each of which notes when it did what; and the milliseconds in which all of them run.
 
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Timeline, Figures
     });
     excerpt(&writer, &readers).ok_or(FiguresError::Empty {
         topic: Topic::Timeline,
-        what: "one of the three threads never ran beside the others; try again on a machine that is less busy",
+        what: "no lookup ran beside the writer; try again on a machine with two cores that is less busy",
     })
 }
 
@@ -103,61 +104,58 @@ fn ask(reader: &LocalReader, queries: &[Box<[u64]>], start: Instant, over: &Atom
     lookups
 }
 
-/// The part of a run in which the longest pause of any thread is shortest; `None` if in every part one does nothing.
+/// The part of a run in which most lookups begin while the writer is at work, for the reader that has fewest of them; of
+/// equals the one with the most in all, and the first. `None` if that never happens to one of the readers.
 fn excerpt(writer: &[Work], readers: &[Vec<Lookup>]) -> Option<Timeline> {
-    let work: Vec<(u64, u64)> = writer.iter().map(|work| (work.from_ns, work.to_ns)).collect();
-    let lookups = readers.iter().map(|reader| reader.iter().map(|lookup| (lookup.from_ns, lookup.to_ns)).collect());
-    let threads: Vec<Vec<(u64, u64)>> = std::iter::once(work).chain(lookups).collect();
-    let length = threads.iter().map(|spans| spans.last().map_or(0, |span| span.1)).min()?;
-    let starts = (0..=length.checked_sub(EXCERPT_NS)?).step_by(STEP_NS as usize);
-    let longest = |from: u64| {
-        let pauses = threads.iter().map(|spans| pause(spans, from));
-        pauses.collect::<Option<Vec<u64>>>().and_then(|pauses| pauses.into_iter().max())
+    let length = writer.last()?.to_ns;
+    let beside: Vec<Vec<u64>> =
+        readers.iter().map(|reader| beside(writer, reader).map(|l| l.from_ns).collect()).collect();
+    let score = |from: u64| {
+        let inside = |times: &Vec<u64>| {
+            times.partition_point(|&at| at < from + EXCERPT_NS) - times.partition_point(|&at| at < from)
+        };
+        (beside.iter().map(inside).min().unwrap_or(0), beside.iter().map(inside).sum::<usize>())
     };
-    let (longest_pause_ns, from) = starts.filter_map(|from| longest(from).map(|pause| (pause, from))).min()?;
-    let inside = |span: (u64, u64)| span.0 >= from && span.1 <= from + EXCERPT_NS;
-    let work = writer.iter().filter(|work| inside((work.from_ns, work.to_ns)));
+    let starts = (0..=length.checked_sub(EXCERPT_NS)?).step_by(STEP_NS as usize);
+    let (best, Reverse(from)) = starts.map(|from| (score(from), Reverse(from))).max()?;
+    if best.0 == 0 {
+        return None;
+    }
+    let inside = |begin: u64, end: u64| begin >= from && end <= from + EXCERPT_NS;
+    let work = writer.iter().filter(|work| inside(work.from_ns, work.to_ns));
     let work = work.map(|work| Work { from_ns: work.from_ns - from, to_ns: work.to_ns - from, ..*work });
-    let readers_inside = readers.iter().map(|reader| {
-        let lookups = reader.iter().filter(|lookup| inside((lookup.from_ns, lookup.to_ns)));
+    let lookups = readers.iter().map(|reader| {
+        let lookups = reader.iter().filter(|lookup| inside(lookup.from_ns, lookup.to_ns));
         let shift = |lookup: &Lookup| Lookup { from_ns: lookup.from_ns - from, to_ns: lookup.to_ns - from, ..*lookup };
         lookups.map(shift).collect()
     });
     Some(Timeline {
         length_ns: EXCERPT_NS,
-        longest_pause_ns,
+        beside: best.1 as u64,
         cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
         writer: work.collect(),
-        readers: readers_inside.collect(),
+        readers: lookups.collect(),
         run: Run::of(writer, readers, length),
     })
 }
 
-/// The longest time from one thing to the next in the excerpt that begins at `from`; `None` if nothing is whole in it.
-fn pause(spans: &[(u64, u64)], from: u64) -> Option<u64> {
-    let to = from + EXCERPT_NS;
-    let first = spans.partition_point(|span| span.0 < from);
-    let inside = || spans[first..].iter().take_while(|span| span.1 <= to);
-    inside().next()?;
-    let ends = std::iter::once(from).chain(inside().map(|span| span.1));
-    let starts = inside().map(|span| span.0).chain([to]);
-    starts.zip(ends).map(|(start, end)| start.saturating_sub(end)).max()
+/// Lookups that began while the writer was at work.
+fn beside<'a>(writer: &'a [Work], reader: &'a [Lookup]) -> impl Iterator<Item = &'a Lookup> {
+    reader.iter().filter(|lookup| {
+        let begun = writer.partition_point(|work| work.from_ns <= lookup.from_ns);
+        begun > 0 && lookup.from_ns < writer[begun - 1].to_ns
+    })
 }
 
 impl Run {
     fn of(writer: &[Work], readers: &[Vec<Lookup>], length_ns: u64) -> Self {
-        let busy = |at: u64| {
-            let after = writer.partition_point(|work| work.from_ns <= at);
-            after > 0 && at < writer[after - 1].to_ns
-        };
         let median = |times: &mut Vec<u64>| {
             times.sort_unstable();
             times.get(times.len() / 2).copied().unwrap_or(0)
         };
-        let lookups = || readers.iter().flatten();
-        let mut all: Vec<u64> = lookups().map(|lookup| lookup.to_ns - lookup.from_ns).collect();
-        let beside = lookups().filter(|lookup| busy(lookup.from_ns));
-        let mut beside: Vec<u64> = beside.map(|lookup| lookup.to_ns - lookup.from_ns).collect();
+        let took = |lookup: &Lookup| lookup.to_ns - lookup.from_ns;
+        let mut all: Vec<u64> = readers.iter().flatten().map(took).collect();
+        let mut beside: Vec<u64> = readers.iter().flat_map(|reader| beside(writer, reader)).map(took).collect();
         let back =
             |reader: &Vec<Lookup>| reader.windows(2).filter(|pair| pair[1].generation < pair[0].generation).count();
         let publications = writer.iter().filter(|work| matches!(work.what, What::Publish(_))).count() as u64;
@@ -179,25 +177,41 @@ impl Run {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_excerpt_is_where_nobody_pauses_for_long() {
-        let every = |step: u64, range: std::ops::Range<u64>| range.step_by(step as usize).map(move |at| at * 1000);
-        let work = |at| Work { from_ns: at, to_ns: at + 100, what: What::Apply(1) };
-        let lookup = |at| Lookup { from_ns: at, to_ns: at + 50, generation: at / 100_000, events: 0 };
-        // The writer works until 4 ms, one reader from 1 ms on; both are denser between 2 ms and 4 ms.
-        let writer: Vec<Work> = every(300, 0..2000).chain(every(100, 2000..4000)).map(work).collect();
-        let reader: Vec<Lookup> = every(200, 1000..4100).map(lookup).collect();
-        let timeline = excerpt(&writer, &[reader]).expect("both run");
-        assert_eq!((timeline.length_ns, timeline.longest_pause_ns), (EXCERPT_NS, 199_950));
-        assert!(timeline.writer.iter().all(|work| work.to_ns <= EXCERPT_NS) && timeline.writer.len() >= 19);
-        assert_eq!((timeline.run.backwards, timeline.run.events), (0, writer.len() as u64));
+    fn work(range: std::ops::Range<u64>) -> Vec<Work> {
+        let every = range.step_by(100).map(|at| at * 1000);
+        every.map(|at| Work { from_ns: at, to_ns: at + 50_000, what: What::Apply(1) }).collect()
+    }
+
+    fn lookup(microseconds: u64) -> Lookup {
+        Lookup { from_ns: microseconds * 1000, to_ns: microseconds * 1000 + 500, generation: 1, events: 1 }
     }
 
     #[test]
-    fn without_a_common_stretch_there_is_no_excerpt() {
-        let work = |at| Work { from_ns: at, to_ns: at + 100, what: What::Apply(1) };
-        let writer: Vec<Work> = (0..100).map(|at| work(at * 100_000)).collect();
-        assert!(excerpt(&writer, &[vec![]]).is_none());
+    fn the_excerpt_is_where_lookups_run_beside_the_writer() {
+        let writer = work(0..9000);
+        // In the first half of a hundred the writer works, in the second it rests.
+        let resting = (0..5000).step_by(100).map(|at| lookup(at + 70));
+        let beside = (5000..6000).step_by(100).map(|at| lookup(at + 20));
+        let first: Vec<Lookup> = resting.chain(beside).collect();
+        // The other reader has more, but where the first has none.
+        let second: Vec<Lookup> = (0..4000).step_by(50).chain([5520, 5620]).map(lookup).collect();
+        let timeline = excerpt(&writer, &[first.clone(), second]).expect("both run beside the writer");
+        assert_eq!((timeline.length_ns, timeline.beside), (EXCERPT_NS, 12));
+        assert_eq!(timeline.readers[0].iter().filter(|lookup| lookup.from_ns % 100_000 == 20_000).count(), 10);
+        assert!(timeline.writer.iter().all(|work| work.to_ns <= EXCERPT_NS));
+        assert_eq!((timeline.run.beside, timeline.run.events), (10 + 40 + 2, 90));
+        assert!(excerpt(&writer, &[first, vec![]]).is_none(), "one reader never runs");
+    }
+
+    #[test]
+    fn a_run_that_is_too_short_has_no_excerpt() {
         assert!(excerpt(&[], &[]).is_none());
+        assert!(excerpt(&work(0..1500), &[vec![lookup(20)]]).is_none());
+    }
+
+    #[test]
+    fn generations_that_go_back_are_counted() {
+        let older = Lookup { generation: 0, ..lookup(5) };
+        assert_eq!(Run::of(&work(0..100), &[vec![lookup(1), older, lookup(9)]], 1).backwards, 1);
     }
 }

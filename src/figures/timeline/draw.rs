@@ -19,11 +19,11 @@ pub(in crate::figures) fn draw(data: &Timeline) -> Figure {
     let end = part.saturating_add(PART_NS).min(data.length_ns);
     let figure = Figure::new("Nobody waits: a writer and two readers of one shard")
         .note(format!(
-            "The {} of a run of {} in which the longest pause of any of the threads was shortest: {}. The threads rest \
-             between what they do, so that all can be seen running on {}. Numbers are generations.",
+            "The {} of a run of {} in which most lookups, {}, began while the writer was at work. The threads rest between \
+             what they do, so that all can be seen running on {}. Numbers are generations.",
             time(data.length_ns as f64),
             time(data.run.length_ns as f64),
-            time(data.longest_pause_ns as f64),
+            data.beside,
             many(data.cores.into(), "core"),
         ))
         .size(WIDTH, ROW)
@@ -32,14 +32,23 @@ pub(in crate::figures) fn draw(data: &Timeline) -> Figure {
     figure.chart(chart(data, &title, (part, end)))
 }
 
-/// Where the part begins in which most lookups begin while the writer works; of equals the first.
+/// Where the part begins in which most lookups begin while the writer works; of equals, the middle of those that come
+/// first.
 fn part(data: &Timeline) -> u64 {
     let busy = |at: u64| data.writer.iter().any(|work| (work.from_ns..work.to_ns).contains(&at));
     let beside: Vec<u64> =
         data.readers.iter().flatten().map(|lookup| lookup.from_ns).filter(|&from| busy(from)).collect();
     let within = |from: u64| beside.iter().filter(|&&at| at >= from && at < from.saturating_add(PART_NS)).count();
     let starts = (0..=data.length_ns.saturating_sub(PART_NS)).step_by(STEP_NS as usize);
-    starts.max_by_key(|&from| (within(from), std::cmp::Reverse(from))).unwrap_or(0)
+    let counts: Vec<(u64, usize)> = starts.map(|from| (from, within(from))).collect();
+    let most = counts.iter().map(|count| count.1).max().unwrap_or(0);
+    let best: Vec<u64> = counts
+        .iter()
+        .skip_while(|count| count.1 < most)
+        .take_while(|count| count.1 == most)
+        .map(|count| count.0)
+        .collect();
+    best.get(best.len() / 2).copied().unwrap_or(0)
 }
 
 /// What happened wholly between two times.
@@ -89,14 +98,14 @@ pub(in crate::figures) fn caption(data: &Timeline) -> String {
     let run = data.run;
     let shown: usize = data.readers.iter().map(Vec::len).sum();
     format!(
-        "Nobody waits. {} of a run of {}, chosen as the excerpt in which the longest pause of any of the three threads is \
-         shortest ({}), with {} and {} things that the writer did. A reader's colour changes with its first lookup \
+        "Nobody waits. {} of a run of {}, chosen as the excerpt in which most lookups began while the writer was at work \
+         (for the reader that has fewest of them): {} of {}, beside {} things that the writer did. A reader's colour changes with its first lookup \
          after a publication. In the whole run, {} were applied and {} snapshots published beside {}: {} in the median, \
          {} at the longest, which is a thread that lost its core. The {} that began while the writer was applying or \
          publishing took {} in the median. {} saw an older generation than the lookup before it.",
         time(data.length_ns as f64),
         time(run.length_ns as f64),
-        time(data.longest_pause_ns as f64),
+        data.beside,
         many(shown as u64, "lookup"),
         data.writer.len(),
         many(run.events, "event"),

@@ -13,9 +13,9 @@ pub(super) use draw::{caption, draw};
 pub struct Timeline {
     /// How long the excerpt is.
     pub length_ns: u64,
-    /// The longest time in the excerpt in which one of the threads did nothing: the excerpt is the one in which that is
-    /// shortest.
-    pub longest_pause_ns: u64,
+    /// Lookups in the excerpt that began while the writer was at work: it is the excerpt with the most of them, for the
+    /// reader that has fewest.
+    pub beside: u64,
     /// The threads could run on so many cores.
     pub cores: u32,
     /// What the writer did.
