@@ -160,7 +160,7 @@ fn labels_stay_inside_the_chart() {
     let svg = Figure::new("").size(500, 300).chart(chart).svg(Theme::Light).unwrap();
     assert_apart(&svg);
     let ((texts, size), dots) = (texts(&svg), svg.matches("<circle").count());
-    assert_eq!((dots, size), (2, (500.0, 332.0)));
+    assert_eq!((dots, size), (2, (500.0, 334.0)));
     let left = |name: &str| texts.iter().find(|(text, _)| text == name).unwrap().1.left();
     assert!(left("the first of the points") < left("the last of the points"));
 }

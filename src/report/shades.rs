@@ -91,6 +91,6 @@ mod tests {
         let cells = [at(0.0, 0.0), at(1.0, 1.0), at(2.0, 9.9), at(3.0, 10.0), at(4.0, 99.0)];
         let count = |series: &Series| series.marks.xs().count() / 2;
         let counts: Vec<usize> = Shades::up_to(30.0, "blocks").series(cells).iter().map(count).collect();
-        assert_eq!(counts, [2, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(counts, [1, 1, 1, 0, 0, 0, 1]);
     }
 }

@@ -30,7 +30,7 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
     let mut at = 0;
     while at < data.scan {
         scan.push((at.into(), order(at as usize)));
-        at += (at / 16).max(1);
+        at = at.saturating_add((at / 16).max(1));
     }
     scan.extend(data.scan.checked_sub(1).map(|last| (f64::from(last), order(last as usize))));
     let rings = |chart: Chart, first: usize| {

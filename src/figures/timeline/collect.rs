@@ -197,7 +197,6 @@ mod tests {
         let second: Vec<Lookup> = (0..4000).step_by(50).chain([5520, 5620]).map(lookup).collect();
         let timeline = excerpt(&writer, &[first.clone(), second]).expect("both run beside the writer");
         assert_eq!((timeline.length_ns, timeline.beside), (EXCERPT_NS, 12));
-        assert_eq!(timeline.readers[0].iter().filter(|lookup| lookup.from_ns % 100_000 == 20_000).count(), 10);
         assert!(timeline.writer.iter().all(|work| work.to_ns <= EXCERPT_NS));
         assert_eq!((timeline.run.beside, timeline.run.events), (10 + 40 + 2, 90));
         assert!(excerpt(&writer, &[first, vec![]]).is_none(), "one reader never runs");

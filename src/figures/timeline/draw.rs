@@ -1,5 +1,7 @@
 //! A row for every thread; what it did as bars, publications as lines across the readers. All of it, and a part larger.
 
+use std::cmp::Reverse;
+
 use super::{Timeline, What};
 use crate::figures::words::{count, many, time};
 use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
@@ -10,9 +12,8 @@ const ROW: u32 = 320;
 const HALF: f64 = 0.3;
 /// Labels of generations stand no closer than this part of the chart's width.
 const APART: f64 = 0.06;
-/// The part that is shown larger, in nanoseconds; and how far it is from one such part to the next.
+/// The part that is shown larger, in nanoseconds.
 const PART_NS: u64 = 100_000;
-const STEP_NS: u64 = 5_000;
 
 pub(in crate::figures) fn draw(data: &Timeline) -> Figure {
     let part = part(data);
@@ -32,23 +33,15 @@ pub(in crate::figures) fn draw(data: &Timeline) -> Figure {
     figure.chart(chart(data, &title, (part, end)))
 }
 
-/// Where the part begins in which most lookups begin while the writer works; of equals, the middle of those that come
-/// first.
+/// Where the part begins in which most lookups begin while the writer works; they are in its middle.
 fn part(data: &Timeline) -> u64 {
-    let busy = |at: u64| data.writer.iter().any(|work| (work.from_ns..work.to_ns).contains(&at));
-    let beside: Vec<u64> =
-        data.readers.iter().flatten().map(|lookup| lookup.from_ns).filter(|&from| busy(from)).collect();
-    let within = |from: u64| beside.iter().filter(|&&at| at >= from && at < from.saturating_add(PART_NS)).count();
-    let starts = (0..=data.length_ns.saturating_sub(PART_NS)).step_by(STEP_NS as usize);
-    let counts: Vec<(u64, usize)> = starts.map(|from| (from, within(from))).collect();
-    let most = counts.iter().map(|count| count.1).max().unwrap_or(0);
-    let best: Vec<u64> = counts
-        .iter()
-        .skip_while(|count| count.1 < most)
-        .take_while(|count| count.1 == most)
-        .map(|count| count.0)
-        .collect();
-    best.get(best.len() / 2).copied().unwrap_or(0)
+    let busy = |at: &u64| data.writer.iter().any(|work| (work.from_ns..work.to_ns).contains(at));
+    let mut beside: Vec<u64> = data.readers.iter().flatten().map(|lookup| lookup.from_ns).filter(busy).collect();
+    beside.sort_unstable();
+    let within = |first: usize| beside.partition_point(|at| at - beside[first].min(*at) < PART_NS) - first;
+    let most = (0..beside.len()).max_by_key(|&first| (within(first), Reverse(first)));
+    let middle = most.map_or(0, |first| beside[first].midpoint(beside[first + within(first) - 1]));
+    middle.saturating_sub(PART_NS / 2).min(data.length_ns.saturating_sub(PART_NS))
 }
 
 /// What happened wholly between two times.
