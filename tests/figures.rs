@@ -81,6 +81,7 @@ fn flow() -> Flow {
     };
     Flow {
         seconds: 2.0,
+        virtual_seconds: 63.0,
         engines: 6,
         blocks_per_engine: 2_048,
         block_size: 16,

@@ -46,9 +46,9 @@ impl Shades {
                 classes[class].push((from, to));
             }
         }
-        // The strongest shade is for the most, however many classes there are.
-        let first = SHADES - self.bounds.len();
-        let series = |(class, cells)| Series::rectangles(self.name(class), cells).shade(first + class);
+        // As far apart as there are shades; the strongest is for the most.
+        let shade = |class: usize| (class * (SHADES - 1)).checked_div(self.bounds.len() - 1).unwrap_or(SHADES - 1);
+        let series = |(class, cells)| Series::rectangles(self.name(class), cells).shade(shade(class));
         classes.into_iter().enumerate().map(series).collect()
     }
 

@@ -259,7 +259,7 @@ mod tests {
             let palette = theme.palette();
             let away = |shade: Colour| (luminance(shade) - luminance(palette.background)).abs();
             assert!(palette.shades.is_sorted_by(|&a, &b| away(a) < away(b)), "{theme}");
-            for pair in [[palette.background, palette.shades[0]]].iter().chain(palette.shades.array_windows()) {
+            for pair in std::iter::once(&[palette.background, palette.shades[0]][..]).chain(palette.shades.windows(2)) {
                 assert!(apart(pair[0], pair[1]) >= 9.0, "{theme}: {pair:?} are {} apart", apart(pair[0], pair[1]));
             }
         }

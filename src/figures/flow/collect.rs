@@ -78,6 +78,7 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     });
     Ok(Flow {
         seconds,
+        virtual_seconds: length / 1e9,
         engines,
         blocks_per_engine,
         block_size,

@@ -13,8 +13,9 @@ pub(in crate::figures) fn draw(data: &Flow) -> Diagram {
     let shards = || data.shards.iter().enumerate();
     Diagram::new("The way of an event")
         .note(format!(
-            "Measured in one run of {seconds:.2} s on {}: as many events as the engines would say in minutes.",
-            many(data.cores.into(), "core")
+            "Measured in one run on {}: what the engines say in {:.0} s of virtual time, handed over in {seconds:.2} s.",
+            many(data.cores.into(), "core"),
+            data.virtual_seconds,
         ))
         .stage(
             [],

@@ -13,6 +13,8 @@ pub(super) use draw::{caption, draw};
 pub struct Flow {
     /// How long it took, from the first event to the last one's visibility.
     pub seconds: f64,
+    /// What the engines said in so many seconds of their virtual time.
+    pub virtual_seconds: f64,
     /// Simulated engines.
     pub engines: u32,
     /// Blocks of each.

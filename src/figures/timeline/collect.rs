@@ -11,7 +11,7 @@ use crate::sweep::{Load, Op, Partition, What as Happens};
 use crate::{Builder, Event, LocalReader, LocalWriter, Matches};
 
 /// Of the whole run, and of the excerpt.
-const RUN: Duration = Duration::from_millis(600);
+const RUN: Duration = Duration::from_secs(2);
 const EXCERPT_NS: u64 = 2_000_000;
 /// From one possible excerpt to the next.
 const STEP_NS: u64 = 50_000;
@@ -55,7 +55,7 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Timeline, Figures
     });
     excerpt(&writer, &readers).ok_or(FiguresError::Empty {
         topic: Topic::Timeline,
-        what: "no lookup ran beside the writer; try again on a machine with two cores that is less busy",
+        what: "in no two milliseconds did all three threads run; try again when the machine is less busy",
     })
 }
 
@@ -105,22 +105,23 @@ fn ask(reader: &LocalReader, queries: &[Box<[u64]>], start: Instant, over: &Atom
 }
 
 /// The part of a run in which most lookups begin while the writer is at work, for the reader that has fewest of them; of
-/// equals the one with the most in all, and the first. `None` if that never happens to one of the readers.
+/// equals the one with the most in all, and the first. `None` if no part has something of every thread.
 fn excerpt(writer: &[Work], readers: &[Vec<Lookup>]) -> Option<Timeline> {
     let length = writer.last()?.to_ns;
     let beside: Vec<Vec<u64>> =
         readers.iter().map(|reader| beside(writer, reader).map(|l| l.from_ns).collect()).collect();
+    let begun: Vec<Vec<u64>> =
+        readers.iter().map(|reader| reader.iter().map(|lookup| lookup.from_ns).collect()).collect();
+    let worked: Vec<u64> = writer.iter().map(|work| work.from_ns).collect();
     let score = |from: u64| {
         let inside = |times: &Vec<u64>| {
             times.partition_point(|&at| at < from + EXCERPT_NS) - times.partition_point(|&at| at < from)
         };
-        (beside.iter().map(inside).min().unwrap_or(0), beside.iter().map(inside).sum::<usize>())
+        let all_run = begun.iter().chain([&worked]).all(|times| inside(times) > 0);
+        all_run.then(|| (beside.iter().map(inside).min().unwrap_or(0), beside.iter().map(inside).sum::<usize>()))
     };
     let starts = (0..=length.checked_sub(EXCERPT_NS)?).step_by(STEP_NS as usize);
-    let (best, Reverse(from)) = starts.map(|from| (score(from), Reverse(from))).max()?;
-    if best.0 == 0 {
-        return None;
-    }
+    let (best, Reverse(from)) = starts.filter_map(|from| Some((score(from)?, Reverse(from)))).max()?;
     let inside = |begin: u64, end: u64| begin >= from && end <= from + EXCERPT_NS;
     let work = writer.iter().filter(|work| inside(work.from_ns, work.to_ns));
     let work = work.map(|work| Work { from_ns: work.from_ns - from, to_ns: work.to_ns - from, ..*work });
