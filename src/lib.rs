@@ -85,6 +85,7 @@
 //! - `sim`: a fleet of simulated engines behind a router, and what comes of its policies. Turns on `trace`, `mock` and
 //!   `report`.
 //! - `sweep`: finding the load that an index can take. Turns on `replay` and `report`.
+//! - `figures`: figures that explain the index, from live data. Turns on `sweep`.
 //! - `service`: the standalone indexer: engines' events in, answers over HTTP.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
@@ -106,6 +107,8 @@ pub mod route;
 
 #[cfg(feature = "baseline")]
 pub mod baseline;
+#[cfg(feature = "figures")]
+pub mod figures;
 #[cfg(feature = "mock")]
 pub mod mock;
 #[cfg(feature = "replay")]

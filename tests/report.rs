@@ -1,10 +1,12 @@
 //! Figures: nothing in them is cut or overlaps, they repeat, they show what they were given, and they refuse the rest.
 
+#[path = "common/svg.rs"]
+mod svg;
+
 use std::{env, fs, process};
 
-use kvleap::report::{Axis, Chart, Figure, FigureError, Series, Theme, Unit, dark_css};
-use resvg::usvg::fontdb::Database;
-use resvg::usvg::{Group, Node, Options, Rect, Tree};
+use kvleap::report::{Axis, Chart, Diagram, Figure, FigureError, Series, Shades, Theme, Unit, dark_css};
+use svg::{assert_apart, rectangles, texts};
 
 fn count(label: &str) -> Axis {
     Axis::linear(label, Unit::Of(String::new()))
@@ -88,34 +90,30 @@ fn small(row: u32) -> Figure {
     Figure::new("").size(420, row).chart(chart)
 }
 
+/// Boxes side by side and alone, long lines and none.
+fn diagram() -> Diagram {
+    let lines = |text: &[&str]| text.iter().map(|&line| line.to_owned()).collect::<Vec<String>>();
+    let node = |title: &str, text: &[&str]| (title.to_owned(), lines(text));
+    Diagram::new(
+        "A diagram with a title that is so long that it does not fit into a line of a figure of the usual width",
+    )
+    .note("A note.")
+    .stage([], [node("first", &[])])
+    .stage(
+        [lines(&["a label of the first arrow, in one line"]), lines(&["another", "in two"]), lines(&[])],
+        [node("left", &["one line"]), node("middle", &["two", "lines"]), node("a title longer than its lines", &[])],
+    )
+    .stage(
+        [lines(&["together"])],
+        [node("last", &["a line that is much longer than the box would otherwise be wide, by far"])],
+    )
+}
+
 fn bars() -> Figure {
     let systems = Axis::names("system", ["alpha", "beta", "gamma delta"]);
     let heights = vec![(-0.35, 0.35, 12e6), (0.65, 1.35, 4e6), (1.65, 2.35, 7.7e6)];
     let rate = Axis::linear("threshold", Unit::Of("operations/s".into()));
     Figure::new("Bars").chart(Chart::new("", systems, rate).series(Series::bars("", heights)))
-}
-
-/// Every text of an SVG with the box that it covers in the built-in font, in pixels, and the size of the whole.
-fn texts(svg: &str) -> (Vec<(String, Rect)>, (f32, f32)) {
-    fn walk(group: &Group, found: &mut Vec<(String, Rect)>) {
-        for node in group.children() {
-            match node {
-                Node::Group(group) => walk(group, found),
-                Node::Text(text) => {
-                    let words = text.chunks().iter().map(|chunk| chunk.text().trim()).collect();
-                    found.push((words, text.abs_bounding_box()));
-                }
-                Node::Path(_) | Node::Image(_) => {}
-            }
-        }
-    }
-    let mut fonts = Database::new();
-    fonts.load_font_data(ttf_noto_sans::REGULAR.to_vec());
-    fonts.load_font_data(ttf_noto_sans::BOLD.to_vec());
-    let tree = Tree::from_str(svg, &Options { fontdb: fonts.into(), ..Options::default() }).unwrap();
-    let mut found = Vec::new();
-    walk(tree.root(), &mut found);
-    (found, (tree.size().width(), tree.size().height()))
 }
 
 fn names(svg: &str) -> Vec<String> {
@@ -125,18 +123,9 @@ fn names(svg: &str) -> Vec<String> {
 #[test]
 fn no_text_is_cut_or_overlaps_another() {
     for figure in [everything(), bars(), bars().size(420, 300), small(300)] {
-        let (texts, (width, height)) = texts(&figure.svg(Theme::Light).unwrap());
-        assert!(texts.len() > 8, "{texts:?}");
-        for (place, (text, shape)) in texts.iter().enumerate() {
-            let inside =
-                shape.left() >= 0.0 && shape.top() >= 0.0 && shape.right() <= width && shape.bottom() <= height;
-            assert!(inside, "{text:?} at {shape:?} leaves {width} x {height}");
-            for (other, theirs) in &texts[place + 1..] {
-                let apart = shape.right() <= theirs.left() || theirs.right() <= shape.left();
-                let above = shape.bottom() <= theirs.top() || theirs.bottom() <= shape.top();
-                assert!(apart || above, "{text:?} at {shape:?} overlaps {other:?} at {theirs:?}");
-            }
-        }
+        let svg = figure.svg(Theme::Light).unwrap();
+        assert!(texts(&svg).0.len() > 8);
+        assert_apart(&svg);
     }
 }
 
@@ -167,6 +156,50 @@ fn points_are_where_their_values_say() {
     assert!((middle.0 - f64::midpoint(low.0, high.0)).abs() <= 1.0, "{dots:?}");
     assert!((middle.1 - (low.1 + (high.1 - low.1) / 4.0)).abs() <= 1.0, "{dots:?}");
     assert!(high.0 > low.0 && high.1 < low.1, "up and to the right: {dots:?}");
+}
+
+#[test]
+fn a_diagram_has_room_for_all_of_its_text() {
+    let svg = diagram().svg(Theme::Dark).unwrap();
+    assert_apart(&svg);
+    let shown = names(&svg);
+    for text in ["first", "in two", "a title longer than its lines", "together", "A note."] {
+        assert!(shown.iter().any(|shown| shown == text), "{text:?} is missing from {shown:?}");
+    }
+    let empty = Diagram::new("D").stage([], []);
+    assert!(matches!(empty.svg(Theme::Light), Err(FigureError::Empty { title }) if title == "D"));
+    assert!(matches!(Diagram::new("D").png(Theme::Light), Err(FigureError::Empty { .. })));
+    assert_eq!(svg, diagram().svg(Theme::Dark).unwrap());
+}
+
+#[test]
+fn cells_are_where_their_corners_say_and_as_many() {
+    let cell = |x: f64, y: f64, value| ((x, y), (x + 2.0, y + 1.0), value);
+    let cells = [cell(0.0, 0.0, 1.0), cell(2.0, 0.0, 3.0), cell(4.0, 1.0, 30.0), cell(6.0, 1.0, 0.0)];
+    let series = Shades::up_to(30.0, "blocks").series(cells);
+    let classes = series.len();
+    let chart = series.into_iter().fold(Chart::new("", count("x"), count("y")), Chart::series);
+    let svg = Figure::new("").chart(chart).svg(Theme::Light).unwrap();
+    let boxes = rectangles(&svg, "1");
+    // The background, and a sample of each class.
+    let drawn = &boxes[boxes.len() - 3..];
+    assert_eq!(boxes.len(), 1 + classes + 3, "nothing is drawn for less than 1: {boxes:?}");
+    assert!((drawn[0].0 + drawn[0].2 - drawn[1].0).abs() <= 0.2, "side by side: {drawn:?}");
+    assert!((drawn[2].0 - drawn[1].0 - drawn[1].2).abs() <= 0.2 && drawn[2].1 < drawn[1].1, "above: {drawn:?}");
+    assert_apart(&svg);
+}
+
+#[test]
+fn labels_stay_inside_the_chart() {
+    let points = vec![(0.0, 1.0), (100.0, 2.0)];
+    let chart = Chart::new("", count("x"), count("y")).series(Series::dots("", points));
+    let chart = chart.label((0.0, 1.0), "the first of the points").label((100.0, 2.0), "the last of the points");
+    let svg = Figure::new("").size(500, 300).chart(chart).svg(Theme::Light).unwrap();
+    assert_apart(&svg);
+    let ((texts, size), dots) = (texts(&svg), svg.matches("<circle").count());
+    assert_eq!((dots, size), (2, (500.0, 334.0)));
+    let left = |name: &str| texts.iter().find(|(text, _)| text == name).unwrap().1.left();
+    assert!(left("the first of the points") < left("the last of the points"));
 }
 
 #[test]

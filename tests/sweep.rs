@@ -70,6 +70,29 @@ fn a_load_begins_with_the_state_that_the_first_half_leaves() {
 }
 
 #[test]
+fn workers_are_reset_in_turn() {
+    let every = 5_000_000_000;
+    let partition = Partition { requests: Some(160), requests_per_second: 2, workers: 3, ..Partition::default() };
+    let schedule = Partition { reset_every_ns: Some(every), ..partition.clone() }.schedule(|_, _| ()).unwrap();
+    let clear = |op: &Op| match &op.what {
+        What::Event(event) if event.data == EventData::Cleared => Some((op.at_ns / every, event.worker.id)),
+        _ => None,
+    };
+    let cleared: Vec<(u64, u64)> = schedule.ops.iter().filter_map(clear).collect();
+    let expected: Vec<(u64, u64)> = (1..).zip([0, 1, 2].into_iter().cycle()).take(cleared.len()).collect();
+    assert_eq!(cleared, expected);
+    assert!(cleared.len() as u64 >= 70_000_000_000 / every, "about 80 s of requests: {cleared:?}");
+    assert!(schedule.ops.is_sorted_by_key(|op| op.at_ns));
+    let mut model = Reference::new();
+    let rejected =
+        schedule.ops.iter().filter(|op| matches!(&op.what, What::Event(event) if model.apply(event).is_err()));
+    assert_eq!(rejected.count(), 0, "what comes after a reset continues nothing from before");
+    let never = partition.schedule(|_, _| ()).unwrap();
+    assert!(never.ops.iter().all(|op| clear(op).is_none()));
+    assert!(Partition { reset_every_ns: Some(0), ..partition }.schedule(|_, _| ()).is_err());
+}
+
+#[test]
 fn a_load_is_read_as_it_was_written() {
     let worker = Worker::new(u64::MAX, 7);
     let events = [

@@ -62,7 +62,7 @@ use crate::event::{Event, Worker};
 /// ```
 #[derive(Debug)]
 pub struct LocalWriter {
-    shard: Shard,
+    pub(super) shard: Shard,
     publisher: Publisher<Snapshot, SwapCell<Snapshot>>,
     stamp: Stamp,
     changes: Vec<u64>,
@@ -166,9 +166,9 @@ impl LocalWriter {
 /// The reading half of a shard. Cheap to clone, to send and to share; looks up without a lock.
 #[derive(Clone, Debug)]
 pub struct LocalReader {
-    cell: Arc<SwapCell<Snapshot>>,
-    hasher: PrefixHasher,
-    stride: u32,
+    pub(super) cell: Arc<SwapCell<Snapshot>>,
+    pub(super) hasher: PrefixHasher,
+    pub(super) stride: u32,
 }
 
 impl LocalReader {

@@ -8,6 +8,8 @@ mod export;
 mod group;
 mod hasher;
 mod holders;
+#[cfg(feature = "figures")]
+mod inspect;
 mod lanes;
 mod local;
 mod matches;
@@ -31,6 +33,8 @@ use flume::Sender;
 
 pub use config::{Builder, ConfigError, MAX_SHARDS};
 pub use error::{Closed, ImportError, Rejection, SendError, TrySendError};
+#[cfg(feature = "figures")]
+pub use inspect::{Found, Holding, Probe, Run};
 pub use local::{LocalReader, LocalWriter};
 pub use matches::{Layer, Matches, Watermark};
 pub use status::{ShardStatus, Status, WorkerStatus};

@@ -15,6 +15,26 @@ use super::matches::{Matches, Search};
 use super::prefix::PrefixHasher;
 use super::snapshot::{BRANCHES, Head, Snapshot};
 
+/// Is told of every place that a walk looks at. What ships has none, `()`, and pays nothing for it.
+pub(crate) trait Witness {
+    /// This was found among the heads, for the query's prefix that ends at this position.
+    fn head<'a>(&mut self, position: u32, found: Option<&'a Head>) -> Option<&'a Head>;
+    /// At this position the array of the run that the path is in has the query's prefix, or has not.
+    fn slot(&mut self, position: u32, agrees: bool) -> bool;
+}
+
+impl Witness for () {
+    #[inline]
+    fn head<'a>(&mut self, _: u32, found: Option<&'a Head>) -> Option<&'a Head> {
+        found
+    }
+
+    #[inline]
+    fn slot(&mut self, _: u32, agrees: bool) -> bool {
+        agrees
+    }
+}
+
 /// Adds to `matches` what `snapshot`, of shard number `shard`, holds of `query`.
 pub(crate) fn search(
     snapshot: &Snapshot,
@@ -24,8 +44,23 @@ pub(crate) fn search(
     shard: u32,
     matches: &mut Matches,
 ) {
-    let mut walk = Walk::new(snapshot, hasher, stride, query, shard, matches);
+    let mut walk = Walk::new(snapshot, hasher, stride, query, shard, matches, ());
     while walk.step() {}
+}
+
+/// As [`search`], for shard number 0, with `witness` looking on.
+#[cfg(feature = "figures")]
+pub(crate) fn search_before<W: Witness>(
+    snapshot: &Snapshot,
+    hasher: &PrefixHasher,
+    stride: u32,
+    query: &[u64],
+    matches: &mut Matches,
+    witness: W,
+) -> W {
+    let mut walk = Walk::new(snapshot, hasher, stride, query, 0, matches, witness);
+    while walk.step() {}
+    walk.witness
 }
 
 /// How many walks of a batch are under way at a time: each fetches several lines at once, and what more of them know of
@@ -42,7 +77,7 @@ pub(crate) fn search_many(
     answers: &mut [Matches],
 ) {
     let pairs = queries.iter().zip(answers);
-    let mut walks = pairs.map(|(query, into)| Walk::new(snapshot, hasher, stride, query.as_ref(), shard, into));
+    let mut walks = pairs.map(|(query, into)| Walk::new(snapshot, hasher, stride, query.as_ref(), shard, into, ()));
     let mut group: [_; GROUP] = std::array::from_fn(|_| walks.next());
     let mut under_way = true;
     while under_way {
@@ -59,7 +94,7 @@ pub(crate) fn search_many(
 }
 
 /// A query on its way from run to run.
-struct Walk<'a> {
+struct Walk<'a, W> {
     snapshot: &'a Snapshot,
     hasher: &'a PrefixHasher,
     stride: u32,
@@ -72,6 +107,7 @@ struct Walk<'a> {
     ahead: Ahead<'a>,
     /// Of the run ahead.
     aims: Aims,
+    witness: W,
 }
 
 /// What a walk does next; the memory it takes is on its way.
@@ -115,7 +151,7 @@ impl Aims {
     }
 }
 
-impl<'a> Walk<'a> {
+impl<'a, W: Witness> Walk<'a, W> {
     fn new(
         snapshot: &'a Snapshot,
         hasher: &'a PrefixHasher,
@@ -123,6 +159,7 @@ impl<'a> Walk<'a> {
         query: &'a [u64],
         shard: u32,
         matches: &'a mut Matches,
+        witness: W,
     ) -> Self {
         let search = matches.begin(shard, &snapshot.stamp);
         let mut walk = Self {
@@ -135,6 +172,7 @@ impl<'a> Walk<'a> {
             left: None,
             ahead: Ahead::Head(None),
             aims: Aims::default(),
+            witness,
         };
         if !query.is_empty() {
             walk.ahead = Ahead::Head(Some(walk.prefix(0)));
@@ -147,13 +185,16 @@ impl<'a> Walk<'a> {
     fn step(&mut self) -> bool {
         let next = match self.ahead {
             Ahead::Head(None) => None,
-            Ahead::Head(Some(prefix)) if self.start == 0 => self.snapshot.root(prefix),
-            Ahead::Head(Some(prefix)) => self.snapshot.head(prefix),
+            Ahead::Head(Some(prefix)) if self.start == 0 => self.witness.head(0, self.snapshot.root(prefix)),
+            Ahead::Head(Some(prefix)) => self.witness.head(self.start, self.snapshot.head(prefix)),
             Ahead::Branches(Crossing { head, limit }) => {
                 if !self.narrow(true) {
                     return false;
                 }
-                let mut children = self.aims.iter().map(|&(branch, prefix)| (branch, self.snapshot.head(prefix)));
+                let look = |&(branch, prefix): &(u32, u64)| {
+                    (branch, self.witness.head(self.start + branch + 1, self.snapshot.head(prefix)))
+                };
+                let mut children = self.aims.iter().map(look);
                 let Some((branch, child)) = children.find(|(_, child)| child.is_some()) else {
                     let (branch, _) = self.aims.list[self.aims.len - 1];
                     head.prefixes.prefetch(branch + 1);
@@ -254,7 +295,8 @@ impl<'a> Walk<'a> {
         let mut miss = limit;
         for aim in (0..self.aims.len).rev() {
             let (branch, prefix) = self.aims.list[aim];
-            if branch + 1 < miss && head.prefixes.get(branch + 1) == prefix {
+            if branch + 1 < miss && self.witness.slot(self.start + branch + 1, head.prefixes.get(branch + 1) == prefix)
+            {
                 return self.jump(head, branch + 1, miss);
             }
             if self.agrees(head, branch) {
@@ -268,7 +310,8 @@ impl<'a> Walk<'a> {
     /// Whether the query's prefix up to and including `offset` is this run's.
     #[inline]
     fn agrees(&mut self, head: &Head, offset: u32) -> bool {
-        head.prefixes.get(offset) == self.prefix(offset)
+        let agrees = head.prefixes.get(offset) == self.prefix(offset);
+        self.witness.slot(self.start + offset, agrees)
     }
 
     /// How many of the run's blocks are the query's, if that at offset `hit` is and none from `miss` on is or matters.

@@ -12,6 +12,7 @@ pub struct Figure {
     pub(super) title: String,
     pub(super) note: Vec<String>,
     pub(super) columns: usize,
+    /// Of the whole figure, and the height of a row of charts, where they are not the usual ones.
     pub(super) size: Option<(u32, u32)>,
     pub(super) charts: Vec<Chart>,
 }
@@ -37,11 +38,11 @@ impl Figure {
         self
     }
 
-    /// The width of the figure and the height of a row of charts, in CSS pixels. Default 760, 560 more for each column
-    /// after the first, and 440. Text keeps its size, so less than 300 by 220 leaves no room for the data.
+    /// The width of the figure and the height of a row of charts, in CSS pixels, at least 300 and 160. Default 760, 560
+    /// more for each column after the first, and 440. Text keeps its size.
     #[must_use]
     pub fn size(mut self, width: u32, row: u32) -> Self {
-        self.size = Some((width, row));
+        self.size = Some((width.max(300), row.max(160)));
         self
     }
 
@@ -81,6 +82,7 @@ pub struct Chart {
     pub(super) series: Vec<Series>,
     pub(super) identity: Option<String>,
     pub(super) rules: Vec<Rule>,
+    pub(super) labels: Vec<(Point, String)>,
 }
 
 /// A line across the chart at a value of one axis.
@@ -94,7 +96,7 @@ impl Chart {
     /// A chart without series. The title may be empty.
     #[must_use]
     pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
-        Self { title: title.into(), x, y, series: Vec::new(), identity: None, rules: Vec::new() }
+        Self { title: title.into(), x, y, series: Vec::new(), identity: None, rules: Vec::new(), labels: Vec::new() }
     }
 
     /// Adds a series. Later ones are drawn over earlier ones, strong ones over all.
@@ -125,13 +127,21 @@ impl Chart {
         self
     }
 
+    /// Writes a text beside a point: to its right, or to its left where the chart ends.
+    #[must_use]
+    pub fn label(mut self, at: Point, text: impl Into<String>) -> Self {
+        self.labels.push((at, text.into()));
+        self
+    }
+
     /// All values of x that must have a place.
     pub(super) fn xs(&self) -> impl Iterator<Item = f64> {
         let rules = self.rules.iter().filter_map(|rule| match rule {
             Rule::Vertical { at, .. } => Some(*at),
             Rule::Horizontal { .. } => None,
         });
-        self.series.iter().flat_map(|series| series.marks.xs()).chain(rules)
+        let labels = self.labels.iter().map(|(at, _)| at.0);
+        self.series.iter().flat_map(|series| series.marks.xs()).chain(rules).chain(labels)
     }
 
     /// All values of y that must have a place.
@@ -140,7 +150,8 @@ impl Chart {
             Rule::Horizontal { at, .. } => Some(*at),
             Rule::Vertical { .. } => None,
         });
-        self.series.iter().flat_map(|series| series.marks.ys()).chain(rules)
+        let labels = self.labels.iter().map(|(at, _)| at.1);
+        self.series.iter().flat_map(|series| series.marks.ys()).chain(rules).chain(labels)
     }
 
     fn check(&self) -> Result<(), FigureError> {
@@ -160,6 +171,8 @@ pub struct Series {
     pub(super) name: String,
     pub(super) marks: Marks,
     pub(super) strong: bool,
+    /// The number of its shade, where it has one instead of a colour.
+    pub(super) shade: Option<usize>,
 }
 
 /// A point, or a bar's left end, right end and height.
@@ -174,15 +187,17 @@ pub(super) enum Marks {
     Dots(Vec<Point>),
     Rings(Vec<Point>),
     Bars(Vec<Bar>),
+    Rectangles(Vec<(Point, Point)>),
 }
 
 impl Marks {
-    fn xs(&self) -> Box<dyn Iterator<Item = f64> + '_> {
+    pub(super) fn xs(&self) -> Box<dyn Iterator<Item = f64> + '_> {
         match self {
             Self::Line { points, .. } | Self::Steps(points) | Self::Dots(points) | Self::Rings(points) => {
                 Box::new(points.iter().map(|point| point.0))
             }
             Self::Bars(bars) => Box::new(bars.iter().flat_map(|bar| [bar.0, bar.1])),
+            Self::Rectangles(all) => Box::new(all.iter().flat_map(|(from, to)| [from.0, to.0])),
         }
     }
 
@@ -192,13 +207,14 @@ impl Marks {
                 Box::new(points.iter().map(|point| point.1))
             }
             Self::Bars(bars) => Box::new(bars.iter().map(|bar| bar.2)),
+            Self::Rectangles(all) => Box::new(all.iter().flat_map(|(from, to)| [from.1, to.1])),
         }
     }
 }
 
 impl Series {
     fn new(name: impl Into<String>, marks: Marks) -> Self {
-        Self { name: name.into(), marks, strong: false }
+        Self { name: name.into(), marks, strong: false, shade: None }
     }
 
     /// A line through the points in their order.
@@ -236,6 +252,19 @@ impl Series {
     #[must_use]
     pub fn bars(name: impl Into<String>, bars: Vec<(f64, f64, f64)>) -> Self {
         Self::new(name, Marks::Bars(bars))
+    }
+
+    /// Rectangles between two opposite corners each: spans of time, cells. One that is narrower than a line is drawn as
+    /// wide as one.
+    #[must_use]
+    pub fn rectangles(name: impl Into<String>, corners: Vec<(Point, Point)>) -> Self {
+        Self::new(name, Marks::Rectangles(corners))
+    }
+
+    /// In this shade of the scale instead of a colour of its own.
+    pub(super) fn shade(mut self, shade: usize) -> Self {
+        self.shade = Some(shade);
+        self
     }
 
     /// Drawn with a thicker line and larger markers, over all others: the one the figure is about.

@@ -7,9 +7,10 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Span;
 use super::chart::{Chart, Marks, Point, Rule, Series};
-use super::pen::{Pen, failed, fine, pixels, stroke, text_style, width, wrap};
+use super::head::Head;
+use super::pen::{Pen, failed, fine, pixels, stroke, text_style, width};
 use super::series::{Look, Place, draw_marks, draw_sample};
-use super::theme::{COLUMN, GAP, GRID, HEADING, LABEL_OPACITY, LEADING, ROW, TEXT, TITLE, Theme, WIDTH};
+use super::theme::{COLUMN, GAP, GRID, HEADING, LABEL_OPACITY, LEADING, ROW, TEXT, Theme, WIDTH};
 use super::{Figure, FigureError};
 
 type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Span, Span>>;
@@ -24,6 +25,8 @@ const ENTRY_ROW: f64 = 23.0;
 const HEAD: f64 = 26.0;
 const FOOT: f64 = 48.0;
 const RIGHT: f64 = 26.0;
+/// From a point to its label.
+const LABEL_GAP: f64 = 6.0;
 /// Pixels that a tick label needs along its axis.
 const LABEL_ACROSS: f64 = 72.0;
 const LABEL_DOWN: f64 = 42.0;
@@ -44,36 +47,25 @@ impl Figure {
     pub fn svg(&self, theme: Theme) -> Result<String, FigureError> {
         self.check()?;
         let columns = self.columns.min(self.charts.len());
-        let (wide, row_high) = self.size.unwrap_or((WIDTH + (columns as u32 - 1) * COLUMN, ROW));
+        let (wide, row_height) = self.size.unwrap_or((WIDTH + (columns as u32 - 1) * COLUMN, ROW));
         let inner = f64::from(wide - 2 * GAP);
-        let title = wrap(&self.title, TITLE, inner);
-        let note: Vec<String> = self.note.iter().flat_map(|line| wrap(line, TEXT, inner)).collect();
-
         let gap = f64::from(GAP);
-        let note_top = gap + title.len() as f64 * TITLE * 1.35 + 2.0;
-        let legend_top = note_top + f64::from(note.len() as u32 * LEADING) + if note.is_empty() { 0.0 } else { 8.0 };
-        let (legend, charts_top) = self.legend(legend_top, gap + inner);
+        let head = Head::new(&self.title, &self.note, inner);
+        let (legend, charts_top) = self.legend(head.bottom(), gap + inner);
         let rows = self.charts.len().div_ceil(columns);
-        let high = charts_top.ceil() as u32 + rows as u32 * row_high + GAP;
+        let high = charts_top.ceil() as u32 + rows as u32 * row_height + GAP;
 
         Pen::svg((wide, high), theme.palette(), |pen| {
-            let heading = text_style(TITLE, true, pen.palette.text, HPos::Left, VPos::Top);
-            for (line, text) in title.iter().enumerate() {
-                pen.text(text, &heading, (gap, gap + line as f64 * TITLE * 1.35))?;
-            }
-            let small = text_style(TEXT, false, pen.palette.muted, HPos::Left, VPos::Top);
-            for (line, text) in note.iter().enumerate() {
-                pen.text(text, &small, (gap, note_top + f64::from(line as u32 * LEADING)))?;
-            }
+            head.draw(pen)?;
             let label = text_style(TEXT, false, pen.palette.text, HPos::Left, VPos::Center);
             for Entry { series, look, at } in &legend {
                 draw_sample(pen, series, *look, (*at, (at.0 + SAMPLE, at.1)))?;
                 pen.text(&series.name, &label, (at.0 + SAMPLE + SAMPLE_GAP, at.1))?;
             }
-            let size = ((inner - (columns - 1) as f64 * gap) / columns as f64, f64::from(row_high) - gap);
+            let size = ((inner - (columns - 1) as f64 * gap) / columns as f64, f64::from(row_height) - gap);
             for (place, chart) in self.charts.iter().enumerate() {
                 let (row, column) = (place / columns, place % columns);
-                let at = (gap + column as f64 * (size.0 + gap), charts_top + row as f64 * f64::from(row_high));
+                let at = (gap + column as f64 * (size.0 + gap), charts_top + row as f64 * f64::from(row_height));
                 self.draw_chart(pen, chart, at, size)?;
             }
             Ok(())
@@ -105,7 +97,7 @@ impl Figure {
     }
 
     fn look(&self, series: &Series) -> Look {
-        Look::new(self.names().iter().position(|&name| name == series.name).unwrap_or(0), series.strong)
+        Look::new(self.names().iter().position(|&name| name == series.name).unwrap_or(0), series)
     }
 
     fn draw_chart(&self, pen: &Pen<'_>, chart: &Chart, at: Point, size: Point) -> Result<(), FigureError> {
@@ -144,7 +136,17 @@ impl Figure {
             }
         }
         ordered.into_iter().try_for_each(|series| draw_marks(pen, series, self.look(series), &place))?;
-        draw_rules(pen, chart, (xs, ys), &map)
+        draw_rules(pen, chart, (xs, ys), &map)?;
+        let right = map((xs.to, ys.from)).0;
+        chart.labels.iter().try_for_each(|(at, text)| {
+            let (x, y) = map(*at);
+            let long = width(text, TEXT, false);
+            let left = if x + LABEL_GAP + long <= right { x + LABEL_GAP } else { x - LABEL_GAP - long };
+            // Lines do not strike it through.
+            let (from, to) = ((left - 2.0, y - TEXT * 0.7), (left + long + 2.0, y + TEXT * 0.7));
+            pen.rectangle(from, to, pen.palette.background, LABEL_OPACITY)?;
+            pen.text(text, &text_style(TEXT, false, pen.palette.text, HPos::Left, VPos::Center), (left, y))
+        })
     }
 }
 

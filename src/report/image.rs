@@ -33,16 +33,22 @@ impl Figure {
     /// # Errors
     /// [`FigureError::UnknownFormat`] and [`FigureError::File`], and as for [`svg`](Self::svg).
     pub fn save(&self, path: &Path, theme: Theme) -> Result<(), FigureError> {
-        let bytes = match path.extension().and_then(OsStr::to_str) {
-            Some("svg") => self.svg(theme)?.into_bytes(),
-            Some("png") => self.png(theme)?,
-            _ => return Err(FigureError::UnknownFormat { path: path.to_owned() }),
-        };
-        write(path, &bytes).map_err(|source| FigureError::File { path: path.to_owned(), source })
+        save(path, || self.svg(theme))
     }
 }
 
-fn render(svg: &str) -> Result<Vec<u8>, FigureError> {
+/// Writes an SVG as the file's name says.
+pub(super) fn save(path: &Path, svg: impl FnOnce() -> Result<String, FigureError>) -> Result<(), FigureError> {
+    let bytes = match path.extension().and_then(OsStr::to_str) {
+        Some("svg") => svg()?.into_bytes(),
+        Some("png") => render(&svg()?)?,
+        _ => return Err(FigureError::UnknownFormat { path: path.to_owned() }),
+    };
+    write(path, &bytes).map_err(|source| FigureError::File { path: path.to_owned(), source })
+}
+
+/// An SVG as PNG.
+pub(super) fn render(svg: &str) -> Result<Vec<u8>, FigureError> {
     let fail = |what: String| FigureError::Drawing { what };
     let options = Options { fontdb: Arc::clone(&FONTS), ..Options::default() };
     let tree = Tree::from_str(svg, &options).map_err(|error| fail(error.to_string()))?;

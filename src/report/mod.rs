@@ -1,6 +1,6 @@
-//! Figures: charts as SVG and PNG, in a light and a dark theme.
+//! Figures: charts and diagrams as SVG and PNG, in a light and a dark theme.
 //!
-//! A [`Figure`] is data, and knows nothing of how its numbers were made. Equal figures give equal bytes, on any machine:
+//! A [`Figure`] of charts and a [`Diagram`] are data, and know nothing of how its numbers were made. Equal figures give equal bytes, on any machine:
 //! text is measured, and drawn in a PNG, with a font that is built in (Noto Sans, Apache-2.0). An SVG keeps its text as
 //! text, and names that font and common ones to take its place.
 //!
@@ -22,16 +22,21 @@
 
 mod axis;
 mod chart;
+mod diagram;
 mod draw;
 mod error;
 mod file;
+mod head;
 mod image;
 mod pen;
 mod series;
+mod shades;
 mod theme;
 
 pub use axis::{Axis, Scale, Unit};
 pub use chart::{Chart, Figure, Point, Series};
+pub use diagram::Diagram;
 pub use error::FigureError;
 pub use file::write;
+pub use shades::Shades;
 pub use theme::{Colour, Theme, dark_css};

@@ -3,7 +3,7 @@
 use super::FigureError;
 use super::chart::{Marks, Point, Series};
 use super::pen::Pen;
-use super::theme::{BAR_OPACITY, Colour, DOT, MARKER, Palette, RING, STROKE, STRONG, STRONG_MARKER};
+use super::theme::{BAR_OPACITY, Colour, DOT, GRID, MARKER, Palette, RING, STROKE, STRONG, STRONG_MARKER};
 
 /// Corners of the markers, in half widths around the middle; y points down. No corners: a circle.
 const MARKERS: [&[Point]; 5] = [
@@ -19,16 +19,17 @@ const MARKERS: [&[Point]; 5] = [
 pub(super) struct Look {
     number: usize,
     strong: bool,
+    shade: Option<usize>,
 }
 
 impl Look {
     /// Of the series with this number in its figure.
-    pub(super) fn new(number: usize, strong: bool) -> Self {
-        Self { number, strong }
+    pub(super) fn new(number: usize, series: &Series) -> Self {
+        Self { number, strong: series.strong, shade: series.shade }
     }
 
     fn colour(self, palette: &Palette) -> Colour {
-        palette.series[self.number % palette.series.len()]
+        self.shade.map_or(palette.series[self.number % palette.series.len()], |shade| palette.shades[shade])
     }
 
     fn width(self) -> f64 {
@@ -77,6 +78,12 @@ pub(super) fn draw_marks(pen: &Pen<'_>, series: &Series, look: Look, place: &Pla
             let bottom_right = (foot.0.max(head.0), foot.1.max(head.1));
             pen.rectangle(top_left, bottom_right, colour, BAR_OPACITY)
         }),
+        Marks::Rectangles(all) => all.iter().try_for_each(|&(from, to)| {
+            let (from, to) = ((place.map)(from), (place.map)(to));
+            let top_left = (from.0.min(to.0), from.1.min(to.1));
+            let bottom_right = (from.0.max(to.0).max(top_left.0 + GRID), from.1.max(to.1).max(top_left.1 + GRID));
+            pen.rectangle(top_left, bottom_right, colour, 1.0)
+        }),
     }
 }
 
@@ -97,9 +104,9 @@ pub(super) fn draw_sample(
         Marks::Line { .. } | Marks::Steps(_) => pen.path(&[from, to], colour, look.width()),
         Marks::Dots(_) => pen.circle(middle, DOT * 1.6, colour),
         Marks::Rings(_) => pen.ring(middle, RING * 0.8, colour, STROKE),
-        Marks::Bars(_) => {
+        Marks::Bars(_) | Marks::Rectangles(_) => {
             let (top, bottom) = ((middle.0 - 7.0, middle.1 - 7.0), (middle.0 + 7.0, middle.1 + 7.0));
-            pen.rectangle(top, bottom, colour, BAR_OPACITY)
+            pen.rectangle(top, bottom, colour, if look.shade.is_some() { 1.0 } else { BAR_OPACITY })
         }
     }
 }

@@ -3,7 +3,8 @@
 //! Sizes and distances are in CSS pixels. The series colours are chosen from the published qualitative schemes of Okabe
 //! and Ito (2008) and of Paul Tol (technical note SRON/EPS/TN/09-002): all pairs stay apart in normal vision and under
 //! full protanopia, deuteranopia and tritanopia, which a test checks with the matrices of Machado, Oliveira and
-//! Fernandes (2009). A series also has a marker of its own, so no figure depends on colour alone.
+//! Fernandes (2009). A series also has a marker of its own, so no figure depends on colour alone. The shades of heat maps
+//! are of Tol's scheme `YlOrBr`, which darkens steadily.
 
 use std::fmt;
 use std::str::FromStr;
@@ -41,6 +42,10 @@ pub(super) const RING: f64 = 9.0;
 pub(super) const DOT: f64 = 2.2;
 /// Dashes of the lines that are not data: stroke and space.
 pub(super) const DASH: (f64, f64) = (6.0, 5.0);
+/// Shades of a heat map.
+pub(super) const SHADES: usize = 7;
+/// How much the ground of a box is of its colour.
+pub(super) const BOX_OPACITY: f64 = 0.10;
 /// How much of a bar's colour hides what is behind it.
 pub(super) const BAR_OPACITY: f64 = 0.85;
 /// How much the ground of a label inside a chart hides what is behind it.
@@ -68,6 +73,8 @@ pub(super) struct Palette {
     pub(super) grid: Colour,
     /// In the order in which they are given out.
     pub(super) series: [Colour; 10],
+    /// Of a heat map, least first: the least is nearest to the background.
+    pub(super) shades: [Colour; SHADES],
 }
 
 const LIGHT: Palette = Palette {
@@ -88,6 +95,15 @@ const LIGHT: Palette = Palette {
         (0x33, 0x33, 0x33),
         (0xBB, 0x55, 0x66),
     ],
+    shades: [
+        (0xFE, 0xE3, 0x91),
+        (0xFE, 0xC4, 0x4F),
+        (0xFB, 0x9A, 0x29),
+        (0xEC, 0x70, 0x14),
+        (0xCC, 0x4C, 0x02),
+        (0x99, 0x34, 0x04),
+        (0x66, 0x25, 0x06),
+    ],
 };
 
 const DARK: Palette = Palette {
@@ -107,6 +123,15 @@ const DARK: Palette = Palette {
         (0x99, 0x99, 0x99),
         (0xE6, 0x9F, 0x00),
         (0x99, 0xDD, 0xFF),
+    ],
+    shades: [
+        (0x66, 0x25, 0x06),
+        (0x99, 0x34, 0x04),
+        (0xCC, 0x4C, 0x02),
+        (0xEC, 0x70, 0x14),
+        (0xFB, 0x9A, 0x29),
+        (0xFE, 0xC4, 0x4F),
+        (0xFE, 0xE3, 0x91),
     ],
 };
 
@@ -134,8 +159,8 @@ impl Theme {
 /// [dark](Theme::Dark) theme: for pages that hold a figure once and follow the reader's preference.
 pub fn dark_css(scope: &str) -> String {
     let all = |palette: &'static Palette| {
-        let Palette { background, text, muted, axis, grid, series } = palette;
-        [background, text, muted, axis, grid].into_iter().chain(series)
+        let Palette { background, text, muted, axis, grid, series, shades } = palette;
+        [background, text, muted, axis, grid].into_iter().chain(series).chain(shades)
     };
     let hex = |&(red, green, blue): &Colour| format!("#{red:02X}{green:02X}{blue:02X}");
     let pairs = all(&LIGHT).zip(all(&DARK)).map(|(light, dark)| (hex(light), hex(dark)));
@@ -239,6 +264,18 @@ mod tests {
                 for &b in &series[i + 1..] {
                     assert!(apart(a, b) >= 12.0, "{theme}: {a:?} and {b:?} are {} apart", apart(a, b));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn shades_leave_the_background_step_by_step_for_all_eyes() {
+        for theme in Theme::ALL {
+            let palette = theme.palette();
+            let away = |shade: Colour| (luminance(shade) - luminance(palette.background)).abs();
+            assert!(palette.shades.is_sorted_by(|&a, &b| away(a) < away(b)), "{theme}");
+            for pair in std::iter::once(&[palette.background, palette.shades[0]][..]).chain(palette.shades.windows(2)) {
+                assert!(apart(pair[0], pair[1]) >= 9.0, "{theme}: {pair:?} are {} apart", apart(pair[0], pair[1]));
             }
         }
     }

@@ -123,7 +123,7 @@ impl Reason {
     }
 
     /// Of a line that serde could not read.
-    pub(super) fn of_json(error: &serde_json::Error, form: Form) -> Self {
+    pub(crate) fn of_json(error: &serde_json::Error, form: Form) -> Self {
         let text = error.to_string();
         // Its line counts from the row, ours from the file.
         let place = format!(" at line {} column {}", error.line(), error.column());

@@ -44,7 +44,7 @@ impl fmt::Display for Compression {
 }
 
 /// What a file says, decompressed.
-pub(super) struct Input {
+pub(crate) struct Input {
     pub(super) name: String,
     pub(super) bytes: Box<dyn BufRead + Send>,
     pub(super) compression: Option<Compression>,
@@ -53,7 +53,7 @@ pub(super) struct Input {
 
 impl Input {
     /// The file at `path`, or standard input where `path` is `-`.
-    pub(super) fn open(path: &Path) -> Result<Self, TraceError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, TraceError> {
         if path == Path::new("-") {
             return Self::new("stdin".to_owned(), io::stdin(), None);
         }

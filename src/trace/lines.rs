@@ -10,7 +10,7 @@ use super::input::{Input, Progress};
 pub const MAX_LINE: usize = 16 << 20;
 
 /// The lines that are not blank. Holds one at a time. A file without any is an error; after an error nothing follows.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     input: Input,
     line: Vec<u8>,
     number: u64,
@@ -20,12 +20,12 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(input: Input) -> Self {
+    pub(crate) fn new(input: Input) -> Self {
         Self { input, line: Vec::new(), number: 0, found: false, ended: false }
     }
 
     /// Reads the next line; it is then in [`bytes`](Self::bytes). `None` at the end.
-    pub(super) fn advance(&mut self) -> Option<Result<(), TraceError>> {
+    pub(crate) fn advance(&mut self) -> Option<Result<(), TraceError>> {
         if self.ended {
             return None;
         }
@@ -35,25 +35,25 @@ impl Lines {
     }
 
     /// The line that was read last, without its end.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.line
     }
 
     /// Its number, from 1; 0 before the first.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.input.name
     }
 
-    pub(super) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         self.input.progress.clone()
     }
 
     /// What is wrong with the line that was read last.
-    pub(super) fn error(&self, column: Option<usize>, reason: Reason) -> TraceError {
+    pub(crate) fn error(&self, column: Option<usize>, reason: Reason) -> TraceError {
         let line = (!matches!(reason, Reason::Empty)).then_some(self.number);
         TraceError { name: self.input.name.clone(), line, column, reason }
     }

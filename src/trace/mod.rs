@@ -45,7 +45,9 @@ pub mod text;
 
 pub use error::{Form, Reason, ToolError, TraceError};
 pub use expand::{ExpandError, Expansion};
+pub(crate) use input::Input;
 pub use input::{Compression, Progress};
+pub(crate) use lines::Lines;
 pub use lines::MAX_LINE;
 pub use output::Output;
 pub use reader::{Rows, open};

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
 
+mod figures;
 mod publish;
 mod replay;
 mod serve;
@@ -28,6 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Figures(figures::Args),
     Publish(publish::Args),
     Replay(replay::Args),
     Serve(Box<serve::Args>),
@@ -40,6 +42,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Figures(args) => figures::run(&args),
         Command::Publish(args) => publish::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Serve(args) => serve::run(&args),

@@ -163,6 +163,7 @@ impl Args {
             engine: Config { block_size: self.block_size, blocks: self.blocks_per_worker, ..defaults.engine },
             seed: self.seed,
             requests_per_second: defaults.requests_per_second,
+            reset_every_ns: None,
         }
     }
 

@@ -46,6 +46,9 @@ pub struct Partition {
     /// What each of them is like, block size and blocks included. Its seed counts for the even ones. Default 2,048
     /// blocks of 16 tokens, as fast as a `llama-3.1-8b@h100-80g`.
     pub engine: Config,
+    /// Every so many nanoseconds one worker's cache is emptied, as by a reset: of worker 0 first, then of 1, and so on
+    /// in turn, as long as it has requests to come. Default `None`: never.
+    pub reset_every_ns: Option<u64>,
     /// Seeds the workload and the assignment. Equal seeds, equal schedules. Default 0.
     pub seed: u64,
 }
@@ -63,6 +66,7 @@ impl Default for Partition {
             duplication_factor: 1,
             workers: 16,
             engine: Config { block_size: 16, blocks: 2048, ..fast },
+            reset_every_ns: None,
             seed: 0,
         }
     }
@@ -93,8 +97,13 @@ impl Partition {
         let mut served = 0;
         for (part, id) in parts.iter().zip(0..) {
             let mut engine = self.engine(id)?;
+            let mut resets = self.resets(id).peekable();
             for &number in part {
                 let arrival = &arrivals[number];
+                while let Some(at_ns) = resets.next_if(|&at_ns| at_ns < arrival.at_ns) {
+                    engine.run_until(at_ns, |step| say(step, &mut ops));
+                    ops.push(Op { at_ns: at_ns.max(engine.clock_ns()), what: What::Event(engine.clear()) });
+                }
                 engine.run_until(arrival.at_ns, |step| say(step, &mut ops));
                 let submitted = engine.submit(arrival.at_ns, arrival.request());
                 submitted.map_err(|source| PartitionError::Refused { request: number as u64 + 1, source })?;
@@ -115,6 +124,13 @@ impl Partition {
         })
     }
 
+    /// When the worker's cache is emptied.
+    fn resets(&self, id: u64) -> impl Iterator<Item = u64> {
+        let turns = (id + 1..).step_by(self.workers as usize);
+        let every = self.reset_every_ns.into_iter().flat_map(move |every| turns.clone().map(move |turn| (every, turn)));
+        every.map_while(|(every, turn)| every.checked_mul(turn))
+    }
+
     fn engine(&self, id: u64) -> Result<Engine, PartitionError> {
         let config = Config { seed: self.engine.seed.wrapping_add(id % 2), ..self.engine.clone() };
         Engine::new(Worker::new(id, 0), config).map_err(PartitionError::Engine)
@@ -129,6 +145,7 @@ impl Partition {
             ("requests-per-second", self.requests_per_second == 0),
             ("length-factor", self.length_factor == 0),
             ("duplication-factor", self.duplication_factor == 0),
+            ("reset-every", self.reset_every_ns == Some(0)),
         ];
         if let Some(&(option, _)) = counts.iter().find(|(_, zero)| *zero) {
             return Err(PartitionError::Zero { option });

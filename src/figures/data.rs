@@ -1,0 +1,190 @@
+//! What figures are drawn from: collected, or saved by another run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::density::Density;
+use super::flow::Flow;
+use super::search::Search;
+use super::structure::Structure;
+use super::throughput::Throughput;
+use super::timeline::Timeline;
+use super::{FiguresError, Options, Topic, density, flow, search, structure, throughput, timeline};
+use crate::report::{Diagram, Figure, Theme, write};
+
+/// The data of one figure.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "figure", content = "data", rename_all = "kebab-case")]
+pub enum Data {
+    /// Of [`Topic::Density`].
+    EventDensity(Density),
+    /// Of [`Topic::Flow`].
+    EventFlow(Flow),
+    /// Of [`Topic::Structure`].
+    PrefixStructure(Structure),
+    /// Of [`Topic::Timeline`].
+    Concurrency(Timeline),
+    /// Of [`Topic::Search`].
+    JumpSearch(Search),
+    /// Of [`Topic::Throughput`].
+    Throughput(Throughput),
+}
+
+/// A file of data.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    version: u32,
+    #[serde(flatten)]
+    data: Data,
+}
+
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Header {
+    version: u32,
+}
+
+/// Charts or a diagram.
+pub(super) enum Drawing {
+    Charts(Figure),
+    Diagram(Diagram),
+}
+
+impl Topic {
+    /// Runs what the figure shows, and measures. `progress` is told how much of it is done, from 0 to 1.
+    ///
+    /// Takes a few seconds; [`Topic::Throughput`] half a minute where it has to sweep.
+    ///
+    /// # Errors
+    /// [`FiguresError`]: files that cannot be read, and runs that fail or yield nothing.
+    pub fn collect(self, options: &Options, mut progress: impl FnMut(f64)) -> Result<Data, FiguresError> {
+        let progress = &mut progress;
+        match self {
+            Self::Density => density::collect(options, progress).map(Data::EventDensity),
+            Self::Flow => flow::collect(options, progress).map(Data::EventFlow),
+            Self::Structure => structure::collect(options).map(Data::PrefixStructure),
+            Self::Timeline => timeline::collect(options).map(Data::Concurrency),
+            Self::Search => search::collect(options).map(Data::JumpSearch),
+            Self::Throughput => throughput::collect(options, progress).map(Data::Throughput),
+        }
+    }
+
+    /// The data that [`Data::json`] wrote to a file.
+    ///
+    /// # Errors
+    /// [`FiguresError::Saved`]: no such file, no such data, another version, another figure.
+    pub fn load(self, path: &Path) -> Result<Data, FiguresError> {
+        let fail = |why: String| FiguresError::Saved { path: path.to_owned(), why };
+        let text = fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+        let header: Header =
+            serde_json::from_slice(&text).map_err(|error| fail(format!("is not the data of a figure: {error}")))?;
+        if header.version != Data::VERSION {
+            let (found, wanted) = (header.version, Data::VERSION);
+            return Err(fail(format!(
+                "has version {found} of the format, and this program reads {wanted}: collect anew"
+            )));
+        }
+        let saved: Saved =
+            serde_json::from_slice(&text).map_err(|error| fail(format!("is not the data of a figure: {error}")))?;
+        if saved.data.topic() != self {
+            return Err(fail(format!("has the data of {}, not of {self}", saved.data.topic())));
+        }
+        Ok(saved.data)
+    }
+
+    /// The file of its data under a directory of data.
+    pub fn data_file(self, directory: &Path) -> PathBuf {
+        directory.join(self.stem() + ".json")
+    }
+}
+
+impl Data {
+    /// The version of the format that [`json`](Self::json) writes.
+    pub const VERSION: u32 = 1;
+
+    /// What they are about.
+    pub fn topic(&self) -> Topic {
+        match self {
+            Self::EventDensity(_) => Topic::Density,
+            Self::EventFlow(_) => Topic::Flow,
+            Self::PrefixStructure(_) => Topic::Structure,
+            Self::Concurrency(_) => Topic::Timeline,
+            Self::JumpSearch(_) => Topic::Search,
+            Self::Throughput(_) => Topic::Throughput,
+        }
+    }
+
+    /// As one JSON object, with the version of the format and the figure's name.
+    ///
+    /// # Panics
+    /// Never: the data are numbers, names and lists.
+    pub fn json(&self) -> String {
+        let saved = Saved { version: Self::VERSION, data: self.clone() };
+        serde_json::to_string(&saved).expect("numbers, names and lists") + "\n"
+    }
+
+    /// The figure as SVG text.
+    ///
+    /// # Errors
+    /// [`FiguresError::Drawing`] where there is nothing to show.
+    pub fn svg(&self, theme: Theme) -> Result<String, FiguresError> {
+        Ok(match self.drawing() {
+            Drawing::Charts(figure) => figure.svg(theme)?,
+            Drawing::Diagram(diagram) => diagram.svg(theme)?,
+        })
+    }
+
+    /// What to see in the figure, in Markdown, with its numbers.
+    pub fn caption(&self) -> String {
+        let text = match self {
+            Self::EventDensity(data) => density::caption(data),
+            Self::EventFlow(data) => flow::caption(data),
+            Self::PrefixStructure(data) => structure::caption(data),
+            Self::Concurrency(data) => timeline::caption(data),
+            Self::JumpSearch(data) => search::caption(data),
+            Self::Throughput(data) => throughput::caption(data),
+        };
+        format!("**Figure {}.** {text}\n", self.topic().number())
+    }
+
+    /// Writes the figure in these themes as `.svg` and `.png`, its caption as `.md`, and the data under `data`, all into
+    /// `directory`, and returns what was written. Each file is complete or not there; where the figure cannot be drawn
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`FiguresError::Drawing`] and [`FiguresError::File`].
+    pub fn write(&self, directory: &Path, themes: &[Theme]) -> Result<Vec<PathBuf>, FiguresError> {
+        let stem = self.topic().stem();
+        let drawing = self.drawing();
+        let mut files = Vec::new();
+        for &theme in themes {
+            let (svg, png) = match &drawing {
+                Drawing::Charts(figure) => (figure.svg(theme)?, figure.png(theme)?),
+                Drawing::Diagram(diagram) => (diagram.svg(theme)?, diagram.png(theme)?),
+            };
+            files.push((directory.join(format!("{stem}-{theme}.svg")), svg.into_bytes()));
+            files.push((directory.join(format!("{stem}-{theme}.png")), png));
+        }
+        files.push((directory.join(format!("{stem}.md")), self.caption().into_bytes()));
+        let data = directory.join("data");
+        fs::create_dir_all(&data).map_err(|source| FiguresError::File { path: data.clone(), source })?;
+        files.push((self.topic().data_file(&data), self.json().into_bytes()));
+        for (path, bytes) in &files {
+            write(path, bytes).map_err(|source| FiguresError::File { path: path.clone(), source })?;
+        }
+        Ok(files.into_iter().map(|(path, _)| path).collect())
+    }
+
+    fn drawing(&self) -> Drawing {
+        match self {
+            Self::EventDensity(data) => Drawing::Charts(density::draw(data)),
+            Self::EventFlow(data) => Drawing::Diagram(flow::draw(data)),
+            Self::PrefixStructure(data) => Drawing::Charts(structure::draw(data)),
+            Self::Concurrency(data) => Drawing::Charts(timeline::draw(data)),
+            Self::JumpSearch(data) => Drawing::Charts(search::draw(data)),
+            Self::Throughput(data) => Drawing::Charts(throughput::draw(data)),
+        }
+    }
+}

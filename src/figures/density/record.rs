@@ -1,0 +1,48 @@
+//! The record of a replay, read for what the workers said.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::collect::Said;
+use crate::Worker;
+use crate::figures::FiguresError;
+use crate::trace::{Form, Input, Lines, Reason, TraceError};
+
+const LINE: Form = Form {
+    name: "a line of a record",
+    rule: "each line must be an object as `kvleap replay --record` writes them, with op, and worker, dp_rank and blocks",
+};
+
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Line {
+    Stored { worker: u64, dp_rank: u32, blocks: Vec<(u64, u64)> },
+    Removed { worker: u64, dp_rank: u32, blocks: Vec<u64> },
+    Cleared { worker: u64, dp_rank: u32 },
+    Query {},
+}
+
+/// Tells `each` what every worker said, after how many requests, and returns how many of these there were.
+pub(super) fn read(path: &Path, mut each: impl FnMut(u64, Worker, Said)) -> Result<u64, FiguresError> {
+    let mut lines = Input::open(path).map(Lines::new).map_err(FiguresError::Record)?;
+    let mut requests = 0;
+    while let Some(line) = lines.advance() {
+        line.map_err(FiguresError::Record)?;
+        let wrong = |error: serde_json::Error| -> TraceError {
+            lines.error(Some(error.column()), Reason::of_json(&error, LINE))
+        };
+        match serde_json::from_slice(lines.bytes()).map_err(|error| FiguresError::Record(wrong(error)))? {
+            Line::Query {} => requests += 1,
+            Line::Cleared { worker, dp_rank } => each(requests, Worker::new(worker, dp_rank), Said::Cleared),
+            Line::Removed { worker, dp_rank, blocks } => {
+                each(requests, Worker::new(worker, dp_rank), Said::Removed(blocks));
+            }
+            Line::Stored { worker, dp_rank, blocks } => {
+                let blocks = blocks.into_iter().map(|(sequence, _)| sequence).collect();
+                each(requests, Worker::new(worker, dp_rank), Said::Stored(blocks));
+            }
+        }
+    }
+    Ok(requests)
+}
