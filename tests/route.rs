@@ -98,8 +98,8 @@ fn chi_square(counts: &BTreeMap<u64, u64>, probabilities: &[(u64, f64)]) -> f64 
 
 // --- costs
 
-/// Blocks of 10 tokens, a prompt of 6 blocks. In flight: at worker 0 a prompt of 30 tokens that is computed and 11 tokens
-/// of its answer, at worker 1 a prompt of 25 tokens that is not, at worker 2 nothing.
+/// Blocks of 10 tokens, a prompt of 6 blocks. In flight: at worker 0 a prompt of 30 tokens that is computed and 11
+/// tokens of its answer, at worker 1 a prompt of 25 tokens that is not, at worker 2 nothing.
 ///
 /// | worker | holds | prefill 2 x | decode | queue | cost |
 /// |---|---|---|---|---|---|

@@ -11,8 +11,8 @@ use crate::index::BuildMix;
 pub struct Load {
     /// Requests, until they finish.
     pub requests: u32,
-    /// Tokens of prompts that wait to be computed or are being computed: those that were not cached, until the request's
-    /// first token.
+    /// Tokens of prompts that wait to be computed or are being computed: those that were not cached, until the
+    /// request's first token.
     pub prefill_tokens: u64,
     /// Blocks that the sequences occupy: those of the prompt from the decision on, and what decoding adds.
     pub decode_blocks: u64,

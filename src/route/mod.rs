@@ -1,14 +1,14 @@
 //! Choosing a worker: from what each holds of a prompt, and what is in flight there.
 //!
-//! A [`Router`] knows the workers, their [`Load`] and, where asked for, what they will hold before they say so. For every
-//! request a [`Policy`] chooses one of them. What the workers hold comes in as [`Matches`] of an index; what they do, from
-//! calls when a request is sent, answers its first token, goes on, and finishes. There is no clock: times are nanoseconds
-//! since any moment that the caller likes, and never go back.
+//! A [`Router`] knows the workers, their [`Load`] and, where asked for, what they will hold before they say so. For
+//! every request a [`Policy`] chooses one of them. What the workers hold comes in as [`Matches`] of an index; what they
+//! do, from calls when a request is sent, answers its first token, goes on, and finishes. There is no clock: times are
+//! nanoseconds since any moment that the caller likes, and never go back.
 //!
 //! # One router, one owner
 //! A router is plain state behind `&mut`, because decisions must see each other: two requests at the same moment should
-//! not both take the last free worker. Look up first, outside of any lock, and put the router into a mutex: a decision
-//! takes less than a microsecond with a thousand workers, so the lock is held for less time than it takes to look up.
+//! not both take the last free worker. Look up first, outside of any lock, and put the router into a mutex: with a
+//! thousand workers, it is held for about a microsecond.
 //!
 //! ```
 //! use kvleap::route::{Request, Router};
@@ -44,21 +44,24 @@
 //!
 //! # Predictions
 //! An event tells of a prompt only when it is computed, and until then the next requests with the same prompt would go
-//! elsewhere. With [`Builder::prediction`], a decision enters the blocks of its prompt into an index of the router's own,
-//! and later decisions take the more of what the answers say and what is predicted. Real events replace a prediction:
+//! elsewhere. With [`Builder::prediction`], a decision enters the blocks of its prompt into an index of the router's
+//! own, and later decisions take the more of what the answers say and what is predicted. Real events replace a
+//! prediction:
 //!
 //! - Where an answer says as much as was predicted, or more, the answer counts.
-//! - [`Prediction::grace_ns`] after a request's first token, its prompt has been computed and told of. What it predicted
-//!   ends, but for blocks that a later decision predicted again, and those that prompts of such decisions go on from.
+//! - [`Prediction::grace_ns`] after a request's first token, its prompt has been computed and told of. What it
+//!   predicted ends, but for blocks that a later decision predicted again, and those that prompts of such decisions go
+//!   on from.
 //! - [`Prediction::ttl_ns`] after the last decision that predicted a block, it ends in any case: the request was lost.
 //! - [`Router::cleared`] and [`Router::remove_worker`] end all that was predicted of the worker.
 //!
-//! Where engines publish nothing, [`Prediction::instead_of_events`] goes on for as long as a cache of a given size would
-//! hold the blocks, by the router's own decisions alone. It does not see what the answers add, nor what other routers send.
+//! Where engines publish nothing, [`Prediction::instead_of_events`] goes on for as long as a cache of a given size
+//! would hold the blocks, by the router's own decisions alone. It does not see what the answers add, nor what other
+//! routers send.
 //!
 //! # What is not counted
-//! Prompts in flight at the same worker that share blocks count as if each had its own. Several routers over one fleet do
-//! not see each other's requests.
+//! Prompts in flight at the same worker that share blocks count as if each had its own. Several routers over one fleet
+//! do not see each other's requests.
 
 mod config;
 mod error;
@@ -162,9 +165,9 @@ impl Router {
         Ok((decision, self.enter_at(seat, request, &decision, now_ns)))
     }
 
-    /// Chooses a worker for the request, and only that. `tiers` are answers for its prompt, one for each tier of storage,
-    /// the fastest first; where a router knows one tier only, it is one answer, and none where nothing is known. Workers
-    /// in them that were not [added](Router::add_worker) are passed over.
+    /// Chooses a worker for the request, and only that. `tiers` are answers for its prompt, one for each tier of
+    /// storage, the fastest first; where a router knows one tier only, it is one answer, and none where nothing is
+    /// known. Workers in them that were not [added](Router::add_worker) are passed over.
     ///
     /// An answer for a slower tier counts what is there *or in a faster one*, as it does when the index of that tier is
     /// fed with the blocks of all tiers up to it.
@@ -257,7 +260,8 @@ impl Router {
         true
     }
 
-    /// A worker's cache is empty now, as after a restart: nothing is predicted of it any more. Returns whether it is there.
+    /// A worker's cache is empty now, as after a restart: nothing is predicted of it any more. Returns whether it is
+    /// there.
     pub fn cleared(&mut self, worker: Worker) -> bool {
         let Some(seat) = self.fleet.seat(worker) else { return false };
         if let Some(predictions) = &mut self.predictions {

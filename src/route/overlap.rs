@@ -37,8 +37,8 @@ impl Overlap {
         self.credits_by_tier.len()
     }
 
-    /// Reads the answers, one a tier, the fastest first. `expected` is what the fastest is thought to hold on top of its
-    /// answer.
+    /// Reads the answers, one a tier, the fastest first. `expected` is what the fastest is thought to hold on top of
+    /// its answer.
     pub(super) fn read(&mut self, fleet: &Fleet, tiers: &[&Matches], expected: Option<&[u32]>) {
         self.held.clear();
         self.held.resize(fleet.seats() + 1, 0);

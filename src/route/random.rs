@@ -24,7 +24,8 @@ impl Random {
         ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
-    /// A number from 0 up to but not including 1, uniform over the multiples of 2^-24. Times an `f32`, it is less than that.
+    /// A number from 0 up to but not including 1, uniform over the multiples of 2^-24. Times an `f32`, it is less than
+    /// that.
     pub fn unit(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u32 << 24) as f32
     }

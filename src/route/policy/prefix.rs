@@ -3,8 +3,8 @@
 use super::least::Figures;
 use super::{Candidates, Policy, Random, Request};
 
-/// `longest-prefix`: the candidate that holds the most leading blocks of the prompt, in whatever tier; of equals, the one
-/// with the fewest requests in flight, and of those, each with the same probability.
+/// `longest-prefix`: the candidate that holds the most leading blocks of the prompt, in whatever tier; of equals, the
+/// one with the fewest requests in flight, and of those, each with the same probability.
 ///
 /// It does not weigh load against overlap: where all prompts share a prefix that one worker holds, all go there.
 #[derive(Clone, Debug, Default)]

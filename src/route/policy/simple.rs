@@ -20,8 +20,8 @@ pub struct LeastLoaded {
     figures: Figures,
 }
 
-/// `power-of-two`: of two candidates drawn at random, the one with fewer requests in flight (Mitzenmacher, "The Power of
-/// Two Choices in Randomized Load Balancing", 2001).
+/// `power-of-two`: of two candidates drawn at random, the one with fewer requests in flight (Mitzenmacher, "The Power
+/// of Two Choices in Randomized Load Balancing", 2001).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PowerOfTwo;
 

@@ -62,7 +62,8 @@ pub(super) struct Predictions {
     depths: Vec<u32>,
     /// By seat: the blocks in the index, in the order in which they go.
     caches: Vec<Recency>,
-    /// When what a decision used expires, unless a later one used it; where, and the decision's number. In order of time.
+    /// When what a decision used expires, unless a later one used it; where, and the decision's number. In order of
+    /// time.
     expiries: VecDeque<(u64, u32, u64)>,
     /// What is to be given up, in order of time.
     due: VecDeque<(u64, u32, Predicted)>,

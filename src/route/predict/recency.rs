@@ -90,8 +90,8 @@ impl Recency {
         self.remove(self.oldest)
     }
 
-    /// Gives up the blocks of the prompt that ends with `end`, from there up, as far as no other prompt goes on from them
-    /// and no decision after that one used them.
+    /// Gives up the blocks of the prompt that ends with `end`, from there up, as far as no other prompt goes on from
+    /// them and no decision after that one used them.
     pub(super) fn forget(&mut self, end: u64, by: u64, gone: &mut Vec<u64>) {
         let mut at = self.by_name.get(&end).copied().unwrap_or(NONE);
         while let Some(node) = self.nodes.get(at as usize)
