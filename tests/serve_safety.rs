@@ -108,6 +108,28 @@ fn until_closed_after(mut stream: &TcpStream, words: &str) -> bool {
 }
 
 #[test]
+fn pages_from_elsewhere_may_not_ask_without_a_token() {
+    let scratch = Scratch::new("pages");
+    let status = |service: &Service, origin: &str| {
+        let ask = service.agent.get(service.url("/peers")).header("origin", origin);
+        let ask = match service.token {
+            Some(token) => ask.header("authorization", format!("Bearer {token}")),
+            None => ask,
+        };
+        ask.call().expect("it answers").status().as_u16()
+    };
+    let open = Service::start(config());
+    assert_eq!(status(&open, &open.url("")), 200, "the live page itself");
+    assert!(["http://evil.example", "null", ""].iter().all(|origin| status(&open, origin) == 403));
+    open.server.stop();
+    let read_token_file = Some(scratch.file_path("read", READ));
+    let mut closed = Service::start(Config { read_token_file, ..config() });
+    closed.token = Some(READ);
+    assert_eq!(status(&closed, "http://proxy.example"), 200, "whoever has the token is trusted");
+    closed.server.stop();
+}
+
+#[test]
 fn slow_clients_are_left() {
     let service = Service::start(Config { header_timeout_seconds: 1, body_timeout_seconds: 1, ..config() });
     let silent = say(&service, "");
@@ -157,7 +179,8 @@ fn what_is_not_http_or_not_json_is_survived() {
         "{\"url\": \"\"}",
     ];
     for path in routes {
-        for body in bodies.iter().map(|body| body.as_bytes()).chain([&b"\xff\xfe"[..], &[b'['; 100_000]]) {
+        for body in bodies.iter().map(|body| body.as_bytes()).chain([&b"\xff\xfe"[..], "[".repeat(100_000).as_bytes()])
+        {
             let (status, answer) = service.send(path, "application/json", body);
             // Nobody was ever registered as a peer.
             let refused = status == 400 || (path == "/deregister_peer" && status == 404);

@@ -71,6 +71,7 @@ pub(super) fn copy(url: &str, token: Option<&str>, models: &Models) -> Result<Co
         ureq::Agent::config_builder()
             .timeout_connect(Some(Duration::from_secs(5)))
             .timeout_recv_response(Some(Duration::from_secs(30)))
+            .timeout_per_read(Some(Duration::from_secs(30)))
             .build(),
     );
     let mut request = agent.get(format!("{}/dump", tidy(url)));

@@ -80,3 +80,55 @@ impl Ranks {
         self.0.rcu(|ranks| ranks.iter().filter(|rank| rank.worker() != worker).map(Arc::clone).collect::<Vec<_>>());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::{Config, Server};
+
+    #[test]
+    fn publishers_are_found_by_all_that_they_speak_for() {
+        let ranks = Ranks::default();
+        for worker in [Worker::new(7, 4), Worker::new(7, 0), Worker::new(3, 9)] {
+            ranks.put(&Arc::new(Rank::zmq(worker, "tcp://x:1")));
+        }
+        ranks.get(Worker::new(7, 4)).expect("it was put").note_rank(5);
+        let speaker = |id, rank| ranks.speaker(Worker::new(id, rank)).map(|rank| rank.worker());
+        assert_eq!(speaker(7, 5), Some(Worker::new(7, 4)));
+        assert_eq!(speaker(7, 0), Some(Worker::new(7, 0)));
+        assert_eq!((speaker(7, 1), speaker(3, 0), speaker(8, 0)), (None, None, None));
+        assert!(Arc::ptr_eq(&ranks.get_or_add(Worker::new(3, 9)), &ranks.all()[0]));
+        ranks.remove(Worker::new(7, 4));
+        assert_eq!((speaker(7, 5), ranks.all().len()), (None, 2));
+    }
+
+    #[test]
+    fn every_answer_names_whom_something_is_missing_of() {
+        let config = Config { listen: "127.0.0.1:0".parse().expect("an address"), threads: 1, ..Config::default() };
+        let server = Server::start(config).expect("good settings");
+        let post = |path: &str, body: &str| {
+            let answer = ureq::post(format!("http://{}{path}", server.address())).send(body).expect("it answers");
+            let text = answer.into_body().read_to_string().expect("text");
+            serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+        };
+        let blocks = r#"{"stored": {"parent_hash": null, "blocks": [{"block_hash": 1, "tokens_hash": 2}]}}"#;
+        let told =
+            |rank| format!(r#"{{"worker_id": 7, "event": {{"event_id": 1, "dp_rank": {rank}, "data": {blocks}}}}}"#);
+        let (first, second) = (told(0), told(1));
+        post("/events", &format!(r#"{{"model_name": "m", "block_size": 4, "events": [{first}, {second}]}}"#));
+        let query = r#"{"model_name": "m", "block_hashes": [2]}"#;
+        assert!(post("/query_by_hash", query)["degraded"].is_null());
+
+        let model = server.indexer().models().get("m", "default", "").expect("it has events");
+        let rank = model.ranks().get(Worker::new(7, 1)).expect("it said something");
+        rank.set_degraded(&mut rank.position(), true);
+        assert_eq!(post("/query_by_hash", query)["degraded"], serde_json::json!({"7": [1]}));
+        let answer = post("/v1/match", query);
+        assert_eq!((&answer["exactness"], &answer["degraded"]), (&"degraded".into(), &serde_json::json!([[7, 1]])));
+        let exact = |place: usize| answer["matches"][place]["exactness"].as_str().map(str::to_owned);
+        assert_eq!((exact(0).as_deref(), exact(1).as_deref()), (Some("exact"), Some("degraded")));
+        let others = r#"{"model_name": "m", "block_hashes": [2], "workers": [[7, 0]]}"#;
+        assert_eq!(post("/v1/match", others)["exactness"], "exact", "it is not asked about");
+        server.stop();
+    }
+}

@@ -21,7 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
 
 use super::auth::Role;
 use super::indexer::Indexer;
@@ -72,11 +72,21 @@ async fn authorize(
     request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
+    if indexer.access().is_open() && is_foreign(request.headers()) {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "a page from elsewhere may not ask without a token").unread());
+    }
     if indexer.access().allows(role, request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
         return Ok(next.run(request).await);
     }
     indexer.metrics().denied.inc();
     Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("a bearer token for {} is needed", role.name())).unread())
+}
+
+/// Whether a page from another server sent this: any page that somebody on this machine looks at could.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let place = |origin: &HeaderValue| origin.to_str().ok()?.split_once("://").map(|(_, place)| place.to_owned());
+    headers.get(ORIGIN).is_some_and(|origin| place(origin).as_deref() != host)
 }
 
 async fn count(State(indexer): State<Arc<Indexer>>, request: Request, next: Next) -> Response {
