@@ -47,7 +47,7 @@ impl Indexer {
         let peers = Peers::new(&config.peers);
         let started = SystemTime::now();
         let metrics = Metrics::default();
-        let indexer = Self { access, models, metrics, peers, engines, snapshots, budget, started, config };
+        let indexer = Self { config, access, models, metrics, peers, engines, snapshots, budget, started };
         // What a peer has is as of no batch that an engine could be asked to go on from: not over a snapshot.
         if cold {
             indexer.copy_a_peer()?;
