@@ -3,7 +3,7 @@
 #[path = "common/scratch.rs"]
 mod scratch;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -36,15 +36,12 @@ fn start(mut command: Command) -> (Child, BufReader<std::process::ChildStderr>, 
     command.args(["--listen", "127.0.0.1:0", "--log", "json"]).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it runs");
     let mut log = BufReader::new(child.stderr.take().expect("piped"));
-    loop {
-        let mut line = String::new();
-        assert!(log.read_line(&mut line).expect("UTF-8") > 0, "it ended before it listened");
-        let said: Value = serde_json::from_str(&line).expect("a JSON object a line");
-        if said["fields"]["message"] == "listening" {
-            let address = said["fields"]["address"].as_str().expect("an address").to_owned();
-            return (child, log, format!("http://{address}"));
-        }
-    }
+    let address = log.by_ref().lines().find_map(|line| {
+        let said: Value = serde_json::from_str(&line.expect("UTF-8")).expect("a JSON object a line");
+        let listening = said["fields"]["message"] == "listening";
+        listening.then(|| said["fields"]["address"].as_str().expect("an address").to_owned())
+    });
+    (child, log, format!("http://{}", address.expect("it listens before it ends")))
 }
 
 fn terminate(child: &Child) {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 
-use super::config::{ConfigError, Engine};
+use super::config::ConfigError;
+use super::engine::Engine;
 use super::ingest::{self, Ingest, Listener};
 use super::model::{Key, Model, ModelError, Models};
 use super::rank::Rank;

@@ -8,7 +8,8 @@ use tokio::runtime::Handle;
 
 use super::auth::Access;
 use super::budget::Budget;
-use super::config::{Config, ConfigError, Engine};
+use super::config::{Config, ConfigError};
+use super::engine::Engine;
 use super::engines::{Engines, RegisterError, Selection};
 use super::metrics::Metrics;
 use super::model::Models;

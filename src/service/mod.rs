@@ -7,6 +7,7 @@
 mod auth;
 mod budget;
 mod config;
+mod engine;
 mod engines;
 mod gather;
 mod http;
@@ -29,7 +30,8 @@ pub mod wire;
 
 pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
 pub use budget::OverBudget;
-pub use config::{Config, ConfigError, Engine, LogFormat};
+pub use config::{Config, ConfigError, LogFormat};
+pub use engine::Engine;
 pub use engines::RegisterError;
 pub use indexer::Indexer;
 pub use ingest::{Ingest, Listener};

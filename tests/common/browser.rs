@@ -1,4 +1,4 @@
-//! A real browser for tests, without a window: Chromium, spoken to by the DevTools protocol over two pipes.
+//! A real browser for tests, without a window: Chromium, spoken to by its debugging protocol over two pipes.
 
 use std::env;
 use std::io::{self, BufRead as _, BufReader, Write as _};

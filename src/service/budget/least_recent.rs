@@ -17,8 +17,8 @@ struct Held {
     depth: u32,
 }
 
-/// The sequence hashes of that part of an export that goes first, rounded up; ends of sequences before what they continue.
-pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, part: f64) -> Vec<u64> {
+/// The sequence hashes of so many thousandths of an export, rounded up, that go first; ends of sequences before what they continue.
+pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, thousandths: usize) -> Vec<u64> {
     let recency: HashMap<u64, usize> = recent.into_iter().flatten().copied().zip(1..).collect();
     let mut places: HashMap<u64, usize> = HashMap::new();
     let mut blocks: Vec<Held> = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, par
         }
     }
     blocks.retain(|block| !block.hole);
-    let count = ((blocks.len() as f64 * part).ceil() as usize).min(blocks.len());
+    let count = (blocks.len() * thousandths).div_ceil(1000);
     blocks.sort_by_key(|block| (block.recency, Reverse(block.depth)));
     blocks[..count].iter().map(|block| block.sequence).collect()
 }
@@ -75,12 +75,12 @@ mod tests {
     #[test]
     fn what_was_stored_least_recently_goes_from_its_end() {
         let order: VecDeque<u64> = (0..10).chain(200..205).chain(300..305).chain(100..105).collect();
-        let go = |part| least_recent(&conversations(), Some(&order), part);
-        assert_eq!(go(0.0), [0_u64; 0]);
-        assert_eq!(go(0.1), [200, 201, 202].map(|name: u64| 404 - name), "the end of the second, tail first");
-        assert_eq!(go(0.4), [204, 203, 202, 201, 200, 304, 303, 302, 301, 300]);
-        assert_eq!(go(0.6)[10..], [104, 103, 102, 101, 100], "what others continue goes last");
-        assert_eq!(go(1.0).len(), 25);
+        let go = |thousandths| least_recent(&conversations(), Some(&order), thousandths);
+        assert_eq!(go(0), [0_u64; 0]);
+        assert_eq!(go(100), [200, 201, 202].map(|name: u64| 404 - name), "the end of the second, tail first");
+        assert_eq!(go(400), [204, 203, 202, 201, 200, 304, 303, 302, 301, 300]);
+        assert_eq!(go(600)[10..], [104, 103, 102, 101, 100], "what others continue goes last");
+        assert_eq!(go(1000).len(), 25);
     }
 
     #[test]
@@ -89,10 +89,10 @@ mod tests {
         let mut blocks = conversations();
         blocks.push(stored(Some(104), 105..108));
         assert_eq!(
-            least_recent(&blocks, Some(&order), 0.2),
+            least_recent(&blocks, Some(&order), 200),
             [107, 106, 105, 104, 204, 103],
             "a fifth of 28, rounded up"
         );
-        assert_eq!(least_recent(&blocks, None, 0.04), [107, 106]);
+        assert_eq!(least_recent(&blocks, None, 40), [107, 106]);
     }
 }

@@ -39,8 +39,8 @@ use crate::index::{Closed, ImportError};
 /// Blocks of a worker whose order is remembered.
 const RECENT: usize = 1 << 14;
 
-/// Of the budget: what is left once something was forgotten.
-const KEPT: f64 = 0.9;
+/// Thousandths of the budget that are left once something was forgotten.
+const KEPT: u64 = 900;
 
 /// What is done when the memory budget is exceeded. Written and parsed as `refuse`, `forget`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -135,7 +135,7 @@ impl Budget {
                 OverBudget::Forget => {
                     model.room().remembers.store(true, Relaxed);
                     // A model that was shut down has nothing to forget.
-                    let _ = over.then(|| forget(model, 1.0 - KEPT * self.limit as f64 / bytes as f64));
+                    let _ = over.then(|| forget(model, 1000 - (KEPT * self.limit / bytes) as usize));
                 }
             }
         }
@@ -149,14 +149,14 @@ fn bytes(model: &Model) -> u64 {
     shards.iter().map(|shard| shard.bytes).sum::<u64>() + recent as u64
 }
 
-/// Forgets this part of what every worker holds, tier by tier.
-fn forget(model: &Model, part: f64) -> Result<(), Closed> {
+/// Forgets so many thousandths of what every worker holds, tier by tier.
+fn forget(model: &Model, thousandths: usize) -> Result<(), Closed> {
     let ranks = model.ranks().all();
     for rank in ranks.iter() {
         let _at_rest = model.at_rest();
         let mut forgotten = 0;
         for worker in rank.workers().into_iter().flat_map(|worker| Tier::ALL.map(|tier| tier.worker(worker))) {
-            forgotten += forget_worker(model, worker, part)?;
+            forgotten += forget_worker(model, worker, thousandths)?;
         }
         if forgotten > 0 {
             rank.set_degraded(&mut rank.position(), true);
@@ -164,18 +164,18 @@ fn forget(model: &Model, part: f64) -> Result<(), Closed> {
         }
     }
     for worker in strangers(model, &ranks) {
-        forget_worker(model, worker, part)?;
+        forget_worker(model, worker, thousandths)?;
     }
     Ok(())
 }
 
 /// Returns how many blocks are forgotten.
-fn forget_worker(model: &Model, worker: Worker, part: f64) -> Result<usize, Closed> {
+fn forget_worker(model: &Model, worker: Worker, thousandths: usize) -> Result<usize, Closed> {
     let events = model.index().export_worker(worker)?;
     let Some(id) = events.first().map(|event| event.id) else { return Ok(0) };
     let blocks = {
         let recent = model.room().recent();
-        least_recent(&events, recent.get(&Tier::split(worker).0), part)
+        least_recent(&events, recent.get(&Tier::split(worker).0), thousandths)
     };
     let forgotten = blocks.len();
     if forgotten > 0 {

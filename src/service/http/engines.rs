@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::body;
 use super::refusal::{Refusal, blocking};
-use crate::service::config::Engine;
+use crate::service::engine::Engine;
 use crate::service::engines::{RegisterError, Selection};
 use crate::service::indexer::Indexer;
 use crate::service::model::Model;

@@ -9,7 +9,7 @@ use super::error::{Reason, SnapshotError};
 use super::file::with_suffix;
 use super::state::{Saved, restore, save};
 use crate::index::Builder;
-use crate::service::config::Engine;
+use crate::service::engine::Engine;
 use crate::service::model::Models;
 
 /// Where snapshots are, and what became of the last one.

@@ -15,7 +15,7 @@ use super::file::{Reader, Writer};
 use super::format::{Record, SavedModel, SavedRank};
 use crate::event::{Event, EventData, Worker};
 use crate::index::{Builder, Closed};
-use crate::service::config::Engine;
+use crate::service::engine::Engine;
 use crate::service::model::{Key, Model, Models};
 use crate::service::rank::{Rank, Resume};
 use crate::service::tier::Tier;
