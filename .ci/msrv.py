@@ -10,7 +10,9 @@ import sys
 
 
 def version(text):
-    return tuple(int(part) for part in text.split("."))
+    """1.89 is 1.89.0."""
+    parts = [int(part) for part in text.split(".")]
+    return parts + [0] * (3 - len(parts))
 
 
 def main():

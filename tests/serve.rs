@@ -59,7 +59,9 @@ fn adapters_and_salts_are_told_apart() {
     assert_eq!(service.post("/events", &events(&[stored((7, 0), "device", 1, &salted)])).0, 200);
     let found = |more: &[(&str, &str)]| {
         let mut ask = json!({"model_name": "m", "token_ids": tokens});
-        more.iter().for_each(|(name, value)| ask[name] = json!(value));
+        for (name, value) in more {
+            ask[name] = json!(value);
+        }
         service.post("/query", &ask).1["scores"]["7"]["0"].as_u64()
     };
     assert_eq!(found(&[("lora_name", "adapter"), ("cache_salt", "salt")]), Some(4));
@@ -141,7 +143,9 @@ fn tenants_and_groups_see_only_their_own() {
     let service = Service::start(Config { max_models: 3, ..config() });
     let places = [None, Some(("tenant_id", "t")), Some(("routing_group", "g"))];
     let at = |mut body: Value, place: Option<(&str, &str)>| {
-        place.iter().for_each(|(name, value)| body[name] = json!(value));
+        if let Some((name, value)) = place {
+            body[name] = json!(value);
+        }
         body
     };
     for (instance, place) in (1..).zip(places) {

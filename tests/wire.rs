@@ -79,7 +79,9 @@ fn every_vector_of_vllm() {
     let two = vec![(FIRST, plain[0]), (SECOND, plain[1])];
     let played = |labels: &[&str]| {
         let mut played = Played::new();
-        labels.iter().for_each(|label| played.play(&payload(label)));
+        for label in labels {
+            played.play(&payload(label));
+        }
         played
     };
     let counted = |played: &Played| [Count::Stored, Count::Removed, Count::Cleared].map(|what| played.rank.count(what));
@@ -155,7 +157,7 @@ fn every_capture_of_sglang() {
     }
 }
 
-/// Where one version of SGLang has a map with the salt, others have the adapter's name.
+/// Where one version has a map with the salt, others have the adapter's name.
 #[test]
 fn a_salt_in_the_place_of_an_adapter_is_a_salt() {
     let payload =

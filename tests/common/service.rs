@@ -79,7 +79,9 @@ pub(crate) fn stored(worker: (u64, u32), tier: &str, first: u64, locals: &[u64])
 }
 
 pub(crate) fn event((worker, rank): (u64, u32), tier: &str, data: Value) -> Value {
-    json!({"worker_id": worker, "storage_tier": tier, "event": {"event_id": 1, "dp_rank": rank, "data": data}})
+    let mut event = json!({"worker_id": worker, "storage_tier": tier, "event": {"event_id": 1, "dp_rank": rank}});
+    event["event"]["data"] = data;
+    event
 }
 
 /// The body of `POST /events` for the model `m` with blocks of 4.

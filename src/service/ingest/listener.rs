@@ -21,6 +21,9 @@ use crate::service::rank::{Count, Rank, State};
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Probes, one after another, that bring what should have come live: then the subscription is taken for half open.
+const DEAF: u32 = 2;
+
 /// Follows one publisher until it is [stopped](Self::stop) or dropped. What it handed over stays in the index.
 #[derive(Debug)]
 pub struct Listener {
@@ -61,8 +64,11 @@ struct Follower {
     quiet: Instant,
     /// Since when there is no connection.
     alone: Option<Instant>,
-    /// Nothing came live since the publisher was last asked.
+    /// Nothing came live since the connection was made, or the last probe.
     silent: bool,
+    /// Probes since something came live that brought anything, and whether the one at hand did.
+    deaf: u32,
+    probe_brought: Option<bool>,
 }
 
 /// The index was shut down.
@@ -88,6 +94,8 @@ impl Follower {
             quiet: Instant::now(),
             alone: None,
             silent: true,
+            deaf: 0,
+            probe_brought: None,
         };
         follower.disconnected();
         follower
@@ -136,7 +144,7 @@ impl Follower {
             match heard {
                 Some(Heard::Batch(sequence, payload)) => {
                     self.quiet = Instant::now();
-                    self.silent = false;
+                    (self.silent, self.deaf) = (false, 0);
                     self.sequencer.live(sequence, payload, &mut self.steps);
                     self.take_steps()?;
                 }
@@ -153,7 +161,7 @@ impl Follower {
                     if self.alone.is_some() {
                         self.expire()?;
                     } else if self.source.replay.is_some() {
-                        self.silent = true;
+                        (self.silent, self.probe_brought) = (true, Some(false));
                         self.sequencer.probe(&mut self.steps);
                         self.take_steps()?;
                     } else if !self.source.bind {
@@ -175,7 +183,7 @@ impl Follower {
 
     fn connected(&mut self) -> Result<(), End> {
         self.quiet = Instant::now();
-        (self.alone, self.silent) = (None, true);
+        (self.alone, self.silent, self.deaf, self.probe_brought) = (None, true, 0, None);
         self.sequencer.connected(&mut self.steps);
         self.take_steps()
     }
@@ -208,6 +216,8 @@ impl Follower {
             Answer::End => {
                 self.rank.note_seen(None);
                 self.sequencer.replay_ended(&mut self.steps);
+                let missed = self.probe_brought.take() == Some(true) && self.silent;
+                self.deaf += u32::from(missed);
             }
             Answer::Failed => {
                 self.rank.add(Count::Unanswered, 1);
@@ -217,7 +227,7 @@ impl Follower {
             }
         }
         self.take_steps()?;
-        Ok(true)
+        Ok(self.deaf < DEAF)
     }
 
     fn take_steps(&mut self) -> Result<(), End> {
@@ -231,6 +241,9 @@ impl Follower {
         match step {
             Step::Apply { sequence, payload, replayed } => {
                 self.rank.add(Count::Replayed, replayed.into());
+                if let Some(brought) = &mut self.probe_brought {
+                    *brought |= replayed;
+                }
                 block_in_place(|| feed::apply(&self.model, &self.rank, sequence, &payload))?;
             }
             Step::Duplicate => self.rank.add(Count::Duplicates, 1),

@@ -91,7 +91,8 @@ impl Options {
         if !(0.0..=1.0).contains(&self.drop) {
             return Err(PublishError::OutOfRange { setting: "drop", value: self.drop });
         }
-        Ok(())
+        // Before any port is bound.
+        self.source(self.ranks - 1).map(drop)
     }
 
     fn period(&self) -> Duration {

@@ -11,6 +11,7 @@
 mod batch;
 mod event;
 mod read;
+mod value;
 
 use std::fmt;
 
