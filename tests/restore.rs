@@ -119,9 +119,9 @@ fn a_large_state_is_restored_in_slices() {
     let path = scratch.path("state");
     let models = Models::new(Index::builder(), 9);
     let llama = models.get_or_add(&key("llama", ""), 16).expect("new");
-    for id in 0..5 {
+    for id in 0..3 {
         let worker = Worker::new(id, 0);
-        let blocks = (1..=300_000).map(|name| Block { sequence: name, local: name.min(id * 100_000) }).collect();
+        let blocks = (1..=400_000).map(|name| Block { sequence: name, local: name.min(id * 100_000) }).collect();
         let data = EventData::Stored { parent: None, blocks };
         llama.index().send(Event { worker, id: 1, data }).expect("it runs");
     }
