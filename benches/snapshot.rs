@@ -27,10 +27,9 @@ fn main() {
         && (task == "save" || task == "restore")
     {
         let sequences = sequences.parse().expect("a number");
-        if task == "save" {
-            measure_save(sequences, path.as_ref())
-        } else {
-            measure_restore(sequences, path.as_ref())
+        match task.as_str() {
+            "save" => measure_save(sequences, path.as_ref()),
+            _ => measure_restore(sequences, path.as_ref()),
         }
         return;
     }

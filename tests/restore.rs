@@ -54,7 +54,9 @@ fn what_is_saved_is_restored() {
     let other = models.get_or_add(&key("llama", "tenant"), 32).expect("new");
     let engine = engine(2);
     let ranks = [(a, Arc::new(Rank::http(a))), (b, Arc::new(Rank::zmq(b, engine.endpoint.clone())))];
-    ranks.iter().for_each(|(_, rank)| llama.ranks().put(rank));
+    for (_, rank) in &ranks {
+        llama.ranks().put(rank);
+    }
     for (worker, rank) in &ranks {
         let more = worker.id * 20;
         let events = [
@@ -92,9 +94,9 @@ fn what_is_saved_is_restored() {
     copies.get("llama", "default", "").expect("restored").index().find(&query, &mut matches);
     assert_eq!((matches.depth(a), matches.depth(Tier::Host.worker(a))), (30, 35), "tiers are workers, too");
 
-    let copied = copies.get("llama", "default", "").expect("restored").ranks().all();
-    assert_eq!(copied.len(), 2);
-    for (copy, (worker, rank)) in copied.iter().zip(&ranks) {
+    let publishers = copies.get("llama", "default", "").expect("restored").ranks().all();
+    assert_eq!(publishers.len(), 2);
+    for (copy, (worker, rank)) in publishers.iter().zip(&ranks) {
         assert_eq!((copy.worker(), copy.endpoint(), copy.workers()), (*worker, rank.endpoint(), rank.workers()));
         assert_eq!(copy.last_sequence(), Some(8));
         let (resume, before) = (copy.checkpoint(), rank.checkpoint());
@@ -103,7 +105,7 @@ fn what_is_saved_is_restored() {
         assert!(!resume.memory.is_empty());
     }
     // Nobody can say whether more came over HTTP since then.
-    assert_eq!((copied[0].state(), copied[1].state()), (State::Degraded, State::Connecting));
+    assert_eq!((publishers[0].state(), publishers[1].state()), (State::Degraded, State::Connecting));
     assert!(!ranks[0].1.is_degraded());
 
     let error = restore(path.as_ref(), Index::builder(), 1).expect_err("one model too many");
@@ -117,9 +119,9 @@ fn a_large_state_is_restored_in_slices() {
     let path = scratch.path("state");
     let models = Models::new(Index::builder(), 9);
     let llama = models.get_or_add(&key("llama", ""), 16).expect("new");
-    for id in 0..5 {
+    for id in 0..3 {
         let worker = Worker::new(id, 0);
-        let blocks = (1..=300_000).map(|name| Block { sequence: name, local: name.min(id * 100_000) }).collect();
+        let blocks = (1..=400_000).map(|name| Block { sequence: name, local: name.min(id * 100_000) }).collect();
         let data = EventData::Stored { parent: None, blocks };
         llama.index().send(Event { worker, id: 1, data }).expect("it runs");
     }

@@ -214,7 +214,7 @@ fn the_file_of_before_stays_until_the_next_is_complete() {
     assert_eq!(fs::read(&path).expect("it is still there"), before);
 
     // What a crash left is overwritten.
-    fs::File::create(scratch.path("some.snapshot.partial")).unwrap().write_all(&[1; 1 << 20]).unwrap();
+    fs::File::create(scratch.path("some.snapshot.partial")).unwrap().write_all(&vec![1; 1 << 20]).unwrap();
     write(path.as_ref(), &[]).expect("a scratch file");
     assert_eq!(scratch.names(), ["some.snapshot"]);
     assert_eq!(read(&fs::read(&path).unwrap()).expect("intact"), []);

@@ -8,6 +8,7 @@ mod judge;
 mod scratch;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -38,10 +39,12 @@ impl Fleet {
         let engines = (1..=ENGINES).map(|instance| {
             let ports = free_ports(2);
             let [endpoint, replay] = [ports, ports + 1].map(|port| format!("tcp://127.0.0.1:{port}"));
-            config += &format!(
+            let written = writeln!(
+                config,
                 "[[engines]]\ninstance_id = {instance}\nendpoint = \"{endpoint}\"\nreplay_endpoint = \"{replay}\"\n\
-                 model_name = \"mock\"\nblock_size = 16\n"
+                 model_name = \"mock\"\nblock_size = 16"
             );
+            written.expect("memory takes it all");
             let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
             command.args(["publish", "--endpoint", &endpoint, "--replay-endpoint", &replay, "--rate", "10"]);
             command.args(["--blocks", "300", "--drop", "0.02", "--buffer-steps", "1000000"]);
