@@ -30,8 +30,8 @@ pub struct Options {
     pub policies: Vec<&'static str>,
     /// What the router knows of the workers' caches. Default [`Knowledge::Events`].
     pub knowledge: Knowledge,
-    /// What a block to compute weighs in the policy `cost`, against one in use. Default as for
-    /// [`CostBased`](crate::route::CostBased).
+    /// What a block to compute, of the prompt or of those that wait, weighs in the policy `cost`, against one in use.
+    /// Default as for [`CostBased`](crate::route::CostBased).
     pub prefill_weight: f64,
     /// The temperature of the policy `cost`, in blocks. Default 0.
     pub temperature: f64,

@@ -94,7 +94,7 @@ pub(super) struct Settings {
     #[arg(long, value_name = "SOURCE", default_value = "events", value_parser = knowledge(), help_heading = "Router")]
     knowledge: Knowledge,
 
-    /// What a block to compute weighs in the policy cost, against a block in use [default: that of the router]
+    /// What a block to compute weighs in the policy cost, against a block in use [default: 8]
     #[arg(long, value_name = "WEIGHT", help_heading = "Router")]
     prefill_weight: Option<f64>,
 
