@@ -131,16 +131,16 @@ fn timeline() -> Timeline {
     let lookup = |from_ns, generation| Lookup { from_ns, to_ns: from_ns + 700, generation, events: generation };
     Timeline {
         // No longer than the part that is shown larger: both charts have everything.
-        length_ns: 100_000,
+        length_ns: 50_000,
         beside: 2,
         cores: 2,
         writer: vec![
             work(10_000, 12_000, What::Apply(5)),
             work(12_100, 15_000, What::Apply(9)),
             work(15_100, 17_000, What::Publish(41)),
-            work(60_000, 61_000, What::Publish(42)),
+            work(30_000, 31_000, What::Publish(42)),
         ],
-        readers: vec![vec![lookup(5_000, 40), lookup(11_000, 40), lookup(20_000, 41)], vec![lookup(70_000, 42)]],
+        readers: vec![vec![lookup(5_000, 40), lookup(11_000, 40), lookup(20_000, 41)], vec![lookup(40_000, 42)]],
         run: Run {
             length_ns: 5_000_000,
             events: 1_111,
@@ -301,7 +301,7 @@ fn a_timeline_has_a_bar_for_everything_that_was_done() {
     // The background; in each of two charts four things that the writer did and four lookups.
     assert_eq!(rectangles(&svg, "1").len(), 1 + 2 * (4 + 4));
     assert_eq!(shown(&data).iter().filter(|text| *text == "41" || *text == "42").count(), 2 * 2, "generations");
-    assert_shows(&data, &["reader 1", "reader 2", "writer", "100 µs of a run of 5.00 ms", "most lookups, 2, began"]);
+    assert_shows(&data, &["reader 1", "reader 2", "writer", "50.0 µs of a run of 5.00 ms", "most lookups, 2, began"]);
     assert_says(&data, &["2 of 4 lookups", "4 things", "1,111 events", "222 snapshots", "3,333 lookups", "444 ns"]);
     assert_says(&data, &["55.5 µs", "The 66 that began", "77 ns", "None saw an older"]);
     let back = Timeline { run: Run { backwards: 8, ..timeline().run }, ..timeline() };

@@ -131,7 +131,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let mut written = Vec::new();
     for ((&topic, saved), done) in topics.iter().zip(saved).zip(0..) {
         let begin = Instant::now();
-        let show = |part: f64| bar.set_position(done * 1000 + (1000.0 * part.clamp(0.0, 1.0)).round() as u64);
+        #[allow(clippy::cast_sign_loss)] // it is clamped
+        let show = |part: f64| bar.set_position(done * 1000 + (1000.0 * part.clamp(0.0, 1.0)) as u64);
         bar.set_message(topic.name());
         show(0.0);
         let data = saved.map_or_else(|| topic.collect(&options, show), Ok)?;
@@ -160,8 +161,8 @@ fn as_json(written: &[Written]) -> String {
 
 fn as_text(written: &[Written]) -> String {
     let lines = written.iter().map(|(topic, files, seconds, caption)| {
-        let files = files.iter().map(|file| format!("  {}\n", file.display())).collect::<String>();
-        format!("{caption}\n{files}  {topic} took {seconds:.1} s\n\n")
+        let files: Vec<String> = files.iter().map(|file| format!("  {}", file.display())).collect();
+        format!("{caption}\n{}\n  {topic} took {seconds:.1} s\n\n", files.join("\n"))
     });
     lines.collect::<String>().trim_end().to_owned() + "\n"
 }

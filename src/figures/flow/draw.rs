@@ -95,7 +95,7 @@ pub(in crate::figures) fn caption(data: &Flow) -> String {
          to the mailbox of the worker's shard. There, at most {waiting} were seen waiting. Each writer applies what is in \
          its mailbox and publishes a snapshot; an event is visible after {} in the median and {} at the 99th percentile \
          (of the slower shard), from acceptance to publication. Meanwhile {} looked up {} prompts in {} each (median) \
-         without a lock. All threads shared {}, so the longest times are those of a thread that was not running.",
+         without a lock. All threads shared {}: in the longest times, one may not have been running.",
         data.engines,
         count(data.events),
         rate(data.blocks as f64 / seconds),

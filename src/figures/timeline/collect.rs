@@ -18,7 +18,7 @@ const STEP_NS: u64 = 50_000;
 /// The writer rests between batches, and a reader between a few lookups: three threads that never rest cannot all be
 /// seen running on two cores.
 const BATCH: usize = 12;
-const LOOKUPS: usize = 4;
+const LOOKUPS: usize = 8;
 const REST: Duration = Duration::from_micros(100);
 const READERS: usize = 2;
 const REQUESTS: u64 = 4_000;

@@ -13,7 +13,7 @@ const HALF: f64 = 0.3;
 /// Labels of generations stand no closer than this part of the chart's width.
 const APART: f64 = 0.06;
 /// The part that is shown larger, in nanoseconds.
-const PART_NS: u64 = 100_000;
+const PART_NS: u64 = 50_000;
 
 pub(in crate::figures) fn draw(data: &Timeline) -> Figure {
     let part = part(data);
@@ -94,7 +94,7 @@ pub(in crate::figures) fn caption(data: &Timeline) -> String {
         "Nobody waits. {} of a run of {}, chosen as the excerpt in which most lookups began while the writer was at work \
          (for the reader that has fewest of them): {} of {}, beside {} things that the writer did. A reader's colour changes with its first lookup \
          after a publication. In the whole run, {} were applied and {} snapshots published beside {}: {} in the median, \
-         {} at the longest, which is a thread that lost its core. The {} that began while the writer was applying or \
+         {} at the longest, in which a thread may have lost its core. The {} that began while the writer was applying or \
          publishing took {} in the median. {} saw an older generation than the lookup before it.",
         time(data.length_ns as f64),
         time(run.length_ns as f64),
