@@ -335,9 +335,14 @@ fn a_watched_workload_looks_at_few_places() {
 fn thresholds_are_in_the_caption() {
     let report = throughput();
     let data = Data::Throughput(report.clone());
+    let caption = data.caption().replace(',', "");
+    let column = |row: &str, number: usize| row.split('|').nth(number).unwrap().trim().to_owned();
     for backend in &report.backends {
-        let row = format!("| {} | ", backend.name);
-        assert_says(&data, &[&row]);
+        let row = caption.lines().find(|line| column(&format!("{line}||"), 1) == backend.name.name()).unwrap();
+        let threshold = backend.threshold_block_ops_per_s.map_or("none".to_owned(), |rate| format!("{rate:.0}"));
+        assert!(column(row, 2).starts_with(&threshold), "{row} for {threshold}");
+        let wrong = if backend.name.answers() { backend.wrong().to_string() } else { "no answers".to_owned() };
+        assert_eq!(column(row, 4), wrong);
     }
     assert_shows(&data, &["kvleap", "null", "Throughput", "Latency of lookups", "offered (block operations/s)"]);
 }

@@ -16,11 +16,11 @@ const EXCERPT_NS: u64 = 2_000_000;
 /// From one possible excerpt to the next.
 const STEP_NS: u64 = 50_000;
 /// The writer rests between batches, and a reader between a few lookups: three threads that never rest cannot all be
-/// seen running on two cores.
+/// seen running on two cores. Each rests for another time, so that they do not wake in step.
 const BATCH: usize = 12;
 const LOOKUPS: usize = 8;
-const REST: Duration = Duration::from_micros(100);
-const READERS: usize = 2;
+const WRITER_RESTS: Duration = Duration::from_micros(100);
+const READERS_REST: [Duration; 2] = [Duration::from_micros(70), Duration::from_micros(130)];
 const REQUESTS: u64 = 4_000;
 
 pub(in crate::figures) fn collect(options: &Options) -> Result<Timeline, FiguresError> {
@@ -43,12 +43,10 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Timeline, Figures
     let over = AtomicBool::new(false);
     let start = Instant::now();
     let (writer, readers) = thread::scope(|scope| {
-        let readers: Vec<_> = (0..READERS)
-            .map(|number| {
-                let (reader, queries, over) = (reader.clone(), &queries, &over);
-                scope.spawn(move || ask(&reader, &queries[number * queries.len() / READERS..], start, over))
-            })
-            .collect();
+        let readers = READERS_REST.map(|rest| {
+            let (reader, queries, over) = (reader.clone(), &queries, &over);
+            scope.spawn(move || ask(&reader, queries, rest, start, over))
+        });
         let work = write(&mut writer, &events, start);
         over.store(true, Relaxed);
         (work, readers.into_iter().map(|reader| reader.join().expect("no panic here")).collect::<Vec<_>>())
@@ -75,7 +73,7 @@ fn write(writer: &mut LocalWriter, events: &[Event], start: Instant) -> Vec<Work
         writer.publish();
         generation += 1;
         work.push(done(from, start.elapsed(), What::Publish(generation)));
-        thread::sleep(REST);
+        thread::sleep(WRITER_RESTS);
     }
     work
 }
@@ -85,7 +83,7 @@ fn done(from: Duration, to: Duration, what: What) -> Work {
 }
 
 /// Looks up one query after another, over again, until the writer is done.
-fn ask(reader: &LocalReader, queries: &[Box<[u64]>], start: Instant, over: &AtomicBool) -> Vec<Lookup> {
+fn ask(reader: &LocalReader, queries: &[Box<[u64]>], rest: Duration, start: Instant, over: &AtomicBool) -> Vec<Lookup> {
     let mut lookups = Vec::new();
     let mut matches = Matches::new();
     for (query, number) in queries.iter().cycle().zip(1..) {
@@ -98,7 +96,7 @@ fn ask(reader: &LocalReader, queries: &[Box<[u64]>], start: Instant, over: &Atom
         let (generation, events) = matches.watermarks().next().map_or((0, 0), |mark| (mark.generation, mark.events));
         lookups.push(Lookup { from_ns: from.as_nanos() as u64, to_ns: to.as_nanos() as u64, generation, events });
         if number % LOOKUPS == 0 {
-            thread::sleep(REST);
+            thread::sleep(rest);
         }
     }
     lookups
