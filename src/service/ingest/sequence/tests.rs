@@ -173,7 +173,9 @@ proptest! {
     fn exact_or_degraded(acts in acts(), remembers in prop_oneof![Just(3_usize), Just(1000)]) {
         let mut world = World::new(true, remembers);
         world.act(Act::Reconnect { restarted: None });
-        acts.into_iter().for_each(|act| world.act(act));
+        for act in acts {
+            world.act(act);
+        }
         world.settle();
         if !world.degraded {
             let all: Vec<_> = (0..world.said).map(|sequence| World::batch(world.life, sequence)).collect();
