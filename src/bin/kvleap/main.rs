@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
 
 mod figures;
+mod outputs;
 mod publish;
 mod replay;
 mod serve;

@@ -1,9 +1,8 @@
 //! `kvleap sweep`.
 
 use std::error::Error;
-use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use kvleap::sweep::{
     Launcher, Load, Options, Partition, Progress, Report, Schedule, System, Threads, Workload, figure, perform,
 };
 
-use crate::text;
+use crate::{outputs, text};
 
 /// Find how much load this index takes, and others beside it.
 ///
@@ -127,7 +126,7 @@ pub(crate) struct Args {
     figure: Vec<PathBuf>,
 
     /// Colours of the figures
-    #[arg(long, default_value = Theme::Light.name(), value_parser = theme())]
+    #[arg(long, default_value = Theme::Light.name(), value_parser = outputs::theme())]
     theme: Theme,
 }
 
@@ -142,10 +141,6 @@ pub(crate) struct JobArgs {
 
 fn system() -> impl TypedValueParser<Value = System> {
     PossibleValuesParser::new(System::ALL.map(System::name)).try_map(|name| name.parse::<System>())
-}
-
-fn theme() -> impl TypedValueParser<Value = Theme> {
-    PossibleValuesParser::new(Theme::ALL.map(Theme::name)).try_map(|name| name.parse::<Theme>())
 }
 
 impl Args {
@@ -181,20 +176,10 @@ impl Args {
         Ok(options)
     }
 
-    /// Where results go, checked before minutes are spent on them.
     fn check_files(&self) -> Result<(), Box<dyn Error>> {
         let json = self.json.iter().filter(|path| !is_stdout(path));
-        for path in json.chain(&self.figure).chain(&self.save_schedule) {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            if !folder.is_dir() || path.is_dir() {
-                return Err(format!("{}: no file of this name can be written", path.display()).into());
-            }
-        }
-        let drawn = |path: &&PathBuf| !matches!(path.extension().and_then(OsStr::to_str), Some("svg" | "png"));
-        match self.figure.iter().find(drawn) {
-            Some(path) => Err(format!("{}: a figure's name ends in .svg or .png", path.display()).into()),
-            None => Ok(()),
-        }
+        json.chain(&self.save_schedule).try_for_each(|path| outputs::check(path))?;
+        self.figure.iter().try_for_each(|path| outputs::check_figure(path))
     }
 }
 

@@ -6,10 +6,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use kvleap::report::Theme;
 use kvleap::route::policy;
 use kvleap::sim::{
     Bursts, Change, Dimension, Incident, Knowledge, Mix, Options, Sessions, SimError, Source, Vary, Workload, World,
 };
+
+use crate::outputs;
 
 /// What the report is called unless the options say otherwise.
 const REPORT: &str = "simulate.html";
@@ -142,11 +145,19 @@ pub(super) struct Settings {
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
 
-    /// Where to write the charts, one HTML file; a file of that name is replaced
+    /// Where to write the page with the charts, one HTML file; a file of that name is replaced
     #[arg(long, value_name = "FILE", default_value = REPORT)]
     report: PathBuf,
 
-    /// Write no charts
+    /// Draw the charts into a file, .svg or .png, too; may be given again
+    #[arg(long, value_name = "FILE")]
+    pub(super) figure: Vec<PathBuf>,
+
+    /// Colours of the figures
+    #[arg(long, default_value = Theme::Light.name(), value_parser = outputs::theme())]
+    pub(super) theme: Theme,
+
+    /// Write no page
     #[arg(long, conflicts_with = "report")]
     no_report: bool,
 
@@ -229,17 +240,15 @@ impl Settings {
         })
     }
 
-    /// Where the charts go, if anywhere; checked before minutes are spent on them.
-    pub(super) fn report_file(&self) -> Result<Option<&Path>, Box<dyn Error>> {
-        if self.no_report {
-            return Ok(None);
-        }
-        let path = &self.report;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // By trying: permissions are more than their bits.
-        let writable = !path.is_dir() && tempfile::tempfile_in(folder).is_ok();
-        let why = || format!("{}: no file of this name can be written; give another --report", path.display());
-        if writable { Ok(Some(path)) } else { Err(why().into()) }
+    /// Whether results can go where they should.
+    pub(super) fn check_files(&self) -> Result<(), Box<dyn Error>> {
+        self.report_file().map_or(Ok(()), outputs::check)?;
+        self.figure.iter().try_for_each(|path| outputs::check_figure(path))
+    }
+
+    /// Where the page goes, if anywhere.
+    pub(super) fn report_file(&self) -> Option<&Path> {
+        (!self.no_report).then_some(&self.report)
     }
 }
 

@@ -114,13 +114,16 @@ impl Args {
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let (experiment, settings) = args.experiment()?;
-    let file = settings.report_file()?;
+    settings.check_files()?;
     let bar = progress_bar();
     let report = kvleap::sim::run(&experiment, |progress| show(&bar, progress));
     bar.finish_and_clear();
     let report = report?;
-    if let Some(file) = file {
+    if let Some(file) = settings.report_file() {
         save(file, &report)?;
+    }
+    for path in &settings.figure {
+        page::figure(&report).save(path, settings.theme)?;
     }
     let text = if settings.json { serde_json::to_string(&report)? + "\n" } else { table::text(&report) };
     match io::stdout().write_all(text.as_bytes()) {
