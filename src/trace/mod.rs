@@ -45,8 +45,10 @@ pub mod text;
 
 pub use error::{Form, Reason, ToolError, TraceError};
 pub use expand::{ExpandError, Expansion};
+#[cfg(feature = "figures")]
 pub(crate) use input::Input;
 pub use input::{Compression, Progress};
+#[cfg(feature = "figures")]
 pub(crate) use lines::Lines;
 pub use lines::MAX_LINE;
 pub use output::Output;
