@@ -86,13 +86,15 @@
 //!   `report`.
 //! - `sweep`: finding the load that an index can take. Turns on `replay` and `report`.
 //! - `figures`: figures that explain the index, from live data. Turns on `sweep`.
-//! - `service`: the standalone indexer: engines' events in, answers over HTTP.
+//! - `service`: the standalone indexer: engines' events in, answers over HTTP. With `replay`, also a simulated engine
+//!   behind sockets.
 //! - `cli`: the `kvleap` command. Turns on all of the above.
 //!
 //! # Limitations
 //! - Positions, workers, shards and waiting events are bounded; see [`Builder`]. A query has less than 2^32 blocks.
-//! - One kind of block: no storage tiers, no hybrid cache groups. Events are Rust values; no wire format is read.
-//! - Nothing is persistent. [`Index::export`] and [`Index::import`] turn the whole state into events and back.
+//! - The index knows one kind of block: no storage tiers, no hybrid cache groups. Its events are Rust values, and nothing
+//!   of it is persistent: [`Index::export`] and [`Index::import`] turn the whole state into events and back. Wire
+//!   formats, tiers and snapshots in files are the service's.
 //! - A held block keeps the positions before it in memory, eight bytes each, even those that nobody holds. Caches that
 //!   evict a sequence from its tail never leave such blocks.
 //! - A shard remembers 4,096 removed workers. What an older one still says adds it again.

@@ -28,7 +28,7 @@ fn ended(args: &[&str]) -> (i32, String) {
 }
 
 fn example() -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/serve.toml").to_str().expect("UTF-8").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service/example.toml").to_str().expect("UTF-8").to_owned()
 }
 
 /// Started on a free port, and its log up to where it says which.
@@ -81,6 +81,7 @@ fn the_example_is_good_and_has_all_settings() {
     assert_eq!(ended(&["--config", &example(), "--check-config"]), (0, "the settings are good\n".to_owned()));
     // With every setting that it mentions switched on, all of them are known.
     let text = std::fs::read_to_string(example()).expect("the example");
+    assert_eq!(ended(&["--example-config"]), (0, text.clone()));
     let setting = |line: &str| {
         line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && rest.contains(" = ")).map(str::to_owned)
     };

@@ -104,6 +104,26 @@ fn every_experiment_is_one_line() {
 }
 
 #[test]
+fn charts_of_a_comparison_and_of_an_experiment_are_drawn() {
+    let scratch = Scratch::new("figure");
+    let common = ["--requests", "200", "--policy", "cost,random", "--no-report", "--figure"];
+    let drawn = |args: &[&str], name: &str| {
+        stdout(simulate(&scratch.0, &[args, &common, &[name]].concat()));
+        fs::read_to_string(scratch.path(name)).expect("the figure")
+    };
+    let compare = drawn(&["compare"], "compare.svg");
+    let lag = drawn(&["lag", "--values", "0,1"], "lag.svg");
+    for (svg, titles) in [(&compare, ["Time to first token", "Match length"]), (&lag, ["Hit rate", "Imbalance"])] {
+        for text in titles.into_iter().chain(["cost", "random", "200 requests"]) {
+            assert!(svg.contains(text), "{text}");
+        }
+    }
+    let rows = drawn(&["grid", "--vary", "workers=2,4", "--vary", "lag=0,1"], "grid.svg");
+    assert_eq!(rows.matches("Imbalance").count(), 2, "a row for each number of workers");
+    assert!(rows.contains("A row each for"));
+}
+
+#[test]
 fn bad_input_is_named_before_anything_is_played() {
     let scratch = Scratch::new("bad");
     let trace = scratch.file("trace.jsonl", "{\"timestamp\": 0, \"input_length\": \"x\"}\n");
@@ -128,6 +148,8 @@ fn bad_input_is_named_before_anything_is_played() {
         (&["--slow", "1:2"], "SECONDS:WORKER:FACTOR"),
         (&["--profile", "gpt@tpu"], "llama-3.1-8b"),
         (&["--report", "no/such/folder.html"], "no/such/folder.html: no file of this name can be written"),
+        (&["--figure", "charts.gif"], "charts.gif: a figure's name ends in .svg or .png"),
+        (&["--figure", "no/such.svg"], "no/such.svg: no file of this name can be written"),
         (&["--report", "."], "no file of this name can be written"),
         (&["--report", "file/page.html"], "no file of this name can be written"),
     ] {

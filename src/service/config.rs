@@ -130,6 +130,9 @@ impl Default for Config {
 }
 
 impl Config {
+    /// A file with every setting, its default and what it is for.
+    pub const EXAMPLE: &str = include_str!("example.toml");
+
     /// What a file says, and over it what else was said: `overrides` is a structure with some of the same names.
     ///
     /// # Errors

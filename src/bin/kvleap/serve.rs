@@ -22,6 +22,8 @@ Examples:
       Listens on 127.0.0.1:8090; engines register with POST /register.
   kvleap serve --config kvleap.toml --listen 0.0.0.0:8090
       As the file says, but reachable by others. It must name token files, or allow_anonymous.
+  kvleap serve --example-config > kvleap.toml
+      A file to start from, with every setting.
   kvleap serve --config kvleap.toml --check-config
       Says whether it could start so.
   KVLEAP_READ_TOKEN=... KVLEAP_ADMIN_TOKEN=... kvleap serve --peers http://other:8090
@@ -39,6 +41,10 @@ pub(crate) struct Args {
     /// Check the settings and all files that they name, and end
     #[arg(long)]
     check_config: bool,
+
+    /// Print a configuration file with every setting, its default and what it is for, and end
+    #[arg(long)]
+    example_config: bool,
 
     #[command(flatten)]
     settings: Settings,
@@ -164,6 +170,10 @@ struct Settings {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
+    if args.example_config {
+        io::stdout().write_all(Config::EXAMPLE.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = config(args)?;
     let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| format!("log_filter: {error}"))?;
     if args.check_config {
