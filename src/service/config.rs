@@ -74,7 +74,7 @@ pub struct Config {
     pub over_budget: OverBudget,
     /// The form of log lines.
     pub log: LogFormat,
-    /// What is logged, as in `info,kvleap=debug`. Default `info`.
+    /// What is logged, as in `info,kvleap=debug`. Default `info,zeromq=warn`: the library logs every reconnection.
     pub log_filter: String,
     /// Also serve `/bench/null`, which does all that `/query_by_hash` does except the lookup.
     #[serde(skip)]
@@ -123,7 +123,7 @@ impl Default for Config {
             memory_budget: None,
             over_budget: OverBudget::default(),
             log: LogFormat::Text,
-            log_filter: "info".to_owned(),
+            log_filter: "info,zeromq=warn".to_owned(),
             bench_null: false,
         }
     }

@@ -5,7 +5,9 @@ use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that happens in the end.
@@ -22,16 +24,23 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// A port that was free just now.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+    free_ports(1)
 }
 
 /// The first of so many consecutive ports that were free just now.
+///
+/// None that the system gives out to outgoing connections, from 32768 on: one that looks for a publisher that was killed
+/// may take its port, and the next publisher finds it in use. Every process begins elsewhere, and none is given twice.
 pub(crate) fn free_ports(count: u16) -> u16 {
+    const PORTS: std::ops::Range<u16> = 20_000..32_000;
+    static NEXT: LazyLock<AtomicU16> =
+        LazyLock::new(|| AtomicU16::new(PORTS.start + (process::id() % u32::from(PORTS.end - PORTS.start)) as u16));
     loop {
-        let first = free_port();
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if first.checked_add(count).is_some_and(|end| (first..end).all(free)) {
+        let first = NEXT.fetch_add(count, Ordering::Relaxed);
+        let end = first.saturating_add(count);
+        if end > PORTS.end {
+            NEXT.store(PORTS.start, Ordering::Relaxed);
+        } else if (first..end).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return first;
         }
     }

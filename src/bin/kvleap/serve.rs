@@ -164,7 +164,7 @@ struct Settings {
     #[arg(long, value_name = "FORM", env = "KVLEAP_LOG", value_parser = ["text", "json"])]
     log: Option<String>,
 
-    /// What is logged, as in info,kvleap=debug [default: info]
+    /// What is logged, as in info,kvleap=debug [default: info,zeromq=warn]
     #[arg(long, value_name = "FILTER", env = "KVLEAP_LOG_FILTER")]
     log_filter: Option<String>,
 }

@@ -19,7 +19,7 @@ pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
     let number = |label: &str| report::Axis::linear(label, Unit::Of(String::new()));
     let blocks = report::Axis::log("at least", Unit::Of("blocks".into()));
     let quantiles = report::Axis::names("requests, from the fastest", ["50%", "95%", "99%"]);
-    let statuses = report::Axis::names("mean over requests that", ["reused a block", "reused none"]);
+    let statuses = || report::Axis::names("mean over requests that", ["reused a block", "reused none"]);
     let latency = Chart::new("Latency", seconds("from arrival to last token"), share("answered by then"));
     let hits = Chart::new("Hit rate over time", report::Axis::linear("arrival", of("s")), share("blocks reused"));
     let load = Chart::new("Load per worker", number("workers, the busiest first"), share("time at work"));
@@ -32,12 +32,20 @@ pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
             "Lower is faster. Reused blocks need not be computed before the first token.",
         ),
         (
-            drawn(cell, Chart::new("First token by cache status", statuses, first()), Series::marked, by_status),
+            drawn(cell, Chart::new("First token by cache status", statuses(), first()), Series::marked, |it| {
+                at_places([it.ttft_hit_ms.mean, it.ttft_miss_ms.mean])
+            }),
             "What a block in the cache is worth; the two kinds of requests may differ in other ways, too.",
         ),
         (
             drawn(cell, latency, Series::line, |it| below(&it.latency_bins)),
             "Requests answered to the last token by then. Further left is faster; decoding takes most of it.",
+        ),
+        (
+            drawn(cell, Chart::new("Latency by cache status", statuses(), first()), Series::marked, |it| {
+                at_places([it.latency_hit_ms.mean, it.latency_miss_ms.mean])
+            }),
+            "The same, to the last token: answers of unequal length hide most of it.",
         ),
         (
             drawn(cell, hits, Series::line, hits_over_time),
@@ -147,10 +155,6 @@ fn at_places<const N: usize>(ms: [f64; N]) -> Vec<Point> {
 fn first_tokens(policy: &PolicyReport) -> Vec<Point> {
     let Times { p50, p95, p99, .. } = policy.ttft_ms;
     at_places([p50, p95, p99])
-}
-
-fn by_status(policy: &PolicyReport) -> Vec<Point> {
-    at_places([policy.ttft_hit_ms.mean, policy.ttft_miss_ms.mean])
 }
 
 fn expectation(policy: &PolicyReport) -> Vec<Point> {
