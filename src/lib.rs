@@ -45,6 +45,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! From such answers, and from what is in flight, [`route`] chooses the worker.
+//!
 //! A conversation that grows is hashed as it does, by [`Prompt`]. Who has tokens hashed elsewhere passes those hashes
 //! as they are: the index needs only that workers and queries use the same ones.
 //!

@@ -86,7 +86,7 @@ pub fn figure(report: &Report) -> Figure {
     );
     let figure = Figure::new(format!("kvleap simulate: {}", report.experiment)).note(what);
     let (figure, charts) = if report.axes.is_empty() {
-        (figure.columns(4), charts::of_cell(&report.policies))
+        (figure.columns(2), charts::of_cell(&report.policies))
     } else {
         let (places, charts): (Vec<_>, Vec<_>) = charts::curves(report).into_iter().unzip();
         let rows = places.join("; ");
