@@ -159,6 +159,13 @@ impl Ear {
     }
 }
 
+/// Returns once the publisher has said so many batches. It queues them, so whoever listens early still hears the last of
+/// them live.
+fn has_said(place: &Place, batches: u64) {
+    let scout = Ear::new(place);
+    until("said", || scout.rank.last_sequence() == batches.checked_sub(1));
+}
+
 #[test]
 fn store_remove_clear() {
     for engine in engines() {
@@ -189,7 +196,7 @@ fn what_was_missed_is_asked_for() {
         let place = Place::new();
         let mut publisher = engine.start(&place);
         (0..20).for_each(|block| publisher.store(block, block + 1));
-        // The publisher has come to batch 20 before anybody listened.
+        has_said(&place, 20);
         let mut ear = Ear::new(&place);
         ear.comes_to(20);
         assert_eq!(ear.count(Count::Replayed), 20);
@@ -213,6 +220,7 @@ fn what_replay_no_longer_has_degrades_until_it_is_cleared() {
         let place = Place { buffer_steps: 2, ..Place::new() };
         let mut publisher = engine.start(&place);
         (0..5).for_each(|block| publisher.store(block, block + 1));
+        has_said(&place, 5);
         let ear = Ear::new(&place);
         until("degraded", || ear.rank.state() == State::Degraded);
         until("five batches", || ear.rank.last_sequence() == Some(4));
