@@ -13,8 +13,8 @@
 //!   writer ([`Builder::build_local`]).
 //! - **A thread per shard.** Writers sleep when there is nothing to do. More shards write faster, and make lookups
 //!   visit more snapshots; one is the default.
-//! - **Fingerprints, not tokens.** Prefixes are told apart by a keyed hash of 64 bits, so a comparison errs with a
-//!   probability of about 2^-64. Nothing else is approximate.
+//! - **Fingerprints, not tokens.** Prefixes are told apart by a keyed hash of 64 bits, which errs with a probability of
+//!   less than 2^-61 a comparison, by proof; see [Exactness](#exactness). Nothing else is approximate.
 //! - **Memory for the writer's bookkeeping.** Every held block has an entry in its worker's map, because removals name
 //!   blocks by the engine's own hashes. Lookups never touch these maps.
 //! - **Several snapshots.** Readers' tables exist up to three times, and once more for each snapshot that a stalled
@@ -49,6 +49,22 @@
 //!
 //! A conversation that grows is hashed as it does, by [`Prompt`]. Who has tokens hashed elsewhere passes those hashes
 //! as they are: the index needs only that workers and queries use the same ones.
+//!
+//! # Exactness
+//! **In local hashes**, an answer is exact unless fingerprints of prefixes collide. A fingerprint is a multilinear hash
+//! over the field of 2^64 elements, with keys that every index draws for itself from 256 bits of the system's randomness.
+//! Two different prefixes of up to 2^21 blocks, whatever their local hashes, of equal length or not, have equal
+//! fingerprints with a probability of at most 4 / (2^64 - 1), less than 2^-61. Of an index that ever looks for *q*
+//! different prefixes, and ever stores *n*, that makes at most *q n* / 2^62 for a wrong answer at any time: 0.2% for a
+//! billion of the one and ten million of the other. The proof is in `src/index/prefix.rs`. It is about prefixes that do
+//! not depend on the keys, and answers do not betray these; it takes the expansion of the keys, by `ChaCha20`, for random;
+//! and it is not about indexes whose [seed](Builder::seed) is fixed. Where a prefix collides with one that is stored when
+//! it is stored itself, that is noticed, counted ([`Rejection::Collision`]), and harms no other.
+//!
+//! **In tokens**, an answer is exact as far as the local hashes of different blocks differ. By default they are XXH3-64
+//! with a public seed ([`hash`]), because other routers compute the same. Among blocks that nobody prepared two are equal
+//! with a probability of about 2^-64. But whoever wants to can prepare two blocks of tokens with one local hash, in some
+//! 2^32 steps or fewer, and no index can tell them apart, whatever its keys.
 //!
 //! # Consistency
 //! **One shard.** An answer equals what a literal model would say after exactly the first *n* events that the shard
@@ -102,7 +118,6 @@
 //! - A shard remembers 4,096 removed workers. What an older one still says adds it again.
 //! - The records of runs are kept for the next ones: their memory is that of the most runs there were at a time.
 //! - [`ShardStatus::lag`] is a histogram of the `hdrhistogram` crate, which is thus a public dependency.
-//! - The hash is keyed, so that nobody can prepare prompts that collide, but it is not a cryptographic one.
 
 pub mod event;
 pub mod hash;

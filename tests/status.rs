@@ -78,8 +78,8 @@ fn every_kind_of_rejection_is_counted_and_changes_nothing() {
     }
     index.remove_worker(stranger).expect("open");
     index.send(stored(stranger, 1, None, &[1])).expect("open");
-    assert_eq!(index.status().shards[0].rejected_strangers, [1, 1, 0, 0, 0, 0]);
-    assert_eq!(index.status().workers[0].rejected, [0, 0, 2, 2, 1, 1]);
+    assert_eq!(index.status().shards[0].rejected_strangers, [1, 1, 0, 0, 0, 0, 0]);
+    assert_eq!(index.status().workers[0].rejected, [0, 0, 2, 2, 1, 1, 0]);
     let mut matches = Matches::new();
     index.find(&[1, 2, 8], &mut matches);
     assert_eq!(matches.iter().collect::<Vec<_>>(), [(A, 2)]);

@@ -83,7 +83,10 @@ struct Repeat {
     times: u8,
 }
 
-const LOCALS: [u64; 6] = [0, 1, 2, 1 << 32, 1 << 63, u64::MAX];
+/// What an earlier prefix hash did not tell apart: two of them cancelled.
+const TWICE: u64 = 1 << 63 | 1 << 31;
+const LOCALS: [u64; 12] =
+    [0, 1, 2, 1 << 32, 1 << 63, u64::MAX, TWICE, TWICE + 1, TWICE + 2, 1 << 31, 0b1_1011, 0b1_1010];
 const MOST_STEPS: usize = 60;
 const WATCHED: usize = 4;
 

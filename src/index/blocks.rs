@@ -8,8 +8,8 @@
 //! look at them. So a call waits for one line, which can be fetched ahead.
 
 use super::group::{Group, MEMBERS};
+use super::hasher::inverse;
 use super::prefetch::prefetch;
-use super::prefix::inverse;
 use super::run::Place;
 
 /// How full the groups get before there are more of them, in percent: fuller is denser, and more entries are displaced.

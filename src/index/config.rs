@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Index;
 use super::local::{LocalReader, LocalWriter};
-use super::prefix::{PrefixHasher, mix};
+use super::prefix::PrefixHasher;
 use super::shard::Shard;
 
 /// Settings of an [`Index`]. Every one has a default that suits a router with a few hundred workers.
@@ -96,8 +96,9 @@ impl Builder {
         self
     }
 
-    /// The seed of the prefix hash. Default: another one for every index, so that nobody can prepare prompts that
-    /// collide. Fix it to repeat a run exactly.
+    /// The seed of the prefix hash, to repeat a run exactly. Default: none, and every index draws 256 bits of the
+    /// system's randomness. Only then does the [bound](crate#exactness) on the probability of a wrong answer hold: who
+    /// knows the seed can prepare prompts that collide.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -124,8 +125,8 @@ impl Builder {
     /// Starts the writer threads.
     ///
     /// # Errors
-    /// A setting out of its range, a core that does not exist, or a thread that cannot be started. The writers that were
-    /// started before that end.
+    /// A setting out of its range, a core that does not exist, a thread that cannot be started, or a system without
+    /// randomness. The writers that were started before that end.
     pub fn build(self) -> Result<Index, ConfigError> {
         self.check()?;
         Index::start(&self)
@@ -135,21 +136,22 @@ impl Builder {
     /// and readers look up as ever. Shards, cores, mailbox and publication settings do not matter.
     ///
     /// # Errors
-    /// A setting out of its range.
+    /// A setting out of its range, or a system without randomness.
     pub fn build_local(self) -> Result<(LocalWriter, LocalReader), ConfigError> {
         Self { shards: 1, pin: Vec::new(), ..self.clone() }.check()?;
-        let hasher = self.hasher();
+        let hasher = self.hasher()?;
         let writer = LocalWriter::new(self.shard(&hasher));
         let reader = LocalReader::new(&writer, hasher, self.jump_stride);
         Ok((writer, reader))
     }
 
-    pub(super) fn hasher(&self) -> PrefixHasher {
-        PrefixHasher::new(self.seed.unwrap_or_else(|| {
-            // The standard library's hash maps are seeded from the system's randomness; so are we.
-            use std::hash::{BuildHasher, RandomState};
-            mix(RandomState::new().hash_one("kvleap"))
-        }))
+    pub(super) fn hasher(&self) -> Result<PrefixHasher, ConfigError> {
+        if let Some(seed) = self.seed {
+            return Ok(PrefixHasher::seeded(seed));
+        }
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| ConfigError::Randomness(error.into()))?;
+        Ok(PrefixHasher::new(secret))
     }
 
     pub(super) fn shard(&self, hasher: &PrefixHasher) -> Shard {
@@ -215,6 +217,8 @@ pub enum ConfigError {
     },
     /// The operating system refused a writer thread.
     Thread(std::io::Error),
+    /// The operating system has no randomness to draw the keys of the prefix hash from.
+    Randomness(std::io::Error),
 }
 
 impl fmt::Display for ConfigError {
@@ -227,6 +231,7 @@ impl fmt::Display for ConfigError {
             }
             Self::NoSuchCore { core, cores } => write!(f, "core {core} cannot be pinned to; choose from {cores:?}"),
             Self::Thread(error) => write!(f, "a writer thread could not be started: {error}"),
+            Self::Randomness(error) => write!(f, "the system has no randomness for the keys of the hash: {error}"),
         }
     }
 }
@@ -234,7 +239,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Thread(error) => Some(error),
+            Self::Thread(error) | Self::Randomness(error) => Some(error),
             _ => None,
         }
     }

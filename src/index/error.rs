@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::event::Event;
 
-/// Why an event changed nothing. Each kind is counted in the worker's status.
+/// Why an event changed nothing, or, if it is a [`Collision`](Rejection::Collision), not all that it says. Each kind is
+/// counted in the worker's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
     /// The worker was removed and not added again.
@@ -20,12 +21,23 @@ pub enum Rejection {
     UnknownParent,
     /// A block's position is at or beyond the limit ([`Builder::max_positions`](crate::Builder::max_positions)).
     TooDeep,
+    /// A block's prefix has the fingerprint of another prefix that is stored, which is [as good as
+    /// impossible](crate#exactness). The blocks before it are stored; it and those after it are not, and the worker no
+    /// longer holds them anywhere. Nothing that is stored under the other prefix is harmed.
+    Collision,
 }
 
 impl Rejection {
     /// All kinds, in the order in which an event is checked.
-    pub const ALL: [Self; 6] =
-        [Self::WorkerRemoved, Self::TooManyWorkers, Self::Empty, Self::SelfParent, Self::UnknownParent, Self::TooDeep];
+    pub const ALL: [Self; 7] = [
+        Self::WorkerRemoved,
+        Self::TooManyWorkers,
+        Self::Empty,
+        Self::SelfParent,
+        Self::UnknownParent,
+        Self::TooDeep,
+        Self::Collision,
+    ];
 
     /// The kind's name, as in reports: `unknown_parent`.
     pub fn name(self) -> &'static str {
@@ -36,6 +48,7 @@ impl Rejection {
             Self::SelfParent => "self_parent",
             Self::UnknownParent => "unknown_parent",
             Self::TooDeep => "too_deep",
+            Self::Collision => "collision",
         }
     }
 }
@@ -49,6 +62,7 @@ impl fmt::Display for Rejection {
             Self::SelfParent => "a block is its own parent",
             Self::UnknownParent => "the worker does not hold the parent block",
             Self::TooDeep => "a block's position is at or beyond max_positions",
+            Self::Collision => "a prefix has the fingerprint of another one; it is left out, with what follows it",
         })
     }
 }

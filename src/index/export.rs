@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 use super::blocks::BlockMap;
 use super::hasher::BuildMix;
+use super::prefix::Backwards;
 use super::run::{Place, RunId, Runs};
 use super::shard::Shard;
 use crate::event::{Block, Event, EventData, Worker};
@@ -67,13 +68,14 @@ impl Worklist {
     fn events(&self, runs: &Runs, blocks: &BlockMap) -> Vec<EventData> {
         let mut unused = (0u64..).filter(|&sequence| blocks.get(sequence).is_none());
         let mut holes: HashMap<Place, u64, BuildMix> = HashMap::default();
+        let mut backwards = runs.hasher().backwards();
         let mut events = Vec::new();
         for (&(_, run), &extent) in &self.extents {
             let places = (0..extent).map(|offset| Place { offset, run });
             let stored = places.map(|place| {
                 let hole = || *holes.entry(place).or_insert_with(|| unused.next().expect("2^64 names are enough"));
                 let sequence = self.names.get(&place).copied().unwrap_or_else(hole);
-                Block { sequence, local: local(runs, place) }
+                Block { sequence, local: local(runs, &mut backwards, place) }
             });
             let blocks = stored.collect();
             let name = |place| self.names.get(&place).or_else(|| holes.get(&place)).copied();
@@ -83,7 +85,10 @@ impl Worklist {
         for &(place, sequence) in &self.twins {
             let parent = before(runs, place).map(|parent| self.names.get(&parent).or_else(|| holes.get(&parent)));
             let parent = parent.map(|name| *name.expect("parents come first"));
-            events.push(EventData::Stored { parent, blocks: vec![Block { sequence, local: local(runs, place) }] });
+            events.push(EventData::Stored {
+                parent,
+                blocks: vec![Block { sequence, local: local(runs, &mut backwards, place) }],
+            });
         }
         if !holes.is_empty() {
             events.push(EventData::Removed { blocks: holes.into_values().collect() });
@@ -98,8 +103,8 @@ fn before(runs: &Runs, Place { run, offset }: Place) -> Option<Place> {
 }
 
 /// The local hash of a block, from its prefix hash and the one before.
-fn local(runs: &Runs, place: Place) -> u64 {
+fn local(runs: &Runs, backwards: &mut Backwards<'_>, place: Place) -> u64 {
     let prefix = |Place { run, offset }: Place| runs.get(run).prefixes.get(offset);
     let position = runs.get(place.run).start + place.offset;
-    runs.hasher().local(position, before(runs, place).map_or(0, prefix), prefix(place))
+    backwards.local(position, before(runs, place).map_or(0, prefix), prefix(place))
 }

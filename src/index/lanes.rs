@@ -1,184 +1,435 @@
-//! The inner loop of the prefix hash: sums over the lanes of strides.
+//! The inner loops of the prefix hash, by what the processor can do.
+//!
+//! Products of 64 bits are carry-less ones of up to 127 bits until they have been added up: a stride is reduced once,
+//! together with its factor. `sum * S` is `low * S + high * (S * x^64)`, two products that do not wait for each other,
+//! and two more reduce it.
 
-/// Positions per stride: what one vectorised sum covers.
+use super::field::{self, Multiples, inverse, times};
+use std::fmt;
+use std::sync::OnceLock;
+
+/// Positions per stride: what one sum covers.
 pub(crate) const LANES: usize = 32;
 
-/// What each lane adds to a local hash, and multiplies the folded sum with.
-#[derive(Clone, Debug)]
+/// The local hashes of a stride.
+pub(crate) type Stride = [u64; LANES];
+
+/// Strides that have a factor of their own: the lowest digit of a stride's number.
+const DIGITS: usize = 256;
+
+/// What the terms of a prefix hash are multiplied with, and what is added to them.
 #[repr(align(64))]
-pub(crate) struct Lanes {
-    pub(crate) addends: [u64; LANES],
-    /// Odd.
-    pub(crate) multipliers: [u64; LANES],
+pub(crate) struct Keys {
+    /// By lane, `L`.
+    factors: [u64; LANES],
+    /// By number of lanes: the sum of `A * L` over as many, which is all that becomes of the addends.
+    addends: [u64; LANES + 1],
+    /// By the lowest digit of a stride's number: the factor, and that times `x^64`.
+    strides: [[u64; 2]; DIGITS],
+    /// The other digits' factors; for digit 0 it is 1.
+    higher: [[u64; DIGITS]; 3],
+    /// By lane, the inverse of the factor.
+    inverses: [u64; LANES],
+    /// Of the factors; only where there is no instruction for products.
+    multiples: OnceLock<Box<[Multiples; LANES]>>,
 }
 
-/// Two ways to sum what lanes make of local hashes, compiled for what a processor can do.
+/// Secret: they are not for logs.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(..)")
+    }
+}
+
+impl Keys {
+    /// Keys from a source of random numbers.
+    pub(crate) fn draw(mut random: impl FnMut() -> u64) -> Self {
+        // Whatever is multiplied with must have an inverse.
+        let not_0 = |random: &mut dyn FnMut() -> u64| loop {
+            let drawn = random();
+            if drawn != 0 {
+                break drawn;
+            }
+        };
+        let factors = std::array::from_fn(|_| not_0(&mut random));
+        let mut addends = [0; LANES + 1];
+        for lane in 0..LANES {
+            addends[lane + 1] = addends[lane] ^ times(random(), factors[lane]);
+        }
+        let strides = std::array::from_fn(|_| {
+            let stride = not_0(&mut random);
+            [stride, times(stride, field::X64)]
+        });
+        let mut digit = |digit| if digit == 0 { 1 } else { not_0(&mut random) };
+        let higher = std::array::from_fn(|_| std::array::from_fn(&mut digit));
+        let inverses = factors.map(|factor| inverse(factor, fastest().times));
+        Self { factors, addends, strides, higher, inverses, multiples: OnceLock::new() }
+    }
+
+    /// The factor `S` of a stride, and that times `x^64`, by a given way to multiply.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "features reach only what is inlined")]
+    fn stride(&self, number: usize, times: impl Fn(u64, u64) -> u64) -> [u64; 2] {
+        let stride = self.strides[number % DIGITS];
+        if number < DIGITS {
+            return stride;
+        }
+        let digits = [number >> 8, number >> 16, number >> 24];
+        let higher = self.higher.iter().zip(digits).map(|(factors, digit)| factors[digit % DIGITS]);
+        let product =
+            higher.fold(stride[0], |product, factor| if factor == 1 { product } else { times(product, factor) });
+        [product, times(product, field::X64)]
+    }
+
+    /// The factor of a stride, inverted.
+    pub(crate) fn stride_inverse(&self, number: usize, ways: &Ways) -> u64 {
+        inverse(self.stride(number, ways.times)[0], ways.times)
+    }
+
+    /// What was hashed in `lane` of a stride, from the difference that it makes and the stride's inverse.
+    pub(crate) fn local(&self, lane: usize, difference: u64, stride_inverse: u64, ways: &Ways) -> u64 {
+        let term = (ways.times)(difference, stride_inverse) ^ self.addends[lane] ^ self.addends[lane + 1];
+        (ways.times)(term, self.inverses[lane])
+    }
+}
+
+/// Ways to sum what lanes make of local hashes, compiled for what a processor can do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sums {
-    /// Of whole strides: one sum for each, in order.
-    pub(crate) strides: fn(lanes: &Lanes, strides: &[[u64; LANES]], sums: &mut [u64]),
-    /// Of less than a stride, from lane 0 on.
-    pub(crate) part: fn(lanes: &Lanes, locals: &[u64]) -> u64,
+pub(crate) struct Ways {
+    /// Continues prefix hashes at the ends of whole strides: from stride number `first` on, behind `before`.
+    pub(crate) strides: fn(keys: &Keys, first: usize, before: u64, locals: &[Stride], into: &mut [u64]),
+    /// What less than a stride, from lane 0 of stride number `stride` on, adds to a prefix hash.
+    pub(crate) part: fn(keys: &Keys, stride: usize, locals: &[u64]) -> u64,
+    /// Turns local hashes, from `position` on and all in one stride, into prefix hashes behind `before`.
+    pub(crate) chain: fn(keys: &Keys, position: usize, before: u64, hashes: &mut [u64]),
+    /// Multiplies two elements of the field.
+    pub(crate) times: fn(u64, u64) -> u64,
 }
 
-/// The fastest way to do so that this processor has: a product of 64-bit lanes is one instruction with AVX-512, and
-/// eight or so without.
-pub(crate) fn fastest() -> Sums {
+/// The fastest ways that this processor has.
+pub(crate) fn fastest() -> Ways {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-            return x86::AVX512;
-        }
-        if is_x86_feature_detected!("avx2") {
-            return x86::AVX2;
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq") {
+            let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+            return if wide && is_x86_feature_detected!("vpclmulqdq") { x86::AVX512 } else { x86::AVX2 };
         }
     }
-    PORTABLE
+    portable::WAYS
 }
 
-const PORTABLE: Sums = Sums { strides, part };
+mod portable {
+    use super::{Keys, LANES, Multiples, Stride, Ways};
+    use crate::index::field::{reduce, times};
 
-/// Its own inverse: the high half stays, and is taken out of the low half again.
-#[inline]
-pub(crate) fn fold(x: u64) -> u64 {
-    x ^ (x >> 32)
-}
+    pub(super) const WAYS: Ways = Ways { strides, part, chain, times };
 
-// Compiled anew wherever a processor's features are enabled.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "features reach only what is inlined")]
-fn part(lanes: &Lanes, locals: &[u64]) -> u64 {
-    // A compiler that knows the number of lanes unrolls the loop before it looks for vectors, and then finds none.
-    let count = std::hint::black_box(LANES);
-    let tables = lanes.addends[..count].iter().zip(&lanes.multipliers[..count]);
-    locals.iter().zip(tables).fold(0u64, |sum, (&local, (&addend, &multiplier))| {
-        sum.wrapping_add(fold(local.wrapping_add(addend)).wrapping_mul(multiplier))
-    })
-}
+    fn multiples(keys: &Keys) -> &[Multiples; LANES] {
+        keys.multiples.get_or_init(|| Box::new(keys.factors.map(Multiples::of)))
+    }
 
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "features reach only what is inlined")]
-fn strides(lanes: &Lanes, strides: &[[u64; LANES]], sums: &mut [u64]) {
-    strides.iter().zip(sums).for_each(|(stride, into)| *into = part(lanes, stride));
+    fn strides(keys: &Keys, first: usize, mut before: u64, locals: &[Stride], into: &mut [u64]) {
+        for ((number, locals), into) in (first..).zip(locals).zip(into) {
+            before ^= part(keys, number, locals);
+            *into = before;
+        }
+    }
+
+    fn part(keys: &Keys, stride: usize, locals: &[u64]) -> u64 {
+        let sum = reduce(Multiples::sum(multiples(keys), locals)) ^ keys.addends[locals.len()];
+        times(sum, keys.stride(stride, times)[0])
+    }
+
+    fn chain(keys: &Keys, position: usize, before: u64, hashes: &mut [u64]) {
+        let stride = [Multiples::of(keys.stride(position / LANES, times)[0])];
+        let from = position % LANES;
+        let mut sum = keys.addends[from];
+        for ((hash, factor), addend) in hashes.iter_mut().zip(&multiples(keys)[from..]).zip(&keys.addends[from + 1..]) {
+            sum ^= reduce(Multiples::sum(std::slice::from_ref(factor), &[*hash]));
+            *hash = before ^ reduce(Multiples::sum(&stride, &[sum ^ addend]));
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "pays, see BENCHMARKS.md: vector loads, and calls that need a processor's feature")]
 mod x86 {
-    use super::{LANES, Lanes, Sums, part, strides};
+    use super::{Keys, LANES, Stride, Ways};
+    use crate::index::field::X64;
     use std::arch::x86_64::{
-        __m512i, _mm512_add_epi64, _mm512_loadu_si512, _mm512_maskz_loadu_epi64, _mm512_maskz_mullo_epi64,
-        _mm512_mullo_epi64, _mm512_reduce_add_epi64, _mm512_srli_epi64, _mm512_xor_si512,
+        __m128i, __m512i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_maskz_loadu_epi64,
+        _mm_set_epi64x, _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256,
+        _mm512_castsi512_si256, _mm512_clmulepi64_epi128, _mm512_extracti64x4_epi64, _mm512_loadu_si512,
+        _mm512_maskz_loadu_epi64, _mm512_xor_si512,
     };
 
-    /// Must be given out only where the processor has AVX2.
-    pub(super) const AVX2: Sums = {
-        #[target_feature(enable = "avx2")]
-        fn strides_avx2(lanes: &Lanes, locals: &[[u64; LANES]], sums: &mut [u64]) {
-            strides(lanes, locals, sums);
-        }
-        #[target_feature(enable = "avx2")]
-        fn part_avx2(lanes: &Lanes, locals: &[u64]) -> u64 {
-            part(lanes, locals)
-        }
-        Sums {
-            // SAFETY: `fastest` gives this out only where the processor has the feature.
-            strides: |lanes, locals, sums| unsafe { strides_avx2(lanes, locals, sums) },
-            // SAFETY: as above.
-            part: |lanes, locals| unsafe { part_avx2(lanes, locals) },
-        }
-    };
-
-    /// Must be given out only where the processor has AVX-512 F and DQ.
-    pub(super) const AVX512: Sums = Sums {
+    /// Must be given out only where the processor has AVX2 and PCLMULQDQ.
+    pub(super) const AVX2: Ways = Ways {
         // SAFETY: `fastest` gives this out only where the processor has both features.
-        strides: |lanes, locals, sums| unsafe { strides_avx512(lanes, locals, sums) },
+        strides: |keys, first, before, locals, into| unsafe { strides(keys, first, before, locals, into) },
         // SAFETY: as above.
-        part: |lanes, locals| unsafe { part_avx512(lanes, locals) },
+        part: |keys, stride, locals| unsafe { part(keys, stride, locals) },
+        // SAFETY: as above.
+        chain: |keys, position, before, hashes| unsafe { chain(keys, position, before, hashes) },
+        // SAFETY: as above.
+        times: |a, b| unsafe { times(a, b) },
     };
+
+    /// Must be given out only where the processor has VPCLMULQDQ, AVX-512 F and VL besides.
+    pub(super) const AVX512: Ways = Ways {
+        // SAFETY: `fastest` gives this out only where the processor has all the features.
+        strides: |keys, first, before, locals, into| unsafe { strides_512(keys, first, before, locals, into) },
+        // SAFETY: as above.
+        part: |keys, stride, locals| unsafe { part_512(keys, stride, locals) },
+        ..AVX2
+    };
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    #[inline]
+    fn one(value: u64) -> __m128i {
+        _mm_cvtsi64_si128(value.cast_signed())
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    #[inline]
+    fn two([low, high]: [u64; 2]) -> __m128i {
+        _mm_set_epi64x(high.cast_signed(), low.cast_signed())
+    }
+
+    /// The sum of the products of the low halves and of the high halves; not reduced.
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    #[inline]
+    fn products(a: __m128i, b: __m128i) -> __m128i {
+        _mm_xor_si128(_mm_clmulepi64_si128::<0x00>(a, b), _mm_clmulepi64_si128::<0x11>(a, b))
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    #[inline]
+    fn reduce(wide: __m128i) -> u64 {
+        let x64 = one(X64);
+        let once = _mm_clmulepi64_si128::<0x01>(wide, x64);
+        let twice = _mm_clmulepi64_si128::<0x01>(once, x64);
+        _mm_cvtsi128_si64(_mm_xor_si128(wide, _mm_xor_si128(once, twice))).cast_unsigned()
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    #[inline]
+    fn times(a: u64, b: u64) -> u64 {
+        reduce(_mm_clmulepi64_si128::<0x00>(one(a), one(b)))
+    }
+
+    /// The factor of a stride, in the form that [`finish`] takes.
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    #[inline]
+    fn stride(keys: &Keys, number: usize) -> __m128i {
+        two(keys.stride(number, |a, b| times(a, b)))
+    }
+
+    /// A sum of lanes, not reduced, times the factor of the stride.
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    #[inline]
+    fn finish(sum: __m128i, stride: __m128i) -> u64 {
+        reduce(products(sum, stride))
+    }
+
+    /// The sum of the lanes' products, not reduced.
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    #[inline]
+    fn sum(keys: &Keys, locals: &[u64]) -> __m128i {
+        let (pairs, rest) = locals.as_chunks::<2>();
+        let mut sum = one(keys.addends[locals.len()]);
+        for (&pair, &factors) in pairs.iter().zip(keys.factors.as_chunks().0) {
+            sum = _mm_xor_si128(sum, products(two(pair), two(factors)));
+        }
+        if let [last] = *rest {
+            let product = _mm_clmulepi64_si128::<0x00>(one(last), one(keys.factors[locals.len() - 1]));
+            sum = _mm_xor_si128(sum, product);
+        }
+        sum
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    fn strides(keys: &Keys, first: usize, mut before: u64, locals: &[Stride], into: &mut [u64]) {
+        for ((number, locals), into) in (first..).zip(locals).zip(into) {
+            before ^= finish(sum(keys, locals), stride(keys, number));
+            *into = before;
+        }
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    fn part(keys: &Keys, number: usize, locals: &[u64]) -> u64 {
+        finish(sum(keys, locals), stride(keys, number))
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    fn chain(keys: &Keys, position: usize, before: u64, hashes: &mut [u64]) {
+        let stride = stride(keys, position / LANES);
+        let from = position % LANES;
+        let mut sum = one(keys.addends[from]);
+        for ((hash, &factor), &addend) in hashes.iter_mut().zip(&keys.factors[from..]).zip(&keys.addends[from + 1..]) {
+            sum = _mm_xor_si128(sum, _mm_clmulepi64_si128::<0x00>(one(*hash), one(factor)));
+            *hash = before ^ finish(_mm_xor_si128(sum, one(addend)), stride);
+        }
+    }
 
     /// Lanes per register.
     const WIDTH: usize = 8;
     const REGISTERS: usize = LANES / WIDTH;
 
-    #[target_feature(enable = "avx512f,avx512dq")]
+    #[target_feature(enable = "avx512f")]
+    #[inline]
     fn load_all(values: &[u64; LANES]) -> [__m512i; REGISTERS] {
         let (chunks, _) = values.as_chunks::<WIDTH>();
         // SAFETY: eight readable values each; the load need not be aligned.
         [0, 1, 2, 3].map(|register| unsafe { _mm512_loadu_si512(chunks[register].as_ptr().cast()) })
     }
 
-    #[target_feature(enable = "avx512f,avx512dq")]
-    fn folded(local: __m512i, addend: __m512i) -> __m512i {
-        let x = _mm512_add_epi64(local, addend);
-        _mm512_xor_si512(x, _mm512_srli_epi64::<32>(x))
+    /// The sum of the lanes' products, not reduced.
+    #[target_feature(enable = "avx2,pclmulqdq,avx512f,vpclmulqdq")]
+    #[inline]
+    fn sum_512(locals: [__m512i; REGISTERS], factors: [__m512i; REGISTERS]) -> __m128i {
+        let products = [0, 1, 2, 3].map(|i| {
+            let low = _mm512_clmulepi64_epi128::<0x00>(locals[i], factors[i]);
+            _mm512_xor_si512(low, _mm512_clmulepi64_epi128::<0x11>(locals[i], factors[i]))
+        });
+        let [a, b, c, d] = products;
+        let sum = _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d));
+        let sum = _mm256_xor_si256(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum));
+        _mm_xor_si128(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum))
     }
 
-    #[target_feature(enable = "avx512f,avx512dq")]
-    fn total(terms: [__m512i; REGISTERS]) -> u64 {
-        let sum = _mm512_add_epi64(_mm512_add_epi64(terms[0], terms[1]), _mm512_add_epi64(terms[2], terms[3]));
-        _mm512_reduce_add_epi64(sum).cast_unsigned()
-    }
-
-    #[target_feature(enable = "avx512f,avx512dq")]
-    fn strides_avx512(lanes: &Lanes, locals: &[[u64; LANES]], sums: &mut [u64]) {
-        // All of both tables stays in registers.
-        let (addends, multipliers) = (load_all(&lanes.addends), load_all(&lanes.multipliers));
-        for (stride, into) in locals.iter().zip(sums) {
-            let locals = load_all(stride);
-            *into = total([0, 1, 2, 3].map(|i| _mm512_mullo_epi64(folded(locals[i], addends[i]), multipliers[i])));
+    #[target_feature(enable = "avx2,pclmulqdq,avx512f,vpclmulqdq")]
+    fn strides_512(keys: &Keys, first: usize, mut before: u64, locals: &[Stride], into: &mut [u64]) {
+        // Wide registers cost something to begin with.
+        if locals.len() == 1 {
+            return strides(keys, first, before, locals, into);
+        }
+        let factors = load_all(&keys.factors);
+        let addend = one(keys.addends[LANES]);
+        for ((number, locals), into) in (first..).zip(locals).zip(into) {
+            let sum = _mm_xor_si128(sum_512(load_all(locals), factors), addend);
+            before ^= finish(sum, stride(keys, number));
+            *into = before;
         }
     }
 
-    /// Without a branch on the number of lanes, which is as good as random.
-    #[target_feature(enable = "avx512f,avx512dq")]
-    fn part_avx512(lanes: &Lanes, locals: &[u64]) -> u64 {
+    /// With one branch on the number of lanes, which is as good as random otherwise.
+    #[target_feature(enable = "avx2,pclmulqdq,avx512f,avx512vl,vpclmulqdq")]
+    fn part_512(keys: &Keys, number: usize, locals: &[u64]) -> u64 {
         debug_assert!(locals.len() < LANES, "{} lanes", locals.len());
         let mask = (1_u32 << (locals.len() % LANES)) - 1;
-        let (addends, multipliers) = (load_all(&lanes.addends), load_all(&lanes.multipliers));
-        total([0, 1, 2, 3].map(|i| {
-            let mask = (mask >> (i * WIDTH)) as u8;
-            // SAFETY: loads only the values that are there; the others' addresses are neither formed nor read.
-            let locals = unsafe { _mm512_maskz_loadu_epi64(mask, locals.as_ptr().wrapping_add(i * WIDTH).cast()) };
-            _mm512_maskz_mullo_epi64(mask, folded(locals, addends[i]), multipliers[i])
-        }))
+        let (stride, addend) = (stride(keys, number), one(keys.addends[locals.len()]));
+        // A lane that is not there is 0, and so is its product.
+        let sum = if locals.len() <= 4 {
+            let (factors, _) = keys.factors.as_chunks();
+            let pairs = [0, 1].map(|i| {
+                // SAFETY: loads only the values that are there; the others' addresses are neither formed nor read.
+                unsafe {
+                    _mm_maskz_loadu_epi64((mask >> (2 * i)) as u8 & 3, locals.as_ptr().wrapping_add(2 * i).cast())
+                }
+            });
+            _mm_xor_si128(products(pairs[0], two(factors[0])), products(pairs[1], two(factors[1])))
+        } else {
+            let locals = [0, 1, 2, 3].map(|i| {
+                let mask = (mask >> (i * WIDTH)) as u8;
+                // SAFETY: as above.
+                unsafe { _mm512_maskz_loadu_epi64(mask, locals.as_ptr().wrapping_add(i * WIDTH).cast()) }
+            });
+            sum_512(locals, load_all(&keys.factors))
+        };
+        finish(_mm_xor_si128(sum, addend), stride)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::field::tests::literal;
+    use crate::index::mix;
 
-    #[test]
-    fn every_way_to_sum_agrees() {
-        let random = |i: u64| crate::index::prefix::mix(i);
-        let lanes = Lanes {
-            addends: std::array::from_fn(|i| random(i as u64)),
-            multipliers: std::array::from_fn(|i| random(100 + i as u64) | 1),
-        };
-        let locals: Vec<u64> = (0..200).map(|i| random(i << 20)).collect();
-        let mut ways = vec![PORTABLE];
+    fn random(number: u64) -> u64 {
+        mix(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    fn keys() -> Keys {
+        let mut numbers = 1..;
+        Keys::draw(|| random(numbers.next().expect("endless")))
+    }
+
+    /// The formula word for word, with the keys of [`keys`].
+    fn term(position: usize, local: u64) -> u64 {
+        let (lane, stride) = (position % LANES, position / LANES);
+        let key = |table: usize, index: usize| random(1 + (table + index) as u64);
+        let (factor, addend) = (key(0, lane), key(LANES, lane));
+        let lowest = key(2 * LANES, stride % DIGITS);
+        let higher = (0..3).map(|digit| match stride >> (8 * (digit + 1)) & 255 {
+            0 => 1,
+            index => key(2 * LANES + DIGITS + digit * (DIGITS - 1), index - 1),
+        });
+        literal(literal(local ^ addend, factor), higher.fold(lowest, literal))
+    }
+
+    fn ways() -> Vec<Ways> {
+        let mut ways = vec![portable::WAYS];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq") {
                 ways.push(x86::AVX2);
             }
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+            if is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("vpclmulqdq") {
                 ways.push(x86::AVX512);
             }
         }
-        let term = |i: usize| {
-            fold(locals[i].wrapping_add(lanes.addends[i % LANES])).wrapping_mul(lanes.multipliers[i % LANES])
-        };
-        let sum = |from, to| (from..to).map(term).fold(0, u64::wrapping_add);
+        ways
+    }
+
+    #[test]
+    fn every_way_is_the_formula() {
+        let keys = keys();
+        let locals: Vec<u64> = (0..200).map(|i| if i % 7 == 0 { 0 } else { random(i << 20) }).collect();
         let (whole, _) = locals.as_chunks();
-        let expected: Vec<_> = (0..whole.len()).map(|stride| sum(stride * LANES, (stride + 1) * LANES)).collect();
-        for way in &ways {
-            let mut sums = vec![0; whole.len()];
-            (way.strides)(&lanes, whole, &mut sums);
-            assert_eq!(sums, expected);
-            for len in 0..LANES {
-                assert_eq!((way.part)(&lanes, &locals[..len]), sum(0, len));
+        // Strides with one digit, and where a second, a third and a fourth one begin.
+        for first in [0, 1, 250, 254, 255, 256, 511, 65_534, 65_535, 65_536, 1 << 24, (1 << 27) - 7] {
+            let term = |i: usize| term(first * LANES + i, locals[i]);
+            let before = random(first as u64);
+            let expected: Vec<u64> =
+                (0..200).scan(before, |at, i| Some(std::mem::replace(at, *at ^ term(i)))).collect();
+            for way in ways() {
+                for count in 0..=whole.len() {
+                    let mut ends = vec![0; count];
+                    (way.strides)(&keys, first, before, &whole[..count], &mut ends);
+                    assert!((1..).zip(ends).all(|(stride, end)| end == expected[stride * LANES]));
+                }
+                for len in 0..LANES {
+                    assert_eq!((way.part)(&keys, first, &locals[..len]), before ^ expected[len]);
+                    for from in 0..len {
+                        let mut hashes = locals[from..len].to_vec();
+                        (way.chain)(&keys, first * LANES + from, expected[from], &mut hashes);
+                        assert_eq!(hashes, expected[from + 1..=len]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_comes_back() {
+        let keys = keys();
+        for way in ways() {
+            for position in (0..100).chain([8_191, 8_192, 8_193, 1 << 20, 1 << 25, u32::MAX as usize]) {
+                let inverse = keys.stride_inverse(position / LANES, &way);
+                for local in [0, 1, 1 << 63, u64::MAX, random(position as u64)] {
+                    assert_eq!(keys.local(position % LANES, term(position, local), inverse, &way), local);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_multiplies() {
+        for way in ways() {
+            for (a, b) in (0..1000).map(|i| (random(i), random(i << 32))).chain([(0, 1), (u64::MAX, u64::MAX)]) {
+                assert_eq!((way.times)(a, b), literal(a, b));
             }
         }
     }

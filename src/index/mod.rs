@@ -5,6 +5,7 @@ mod blocks;
 mod config;
 mod error;
 mod export;
+mod field;
 mod group;
 mod hasher;
 mod holders;
@@ -39,8 +40,7 @@ pub use local::{LocalReader, LocalWriter};
 pub use matches::{Layer, Matches, Watermark};
 pub use status::{ShardStatus, Status, WorkerStatus};
 
-pub(crate) use hasher::BuildMix;
-pub(crate) use prefix::mix;
+pub(crate) use hasher::{BuildMix, mix};
 
 use crate::event::{Event, EventData, Worker};
 use actor::{Actor, Message};
@@ -89,7 +89,7 @@ impl Index {
     }
 
     fn start(settings: &Builder) -> Result<Self, ConfigError> {
-        let hasher = settings.hasher();
+        let hasher = settings.hasher()?;
         let mut shards = Vec::with_capacity(settings.shards);
         let mut writers = Vec::with_capacity(settings.shards);
         for shard in 0..settings.shards {

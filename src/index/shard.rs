@@ -106,7 +106,7 @@ impl Shard {
         std::mem::take(&mut self.roster_changed).then(|| self.workers.iter().map(|w| w.worker).collect())
     }
 
-    /// Applies an event whole or, with a reason, not at all.
+    /// Applies an event whole or, with a reason, not at all; up to a collision, where there is one.
     pub(crate) fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
         self.events += 1;
         self.event_blocks += event.data.len() as u64;
@@ -175,8 +175,18 @@ impl Shard {
         let mut holding = Holding::nothing(slot);
         blocks.iter().take(AHEAD).for_each(|block| state.blocks.prefetch(block.sequence));
         let mut done = 0;
+        let mut result = Ok(());
         while done < blocks.len() {
-            let (first, count) = self.runs.lay(at, position + done as u32, &self.prefixes[done..]);
+            let Some((first, count)) = self.runs.lay(at, position + done as u32, &self.prefixes[done..]) else {
+                // The worker says that these blocks are elsewhere now, and has them nowhere as far as we can tell.
+                for block in &blocks[done..] {
+                    if let Some(old) = state.blocks.remove(block.sequence) {
+                        holding.release(&mut self.runs, state, old);
+                    }
+                }
+                result = Err(Rejection::Collision);
+                break;
+            };
             let end = first.offset + count as u32;
             // What is new to the worker: usually everything, in one piece.
             let mut new = first.offset..first.offset;
@@ -207,7 +217,7 @@ impl Shard {
         }
         holding.settle(&mut self.runs);
         self.runs.reclaim();
-        Ok(())
+        result
     }
 
     fn remove(&mut self, slot: Slot, blocks: &[u64]) -> Result<(), Rejection> {

@@ -1,9 +1,13 @@
-//! Sorted hash tables: entries in the order of a uniformly distributed key, each near the slot that its key predicts.
+//! Sorted hash tables: entries in the order of their keys when spread, each near the slot that its key predicts.
 //!
-//! A key's magnitude is its home, `key * range / 2^64`, and a collision moves the larger key on to the next slot. So a
-//! lookup touches one cache line, rarely two, and the first larger key tells that one is absent; any size will do, not
-//! only powers of two; and growing, which copies in order, streams through memory. A large table is split by the
-//! keys' upper bits, so that one step of growth never moves more than a part of it.
+//! The magnitude of a key, spread, is its home, `spread(key) * range / 2^64`, and a collision moves the larger one on
+//! to the next slot. So a lookup touches one cache line, rarely two, and the first larger key tells that one is absent;
+//! any size will do, not only powers of two; and growing, which copies in order, streams through memory. A large table
+//! is split by the upper bits, so that one step of growth never moves more than a part of it.
+//!
+//! Keys are prefix hashes, each uniformly distributed, but all together a linear image of local hashes. For consecutive
+//! numbers, or others with a structure, some seeds leave most of the keys' upper bits equal: 600 slots searched on
+//! average among 4,096 entries, once in 200 seeds. One integer product brings carries in, and all bits up.
 
 use super::prefetch::prefetch;
 
@@ -33,7 +37,7 @@ pub(crate) struct SortedTable<T> {
     tags: Vec<u8>,
     /// How many slots are homes.
     range: usize,
-    /// How many upper bits all keys share.
+    /// How many upper bits all keys share when spread.
     shared: u32,
     len: usize,
 }
@@ -44,15 +48,24 @@ impl<T> Default for SortedTable<T> {
     }
 }
 
+/// What a key is multiplied with: 2^64 over the golden ratio, odd.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where a key is in the order of the table.
+#[inline]
+fn spread(key: u64) -> u64 {
+    key.wrapping_mul(SPREAD)
+}
+
 impl<T: Slot> SortedTable<T> {
-    /// A table for keys that share so many upper bits, less than 64.
+    /// A table for keys that share so many upper bits when spread, less than 64.
     fn new(shared: u32) -> Self {
         Self { shared, ..Self::default() }
     }
 
     #[inline]
     fn home(&self, key: u64) -> usize {
-        ((u128::from(key << self.shared) * self.range as u128) >> 64) as usize
+        ((u128::from(spread(key) << self.shared) * self.range as u128) >> 64) as usize
     }
 
     /// The slot of `key`, or the one where it would have to be.
@@ -61,14 +74,14 @@ impl<T: Slot> SortedTable<T> {
         let mut at = self.home(key);
         loop {
             match self.slots[at].key() {
-                Some(smaller) if smaller < key => at += 1,
+                Some(smaller) if spread(smaller) < spread(key) => at += 1,
                 Some(equal) if equal == key => return Ok(at),
                 _ => return Err(at),
             }
         }
     }
 
-    /// Never 0, and independent of the home, which is the key's upper bits.
+    /// Never 0, and independent of the home, which comes from all bits.
     #[inline]
     fn tag(key: u64) -> u8 {
         key as u8 | 1
@@ -187,7 +200,7 @@ impl<T: Slot> SortedTable<T> {
         let mut parts: Vec<_> = (0..1 << bits).map(|_| Self::new(bits)).collect();
         for entry in self.slots {
             if let Some(key) = entry.key() {
-                parts[(key >> (64 - bits)) as usize].insert(entry);
+                parts[(spread(key) >> (64 - bits)) as usize].insert(entry);
             }
         }
         parts
@@ -207,8 +220,8 @@ impl<T: Slot> SortedTable<T> {
     }
 }
 
-/// The size to grow to: larger by an eighth to three, as the key at hand has it. Tables that fill evenly would otherwise
-/// all grow at the same time, and stall the writer together.
+/// The size to grow to: larger by an eighth to three, as the key at hand has it. Tables that fill evenly would
+/// otherwise all grow at the same time, and stall the writer together.
 #[inline]
 fn grown(range: usize, key: u64) -> usize {
     range + range / 8 + key as usize % (range / 4 + 1) + 1
@@ -235,7 +248,7 @@ impl<T: Slot> SplitTable<T> {
     fn part(&self, key: u64) -> &SortedTable<T> {
         match self {
             Self::Whole(table) => table,
-            Self::Parts(parts) => &parts[(key >> (64 - PARTS)) as usize],
+            Self::Parts(parts) => &parts[(spread(key) >> (64 - PARTS)) as usize],
         }
     }
 
@@ -243,7 +256,7 @@ impl<T: Slot> SplitTable<T> {
     fn part_mut(&mut self, key: u64) -> &mut SortedTable<T> {
         match self {
             Self::Whole(table) => table,
-            Self::Parts(parts) => &mut parts[(key >> (64 - PARTS)) as usize],
+            Self::Parts(parts) => &mut parts[(spread(key) >> (64 - PARTS)) as usize],
         }
     }
 
@@ -302,7 +315,8 @@ impl<T: Slot> SplitTable<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::prefix::mix;
+    use crate::index::hasher::{inverse, mix};
+    use crate::index::prefix::PrefixHasher;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -337,8 +351,10 @@ mod tests {
             prop_assert_eq!(table.len(), model.len());
             prop_assert_eq!(table.get(key).and_then(|e| e.0).map(|e| e.1), model.get(&key).copied());
         }
-        let listed: Vec<_> = table.iter().filter_map(|e| e.0).collect();
+        let mut listed: Vec<_> = table.iter().filter_map(|e| e.0).collect();
         prop_assert!(listed.iter().all(|&(key, value)| table.get(key) == Some(&Entry(Some((key, value))))));
+        prop_assert!(listed.is_sorted_by_key(|&(key, _)| spread(key)));
+        listed.sort_unstable();
         prop_assert_eq!(listed, model.into_iter().collect::<Vec<_>>());
         Ok(())
     }
@@ -348,9 +364,13 @@ mod tests {
         #[test]
         fn tables_are_maps(
             operations in prop::collection::vec((any::<bool>(), 0u64..300, any::<u32>()), 0..1500),
-            spread in 0u8..3,
+            end in 0u8..3,
         ) {
-            let key = |number| match spread { 0 => mix(number), 1 => number, _ => u64::MAX - number };
+            let key = |number: u64| match end {
+                0 => mix(number),
+                1 => number.wrapping_mul(inverse(SPREAD)),
+                _ => (u64::MAX - number).wrapping_mul(inverse(SPREAD)),
+            };
             let operations: Vec<_> = operations.into_iter().map(|(i, number, value)| (i, key(number), value)).collect();
             same_as_a_map::<false>(&operations)?;
             same_as_a_map::<true>(&operations)?;
@@ -370,5 +390,44 @@ mod tests {
         assert!(keys.iter().all(|&key| table.remove(key).is_some()));
         assert_eq!((table.len(), table.get(1)), (0, None));
         assert!(table.bytes() < 64 * 1024, "{}", table.bytes());
+    }
+
+    /// How far from its home each of the keys is, in descending order.
+    fn distances(keys: &[u64]) -> Vec<usize> {
+        let mut table = SortedTable::<Entry<false>>::default();
+        for &key in keys {
+            table.insert(Entry(Some((key, 0))));
+        }
+        let mut steps: Vec<_> =
+            keys.iter().map(|&key| table.find(key).expect("just entered") - table.home(key)).collect();
+        steps.sort_unstable_by(|a, b| b.cmp(a));
+        steps
+    }
+
+    /// Prefix hashes of numbers with a structure lie where random ones would: a linear function of theirs would not.
+    #[test]
+    fn structured_hashes_do_not_cluster() {
+        let patterns: [fn(u64) -> Vec<u64>; 6] = [
+            |_| (0..4096).collect(),
+            |seed| (0..4096).map(|i| mix(seed).wrapping_add(i)).collect(),
+            |_| (0..4096).map(|i| i << 52).collect(),
+            |seed| (0..4096).map(|i| i * (mix(seed) >> 40)).collect(),
+            |_| (0..64).flat_map(|a| (0..=a).map(move |b| 1 << a | 1 << b)).collect(),
+            |_| (0..4096).map(|i| (0..12).map(|bit| (i >> bit & 1) << (5 * bit)).sum()).collect(),
+        ];
+        let mut room = Vec::new();
+        for seed in 0..200 {
+            let hasher = PrefixHasher::seeded(seed);
+            for (number, pattern) in patterns.iter().enumerate() {
+                let first = |local| {
+                    hasher.chain(0, 0, std::iter::once(local), &mut room);
+                    room[0]
+                };
+                let away = distances(&pattern(seed).into_iter().map(first).collect::<Vec<_>>());
+                // Random keys: 26 at worst and 2.4 on average.
+                assert!(away[0] < 50, "pattern {number}, seed {seed}: {away:?}");
+                assert!(away.iter().sum::<usize>() < 4 * away.len(), "pattern {number}, seed {seed}: {away:?}");
+            }
+        }
     }
 }
