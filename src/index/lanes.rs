@@ -22,8 +22,10 @@ const DIGITS: usize = 256;
 pub(crate) struct Keys {
     /// By lane, `L`.
     factors: [u64; LANES],
-    /// By number of lanes: the sum of `A * L` over as many, which is all that becomes of the addends.
-    addends: [u64; LANES + 1],
+    /// By lane, `A`.
+    addends: [u64; LANES],
+    /// By number of lanes: the sum of `A * L` over as many, which is all that becomes of the addends in a sum.
+    constants: [u64; LANES + 1],
     /// By the lowest digit of a stride's number: the factor, and that times `x^64`.
     strides: [[u64; 2]; DIGITS],
     /// The other digits' factors; for digit 0 it is 1.
@@ -52,9 +54,10 @@ impl Keys {
             }
         };
         let factors = std::array::from_fn(|_| not_0(&mut random));
-        let mut addends = [0; LANES + 1];
+        let addends = std::array::from_fn(|_| random());
+        let mut constants = [0; LANES + 1];
         for lane in 0..LANES {
-            addends[lane + 1] = addends[lane] ^ times(random(), factors[lane]);
+            constants[lane + 1] = constants[lane] ^ times(addends[lane], factors[lane]);
         }
         let strides = std::array::from_fn(|_| {
             let stride = not_0(&mut random);
@@ -63,7 +66,7 @@ impl Keys {
         let mut digit = |digit| if digit == 0 { 1 } else { not_0(&mut random) };
         let higher = std::array::from_fn(|_| std::array::from_fn(&mut digit));
         let inverses = factors.map(|factor| inverse(factor, fastest().times));
-        Self { factors, addends, strides, higher, inverses, multiples: OnceLock::new() }
+        Self { factors, addends, constants, strides, higher, inverses, multiples: OnceLock::new() }
     }
 
     /// The factor `S` of a stride, and that times `x^64`, by a given way to multiply.
@@ -88,8 +91,7 @@ impl Keys {
 
     /// What was hashed in `lane` of a stride, from the difference that it makes and the stride's inverse.
     pub(crate) fn local(&self, lane: usize, difference: u64, stride_inverse: u64, ways: &Ways) -> u64 {
-        let term = (ways.times)(difference, stride_inverse) ^ self.addends[lane] ^ self.addends[lane + 1];
-        (ways.times)(term, self.inverses[lane])
+        (ways.times)((ways.times)(difference, stride_inverse), self.inverses[lane]) ^ self.addends[lane]
     }
 }
 
@@ -136,17 +138,17 @@ mod portable {
     }
 
     fn part(keys: &Keys, stride: usize, locals: &[u64]) -> u64 {
-        let sum = reduce(Multiples::sum(multiples(keys), locals)) ^ keys.addends[locals.len()];
+        let sum = reduce(Multiples::sum(multiples(keys), locals)) ^ keys.constants[locals.len()];
         times(sum, keys.stride(stride, times)[0])
     }
 
     fn chain(keys: &Keys, position: usize, before: u64, hashes: &mut [u64]) {
         let stride = [Multiples::of(keys.stride(position / LANES, times)[0])];
         let from = position % LANES;
-        let mut sum = keys.addends[from];
-        for ((hash, factor), addend) in hashes.iter_mut().zip(&multiples(keys)[from..]).zip(&keys.addends[from + 1..]) {
-            sum ^= reduce(Multiples::sum(std::slice::from_ref(factor), &[*hash]));
-            *hash = before ^ reduce(Multiples::sum(&stride, &[sum ^ addend]));
+        let mut sum = 0;
+        for ((hash, factor), addend) in hashes.iter_mut().zip(&multiples(keys)[from..]).zip(&keys.addends[from..]) {
+            sum ^= reduce(Multiples::sum(std::slice::from_ref(factor), &[*hash ^ addend]));
+            *hash = before ^ reduce(Multiples::sum(&stride, &[sum]));
         }
     }
 }
@@ -159,8 +161,9 @@ mod x86 {
     use std::arch::x86_64::{
         __m128i, __m512i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_maskz_loadu_epi64,
         _mm_set_epi64x, _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256,
-        _mm512_castsi512_si256, _mm512_clmulepi64_epi128, _mm512_extracti64x4_epi64, _mm512_loadu_si512,
-        _mm512_maskz_loadu_epi64, _mm512_xor_si512,
+        _mm512_alignr_epi64, _mm512_broadcast_i32x4, _mm512_castsi512_si256, _mm512_clmulepi64_epi128,
+        _mm512_extracti64x4_epi64, _mm512_loadu_si512, _mm512_mask_storeu_epi64, _mm512_maskz_loadu_epi64,
+        _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_unpacklo_epi64, _mm512_xor_si512,
     };
 
     /// Must be given out only where the processor has AVX2 and PCLMULQDQ.
@@ -181,6 +184,8 @@ mod x86 {
         strides: |keys, first, before, locals, into| unsafe { strides_512(keys, first, before, locals, into) },
         // SAFETY: as above.
         part: |keys, stride, locals| unsafe { part_512(keys, stride, locals) },
+        // SAFETY: as above.
+        chain: |keys, position, before, hashes| unsafe { chain_512(keys, position, before, hashes) },
         ..AVX2
     };
 
@@ -237,7 +242,7 @@ mod x86 {
     #[inline]
     fn sum(keys: &Keys, locals: &[u64]) -> __m128i {
         let (pairs, rest) = locals.as_chunks::<2>();
-        let mut sum = one(keys.addends[locals.len()]);
+        let mut sum = one(keys.constants[locals.len()]);
         for (&pair, &factors) in pairs.iter().zip(keys.factors.as_chunks().0) {
             sum = _mm_xor_si128(sum, products(two(pair), two(factors)));
         }
@@ -265,10 +270,10 @@ mod x86 {
     fn chain(keys: &Keys, position: usize, before: u64, hashes: &mut [u64]) {
         let stride = stride(keys, position / LANES);
         let from = position % LANES;
-        let mut sum = one(keys.addends[from]);
-        for ((hash, &factor), &addend) in hashes.iter_mut().zip(&keys.factors[from..]).zip(&keys.addends[from + 1..]) {
-            sum = _mm_xor_si128(sum, _mm_clmulepi64_si128::<0x00>(one(*hash), one(factor)));
-            *hash = before ^ finish(_mm_xor_si128(sum, one(addend)), stride);
+        let mut sum = one(0);
+        for ((hash, &factor), &addend) in hashes.iter_mut().zip(&keys.factors[from..]).zip(&keys.addends[from..]) {
+            sum = _mm_xor_si128(sum, _mm_clmulepi64_si128::<0x00>(one(*hash ^ addend), one(factor)));
+            *hash = before ^ finish(sum, stride);
         }
     }
 
@@ -305,9 +310,9 @@ mod x86 {
             return strides(keys, first, before, locals, into);
         }
         let factors = load_all(&keys.factors);
-        let addend = one(keys.addends[LANES]);
+        let constant = one(keys.constants[LANES]);
         for ((number, locals), into) in (first..).zip(locals).zip(into) {
-            let sum = _mm_xor_si128(sum_512(load_all(locals), factors), addend);
+            let sum = _mm_xor_si128(sum_512(load_all(locals), factors), constant);
             before ^= finish(sum, stride(keys, number));
             *into = before;
         }
@@ -318,7 +323,7 @@ mod x86 {
     fn part_512(keys: &Keys, number: usize, locals: &[u64]) -> u64 {
         debug_assert!(locals.len() < LANES, "{} lanes", locals.len());
         let mask = (1_u32 << (locals.len() % LANES)) - 1;
-        let (stride, addend) = (stride(keys, number), one(keys.addends[locals.len()]));
+        let (stride, constant) = (stride(keys, number), one(keys.constants[locals.len()]));
         // A lane that is not there is 0, and so is its product.
         let sum = if locals.len() <= 4 {
             let (factors, _) = keys.factors.as_chunks();
@@ -337,7 +342,52 @@ mod x86 {
             });
             sum_512(locals, load_all(&keys.factors))
         };
-        finish(_mm_xor_si128(sum, addend), stride)
+        finish(_mm_xor_si128(sum, constant), stride)
+    }
+
+    /// As [`finish`], for four sums.
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    #[inline]
+    fn finish_512(sums: __m512i, stride: __m512i) -> __m512i {
+        let low = _mm512_clmulepi64_epi128::<0x00>(sums, stride);
+        let wide = _mm512_xor_si512(low, _mm512_clmulepi64_epi128::<0x11>(sums, stride));
+        let x64 = _mm512_set1_epi64(X64.cast_signed());
+        let once = _mm512_clmulepi64_epi128::<0x01>(wide, x64);
+        _mm512_xor_si512(_mm512_xor_si512(wide, once), _mm512_clmulepi64_epi128::<0x01>(once, x64))
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq,avx512f,vpclmulqdq")]
+    fn chain_512(keys: &Keys, position: usize, before: u64, hashes: &mut [u64]) {
+        if hashes.len() <= 4 {
+            return chain(keys, position, before, hashes);
+        }
+        assert!(position % LANES + hashes.len() <= LANES, "{} blocks at {position}", hashes.len());
+        let stride = _mm512_broadcast_i32x4(stride(keys, position / LANES));
+        let before = _mm512_set1_epi64(before.cast_signed());
+        let nothing = _mm512_setzero_si512();
+        let mut carry = nothing;
+        let factors = keys.factors[position % LANES..].chunks(WIDTH);
+        let addends = keys.addends[position % LANES..].chunks(WIDTH);
+        for ((hashes, factors), addends) in hashes.chunks_mut(WIDTH).zip(factors).zip(addends) {
+            let mask = 0xff >> (WIDTH - hashes.len());
+            // SAFETY: as many values as there are hashes are loaded of each; no key's slice is shorter.
+            let [locals, factors, addends] = [&*hashes, factors, addends]
+                .map(|values| unsafe { _mm512_maskz_loadu_epi64(mask, values.as_ptr().cast()) });
+            let terms = _mm512_xor_si512(locals, addends);
+            // Of every other block, and of pairs; what is behind the hashes is 0.
+            let even = _mm512_clmulepi64_epi128::<0x00>(terms, factors);
+            let pairs = _mm512_xor_si512(even, _mm512_clmulepi64_epi128::<0x11>(terms, factors));
+            // Sums up to and including each pair, and before it.
+            let sums = _mm512_xor_si512(pairs, _mm512_alignr_epi64::<6>(pairs, nothing));
+            let sums = _mm512_xor_si512(sums, _mm512_alignr_epi64::<4>(sums, nothing));
+            let before_pairs = _mm512_xor_si512(carry, _mm512_alignr_epi64::<6>(sums, nothing));
+            let sums = _mm512_xor_si512(carry, sums);
+            carry = _mm512_shuffle_i64x2::<0xff>(sums, sums);
+            let even = finish_512(_mm512_xor_si512(before_pairs, even), stride);
+            let prefixes = _mm512_xor_si512(before, _mm512_unpacklo_epi64(even, finish_512(sums, stride)));
+            // SAFETY: as many values as there are hashes are stored.
+            unsafe { _mm512_mask_storeu_epi64(hashes.as_mut_ptr().cast(), mask, prefixes) };
+        }
     }
 }
 
