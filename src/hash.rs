@@ -9,14 +9,28 @@
 //! seed     = 1337 + XXH3-64(lora; 0) + XXH3-64(namespace; 1)    wrapping, an empty name adds nothing
 //! sequence = local of the first block, then XXH3-64(parent's sequence LE ‖ local LE; 1337)
 //! ```
+//!
+//! Everybody can compute these, so everybody can look for different tokens with the same hash, and will find some: with
+//! any hash of 64 bits in about 2^32 steps, and with XXH3, where tokens are free to choose, at once. The index takes
+//! such blocks for one. Where both sides hash here, events that carry tokens and queries by tokens, a secret prevents
+//! it ([`BlockHasher::keyed`]):
+//!
+//! ```text
+//! local    = SipHash-2-4(0 ‖ lora ‖ namespace ‖ number of multimodal hashes ‖ tokens as u32 LE
+//!                        ‖ multimodal hashes, ascending; key)         numbers as u64 LE
+//! lora     = SipHash-2-4(1 ‖ name; key), namespace = SipHash-2-4(2 ‖ name; key)    0 where the name is empty
+//! ```
 
+use siphasher::sip::SipHasher24;
+use std::hash::Hasher as _;
+use std::str::FromStr;
 use std::{error, fmt};
 use twox_hash::XxHash3_64;
 
 /// The seed of a block without adapter and namespace, and of every sequence hash.
 const SEED: u64 = 1337;
 
-/// Computes local hashes: a block size, an adapter, a namespace.
+/// Computes local hashes: a block size, an adapter, a namespace, and a key if there is one.
 ///
 /// Two hashers that differ in the adapter (`LoRA`) or the namespace (a tenant, a salt) give the same tokens different
 /// hashes, so that neither finds the other's blocks. A few words to copy; it borrows nothing.
@@ -33,6 +47,7 @@ const SEED: u64 = 1337;
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockHasher {
+    key: Option<HashKey>,
     block_size: u32,
     eagle: bool,
     lora: u64,
@@ -48,20 +63,61 @@ impl BlockHasher {
         if block_size == 0 {
             return Err(ZeroBlockSize);
         }
-        Ok(Self { block_size, eagle: false, lora: 0, namespace: 0 })
+        Ok(Self { key: None, block_size, eagle: false, lora: 0, namespace: 0 })
+    }
+
+    /// The same with a secret, in place of the hash that everybody can compute: other hashes than any other key's, and
+    /// than those of [`new`](Self::new). Whoever does not know the key cannot prepare blocks with equal hashes, as far
+    /// as `SipHash-2-4` is a pseudo-random function (Aumasson and Bernstein, "`SipHash`: a fast short-input PRF",
+    /// 2012); then among *m* different blocks there are two with equal hashes with a probability of at most *m*^2 /
+    /// 2^65.
+    ///
+    /// Events and queries must be hashed with the same key: here, not by an engine or a router elsewhere. Multimodal
+    /// objects are told apart as far as their 64-bit [`mm_hash`]es differ.
+    ///
+    /// ```
+    /// use kvleap::{BlockHasher, HashKey};
+    ///
+    /// let key: HashKey = "000102030405060708090a0b0c0d0e0f".parse()?; // draw yours at random, and keep it secret
+    /// let hasher = BlockHasher::keyed(4, key)?;
+    /// assert_ne!(hasher.hash(&[1, 2, 3, 4]), BlockHasher::new(4)?.hash(&[1, 2, 3, 4]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ZeroBlockSize`] when `block_size` is 0.
+    pub fn keyed(block_size: u32, key: HashKey) -> Result<Self, ZeroBlockSize> {
+        Ok(Self { key: Some(key), ..Self::new(block_size)? })
+    }
+
+    /// Whether it has a key: its hashes are then none that anybody else computes.
+    pub fn is_keyed(&self) -> bool {
+        self.key.is_some()
     }
 
     /// For requests to the adapter of this name; empty means none, which is the default.
     pub fn lora(self, name: &str) -> Self {
-        Self { lora: named(name, 0), ..self }
+        let lora = match self.key {
+            Some(key) => key.named(name, Name::Adapter),
+            None => named(name, 0),
+        };
+        Self { lora, ..self }
     }
 
     /// For requests in the namespace of this name; empty means none, which is the default.
     pub fn namespace(self, name: &str) -> Self {
-        self.namespace_hash(namespace_hash(name))
+        self.namespace_hash(self.hash_of_namespace(name))
     }
 
-    /// The same, by the [`namespace_hash`].
+    /// What is left of a namespace's name in the hashes of its blocks; 0 is that of none.
+    pub(crate) fn hash_of_namespace(&self, name: &str) -> u64 {
+        match self.key {
+            Some(key) => key.named(name, Name::Namespace),
+            None => namespace_hash(name),
+        }
+    }
+
+    /// The same as [`namespace`](Self::namespace), by the [`hash_of_namespace`](Self::hash_of_namespace).
     pub(crate) fn namespace_hash(self, namespace: u64) -> Self {
         Self { namespace, ..self }
     }
@@ -92,7 +148,7 @@ impl BlockHasher {
         for hash in objects {
             words.extend_from_slice(hash.to_le_bytes().as_chunks().0);
         }
-        self.digest(&words)
+        self.digest(&words, mm_hashes.len())
     }
 
     /// The local hashes of all full blocks of `tokens`.
@@ -109,11 +165,15 @@ impl BlockHasher {
         hashes.extend(tokens.windows(self.window()).step_by(self.stride()).map(|block| {
             words.clear();
             words.extend(block.iter().map(|token| token.to_le_bytes()));
-            self.digest(&words)
+            self.digest(&words, 0)
         }));
     }
 
-    fn digest(&self, words: &[[u8; 4]]) -> u64 {
+    /// The hash of tokens, and of so many multimodal hashes behind them.
+    fn digest(&self, words: &[[u8; 4]], objects: usize) -> u64 {
+        if let Some(key) = self.key {
+            return key.hash(&[0, self.lora, self.namespace, objects as u64], words.as_flattened());
+        }
         let seed = SEED.wrapping_add(self.lora).wrapping_add(self.namespace);
         XxHash3_64::oneshot_with_seed(seed, words.as_flattened())
     }
@@ -128,6 +188,69 @@ impl BlockHasher {
         self.stride() + usize::from(self.eagle)
     }
 }
+
+/// A secret of 128 bits, for hashes that only its holders can compute.
+///
+/// From its bytes, or parsed from 32 hexadecimal digits. It is worth what its randomness is worth. Debug output does
+/// not show it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HashKey([u8; 16]);
+
+/// What a name is that of.
+#[derive(Clone, Copy)]
+enum Name {
+    Adapter = 1,
+    Namespace,
+}
+
+impl HashKey {
+    /// The key of these bytes, all of which should come from a source of randomness.
+    pub fn new(secret: [u8; 16]) -> Self {
+        Self(secret)
+    }
+
+    fn named(&self, name: &str, kind: Name) -> u64 {
+        if name.is_empty() { 0 } else { self.hash(&[kind as u64], name.as_bytes()) }
+    }
+
+    fn hash(&self, numbers: &[u64], bytes: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        for number in numbers {
+            hasher.write(&number.to_le_bytes());
+        }
+        hasher.write(bytes);
+        hasher.finish()
+    }
+}
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey(..)")
+    }
+}
+
+impl FromStr for HashKey {
+    type Err = InvalidHashKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHashKey> {
+        // Signs are parsed, too, and are no digits.
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let key = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        key.map(|key| Self(key.to_be_bytes())).ok_or(InvalidHashKey)
+    }
+}
+
+/// A text that should be a [`HashKey`] is not one. The error does not repeat it: it may be a secret mistyped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidHashKey;
+
+impl fmt::Display for InvalidHashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the key of the block hash must be 32 hexadecimal digits, as `openssl rand -hex 16` prints them")
+    }
+}
+
+impl error::Error for InvalidHashKey {}
 
 /// A block of no tokens was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +299,7 @@ impl Prompt {
             let (now, later) = tokens.split_at(tokens.len().min(self.hasher.window() - self.tail.len()));
             self.tail.extend(now.iter().map(|token| token.to_le_bytes()));
             if self.tail.len() == self.hasher.window() {
-                self.hashes.push(self.hasher.digest(&self.tail));
+                self.hashes.push(self.hasher.digest(&self.tail, 0));
                 self.tail.drain(..self.hasher.stride());
             }
             tokens = later;
@@ -245,7 +368,7 @@ pub(crate) fn hash_pair(a: u64, b: u64) -> u64 {
     XxHash3_64::oneshot_with_seed(SEED, [a.to_le_bytes(), b.to_le_bytes()].as_flattened())
 }
 
-/// What is left of a namespace's name in the hashes of its blocks; 0 is that of none.
+/// The [`BlockHasher::hash_of_namespace`] of a hasher without a key.
 pub(crate) fn namespace_hash(name: &str) -> u64 {
     named(name, 1)
 }
@@ -306,6 +429,74 @@ mod tests {
         assert_eq!(sequence_hashes([]).next(), None);
     }
 
+    fn key() -> HashKey {
+        "000102030405060708090a0b0c0d0e0f".parse().expect("32 digits")
+    }
+
+    fn keyed(block_size: u32) -> BlockHasher {
+        BlockHasher::keyed(block_size, key()).expect("a block size above 0")
+    }
+
+    #[test]
+    fn keyed_hashes_are_the_formula() {
+        // The example in appendix A of the paper.
+        let message: Vec<u8> = (0..15).collect();
+        assert_eq!(key().hash(&[], &message), 0xa129_ca61_49be_45e5);
+        let sip = |numbers: &[u64], bytes: &[u8]| {
+            let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            SipHasher24::new_with_key(&key().0).hash(&[&numbers, bytes].concat())
+        };
+        let bytes = |tokens: &[u32]| tokens.iter().flat_map(|token| token.to_le_bytes()).collect::<Vec<u8>>();
+        assert_eq!(keyed(2).hash(&[1, 2, 3, 4, 5]), [1, 3].map(|t| sip(&[0, 0, 0, 0], &bytes(&[t, t + 1]))));
+        let hasher = keyed(2).namespace("tenant-a").lora("my-lora").eagle(true);
+        let names = [sip(&[1], b"my-lora"), sip(&[2], b"tenant-a")];
+        assert_eq!(hasher.hash(&[1, 2, 3]), [sip(&[0, names[0], names[1], 0], &bytes(&[1, 2, 3]))]);
+        let objects = [&bytes(&[7]), &5_u64.to_le_bytes()[..], &9_u64.to_le_bytes()].concat();
+        assert_eq!(keyed(1).hash_block_mm(&[7], &[9, 5]), sip(&[0, 0, 0, 2], &objects));
+        assert_eq!(keyed(1).lora("").namespace(""), keyed(1));
+    }
+
+    #[test]
+    fn keyed_hashes_differ_in_whatever_blocks_differ_in() {
+        let other = BlockHasher::keyed(4, HashKey::new([7; 16])).expect("a block size above 0");
+        let all = [hasher(4), keyed(4), other, keyed(4).lora("a"), keyed(4).namespace("a"), keyed(4).eagle(true)];
+        let tokens = range(5);
+        let mut hashes: Vec<u64> = all.iter().map(|hasher| hasher.hash(&tokens)[0]).collect();
+        // Two tokens more are not a multimodal hash of the same bytes, nor is one another's two.
+        hashes.push(keyed(4).hash_block(&[0, 1, 2, 3, 4, 0]));
+        hashes.push(keyed(4).hash_block_mm(&[0, 1, 2, 3], &[4]));
+        hashes.push(keyed(4).hash_block_mm(&[0, 1, 2, 3, 4, 0], &[5]));
+        hashes.push(keyed(4).hash_block_mm(&[0, 1, 2, 3], &[4, 5]));
+        let count = hashes.len();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), count);
+        assert_eq!([hasher(4).is_keyed(), keyed(4).is_keyed()], [false, true]);
+    }
+
+    /// XXH3 multiplies words with each other after an exclusive or with a known secret; a word that cancels it makes
+    /// the other one meaningless.
+    #[test]
+    fn prepared_blocks_are_equal_unless_there_is_a_key() {
+        let cancelling = 0xbe4b_a423_396c_feb8 + SEED;
+        let block = |other| [&[cancelling as u32, (cancelling >> 32) as u32, other, other][..], &[100; 12]].concat();
+        assert_eq!(hasher(16).hash(&block(1)), hasher(16).hash(&block(2)));
+        assert_ne!(keyed(16).hash(&block(1)), keyed(16).hash(&block(2)));
+    }
+
+    #[test]
+    fn keys_are_32_digits_and_not_shown() {
+        let bytes: [u8; 16] = std::array::from_fn(|i| i as u8);
+        assert_eq!(key(), HashKey::new(bytes));
+        assert_eq!("F".repeat(32).parse(), Ok(HashKey::new([255; 16])));
+        for wrong in ["", "0", &"0".repeat(31), &"0".repeat(33), &"g".repeat(32), &format!("+{}", "0".repeat(31))] {
+            assert_eq!(wrong.parse::<HashKey>(), Err(InvalidHashKey), "{wrong}");
+        }
+        let shown = format!("{:?}", BlockHasher::keyed(4, HashKey::new([0xab; 16])));
+        assert!(!shown.contains("171") && !shown.contains("ab"), "{shown}");
+        assert_eq!(BlockHasher::keyed(0, key()), Err(ZeroBlockSize));
+    }
+
     #[test]
     fn short_blocks_have_no_hash() {
         assert!(hasher(4).hash(&[]).is_empty());
@@ -337,9 +528,10 @@ mod tests {
         fn a_prompt_hashes_as_at_once(
             block_size in 1_u32..80,
             eagle: bool,
+            with_key: bool,
             pieces in prop::collection::vec(prop::collection::vec(any::<u32>(), 0..100), 0..12),
         ) {
-            let hasher = hasher(block_size).eagle(eagle);
+            let hasher = if with_key { keyed(block_size) } else { hasher(block_size) }.eagle(eagle);
             let mut prompt = Prompt::new(hasher);
             for piece in &pieces {
                 prompt.push(piece);

@@ -52,19 +52,20 @@
 //!
 //! # Exactness
 //! **In local hashes**, an answer is exact unless fingerprints of prefixes collide. A fingerprint is a multilinear hash
-//! over the field of 2^64 elements, with keys that every index draws for itself from 256 bits of the system's randomness.
-//! Two different prefixes of up to 2^21 blocks, whatever their local hashes, of equal length or not, have equal
-//! fingerprints with a probability of at most 4 / (2^64 - 1), less than 2^-61. Of an index that ever looks for *q*
-//! different prefixes, and ever stores *n*, that makes at most *q n* / 2^62 for a wrong answer at any time: 0.2% for a
-//! billion of the one and ten million of the other. The proof is in `src/index/prefix.rs`. It is about prefixes that do
-//! not depend on the keys, and answers do not betray these; it takes the expansion of the keys, by `ChaCha20`, for random;
-//! and it is not about indexes whose [seed](Builder::seed) is fixed. Where a prefix collides with one that is stored when
-//! it is stored itself, that is noticed, counted ([`Rejection::Collision`]), and harms no other.
+//! over the field of 2^64 elements, with keys that every index draws for itself from 256 bits of the system's
+//! randomness. Two different prefixes of up to 2^21 blocks, whatever their local hashes, of equal length or not, have
+//! equal fingerprints with a probability of at most 4 / (2^64 - 1), less than 2^-61. Of an index that ever looks for
+//! *q* different prefixes, and ever stores *n*, that makes at most *q n* / 2^62 for a wrong answer at any time: 0.2%
+//! for a billion of the one and ten million of the other. The proof is in `src/index/prefix.rs`. It is about prefixes
+//! that do not depend on the keys, and answers do not betray these; it takes the expansion of the keys, by `ChaCha20`,
+//! for random; and it is not about indexes whose [seed](Builder::seed) is fixed. Where a prefix collides with one that
+//! is stored when it is stored itself, that is noticed, counted ([`Rejection::Collision`]), and harms no other.
 //!
 //! **In tokens**, an answer is exact as far as the local hashes of different blocks differ. By default they are XXH3-64
-//! with a public seed ([`hash`]), because other routers compute the same. Among blocks that nobody prepared two are equal
-//! with a probability of about 2^-64. But whoever wants to can prepare two blocks of tokens with one local hash, in some
-//! 2^32 steps or fewer, and no index can tell them apart, whatever its keys.
+//! with a public seed ([`hash`]), because other routers compute the same. Among blocks that nobody prepared two are
+//! equal with a probability of about 2^-64. But whoever wants to can prepare two blocks of tokens with one local hash,
+//! in some 2^32 steps or fewer, and no index can tell them apart, whatever its keys. Where events carry tokens and
+//! queries do, too, [`BlockHasher::keyed`] hashes both with a secret, and nobody without it can prepare anything.
 //!
 //! # Consistency
 //! **One shard.** An answer equals what a literal model would say after exactly the first *n* events that the shard
@@ -97,8 +98,8 @@
 //! - `trace`: reading, analysing and synthesising request traces, plain or compressed with gzip or zstd.
 //! - `tokenizer`: prompts and conversations to traces, with Hugging Face tokenizers. Turns on `trace`.
 //! - `mock`: a simulated inference engine, which says what a worker with its cache would say.
-//! - `replay`: driving an index with a trace or a built-in workload over simulated engines. Turns on `baseline`, `trace`
-//!   and `mock`.
+//! - `replay`: driving an index with a trace or a built-in workload over simulated engines. Turns on `baseline`,
+//!   `trace` and `mock`.
 //! - `report`: figures as SVG and PNG.
 //! - `sim`: a fleet of simulated engines behind a router, and what comes of its policies. Turns on `trace`, `mock` and
 //!   `report`.
@@ -110,9 +111,9 @@
 //!
 //! # Limitations
 //! - Positions, workers, shards and waiting events are bounded; see [`Builder`]. A query has less than 2^32 blocks.
-//! - The index knows one kind of block: no storage tiers, no hybrid cache groups. Its events are Rust values, and nothing
-//!   of it is persistent: [`Index::export`] and [`Index::import`] turn the whole state into events and back. Wire
-//!   formats, tiers and snapshots in files are the service's.
+//! - The index knows one kind of block: no storage tiers, no hybrid cache groups. Its events are Rust values, and
+//!   nothing of it is persistent: [`Index::export`] and [`Index::import`] turn the whole state into events and back.
+//!   Wire formats, tiers and snapshots in files are the service's.
 //! - A held block keeps the positions before it in memory, eight bytes each, even those that nobody holds. Caches that
 //!   evict a sequence from its tail never leave such blocks.
 //! - A shard remembers 4,096 removed workers. What an older one still says adds it again.
@@ -144,7 +145,7 @@ pub mod sweep;
 pub mod trace;
 
 pub use event::{Block, Event, EventData, Worker};
-pub use hash::{BlockHasher, Prompt};
+pub use hash::{BlockHasher, HashKey, Prompt};
 pub use index::{
     Builder, Closed, ConfigError, ImportError, Index, Layer, LocalReader, LocalWriter, MAX_SHARDS, Matches, Rejection,
     SendError, ShardStatus, Status, TrySendError, Watermark, WorkerStatus,

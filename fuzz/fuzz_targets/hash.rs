@@ -2,14 +2,16 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use kvleap::{BlockHasher, Prompt};
+use kvleap::{BlockHasher, HashKey, Prompt};
 use libfuzzer_sys::fuzz_target;
+use siphasher::sip::SipHasher24;
 use twox_hash::XxHash3_64;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     /// One less than the block size.
     block_size: u8,
+    key: Option<[u8; 16]>,
     eagle: bool,
     lora: &'a str,
     namespace: &'a str,
@@ -18,7 +20,24 @@ struct Input<'a> {
     tokens: Vec<u32>,
 }
 
+fn keyed(key: [u8; 16], bytes: &[u8]) -> u64 {
+    SipHasher24::new_with_key(&key).hash(bytes)
+}
+
 fn literal(input: &Input<'_>, block: &[u32], mm_hashes: &[u64]) -> u64 {
+    if let Some(key) = input.key {
+        let name = |kind: u64, name: &str| match name {
+            "" => 0,
+            _ => keyed(key, &[&kind.to_le_bytes(), name.as_bytes()].concat()),
+        };
+        let mut bytes = Vec::new();
+        for number in [0, name(1, input.lora), name(2, input.namespace), mm_hashes.len() as u64] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(block.iter().flat_map(|token| token.to_le_bytes()));
+        bytes.extend(mm_hashes.iter().flat_map(|hash| hash.to_le_bytes()));
+        return keyed(key, &bytes);
+    }
     let mut seed = 1337_u64;
     if !input.lora.is_empty() {
         seed = seed.wrapping_add(XxHash3_64::oneshot_with_seed(0, input.lora.as_bytes()));
@@ -38,7 +57,11 @@ fn literal(input: &Input<'_>, block: &[u32], mm_hashes: &[u64]) -> u64 {
 
 fuzz_target!(|input: Input<'_>| {
     let block_size = usize::from(input.block_size) + 1;
-    let hasher = BlockHasher::new(block_size as u32).unwrap();
+    let hasher = match input.key {
+        None => BlockHasher::new(block_size as u32),
+        Some(key) => BlockHasher::keyed(block_size as u32, HashKey::new(key)),
+    };
+    let hasher = hasher.unwrap();
     let hasher = hasher.eagle(input.eagle).lora(input.lora).namespace(input.namespace);
 
     let mut expected = Vec::new();
