@@ -4,7 +4,7 @@
 //! together with its factor. `sum * S` is `low * S + high * (S * x^64)`, two products that do not wait for each other,
 //! and two more reduce it.
 
-use super::field::{self, Multiples, inverse, times};
+use super::field::{self, Multiples, inverse};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -45,7 +45,8 @@ impl fmt::Debug for Keys {
 
 impl Keys {
     /// Keys from a source of random numbers.
-    pub(crate) fn draw(mut random: impl FnMut() -> u64) -> Self {
+    pub(crate) fn draw(mut random: impl FnMut() -> u64, ways: &Ways) -> Self {
+        let times = ways.times;
         // Whatever is multiplied with must have an inverse.
         let not_0 = |random: &mut dyn FnMut() -> u64| loop {
             let drawn = random();
@@ -65,7 +66,7 @@ impl Keys {
         });
         let mut digit = |digit| if digit == 0 { 1 } else { not_0(&mut random) };
         let higher = std::array::from_fn(|_| std::array::from_fn(&mut digit));
-        let inverses = factors.map(|factor| inverse(factor, fastest().times));
+        let inverses = factors.map(|factor| inverse(factor, times));
         Self { factors, addends, constants, strides, higher, inverses, multiples: OnceLock::new() }
     }
 
@@ -403,7 +404,7 @@ mod tests {
 
     fn keys() -> Keys {
         let mut numbers = 1..;
-        Keys::draw(|| random(numbers.next().expect("endless")))
+        Keys::draw(|| random(numbers.next().expect("endless")), &fastest())
     }
 
     /// The formula word for word, with the keys of [`keys`].

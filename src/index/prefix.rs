@@ -63,8 +63,8 @@ pub(crate) struct PrefixHasher {
 impl PrefixHasher {
     /// The function that this secret stands for.
     pub(crate) fn new(secret: [u8; 32]) -> Self {
-        let mut random = ChaCha20Rng::from_seed(secret);
-        Self { keys: Arc::new(Keys::draw(|| random.next_u64())), ways: fastest() }
+        let (mut random, ways) = (ChaCha20Rng::from_seed(secret), fastest());
+        Self { keys: Arc::new(Keys::draw(|| random.next_u64(), &ways)), ways }
     }
 
     /// The same for everybody who knows the seed: for runs that can be repeated.
@@ -77,7 +77,13 @@ impl PrefixHasher {
     /// Collides as soon as the exclusive or of all blocks does.
     #[cfg(test)]
     pub(crate) fn weak() -> Self {
-        Self { keys: Arc::new(Keys::draw(|| 1)), ways: fastest() }
+        let ways = fastest();
+        Self { keys: Arc::new(Keys::draw(|| 1, &ways)), ways }
+    }
+
+    /// Heap bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.keys)
     }
 
     /// The prefix hash at position 0, which every query needs.

@@ -289,11 +289,12 @@ impl Runs {
         self.blocks
     }
 
-    /// Heap bytes; detached ranges, which are rare and short-lived, are left out.
+    /// Heap bytes, with the keys of the hash, which shards share; detached ranges, rare and short-lived, are left out.
     pub(crate) fn bytes(&self) -> usize {
         self.pieces.len() * PIECE * size_of::<Option<Run>>()
             + (self.vacant.capacity() * size_of::<RunId>())
             + self.heads.bytes()
+            + self.hasher.bytes()
             + self.changes.capacity() * 8
             + self.bytes
     }
