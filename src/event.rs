@@ -59,7 +59,7 @@ pub enum EventData {
         /// The blocks in order; never empty.
         blocks: Vec<Block>,
     },
-    /// These sequence hashes are no longer cached.
+    /// These sequence hashes are no longer cached; where [copies are counted](Self::CopiesCounted), a copy of each.
     Removed {
         /// Sequence hashes, in any order. Unknown ones are counted and ignored.
         blocks: Vec<u64>,
@@ -73,6 +73,17 @@ pub enum EventData {
     /// The worker is there (again). Needed only after [`EventData::WorkerRemoved`]: a new worker is added by its
     /// first event. [`Event::id`] does not matter.
     WorkerAdded,
+    /// From now on the worker announces copies: a block that it keeps several times it stores once and removes once
+    /// for every copy. Storing a block again where it is makes one copy more, a removal takes one away, and the block
+    /// is gone with its last. What the worker already holds counts as one copy each.
+    ///
+    /// Without this event, which is the default, storing a block again changes nothing, and a removal is final. Said by
+    /// whoever knows the engine, once; [`EventData::Cleared`] ends all copies and not the counting, and
+    /// [`EventData::WorkerRemoved`] ends both. [`Event::id`] does not matter.
+    ///
+    /// A block that is stored somewhere else moves there and is one copy again. So a sequence hash that one store names
+    /// twice, at two positions, ends as one copy at the second; a removal that names it twice takes two copies away.
+    CopiesCounted,
 }
 
 impl EventData {
@@ -81,7 +92,7 @@ impl EventData {
         match self {
             Self::Stored { blocks, .. } => blocks.len(),
             Self::Removed { blocks } => blocks.len(),
-            Self::Cleared | Self::WorkerRemoved | Self::WorkerAdded => 0,
+            Self::Cleared | Self::WorkerRemoved | Self::WorkerAdded | Self::CopiesCounted => 0,
         }
     }
 

@@ -37,7 +37,7 @@ fn every_answer_is_exact_at_its_watermark(shards: usize, seed: u8) {
     let shard_of: Vec<_> = workers.iter().map(|&worker| (worker, shard_of(&index, worker))).collect();
     let shard_of = |worker| shard_of.iter().find(|(w, _)| *w == worker).expect("all are listed").1;
 
-    let events: Vec<Event> = sample(proptest::collection::vec(event(DENSE), 1500..1501), seed);
+    let events: Vec<Event> = sample(stream(DENSE, 1500..1501), seed);
     let mut queries = spelled(&events[..100]);
     queries.extend(sample(queries_of(DENSE), seed));
     queries.truncate(24);

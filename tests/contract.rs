@@ -28,6 +28,16 @@ fn agree(reader: &LocalReader, reference: &Reference, query: &[u64]) -> Result<(
     Ok(())
 }
 
+/// Every worker's status says what the reference says that it holds.
+fn same_holdings(writer: &mut LocalWriter, reference: &Reference) -> Result<(), TestCaseError> {
+    let (_, status) = writer.status();
+    for WorkerStatus { worker, held_blocks, extra_copies, .. } in status {
+        prop_assert_eq!(held_blocks, reference.held(worker) as u64);
+        prop_assert_eq!(extra_copies, reference.extra_copies(worker));
+    }
+    Ok(())
+}
+
 /// Applies the events to both, compares what became of each, and every answer at the end and on the way.
 fn check_local(
     shape: Shape,
@@ -46,6 +56,7 @@ fn check_local(
         prop_assert_eq!(writer.apply(event), reference.apply(event), "event {} {:?}", number, event);
         if number % 5 == 0 {
             writer.publish();
+            same_holdings(&mut writer, &reference)?;
             if shape.blocks < 20 {
                 for query in paths.iter().skip(number % 7).step_by(7) {
                     agree(&reader, &reference, query)?;
@@ -57,6 +68,7 @@ fn check_local(
     for query in &paths {
         agree(&reader, &reference, query)?;
     }
+    same_holdings(&mut writer, &reference)?;
     Ok((writer, reader, reference))
 }
 
@@ -110,11 +122,7 @@ proptest! {
         positions in 1u32..8,
         workers in 1u32..6,
     ) {
-        let (mut writer, _, reference) = check_local(DENSE, &events, &queries, 2, (positions, workers))?;
-        let (_, status) = writer.status();
-        for worker in status {
-            prop_assert_eq!(worker.held_blocks, reference.held(worker.worker) as u64);
-        }
+        check_local(DENSE, &events, &queries, 2, (positions, workers))?;
     }
 
     /// An export rebuilds the state: the same answers, and the same answers to whatever comes next.
@@ -136,7 +144,7 @@ proptest! {
         let (_, mut b) = copy.status();
         a.sort_by_key(|w| w.worker);
         b.sort_by_key(|w| w.worker);
-        let visible = |w: &WorkerStatus| (w.worker, w.held_blocks, w.last_event_id);
+        let visible = |w: &WorkerStatus| (w.worker, w.held_blocks, w.extra_copies, w.last_event_id);
         prop_assert_eq!(a.iter().map(visible).collect::<Vec<_>>(), b.iter().map(visible).collect::<Vec<_>>());
         // A removed worker is not in the export: its mark is the importer's business.
         let removed = |e: &&Event| before.iter().any(|b| b.worker == e.worker && b.data == EventData::WorkerRemoved);
@@ -145,6 +153,45 @@ proptest! {
         }
         copy.publish();
         for query in spelled(&before).iter().chain(&spelled(&after)).chain(&queries) {
+            agree(&reader, &reference, query)?;
+        }
+        same_holdings(&mut copy, &reference)?;
+    }
+
+    /// A copy of a copy, made again and again in the middle of a stream, loses nothing and counts nothing twice,
+    /// whether exports are imported or applied.
+    #[test]
+    fn copies_all_along(events in events(DENSE, 100), queries in queries(DENSE), every in 1usize..30) {
+        let local = || Index::builder().build_local().expect("valid settings");
+        let (mut writer, mut reader) = local();
+        let mut reference = Reference::new();
+        let mut removed = Vec::new();
+        for (number, event) in events.iter().enumerate() {
+            prop_assert_eq!(writer.apply(event), reference.apply(event), "event {} {:?}", number, event);
+            match event.data {
+                EventData::WorkerRemoved => removed.push(event.clone()),
+                EventData::WorkerAdded => removed.retain(|r: &Event| r.worker != event.worker),
+                _ => {}
+            }
+            if number % every == 0 {
+                let export = writer.export();
+                (writer, reader) = local();
+                if number % 2 == 0 {
+                    prop_assert_eq!(writer.import(&export), Ok(()));
+                } else {
+                    for event in &export {
+                        prop_assert_eq!(writer.apply(event), Ok(()));
+                    }
+                }
+                // The marks of removed workers are not in an export.
+                for event in &removed {
+                    prop_assert_eq!(writer.apply(event), Ok(()));
+                }
+                same_holdings(&mut writer, &reference)?;
+            }
+        }
+        writer.publish();
+        for query in spelled(&events).iter().chain(&queries) {
             agree(&reader, &reference, query)?;
         }
     }
@@ -178,6 +225,30 @@ proptest! {
         let removed_since = events.iter().any(|e| e.data == EventData::WorkerRemoved);
         prop_assert!(removed_since || workers.chain(strangers).sum::<u64>() == rejected, "every rejection is counted");
     }
+}
+
+/// The store of a hole by an export, the eviction of a block by whoever bounds memory: an import's removal is of a
+/// block, and not of a copy.
+#[test]
+fn an_import_removes_a_block_with_all_of_its_copies() {
+    let (mut writer, _) = Index::builder().build_local().expect("valid settings");
+    let say = |id, data| Event { worker: Worker::new(1, 0), id, data };
+    let blocks: Vec<_> = [1, 2, 3].map(|name| Block { sequence: name, local: name }).to_vec();
+    let stored = EventData::Stored { parent: None, blocks };
+    writer.apply(&say(0, EventData::CopiesCounted)).expect("well-formed");
+    (1..4).for_each(|id| writer.apply(&say(id, stored.clone())).expect("well-formed"));
+    let held = |writer: &mut LocalWriter| {
+        let status = writer.status().1[0];
+        (status.held_blocks, status.extra_copies, status.unknown_removals)
+    };
+    assert_eq!(held(&mut writer), (3, Some(6), 0));
+    writer.import(&[say(3, EventData::Removed { blocks: vec![3, 2] })]).expect("well-formed");
+    assert_eq!(held(&mut writer), (1, Some(2), 0));
+    writer.apply(&say(4, EventData::Removed { blocks: vec![3, 1, 1] })).expect("well-formed");
+    assert_eq!(held(&mut writer), (1, Some(0), 1));
+    // What was known of the worker is replaced, the counting, too.
+    writer.import(&[say(4, EventData::WorkerAdded), say(4, stored.clone()), say(4, stored)]).expect("well-formed");
+    assert_eq!(held(&mut writer), (3, None, 1));
 }
 
 /// What skips checks on its way gets these wrong: one local hash at every position and under many prefixes, zeros,

@@ -228,6 +228,25 @@ fn what_was_evicted_to_the_last_block_costs_nothing() {
 }
 
 #[test]
+fn copies_cost_what_is_there_of_them() {
+    let mut fleet = Fleet::new();
+    for worker in 0..8 {
+        fleet.say(worker, EventData::CopiesCounted);
+        (0..3).for_each(|_| fleet.store(worker, None, 1..20_001));
+    }
+    let full = fleet.settle();
+    assert_eq!(fleet.writer.status().1.iter().filter_map(|w| w.extra_copies).sum::<u64>(), 8 * 40_000);
+    (0..3).for_each(|_| (0..8).for_each(|worker| fleet.evict(worker, 11..20_001)));
+    let few = fleet.settle();
+    assert!(full.bytes > 8 * 20_000 * 32 && few.bytes < KEPT as u64, "{} bytes of {}", few.bytes, full.bytes);
+    // Not to nothing, so that there is something to count.
+    (0..8).for_each(|worker| fleet.store(worker, None, 1..5_001));
+    (0..8).for_each(|worker| fleet.store(worker, None, 1..5_001));
+    let (fresh, churned) = (fleet.rebuilt().cost(), fleet.cost());
+    assert!(churned <= fresh + fresh / 4 + KEPT, "{churned} bytes after churn, {fresh} built afresh");
+}
+
+#[test]
 fn workers_that_leave_for_ever_leave_little() {
     let mut fleet = Fleet::new();
     for worker in 0..60_000 {

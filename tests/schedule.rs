@@ -230,6 +230,7 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
         Just(EventData::Cleared),
         Just(EventData::WorkerRemoved),
         Just(EventData::WorkerAdded),
+        Just(EventData::CopiesCounted),
     ];
     let event = (any::<u64>(), any::<u32>(), any::<u64>(), data).prop_map(|(worker, rank, id, data)| Event {
         worker: Worker::new(worker, rank),

@@ -42,6 +42,7 @@ fn small() -> Vec<Record> {
         model("llama"),
         rank(1),
         Record::Event(whole(a, EventData::WorkerAdded)),
+        Record::Event(whole(a, EventData::CopiesCounted)),
         Record::Event(whole(a, EventData::Cleared)),
         Record::Event(stored(a, None, 100..103)),
         Record::Event(stored(a, Some(102), 200..201)),

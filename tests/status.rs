@@ -114,6 +114,31 @@ fn an_import_says_what_did_not_fit() {
 }
 
 #[test]
+fn copies_are_counted_where_the_index_is_told_to() {
+    let index = Index::builder().shards(2).build().expect("valid settings");
+    index.count_copies(A).expect("open");
+    for worker in [A, B] {
+        (1..4).for_each(|id| index.send(stored(worker, id, None, &[1, 2])).expect("open"));
+        index.send(removed(worker, 4, &[2])).expect("open");
+    }
+    let copies = |index: &Index| -> Vec<_> {
+        index.status().workers.iter().map(|w| (w.held_blocks, w.extra_copies, w.last_event_id)).collect()
+    };
+    assert_eq!(copies(&index), [(2, Some(3), Some(4)), (1, None, Some(4))]);
+    let copy = Index::builder().build().expect("valid settings");
+    copy.import(index.export().expect("open")).expect("it fits");
+    assert_eq!(copies(&copy), copies(&index));
+    // A worker without a word of its own.
+    let fresh = Worker::new(9, 0);
+    index.count_copies(fresh).expect("open");
+    copy.import(index.export_worker(fresh).expect("open")).expect("it fits");
+    assert_eq!(copies(&copy)[2], (0, Some(0), None));
+    index.remove_worker(A).expect("open");
+    index.count_copies(A).expect("open");
+    assert!(index.status().workers.iter().all(|w| w.worker != A), "it has to be added first");
+}
+
+#[test]
 fn after_shutdown_lookups_go_on_and_everything_else_is_closed() {
     let index = Index::builder().shards(2).build().expect("valid settings");
     let event = stored(A, 1, None, &[1]);
@@ -122,7 +147,7 @@ fn after_shutdown_lookups_go_on_and_everything_else_is_closed() {
     assert_eq!(other.shutdown(), Ok(()));
     assert_eq!(index.send(event.clone()), Err(SendError(event.clone())));
     assert_eq!(index.try_send(event.clone()), Err(TrySendError::Closed(event.clone())));
-    assert!(index.add_worker(B).is_err() && index.remove_worker(A).is_err());
+    assert!(index.add_worker(B).is_err() && index.remove_worker(A).is_err() && index.count_copies(A).is_err());
     assert_eq!((index.flush(), index.export()), (Err(Closed), Err(Closed)));
     assert_eq!(index.export_worker(A), Err(Closed));
     assert_eq!(index.import(vec![event]), Err(ImportError::Closed));

@@ -102,6 +102,7 @@ fn a_load_is_read_as_it_was_written() {
         EventData::Cleared,
         EventData::WorkerRemoved,
         EventData::WorkerAdded,
+        EventData::CopiesCounted,
     ];
     let event = |(data, id): (&EventData, u64)| Event { worker, id, data: data.clone() };
     let warm: Vec<Event> = events.iter().zip(1..).map(event).collect();

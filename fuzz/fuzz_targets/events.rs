@@ -47,6 +47,8 @@ enum Step {
     },
     Clear(By),
     RemoveWorker(By),
+    /// Or has its copies counted: a bit of the worker's number that means nothing else decides, so that recorded inputs
+    /// stay what they are.
     AddWorker(By),
     /// Says again what somebody said before.
     Again {
@@ -113,7 +115,8 @@ fn event(step: &Step, said: &[EventData]) -> Option<Event> {
         Step::Again { by, number } => (by, said.get(*number as usize % said.len().max(1))?.clone()),
         Step::Clear(by) => (by, EventData::Cleared),
         Step::RemoveWorker(by) => (by, EventData::WorkerRemoved),
-        Step::AddWorker(by) => (by, EventData::WorkerAdded),
+        Step::AddWorker(by) if by.worker & 8 == 0 => (by, EventData::WorkerAdded),
+        Step::AddWorker(by) => (by, EventData::CopiesCounted),
         _ => return None,
     };
     let worker = Worker::new((by.worker % 4).into(), (by.worker / 4 % 2).into());
@@ -144,10 +147,16 @@ struct Model {
 }
 
 impl Model {
+    /// Blocks of a worker, each as often as there are copies of it.
+    fn copies(&self, worker: Worker) -> u64 {
+        self.reference.held(worker) as u64 + self.reference.extra_copies(worker).unwrap_or(0)
+    }
+
     fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
         let worker = event.worker;
-        let before = self.reference.held(worker);
+        let before = self.copies(worker);
         let result = self.reference.apply(event);
+        let after = self.copies(worker);
         self.events += 1;
         self.blocks += event.data.len() as u64;
         let admitted = !matches!(result, Err(Rejection::WorkerRemoved | Rejection::TooManyWorkers));
@@ -160,6 +169,9 @@ impl Model {
                 self.workers.entry(worker).or_default();
                 self.removed.retain(|w| *w != worker);
             }
+            EventData::CopiesCounted if admitted => {
+                self.workers.entry(worker).or_default();
+            }
             data if admitted => {
                 let counts = self.workers.entry(worker).or_default();
                 match counts.last.replace(event.id) {
@@ -171,7 +183,7 @@ impl Model {
                     _ => {}
                 }
                 if let EventData::Removed { blocks } = data {
-                    counts.unknown += (blocks.len() - (before - self.reference.held(worker))) as u64;
+                    counts.unknown += blocks.len() as u64 - (before - after);
                 }
             }
             _ => {}
@@ -190,6 +202,7 @@ impl Model {
         let mut held = 0;
         for (status, (worker, counts)) in workers.iter().zip(&self.workers) {
             assert_eq!(status.held_blocks, self.reference.held(*worker) as u64);
+            assert_eq!(status.extra_copies, self.reference.extra_copies(*worker));
             assert_eq!((status.last_event_id, status.gaps), (counts.last, counts.gaps));
             assert_eq!((status.missing_events, status.repeated_events), (counts.missing, counts.repeated));
             assert_eq!((status.unknown_removals, status.rejected), (counts.unknown, counts.rejected));

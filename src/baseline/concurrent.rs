@@ -76,7 +76,7 @@ impl Model for Arc<ConcurrentRadixTree> {
                     node.write().leave(worker);
                 }
             }
-            EventData::WorkerAdded => {}
+            EventData::WorkerAdded | EventData::CopiesCounted => {}
         }
         Ok(())
     }

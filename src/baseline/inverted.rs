@@ -55,7 +55,7 @@ impl Model for Inverted {
                 }
             }
             EventData::Cleared | EventData::WorkerRemoved => self.remove(event.worker, None),
-            EventData::WorkerAdded => {}
+            EventData::WorkerAdded | EventData::CopiesCounted => {}
         }
         Ok(())
     }

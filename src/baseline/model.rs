@@ -52,7 +52,7 @@ impl<M: Model> Model for Admitted<M> {
                     return Err(Rejection::SelfParent);
                 }
             }
-            EventData::Removed { .. } | EventData::Cleared => {}
+            EventData::Removed { .. } | EventData::Cleared | EventData::CopiesCounted => {}
         }
         self.design.apply(event)
     }

@@ -43,7 +43,7 @@ impl Model for Nested {
             EventData::Cleared | EventData::WorkerRemoved => {
                 self.workers.remove(&event.worker);
             }
-            EventData::WorkerAdded => {}
+            EventData::WorkerAdded | EventData::CopiesCounted => {}
         }
         Ok(())
     }

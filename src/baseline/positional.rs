@@ -188,7 +188,7 @@ impl Model for Arc<Positional> {
                     self.let_go(worker, place);
                 }
             }
-            EventData::WorkerAdded => {}
+            EventData::WorkerAdded | EventData::CopiesCounted => {}
         }
         Ok(())
     }

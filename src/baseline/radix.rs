@@ -75,7 +75,7 @@ impl Model for RadixTree {
                     node.borrow_mut().leave(worker);
                 }
             }
-            EventData::WorkerAdded => {}
+            EventData::WorkerAdded | EventData::CopiesCounted => {}
         }
         Ok(())
     }

@@ -36,19 +36,43 @@ struct Cache {
     named: HashMap<u64, Place>,
     /// How many sequence hashes name a place; absent where none does.
     names: HashMap<Place, usize>,
+    /// How many copies there are of what each sequence hash names; `None` where they are not counted.
+    copies: Option<HashMap<u64, u64>>,
 }
 
 impl Cache {
     fn store(&mut self, sequence: u64, place: Place) {
         if self.named.get(&sequence) == Some(&place) {
+            if let Some(copies) = &mut self.copies {
+                *copies.get_mut(&sequence).expect("what is held has a copy") += 1;
+            }
             return;
         }
-        self.remove(sequence);
+        self.forget(sequence);
         self.named.insert(sequence, place);
         *self.names.entry(place).or_default() += 1;
+        if let Some(copies) = &mut self.copies {
+            copies.insert(sequence, 1);
+        }
     }
 
     fn remove(&mut self, sequence: u64) {
+        if let Some(copies) = &mut self.copies
+            && let Some(copies) = copies.get_mut(&sequence)
+        {
+            *copies -= 1;
+            if *copies > 0 {
+                return;
+            }
+        }
+        self.forget(sequence);
+    }
+
+    /// The block is gone, however many copies there were.
+    fn forget(&mut self, sequence: u64) {
+        if let Some(copies) = &mut self.copies {
+            copies.remove(&sequence);
+        }
         let Some(place) = self.named.remove(&sequence) else { return };
         let names = self.names.get_mut(&place).expect("a place that is named has a count");
         *names -= 1;
@@ -114,7 +138,9 @@ impl Reference {
                 Ok(())
             }
             EventData::Cleared => {
-                *self.admit(worker)? = Cache::default();
+                let cache = self.admit(worker)?;
+                let copies = cache.copies.take().map(|_| HashMap::new());
+                *cache = Cache { copies, ..Cache::default() };
                 Ok(())
             }
             EventData::WorkerRemoved => {
@@ -125,6 +151,13 @@ impl Reference {
             EventData::WorkerAdded => {
                 self.know(worker)?;
                 self.removed.remove(&worker);
+                Ok(())
+            }
+            EventData::CopiesCounted => {
+                let cache = self.admit(worker)?;
+                if cache.copies.is_none() {
+                    cache.copies = Some(cache.named.keys().map(|&sequence| (sequence, 1)).collect());
+                }
                 Ok(())
             }
         }
@@ -193,6 +226,12 @@ impl Reference {
     /// How many sequence hashes `worker` holds; 0 if it is unknown.
     pub fn held(&self, worker: Worker) -> usize {
         self.workers.get(&worker).map_or(0, |cache| cache.named.len())
+    }
+
+    /// How many copies `worker` has of its blocks, beyond one each; `None` where they are not counted.
+    pub fn extra_copies(&self, worker: Worker) -> Option<u64> {
+        let copies = self.workers.get(&worker)?.copies.as_ref()?;
+        Some(copies.values().map(|copies| copies - 1).sum())
     }
 }
 
@@ -316,6 +355,58 @@ mod tests {
     }
 
     #[test]
+    fn where_copies_are_counted_a_block_goes_with_its_last() {
+        let mut model = chain();
+        apply(&mut model, A, EventData::CopiesCounted).unwrap();
+        assert_eq!(model.extra_copies(A), Some(0), "what is there is one copy each");
+        store(&mut model, A, Some(1), &[(2, 8), (3, 9)]).unwrap();
+        store(&mut model, A, Some(2), &[(3, 9)]).unwrap();
+        assert_eq!((model.held(A), model.extra_copies(A)), (3, Some(3)));
+        remove(&mut model, A, &[3, 2, 3]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 3)]);
+        apply(&mut model, A, EventData::CopiesCounted).unwrap();
+        remove(&mut model, A, &[3]).unwrap();
+        assert_eq!(model.find(&[7, 8, 9]), [(A, 2)]);
+        remove(&mut model, A, &[2]).unwrap();
+        assert_eq!((model.find(&[7, 8, 9]), model.extra_copies(A)), (vec![(A, 1)], Some(0)));
+        assert_eq!(model.extra_copies(B), None);
+    }
+
+    #[test]
+    fn a_block_that_moves_is_one_copy() {
+        let mut model = Reference::new();
+        apply(&mut model, A, EventData::CopiesCounted).unwrap();
+        for _ in 0..3 {
+            store(&mut model, A, None, &[(1, 7), (2, 8)]).unwrap();
+        }
+        // Once more at the root, and then behind 2: the hash names one place at a time.
+        store(&mut model, A, None, &[(1, 7), (2, 8), (1, 9)]).unwrap();
+        assert_eq!((model.find(&[7, 8, 9]), model.extra_copies(A)), (vec![], Some(3)));
+        remove(&mut model, A, &[1]).unwrap();
+        assert_eq!(model.held(A), 1);
+    }
+
+    #[test]
+    fn clearing_ends_copies_and_removing_the_worker_ends_counting() {
+        let mut model = chain();
+        apply(&mut model, A, EventData::CopiesCounted).unwrap();
+        store(&mut model, A, None, &[(1, 7)]).unwrap();
+        apply(&mut model, A, EventData::Cleared).unwrap();
+        assert_eq!(model.extra_copies(A), Some(0));
+        store(&mut model, A, None, &[(1, 7)]).unwrap();
+        store(&mut model, A, None, &[(1, 7)]).unwrap();
+        assert_eq!(model.extra_copies(A), Some(1));
+        apply(&mut model, A, EventData::WorkerRemoved).unwrap();
+        assert_eq!(apply(&mut model, A, EventData::CopiesCounted), Err(Rejection::WorkerRemoved));
+        apply(&mut model, A, EventData::WorkerAdded).unwrap();
+        store(&mut model, A, None, &[(1, 7)]).unwrap();
+        store(&mut model, A, None, &[(1, 7)]).unwrap();
+        assert_eq!(model.extra_copies(A), None);
+        remove(&mut model, A, &[1]).unwrap();
+        assert_eq!(model.held(A), 0);
+    }
+
+    #[test]
     fn a_block_may_take_the_name_of_its_ancestor() {
         let mut model = chain();
         store(&mut model, A, Some(1), &[(4, 5), (1, 6)]).unwrap();
@@ -383,7 +474,12 @@ mod tests {
     #[test]
     fn too_many_workers_does_not_make_the_worker_known() {
         let mut model = chain().max_workers(1);
-        for data in [EventData::Cleared, EventData::WorkerAdded, EventData::Removed { blocks: vec![1] }] {
+        for data in [
+            EventData::Cleared,
+            EventData::WorkerAdded,
+            EventData::CopiesCounted,
+            EventData::Removed { blocks: vec![1] },
+        ] {
             assert_eq!(apply(&mut model, B, data), Err(Rejection::TooManyWorkers));
         }
         apply(&mut model, A, EventData::WorkerRemoved).unwrap();

@@ -4,49 +4,54 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::blocks::BlockMap;
 use super::hasher::BuildMix;
 use super::prefix::Backwards;
 use super::run::{Place, RunId, Runs};
-use super::shard::Shard;
+use super::shard::{Held, Shard};
 use crate::event::{Block, Event, EventData, Worker};
 
 /// Events that rebuild the shard, or what is known of `only` one worker, when applied in order, worker by worker.
 pub(crate) fn export(shard: &Shard, only: Option<Worker>) -> Vec<Event> {
     let mut events = Vec::new();
-    let mut workers: Vec<_> = shard.workers().filter(|&(worker, ..)| only.is_none_or(|only| only == worker)).collect();
-    workers.sort_unstable_by_key(|&(worker, ..)| worker);
-    for (worker, _, last_event_id, blocks) in workers {
-        let id = last_event_id.unwrap_or(0);
-        events.push(Event { worker, id, data: EventData::WorkerAdded });
-        if last_event_id.is_some() {
-            events.push(Event { worker, id, data: EventData::Cleared });
+    let mut workers: Vec<_> = shard.workers().filter(|held| only.is_none_or(|only| only == held.worker)).collect();
+    workers.sort_unstable_by_key(|held| held.worker);
+    for held in workers {
+        let mut say = |data| events.push(Event { worker: held.worker, id: held.last_event_id.unwrap_or(0), data });
+        say(EventData::WorkerAdded);
+        if held.copies.is_some() {
+            say(EventData::CopiesCounted);
         }
-        let data = Worklist::of(shard.runs(), blocks).events(shard.runs(), blocks);
-        events.extend(data.into_iter().map(|data| Event { worker, id, data }));
+        // Bears the id, also where nothing is held.
+        if held.last_event_id.is_some() {
+            say(EventData::Cleared);
+        }
+        Worklist::of(shard.runs(), &held).events(shard.runs(), &held).into_iter().for_each(say);
     }
     events
 }
 
 /// What one worker's events have to mention.
 struct Worklist {
-    /// A sequence hash per place held, and those beyond one.
+    /// A sequence hash per place held.
     names: HashMap<Place, u64, BuildMix>,
-    twins: Vec<(Place, u64)>,
+    /// What is stored at these places besides: other sequence hashes, and further copies.
+    more: Vec<(Place, u64)>,
     /// By position and run: how much of the run is held, or leads to what is held. Ascending, so parents come first.
     extents: BTreeMap<(u32, RunId), u32>,
 }
 
 impl Worklist {
-    fn of(runs: &Runs, blocks: &BlockMap) -> Self {
-        let mut list = Self { names: HashMap::default(), twins: Vec::new(), extents: BTreeMap::new() };
-        for (sequence, place) in blocks.iter() {
+    fn of(runs: &Runs, held: &Held<'_>) -> Self {
+        let mut list = Self { names: HashMap::default(), more: Vec::new(), extents: BTreeMap::new() };
+        for (sequence, place) in held.blocks.iter() {
             match list.names.entry(place) {
                 hashbrown::hash_map::Entry::Vacant(entry) => {
                     entry.insert(sequence);
                 }
-                hashbrown::hash_map::Entry::Occupied(_) => list.twins.push((place, sequence)),
+                hashbrown::hash_map::Entry::Occupied(_) => list.more.push((place, sequence)),
             }
+            let copies = held.copies.map_or(0, |copies| copies.of(sequence));
+            list.more.extend((0..copies).map(|_| (place, sequence)));
             list.reach(runs, place);
         }
         list
@@ -65,8 +70,8 @@ impl Worklist {
     }
 
     /// Stores from the root on; a hole is stored under a name that the worker does not use, and removed in the end.
-    fn events(&self, runs: &Runs, blocks: &BlockMap) -> Vec<EventData> {
-        let mut unused = (0u64..).filter(|&sequence| blocks.get(sequence).is_none());
+    fn events(&self, runs: &Runs, held: &Held<'_>) -> Vec<EventData> {
+        let mut unused = (0u64..).filter(|&sequence| held.blocks.get(sequence).is_none());
         let mut holes: HashMap<Place, u64, BuildMix> = HashMap::default();
         let mut backwards = runs.hasher().backwards();
         let mut events = Vec::new();
@@ -82,7 +87,7 @@ impl Worklist {
             let parent = runs.get(run).parent.map(|place| name(place).expect("parents come first"));
             events.push(EventData::Stored { parent, blocks });
         }
-        for &(place, sequence) in &self.twins {
+        for &(place, sequence) in &self.more {
             let parent = before(runs, place).map(|parent| self.names.get(&parent).or_else(|| holes.get(&parent)));
             let parent = parent.map(|name| *name.expect("parents come first"));
             events.push(EventData::Stored {

@@ -63,7 +63,7 @@ impl LocalWriter {
     /// proportion to their square.
     pub fn structure(&self) -> Vec<Run> {
         let runs = self.shard.runs();
-        let names: HashMap<Slot, Worker> = self.shard.workers().map(|(worker, slot, ..)| (slot, worker)).collect();
+        let names: HashMap<Slot, Worker> = self.shard.slots().map(|(worker, slot)| (slot, worker)).collect();
         // By the first prefix hash, that of the parent and the run itself.
         let mut all: Vec<_> = runs
             .iter()

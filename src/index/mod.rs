@@ -3,6 +3,7 @@
 mod actor;
 mod blocks;
 mod config;
+mod copies;
 mod error;
 mod export;
 mod field;
@@ -161,6 +162,15 @@ impl Index {
         self.send(Event { worker, id: 0, data: EventData::WorkerAdded })
     }
 
+    /// The worker announces a block once for every copy that it keeps of it, and removes each. Like [`Index::send`] of
+    /// [`EventData::CopiesCounted`].
+    ///
+    /// # Errors
+    /// Like [`Index::send`].
+    pub fn count_copies(&self, worker: Worker) -> Result<(), SendError> {
+        self.send(Event { worker, id: 0, data: EventData::CopiesCounted })
+    }
+
     /// Who holds how much of the prompt with these local hashes, in blocks from its beginning.
     ///
     /// Takes no lock and never waits; once `matches` is warm it allocates nothing, until there are more workers than it
@@ -236,6 +246,7 @@ impl Index {
     /// rebuild it, whatever its seed and number of shards.
     ///
     /// Worker by worker, parents first. A hole is stored under an unused sequence hash and removed again at the end.
+    /// Where copies are counted, a block is stored once for each of them.
     /// Every event carries its worker's last event id, so an importer continues where the worker is. Workers that
     /// were removed are not in it. Every shard exports what it had accepted at its own moment. A writer applies nothing
     /// while it exports, which takes time and memory in proportion to the blocks held; lookups go on.
@@ -256,7 +267,8 @@ impl Index {
     }
 
     /// Applies an export, and returns when it is visible. What the index knew of the workers in it is replaced. Until
-    /// then lookups do not see it, and other events wait behind it; shards become visible one by one.
+    /// then lookups do not see it, and other events wait behind it; shards become visible one by one. A block that an
+    /// import removes is gone with all of its copies.
     ///
     /// # Errors
     /// Shut down, or why the first event that changed nothing did so (a lower limit than the exporter's, most likely).

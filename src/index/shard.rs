@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 
 use super::blocks::BlockMap;
+use super::copies::Copies;
 use super::error::Rejection;
 use super::hasher::BuildMix;
 use super::holders::Slot;
@@ -50,7 +51,17 @@ struct WorkerState {
     blocks: BlockMap,
     /// Where more than one sequence hash names the same block: how many beyond the first.
     twins: HashMap<Place, u32, BuildMix>,
+    /// `None` where storing a block again changes nothing, and a removal is final.
+    copies: Option<Box<Copies>>,
     status: Counters,
+}
+
+/// What an export has to know of a worker.
+pub(crate) struct Held<'a> {
+    pub(crate) worker: Worker,
+    pub(crate) last_event_id: Option<u64>,
+    pub(crate) blocks: &'a BlockMap,
+    pub(crate) copies: Option<&'a Copies>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,6 +131,9 @@ impl Shard {
                     self.removed_order.retain(|w| *w != event.worker);
                 }
             }),
+            EventData::CopiesCounted => self.admit(event.worker).map(|slot| {
+                self.workers[slot as usize].copies.get_or_insert_default();
+            }),
             _ => self.admit(event.worker).and_then(|slot| {
                 self.workers[slot as usize].status.note(event.id);
                 self.change(slot, &event.data)
@@ -131,13 +145,19 @@ impl Shard {
         result
     }
 
-    /// Applies an event of an export: like [`Shard::apply`], but its id continues nothing, and a worker that is added
-    /// begins with nothing.
+    /// Applies an event of an export: like [`Shard::apply`], but its id continues nothing, a worker that is added
+    /// begins with nothing, and what is removed is gone with all of its copies.
     pub(crate) fn import(&mut self, event: &Event) -> Result<(), Rejection> {
         if let Some(&slot) = self.slots.get(&event.worker) {
-            self.workers[slot as usize].status.last_event_id = None;
-            if event.data == EventData::WorkerAdded {
-                self.clear(slot);
+            let state = &mut self.workers[slot as usize];
+            state.status.last_event_id = None;
+            match &event.data {
+                EventData::WorkerAdded => {
+                    state.copies = None;
+                    self.clear(slot);
+                }
+                EventData::Removed { blocks } => state.take_copies(blocks),
+                _ => {}
             }
         }
         self.apply(event)
@@ -198,12 +218,18 @@ impl Shard {
                 let place = Place { run: first.run, offset };
                 let old = state.blocks.insert(block.sequence, place);
                 if old == Some(place) {
+                    if state.copies.is_some() {
+                        state.add_copy(block.sequence);
+                    }
                     holding.hold_all(&mut self.runs, state, first.run, new);
                     new = offset + 1..offset + 1;
                     continue;
                 }
                 new.end += 1;
                 if let Some(old) = old {
+                    if state.copies.is_some() {
+                        state.take_copies(&[block.sequence]);
+                    }
                     holding.hold_all(&mut self.runs, state, first.run, new);
                     new = offset + 1..offset + 1;
                     holding.release(&mut self.runs, state, old);
@@ -225,6 +251,13 @@ impl Shard {
             return Err(Rejection::Empty);
         }
         let state = &mut self.workers[slot as usize];
+        let last;
+        let blocks = if state.copies.as_ref().is_some_and(|copies| copies.total() > 0) {
+            last = state.take_copy(blocks);
+            &last
+        } else {
+            blocks
+        };
         let mut holding = Holding::nothing(slot);
         blocks.iter().take(AHEAD).for_each(|&sequence| state.blocks.prefetch(sequence));
         for (done, &sequence) in blocks.iter().enumerate() {
@@ -244,6 +277,7 @@ impl Shard {
     fn clear(&mut self, slot: Slot) {
         let state = &mut self.workers[slot as usize];
         state.twins = HashMap::default();
+        state.copies = state.copies.take().map(|_| Box::default());
         let mut runs: Vec<RunId> = state.blocks.take().iter().map(|(_, place)| place.run).collect();
         runs.sort_unstable();
         runs.dedup();
@@ -256,6 +290,8 @@ impl Shard {
     }
 
     /// The slot of a worker that may speak.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "for every event; the other caller is rare")]
     fn admit(&mut self, worker: Worker) -> Result<Slot, Rejection> {
         match self.slots.get(&worker) {
             Some(&slot) => Ok(slot),
@@ -340,23 +376,30 @@ impl Shard {
             + self.removed.allocation_size()
             + self.removed_order.capacity() * size_of::<Worker>()
             + self.workers.capacity() * size_of::<WorkerState>()
-            + self.workers.iter().map(|w| w.blocks.bytes() + w.twins.allocation_size()).sum::<usize>()
+            + self.workers.iter().map(WorkerState::bytes).sum::<usize>()
+    }
+
+    /// The workers and their slots.
+    #[cfg(feature = "figures")]
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (Worker, Slot)> {
+        self.slots.iter().map(|(&worker, &slot)| (worker, slot))
     }
 
     /// The workers and what they hold, as an export wants it.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = (Worker, Slot, Option<u64>, &BlockMap)> {
-        self.slots.iter().map(|(&worker, &slot)| {
-            let state = &self.workers[slot as usize];
-            (worker, slot, state.status.last_event_id, &state.blocks)
+    pub(crate) fn workers(&self) -> impl Iterator<Item = Held<'_>> {
+        self.slots.values().map(|&slot| {
+            let WorkerState { worker, blocks, copies, status, .. } = &self.workers[slot as usize];
+            Held { worker: *worker, last_event_id: status.last_event_id, blocks, copies: copies.as_deref() }
         })
     }
 
     pub(crate) fn worker_status(&self) -> impl Iterator<Item = WorkerStatus> {
         self.slots.iter().map(|(&worker, &slot)| {
-            let WorkerState { blocks, status, .. } = &self.workers[slot as usize];
+            let WorkerState { blocks, copies, status, .. } = &self.workers[slot as usize];
             WorkerStatus {
                 worker,
                 held_blocks: blocks.len() as u64,
+                extra_copies: copies.as_deref().map(Copies::total),
                 last_event_id: status.last_event_id,
                 lag: status.lag,
                 gaps: status.gaps,
@@ -366,6 +409,43 @@ impl Shard {
                 rejected: status.rejected,
             }
         })
+    }
+}
+
+/// Out of the way of workers whose copies are not counted.
+impl WorkerState {
+    /// A block was stored where it is.
+    #[cold]
+    fn add_copy(&mut self, sequence: u64) {
+        if let Some(copies) = &mut self.copies {
+            copies.add(sequence);
+        }
+    }
+
+    /// Removes a copy of each. Returns those that had only one.
+    #[cold]
+    fn take_copy(&mut self, blocks: &[u64]) -> Vec<u64> {
+        let mut take = |sequence| self.copies.as_mut().is_some_and(|copies| copies.take(sequence));
+        blocks.iter().copied().filter(|&sequence| !take(sequence)).collect()
+    }
+
+    /// Leaves one of each.
+    #[cold]
+    fn take_copies(&mut self, blocks: &[u64]) {
+        if let Some(copies) = &mut self.copies {
+            for &sequence in blocks {
+                copies.take_all(sequence);
+            }
+        }
+    }
+}
+
+impl WorkerState {
+    /// Heap bytes.
+    fn bytes(&self) -> usize {
+        self.blocks.bytes()
+            + self.twins.allocation_size()
+            + self.copies.as_deref().map_or(0, |copies| size_of::<Copies>() + copies.bytes())
     }
 }
 

@@ -63,6 +63,9 @@ pub struct WorkerStatus {
     pub worker: Worker,
     /// Sequence hashes it holds.
     pub held_blocks: u64,
+    /// Copies of these blocks beyond one each, all together; `None` where copies are not counted
+    /// ([`EventData::CopiesCounted`](crate::EventData::CopiesCounted)).
+    pub extra_copies: Option<u64>,
     /// The last event id it sent.
     pub last_event_id: Option<u64>,
     /// From acceptance to visibility of its last event; `None` before the first, and in a shard without a thread.

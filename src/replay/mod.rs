@@ -137,7 +137,7 @@ impl Tally {
         match data {
             EventData::Stored { blocks, .. } => self.stored_blocks += blocks.len() as u64,
             EventData::Removed { blocks } => self.removed_blocks += blocks.len() as u64,
-            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => {}
+            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded | EventData::CopiesCounted => {}
         }
     }
 }

@@ -33,7 +33,8 @@ impl Record {
     }
 
     /// Writes an applied event. The format has no word for workers that go and come: a removed worker is written as
-    /// cleared, which answers alike, and an added one not at all.
+    /// cleared, which answers alike, and an added one not at all. Nor has it one for copies, which no simulated engine
+    /// counts.
     ///
     /// # Errors
     /// [`ReplayError::Record`], for instance when the disk is full.
@@ -46,7 +47,7 @@ impl Record {
             }
             EventData::Removed { blocks } => Line::Removed { worker, dp_rank, event_id, blocks },
             EventData::Cleared | EventData::WorkerRemoved => Line::Cleared { worker, dp_rank, event_id },
-            EventData::WorkerAdded => return Ok(()),
+            EventData::WorkerAdded | EventData::CopiesCounted => return Ok(()),
         })
     }
 

@@ -26,6 +26,7 @@ pub(super) enum Data<H> {
     Cleared,
     WorkerRemoved,
     WorkerAdded,
+    CopiesCounted,
 }
 
 impl<'a> Kind<&'a [u64]> {
@@ -46,6 +47,7 @@ impl<'a> Kind<&'a [u64]> {
             EventData::Cleared => Data::Cleared,
             EventData::WorkerRemoved => Data::WorkerRemoved,
             EventData::WorkerAdded => Data::WorkerAdded,
+            EventData::CopiesCounted => Data::CopiesCounted,
         };
         Self::Event { id: event.worker.id, dp_rank: event.worker.dp_rank, event: event.id, data }
     }
@@ -66,6 +68,7 @@ impl From<Kind<Vec<u64>>> for What {
             Data::Cleared => EventData::Cleared,
             Data::WorkerRemoved => EventData::WorkerRemoved,
             Data::WorkerAdded => EventData::WorkerAdded,
+            Data::CopiesCounted => EventData::CopiesCounted,
         };
         Self::Event(Event { worker: Worker::new(id, dp_rank), id: event, data })
     }

@@ -47,6 +47,7 @@ fn data(shape: Shape) -> impl Strategy<Value = EventData> {
         1 => Just(EventData::Cleared),
         1 => Just(EventData::WorkerRemoved),
         2 => Just(EventData::WorkerAdded),
+        2 => Just(EventData::CopiesCounted),
     ]
 }
 
@@ -59,7 +60,20 @@ pub(crate) fn event(shape: Shape) -> impl Strategy<Value = Event> {
 }
 
 pub(crate) fn events(shape: Shape, most: usize) -> impl Strategy<Value = Vec<Event>> {
-    prop::collection::vec(event(shape), 0..most)
+    stream(shape, 0..most)
+}
+
+/// So many events. Some say again what was said before, as engines do that announce every copy of a block.
+pub(crate) fn stream(shape: Shape, count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Event>> {
+    let again = prop::option::weighted(0.15, any::<prop::sample::Index>());
+    prop::collection::vec((event(shape), again), count).prop_map(|list| {
+        let mut events: Vec<Event> = Vec::with_capacity(list.len());
+        for (event, again) in list {
+            let again = again.filter(|_| !events.is_empty()).map(|index| index.get(&events).clone());
+            events.push(again.unwrap_or(event));
+        }
+        events
+    })
 }
 
 pub(crate) fn query(shape: Shape) -> impl Strategy<Value = Vec<u64>> {

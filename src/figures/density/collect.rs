@@ -77,6 +77,8 @@ impl Said {
             EventData::Stored { blocks, .. } => Self::Stored(blocks.iter().map(|block| block.sequence).collect()),
             EventData::Removed { blocks } => Self::Removed(blocks.clone()),
             EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Self::Cleared,
+            // Says nothing of blocks.
+            EventData::CopiesCounted => Self::Stored(Vec::new()),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn tree(export: &[Event]) -> Vec<Node> {
                     }
                 }
             }
-            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => {}
+            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded | EventData::CopiesCounted => {}
         }
     }
     let mut nodes: Vec<Node> = Vec::new();

@@ -27,6 +27,11 @@ pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, tho
             EventData::Stored { parent, blocks: stored } => {
                 let mut parent = parent.and_then(|parent| places.get(&parent).copied());
                 for &Block { sequence, .. } in stored {
+                    if let Some(&place) = places.get(&sequence) {
+                        // A further copy.
+                        parent = Some(place);
+                        continue;
+                    }
                     let depth = parent.map_or(0, |parent| blocks[parent].depth + 1);
                     let recency = recency.get(&sequence).copied().unwrap_or(0);
                     places.insert(sequence, blocks.len());
@@ -39,7 +44,7 @@ pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, tho
                     blocks[*place].hole = true;
                 }
             }
-            EventData::Cleared | EventData::WorkerAdded | EventData::WorkerRemoved => {}
+            EventData::Cleared | EventData::WorkerAdded | EventData::WorkerRemoved | EventData::CopiesCounted => {}
         }
     }
     // What is stored behind others comes after them in an export.
@@ -81,6 +86,17 @@ mod tests {
         assert_eq!(go(400), [204, 203, 202, 201, 200, 304, 303, 302, 301, 300]);
         assert_eq!(go(600)[10..], [104, 103, 102, 101, 100], "what others continue goes last");
         assert_eq!(go(1000).len(), 25);
+    }
+
+    #[test]
+    fn a_block_goes_once_however_many_copies_there_are() {
+        let mut blocks = conversations();
+        blocks.push(Event { worker: A, id: 1, data: EventData::CopiesCounted });
+        blocks.extend([stored(Some(102), 103..104), stored(Some(103), 104..105), stored(Some(102), 103..104)]);
+        blocks.push(stored(Some(104), 105..106));
+        assert_eq!(least_recent(&blocks, None, 1000).len(), 26);
+        let order: VecDeque<u64> = (200..205).chain(300..305).chain(0..10).chain(100..106).collect();
+        assert_eq!(least_recent(&blocks, Some(&order), 1000)[10..16], [105, 104, 103, 102, 101, 100]);
     }
 
     #[test]

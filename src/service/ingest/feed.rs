@@ -238,7 +238,7 @@ pub fn dump(events: impl IntoIterator<Item = Event>) -> impl Iterator<Item = Rou
     events.into_iter().filter_map(|event| {
         let (worker, tier) = Tier::split(event.worker);
         match event.data {
-            EventData::WorkerAdded | EventData::WorkerRemoved => None,
+            EventData::WorkerAdded | EventData::WorkerRemoved | EventData::CopiesCounted => None,
             data => Some(RouterEvent::of(worker, tier, event.id, data)),
         }
     })

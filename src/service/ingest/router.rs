@@ -90,7 +90,9 @@ impl RouterEvent {
             }
             EventData::Removed { blocks } => RouterData::Removed { block_hashes: blocks },
             EventData::Cleared => RouterData::Cleared,
-            EventData::WorkerAdded | EventData::WorkerRemoved => panic!("an event about a worker, not its cache"),
+            EventData::WorkerAdded | EventData::WorkerRemoved | EventData::CopiesCounted => {
+                panic!("an event about a worker, not its cache")
+            }
         };
         let storage_tier = match tier {
             Tier::Device => StorageTier::Device,

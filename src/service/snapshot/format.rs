@@ -12,7 +12,7 @@
 //! | 4 | worker | id as 8 bytes, data-parallel rank as 4, event id as 8: who says what follows |
 //! | 5, 6 | stored | the parent as 8 bytes (6 only), the number of blocks as 4, their sequence hashes, their local hashes |
 //! | 7 | removed | the number of blocks as 4 bytes, their sequence hashes |
-//! | 8, 9, 10 | cleared, worker removed, worker added | nothing |
+//! | 8, 9, 10, 11 | cleared, worker removed, worker added, copies counted | nothing |
 //!
 //! Header, model and rank are in postcard's format, behind their length as 4 bytes. Hashes are 8 bytes each: they are
 //! random, so a variable length would be longer. They lie in columns, because workers that share prompts share columns,
@@ -92,6 +92,7 @@ mod tag {
     pub(super) const CLEARED: u8 = 8;
     pub(super) const WORKER_REMOVED: u8 = 9;
     pub(super) const WORKER_ADDED: u8 = 10;
+    pub(super) const COPIES_COUNTED: u8 = 11;
 }
 
 /// Writes records.
@@ -140,6 +141,7 @@ impl<W: Write> Records<W> {
             EventData::Cleared => self.sink.write_all(&[tag::CLEARED]),
             EventData::WorkerRemoved => self.sink.write_all(&[tag::WORKER_REMOVED]),
             EventData::WorkerAdded => self.sink.write_all(&[tag::WORKER_ADDED]),
+            EventData::CopiesCounted => self.sink.write_all(&[tag::COPIES_COUNTED]),
         }
     }
 
@@ -251,6 +253,7 @@ impl<R: BufRead> Parser<R> {
                 tag::CLEARED => EventData::Cleared,
                 tag::WORKER_REMOVED => EventData::WorkerRemoved,
                 tag::WORKER_ADDED => EventData::WorkerAdded,
+                tag::COPIES_COUNTED => EventData::CopiesCounted,
                 other => return Err(format!("there is no record of kind {other}")),
             };
             let (worker, id) = self.speaker.ok_or("an event of no worker")?;

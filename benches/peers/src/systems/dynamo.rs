@@ -74,6 +74,7 @@ impl<T: SyncIndexer> Writer for Feed<T> {
                 block_hashes: blocks.into_iter().map(ExternalSequenceBlockHash).collect(),
             }),
             EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => KvCacheEventData::Cleared,
+            EventData::CopiesCounted => unreachable!("no workload counts copies"),
         };
         RouterEvent::new(event.worker.id, KvCacheEvent { event_id: event.id, data, dp_rank: event.worker.dp_rank })
     }

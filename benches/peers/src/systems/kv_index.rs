@@ -87,6 +87,7 @@ impl Writer for Lane {
                 Change::Removed { worker, blocks: blocks.into_iter().map(SequenceHash).collect() }
             }
             EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Change::Cleared { worker },
+            EventData::CopiesCounted => unreachable!("no workload counts copies"),
         }
     }
 

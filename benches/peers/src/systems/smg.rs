@@ -49,6 +49,7 @@ impl Writer for Owner {
             }
             EventData::Removed { blocks } => Change::Removed { holder, blocks },
             EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Change::Cleared { holder },
+            EventData::CopiesCounted => unreachable!("no workload counts copies"),
         }
     }
 
