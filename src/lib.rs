@@ -87,6 +87,9 @@
 //! **Order.** Events that one thread sends are applied in that order, shard by shard. [`Index::flush`] returns when
 //! everything accepted before the call, from whichever thread, is visible.
 //!
+//! **At least.** Of a worker whose stores were rejected for their blocks, an answer can say too little, never too much.
+//! Every answer names these workers ([`Matches::incomplete`]), until what was left out is stored again or removed.
+//!
 //! **Ends.** After [`Index::shutdown`], and after a writer has panicked, lookups go on with the last snapshot;
 //! events come back with an error, and [`Index::status`] says which writers have ended.
 //!
@@ -147,8 +150,8 @@ pub mod trace;
 pub use event::{Block, Event, EventData, Worker};
 pub use hash::{BlockHasher, HashKey, Prompt};
 pub use index::{
-    Builder, Closed, ConfigError, ImportError, Index, Layer, LocalReader, LocalWriter, MAX_SHARDS, Matches, Rejection,
-    SendError, ShardStatus, Status, TrySendError, Watermark, WorkerStatus,
+    Builder, Closed, ConfigError, ImportError, Index, Layer, LocalReader, LocalWriter, MAX_LEFT_OUT, MAX_SHARDS,
+    Matches, Rejection, SendError, ShardStatus, Status, TrySendError, Watermark, WorkerStatus,
 };
 
 /// The README's examples are tests.

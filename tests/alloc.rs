@@ -40,6 +40,10 @@ fn a_warm_lookup_allocates_nothing() {
         let worker = Worker::new(id, 0);
         index.send(stored(worker, 1, None, 1..65)).expect("open");
         index.send(stored(worker, 2, Some(64), (0..300).map(|i| 1000 * (id % 20 + 1) + i))).expect("open");
+        if id % 10 == 0 {
+            // Of an unknown parent: left out.
+            index.send(stored(worker, 3, Some(7777), 1..3)).expect("open");
+        }
     }
     index.flush().expect("open");
     let queries: Vec<Vec<u64>> =
@@ -53,6 +57,7 @@ fn a_warm_lookup_allocates_nothing() {
             workers += matches.best().map_or(0, |layer| layer.workers().count());
             assert!(matches.best().is_some_and(|layer| layer.depth() > 64));
             assert_eq!(matches.len(), 500);
+            assert_eq!((matches.incomplete().count(), matches.incomplete_slots().count()), (50, 50));
         }
     };
     look_up(&mut matches);

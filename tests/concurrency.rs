@@ -11,7 +11,8 @@ use kvleap::{Block, Closed, Event, EventData, Index, Matches, TrySendError, Work
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-type Answer = Vec<(Worker, u32)>;
+/// Depths, and who is incomplete.
+type Answer = (Vec<(Worker, u32)>, Vec<Worker>);
 
 /// The same random value every time.
 fn sample<T>(strategy: impl Strategy<Value = T>, seed: u8) -> T {
@@ -45,10 +46,13 @@ fn every_answer_is_exact_at_its_watermark(shards: usize, seed: u8) {
     let expected: Vec<Vec<Vec<Answer>>> = (0..shards)
         .map(|shard| {
             let mut reference = Reference::new();
-            let mut at = vec![queries.iter().map(|q| reference.find(q)).collect::<Vec<_>>()];
+            let answers = |reference: &Reference| {
+                queries.iter().map(|query| (reference.find(query), reference.incomplete())).collect()
+            };
+            let mut at: Vec<Vec<Answer>> = vec![answers(&reference)];
             for event in events.iter().filter(|event| shard_of(event.worker) == shard) {
                 let _ = reference.apply(event);
-                at.push(queries.iter().map(|q| reference.find(q)).collect());
+                at.push(answers(&reference));
             }
             at
         })
@@ -78,10 +82,16 @@ fn every_answer_is_exact_at_its_watermark(shards: usize, seed: u8) {
                     index.find(&queries[query], &mut matches);
                     let marks: Vec<_> = matches.watermarks().map(|w| (w.events, w.generation)).collect();
                     assert!(marks.iter().zip(&last).all(|(now, last)| now >= last), "{marks:?} after {last:?}");
-                    let mut answer: Answer =
-                        (0..shards).flat_map(|s| expected[s][marks[s].0 as usize][query].iter().copied()).collect();
-                    answer.sort_unstable();
-                    assert_eq!(by_worker(&matches), answer, "query {query} at {marks:?}, seed {seed}");
+                    let mut answer = Answer::default();
+                    for (expected, (events, _)) in expected.iter().zip(&marks) {
+                        let (depths, incomplete) = &expected[*events as usize][query];
+                        answer.0.extend(depths);
+                        answer.1.extend(incomplete);
+                    }
+                    answer.0.sort_unstable();
+                    answer.1.sort_unstable();
+                    let given = (by_worker(&matches), incomplete(&matches));
+                    assert_eq!(given, answer, "query {query} at {marks:?}, seed {seed}");
                     checked.fetch_add(1, Ordering::Relaxed);
                     last = marks;
                     let all = (0..shards).all(|s| last[s].0 as usize + 1 == expected[s].len());

@@ -15,6 +15,9 @@ fn agree(reader: &LocalReader, reference: &Reference, query: &[u64]) -> Result<(
     let mut matches = Matches::new();
     reader.find(query, &mut matches);
     prop_assert_eq!(by_worker(&matches), reference.find(query), "query {:?}", query);
+    prop_assert_eq!(incomplete(&matches), reference.incomplete());
+    let named = matches.incomplete_slots().map(|slot| matches.worker(slot).expect("a slot of the answer"));
+    prop_assert!(named.eq(matches.incomplete()), "slots are workers");
     prop_assert_eq!(matches.len(), matches.iter().count());
     let named = matches.slots().map(|(slot, depth)| (matches.worker(slot).expect("a slot of the answer"), depth));
     prop_assert!(named.eq(matches.iter()), "slots are workers");
@@ -31,9 +34,10 @@ fn agree(reader: &LocalReader, reference: &Reference, query: &[u64]) -> Result<(
 /// Every worker's status says what the reference says that it holds.
 fn same_holdings(writer: &mut LocalWriter, reference: &Reference) -> Result<(), TestCaseError> {
     let (_, status) = writer.status();
-    for WorkerStatus { worker, held_blocks, extra_copies, .. } in status {
+    for WorkerStatus { worker, held_blocks, extra_copies, left_out_blocks, .. } in status {
         prop_assert_eq!(held_blocks, reference.held(worker) as u64);
         prop_assert_eq!(extra_copies, reference.extra_copies(worker));
+        prop_assert_eq!(left_out_blocks, reference.left_out(worker));
     }
     Ok(())
 }
@@ -135,6 +139,7 @@ proptest! {
         let (original, _, mut reference) = check_local(DENSE, &before, &queries, 2, (u32::MAX, u32::MAX))?;
         let (mut copy, reader) = Index::builder().seed(99).build_local().expect("valid settings");
         prop_assert_eq!(copy.import(&original.export()), Ok(()));
+        reference.forget_left_out();
         copy.publish();
         for query in spelled(&before).iter().chain(&queries) {
             agree(&reader, &reference, query)?;
@@ -183,7 +188,8 @@ proptest! {
                         prop_assert_eq!(writer.apply(event), Ok(()));
                     }
                 }
-                // The marks of removed workers are not in an export.
+                // What was left out and the marks of removed workers are not in an export.
+                reference.forget_left_out();
                 for event in &removed {
                     prop_assert_eq!(writer.apply(event), Ok(()));
                 }
@@ -217,6 +223,7 @@ proptest! {
         for query in spelled(&events).iter().chain(&queries) {
             index.find(query, &mut matches);
             prop_assert_eq!(by_worker(&matches), reference.find(query));
+            prop_assert_eq!(incomplete(&matches), reference.incomplete());
             prop_assert_eq!(matches.watermarks().map(|w| w.events).sum::<u64>(), events.len() as u64);
         }
         let status = index.status();

@@ -203,6 +203,7 @@ impl Model {
         for (status, (worker, counts)) in workers.iter().zip(&self.workers) {
             assert_eq!(status.held_blocks, self.reference.held(*worker) as u64);
             assert_eq!(status.extra_copies, self.reference.extra_copies(*worker));
+            assert_eq!(status.left_out_blocks, self.reference.left_out(*worker));
             assert_eq!((status.last_event_id, status.gaps), (counts.last, counts.gaps));
             assert_eq!((status.missing_events, status.repeated_events), (counts.missing, counts.repeated));
             assert_eq!((status.unknown_removals, status.rejected), (counts.unknown, counts.rejected));
@@ -227,11 +228,12 @@ fn find(reader: &LocalReader, query: &[u64], matches: &mut Matches) -> Vec<(Work
     answer
 }
 
-/// Without the marks of removed workers, which an export does not have.
+/// Without the marks of removed workers and without what was left out, which an export does not have.
 fn copy(original: &LocalWriter, model: &mut Model, builder: Builder) -> (LocalWriter, LocalReader) {
     let export = original.export();
     let (mut writer, reader) = builder.build_local().unwrap();
     assert_eq!(writer.import(&export), Ok(()));
+    model.reference.forget_left_out();
     model.events = export.len() as u64;
     model.blocks = export.iter().map(|event| event.data.len() as u64).sum();
     model.published = 0;
@@ -311,6 +313,9 @@ fuzz_target!(|input: Input| {
                 for (query, answer) in &visible {
                     assert_eq!(&find(&reader, query, &mut matches), answer, "{query:?}");
                     assert_eq!(matches.watermarks().next().unwrap().events, model.events);
+                    let mut incomplete: Vec<_> = matches.incomplete().collect();
+                    incomplete.sort_unstable();
+                    assert_eq!(incomplete, model.reference.incomplete());
                 }
             }
             // An event, said above; or nothing to say again.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Block, Event, EventData, Rejection, Worker};
+use crate::{Block, Event, EventData, MAX_LEFT_OUT, Rejection, Worker};
 
 /// A model of the whole fleet, exact and slow: every event costs a few hash table operations per block it names,
 /// every [`find`](Self::find) one per worker and matched block. Places are interned and never given back.
@@ -38,10 +38,17 @@ struct Cache {
     names: HashMap<Place, usize>,
     /// How many copies there are of what each sequence hash names; `None` where they are not counted.
     copies: Option<HashMap<u64, u64>>,
+    /// How many copies of which blocks the engine may hold that are not in here; one, where copies are not counted.
+    left_out: HashMap<u64, u64>,
+    /// More was left out than is remembered.
+    too_many_left_out: bool,
 }
 
 impl Cache {
     fn store(&mut self, sequence: u64, place: Place) {
+        if self.copies.is_none() {
+            self.left_out.remove(&sequence);
+        }
         if self.named.get(&sequence) == Some(&place) {
             if let Some(copies) = &mut self.copies {
                 *copies.get_mut(&sequence).expect("what is held has a copy") += 1;
@@ -57,15 +64,36 @@ impl Cache {
     }
 
     fn remove(&mut self, sequence: u64) {
-        if let Some(copies) = &mut self.copies
-            && let Some(copies) = copies.get_mut(&sequence)
-        {
+        let Some(copies) = &mut self.copies else {
+            self.left_out.remove(&sequence);
+            self.forget(sequence);
+            return;
+        };
+        if let Some(copies) = copies.get_mut(&sequence) {
             *copies -= 1;
-            if *copies > 0 {
-                return;
+            if *copies == 0 {
+                self.forget(sequence);
+            }
+        } else if let Some(left_out) = self.left_out.get_mut(&sequence) {
+            *left_out -= 1;
+            if *left_out == 0 {
+                self.left_out.remove(&sequence);
             }
         }
-        self.forget(sequence);
+    }
+
+    /// A store was rejected.
+    fn leave_out(&mut self, blocks: &[Block]) {
+        for block in blocks {
+            let left_out = self.left_out.entry(block.sequence).or_default();
+            *left_out = if self.copies.is_some() { *left_out + 1 } else { 1 };
+        }
+        self.too_many_left_out |= self.left_out.len() as u64 > MAX_LEFT_OUT;
+    }
+
+    /// How many blocks were left out, or one more than are remembered.
+    fn left_out(&self) -> u64 {
+        if self.too_many_left_out { MAX_LEFT_OUT + 1 } else { self.left_out.len() as u64 }
     }
 
     /// The block is gone, however many copies there were.
@@ -125,7 +153,11 @@ impl Reference {
         match &event.data {
             EventData::Stored { parent, blocks } => {
                 self.admit(worker)?;
-                self.store(worker, *parent, blocks)
+                let stored = self.store(worker, *parent, blocks);
+                if stored.is_err() {
+                    self.admit(worker)?.leave_out(blocks);
+                }
+                stored
             }
             EventData::Removed { blocks } => {
                 let cache = self.admit(worker)?;
@@ -232,6 +264,25 @@ impl Reference {
     pub fn extra_copies(&self, worker: Worker) -> Option<u64> {
         let copies = self.workers.get(&worker)?.copies.as_ref()?;
         Some(copies.values().map(|copies| copies - 1).sum())
+    }
+
+    /// How many blocks of `worker` were left out and may be in its cache: those of rejected stores, until they are
+    /// stored again or removed; [`MAX_LEFT_OUT`] and one where there were more.
+    pub fn left_out(&self, worker: Worker) -> u64 {
+        self.workers.get(&worker).map_or(0, Cache::left_out)
+    }
+
+    /// The workers that may hold more than [`find`](Self::find) says, because something was left out; sorted.
+    pub fn incomplete(&self) -> Vec<Worker> {
+        self.workers.iter().filter(|(_, cache)| cache.left_out() > 0).map(|(&worker, _)| worker).collect()
+    }
+
+    /// Forgets what was left out, as an export does.
+    pub fn forget_left_out(&mut self) {
+        for cache in self.workers.values_mut() {
+            cache.left_out.clear();
+            cache.too_many_left_out = false;
+        }
     }
 }
 
@@ -404,6 +455,40 @@ mod tests {
         assert_eq!(model.extra_copies(A), None);
         remove(&mut model, A, &[1]).unwrap();
         assert_eq!(model.held(A), 0);
+    }
+
+    #[test]
+    fn what_was_left_out_is_until_it_is_stored_or_removed() {
+        let mut model = chain().max_positions(4);
+        store(&mut model, A, Some(99), &[(4, 5), (5, 6)]).unwrap_err();
+        store(&mut model, A, Some(3), &[(6, 5), (7, 6)]).unwrap_err();
+        store(&mut model, A, Some(3), &[(8, 5), (8, 6)]).unwrap_err();
+        store(&mut model, A, Some(3), &[]).unwrap_err();
+        assert_eq!((model.left_out(A), model.incomplete()), (5, vec![A]), "4 to 8");
+        store(&mut model, A, Some(3), &[(6, 5)]).unwrap();
+        remove(&mut model, A, &[7, 8, 4]).unwrap();
+        assert_eq!(model.left_out(A), 1);
+        remove(&mut model, A, &[5]).unwrap();
+        assert_eq!((model.left_out(A), model.incomplete()), (0, vec![]));
+        store(&mut model, A, Some(99), &[(4, 5)]).unwrap_err();
+        apply(&mut model, A, EventData::Cleared).unwrap();
+        assert_eq!(model.incomplete(), []);
+    }
+
+    #[test]
+    fn a_copy_that_is_held_goes_before_one_that_was_left_out() {
+        let mut model = chain();
+        apply(&mut model, A, EventData::CopiesCounted).unwrap();
+        store(&mut model, A, Some(99), &[(3, 9)]).unwrap_err();
+        store(&mut model, A, Some(99), &[(3, 9)]).unwrap_err();
+        assert_eq!(model.left_out(A), 1, "a block");
+        store(&mut model, A, Some(2), &[(3, 9)]).unwrap();
+        remove(&mut model, A, &[3]).unwrap();
+        assert_eq!((model.find(&[7, 8, 9]), model.left_out(A)), (vec![(A, 3)], 1));
+        remove(&mut model, A, &[3]).unwrap();
+        assert_eq!((model.find(&[7, 8, 9]), model.left_out(A)), (vec![(A, 2)], 1));
+        remove(&mut model, A, &[3, 3]).unwrap();
+        assert_eq!(model.left_out(A), 0);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Worklist {
                 }
                 hashbrown::hash_map::Entry::Occupied(_) => list.more.push((place, sequence)),
             }
-            let copies = held.copies.map_or(0, |copies| copies.of(sequence));
+            let copies = held.copies.map_or(0, |copies| copies.count(sequence));
             list.more.extend((0..copies).map(|_| (place, sequence)));
             list.reach(runs, place);
         }

@@ -70,7 +70,8 @@ pub struct LocalWriter {
 
 impl LocalWriter {
     pub(crate) fn new(mut shard: Shard) -> Self {
-        let roster = Roster::new(shard.take_roster().unwrap_or_default());
+        let mut roster = Roster::default();
+        roster.renew(shard.take_names(), None);
         let stamp = Stamp { roster, watermark: 0, generation: 0, published: Instant::now() };
         let publisher = Publisher::new(&shard, stamp.clone());
         Self { shard, publisher, stamp, changes: Vec::new() }
@@ -102,8 +103,9 @@ impl LocalWriter {
     /// cache line per run, where readers hold on to every spare snapshot. Never waits for them.
     pub fn publish(&mut self) {
         self.shard.take_changes(&mut self.changes);
-        if let Some(workers) = self.shard.take_roster() {
-            self.stamp.roster = Roster::new(workers);
+        let (names, incomplete) = (self.shard.take_names(), self.shard.take_incomplete());
+        if names.is_some() || incomplete.is_some() {
+            self.stamp.roster.renew(names, incomplete);
         }
         self.stamp.watermark = self.shard.events();
         self.stamp.generation += 1;

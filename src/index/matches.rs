@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::holders::{Chunk, EMPTY, Holders};
+use super::holders::{Chunk, EMPTY, Holders, Slot};
 use super::prefix::QueryPrefixes;
 use super::slot_set::SlotSet;
 use super::snapshot::{Roster, Stamp};
@@ -68,10 +68,13 @@ pub struct Matches {
 /// What an answer keeps of a shard: names, and what it is as of.
 #[derive(Debug)]
 struct ShardCopy {
-    /// Of the roster that the names are copied from.
+    /// Of the roster that all but the watermark is copied from.
     version: u64,
+    names_version: u64,
     /// By slot.
     names: Vec<Worker>,
+    /// The slots of workers of whom blocks were left out.
+    incomplete: Vec<Slot>,
     watermark: Watermark,
 }
 
@@ -172,6 +175,28 @@ impl Matches {
         self.layers.parts.is_empty()
     }
 
+    /// The workers of whom the answer says *at least*, whether they are in it or not, in no particular order: the index
+    /// left blocks of theirs out, because it rejected stores, so they can hold more of the query than it says, and not
+    /// less. All others hold exactly what it says, as far as their events tell.
+    ///
+    /// A worker is in this list from a store that was rejected for its blocks
+    /// ([`SelfParent`](crate::Rejection::SelfParent), [`UnknownParent`](crate::Rejection::UnknownParent),
+    /// [`TooDeep`](crate::Rejection::TooDeep)) until it has stored each of them again, or removed it; or until it is
+    /// cleared or removed. Where [copies are counted](crate::EventData::CopiesCounted), a store is one copy more, and
+    /// only as many removals end it. [`WorkerStatus::left_out_blocks`](crate::WorkerStatus::left_out_blocks) has the
+    /// number of blocks. An export carries none of it: an index made from one knows what it left out itself.
+    pub fn incomplete(&self) -> impl Iterator<Item = Worker> {
+        self.shards.iter().flat_map(|shard| shard.incomplete.iter().map(|&slot| shard.names[slot as usize]))
+    }
+
+    /// As [`Matches::incomplete`], with the workers' slots instead of their names: see [`Layer::slots`].
+    pub fn incomplete_slots(&self) -> impl Iterator<Item = u32> {
+        let shards = self.shards.len() as u32;
+        (0..)
+            .zip(&self.shards)
+            .flat_map(move |(number, shard)| shard.incomplete.iter().map(move |slot| slot * shards + number))
+    }
+
     /// What the answer is as of, by shard.
     pub fn watermarks(&self) -> impl ExactSizeIterator<Item = Watermark> {
         self.shards.iter().map(|shard| shard.watermark)
@@ -185,7 +210,7 @@ impl Matches {
 
     /// By shard: a number that changes when workers come or go, unique in the process, and the workers by slot.
     pub(crate) fn rosters(&self) -> impl Iterator<Item = (u64, &[Worker])> {
-        self.shards.iter().map(|shard| (shard.version, &*shard.names))
+        self.shards.iter().map(|shard| (shard.names_version, &*shard.names))
     }
 
     /// Depth, shard, and slots inside that shard, in ranges: what [`Matches::iter`] tells, without a name for each.
@@ -231,16 +256,10 @@ impl Matches {
     pub(crate) fn begin(&mut self, shard: u32, stamp: &Stamp) -> Search<'_> {
         let watermark = Watermark { events: stamp.watermark, generation: stamp.generation, published: stamp.published };
         let Self { prefixes, layers, shards } = self;
-        if let Some(copy) = shards.get_mut(shard as usize) {
-            copy.watermark = watermark;
-            if copy.version != stamp.roster.version {
-                copy.version = stamp.roster.version;
-                copy.names.clear();
-                copy.names.extend_from_slice(&stamp.roster.workers);
-            }
-        } else {
-            let Roster { version, workers } = &stamp.roster;
-            shards.push(ShardCopy { version: *version, names: workers.to_vec(), watermark });
+        match shards.get_mut(shard as usize) {
+            Some(copy) if copy.version == stamp.roster.version => copy.watermark = watermark,
+            Some(copy) => copy.take_over(&stamp.roster, watermark),
+            None => shards.push(ShardCopy::new(&stamp.roster, watermark)),
         }
         layers.shard = shard;
         layers.began = false;
@@ -252,6 +271,27 @@ impl Matches {
     pub(crate) fn sort(&mut self) {
         // A handful of parts: one a run on the path.
         self.layers.parts.sort_unstable_by_key(|part| (std::cmp::Reverse(part.depth), part.shard));
+    }
+}
+
+impl ShardCopy {
+    fn new(roster: &Roster, watermark: Watermark) -> Self {
+        let Roster { version, names_version, names, incomplete } = roster;
+        let (names, incomplete) = (names.to_vec(), incomplete.to_vec());
+        Self { version: *version, names_version: *names_version, names, incomplete, watermark }
+    }
+
+    #[cold]
+    fn take_over(&mut self, roster: &Roster, watermark: Watermark) {
+        self.watermark = watermark;
+        self.version = roster.version;
+        if self.names_version != roster.names_version {
+            self.names_version = roster.names_version;
+            self.names.clear();
+            self.names.extend_from_slice(&roster.names);
+        }
+        self.incomplete.clear();
+        self.incomplete.extend_from_slice(&roster.incomplete);
     }
 }
 

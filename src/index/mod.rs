@@ -3,7 +3,6 @@
 mod actor;
 mod blocks;
 mod config;
-mod copies;
 mod error;
 mod export;
 mod field;
@@ -13,8 +12,10 @@ mod holders;
 #[cfg(feature = "figures")]
 mod inspect;
 mod lanes;
+mod left_out;
 mod local;
 mod matches;
+mod multiset;
 mod prefetch;
 mod prefix;
 mod publish;
@@ -37,6 +38,7 @@ pub use config::{Builder, ConfigError, MAX_SHARDS};
 pub use error::{Closed, ImportError, Rejection, SendError, TrySendError};
 #[cfg(feature = "figures")]
 pub use inspect::{Found, Holding, Probe, Run};
+pub use left_out::MAX_LEFT_OUT;
 pub use local::{LocalReader, LocalWriter};
 pub use matches::{Layer, Matches, Watermark};
 pub use status::{ShardStatus, Status, WorkerStatus};
@@ -246,10 +248,11 @@ impl Index {
     /// rebuild it, whatever its seed and number of shards.
     ///
     /// Worker by worker, parents first. A hole is stored under an unused sequence hash and removed again at the end.
-    /// Where copies are counted, a block is stored once for each of them.
-    /// Every event carries its worker's last event id, so an importer continues where the worker is. Workers that
-    /// were removed are not in it. Every shard exports what it had accepted at its own moment. A writer applies nothing
-    /// while it exports, which takes time and memory in proportion to the blocks held; lookups go on.
+    /// Where copies are counted, a block is stored once for each of them. Every event carries its worker's last event id,
+    /// so an importer continues where the worker is. Workers that were removed are not in it, nor is it said of whom
+    /// [blocks were left out](Matches::incomplete). Every shard exports what it had accepted at its own moment. A writer
+    /// applies nothing while it exports, which takes time and memory in proportion to the blocks and copies held;
+    /// lookups go on.
     ///
     /// # Errors
     /// The index was shut down, or a writer died.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 
 use super::blocks::BlockMap;
-use super::copies::Copies;
 use super::error::Rejection;
 use super::hasher::BuildMix;
 use super::holders::Slot;
+use super::left_out::LeftOut;
+use super::multiset::Multiset;
 use super::prefix::PrefixHasher;
 use super::run::{Place, RunId, Runs};
 use super::status::WorkerStatus;
@@ -32,7 +33,10 @@ pub(crate) struct Shard {
     workers: Vec<WorkerState>,
     slots: HashMap<Worker, Slot, BuildMix>,
     vacant: Vec<Slot>,
-    roster_changed: bool,
+    names_changed: bool,
+    /// Those of whom blocks were left out, ascending.
+    incomplete: Vec<Slot>,
+    incomplete_changed: bool,
     /// Of the event at work.
     prefixes: Vec<u64>,
     removed: HashSet<Worker, BuildMix>,
@@ -51,8 +55,10 @@ struct WorkerState {
     blocks: BlockMap,
     /// Where more than one sequence hash names the same block: how many beyond the first.
     twins: HashMap<Place, u32, BuildMix>,
-    /// `None` where storing a block again changes nothing, and a removal is final.
-    copies: Option<Box<Copies>>,
+    /// Copies of held blocks beyond the first; `None` where storing a block again changes nothing, and a removal is
+    /// final.
+    copies: Option<Box<Multiset>>,
+    left_out: Option<Box<LeftOut>>,
     status: Counters,
 }
 
@@ -61,7 +67,8 @@ pub(crate) struct Held<'a> {
     pub(crate) worker: Worker,
     pub(crate) last_event_id: Option<u64>,
     pub(crate) blocks: &'a BlockMap,
-    pub(crate) copies: Option<&'a Copies>,
+    /// Beyond the first, where they are counted.
+    pub(crate) copies: Option<&'a Multiset>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,7 +89,9 @@ impl Shard {
             workers: Vec::new(),
             slots: HashMap::default(),
             vacant: Vec::new(),
-            roster_changed: true,
+            names_changed: true,
+            incomplete: Vec::new(),
+            incomplete_changed: false,
             prefixes: Vec::new(),
             removed: HashSet::default(),
             removed_order: VecDeque::new(),
@@ -113,8 +122,13 @@ impl Shard {
     }
 
     /// Workers by slot, if they changed since the last call; a vacant slot has nobody's name.
-    pub(crate) fn take_roster(&mut self) -> Option<Vec<Worker>> {
-        std::mem::take(&mut self.roster_changed).then(|| self.workers.iter().map(|w| w.worker).collect())
+    pub(crate) fn take_names(&mut self) -> Option<Vec<Worker>> {
+        std::mem::take(&mut self.names_changed).then(|| self.workers.iter().map(|w| w.worker).collect())
+    }
+
+    /// The slots of incomplete workers, ascending, if they changed since the last call.
+    pub(crate) fn take_incomplete(&mut self) -> Option<Vec<Slot>> {
+        std::mem::take(&mut self.incomplete_changed).then(|| self.incomplete.clone())
     }
 
     /// Applies an event whole or, with a reason, not at all; up to a collision, where there is one.
@@ -141,6 +155,7 @@ impl Shard {
         };
         if let Err(rejection) = result {
             self.count(event, rejection);
+            self.leave_out(event);
         }
         result
     }
@@ -201,6 +216,9 @@ impl Shard {
                 // The worker says that these blocks are elsewhere now, and has them nowhere as far as we can tell.
                 for block in &blocks[done..] {
                     if let Some(old) = state.blocks.remove(block.sequence) {
+                        if state.copies.is_some() {
+                            state.take_copies(&[block.sequence]);
+                        }
                         holding.release(&mut self.runs, state, old);
                     }
                 }
@@ -243,6 +261,9 @@ impl Shard {
         }
         holding.settle(&mut self.runs);
         self.runs.reclaim();
+        if result.is_ok() && self.workers[slot as usize].left_out.is_some() {
+            self.find_again(slot, blocks.iter().map(|block| block.sequence));
+        }
         result
     }
 
@@ -266,11 +287,14 @@ impl Shard {
             }
             match state.blocks.remove(sequence) {
                 Some(place) => holding.release(&mut self.runs, state, place),
-                None => state.status.unknown_removals += 1,
+                None => state.miss(sequence),
             }
         }
         holding.settle(&mut self.runs);
         self.runs.reclaim();
+        if self.workers[slot as usize].left_out.is_some() {
+            self.find_again(slot, blocks.iter().copied());
+        }
         Ok(())
     }
 
@@ -278,6 +302,7 @@ impl Shard {
         let state = &mut self.workers[slot as usize];
         state.twins = HashMap::default();
         state.copies = state.copies.take().map(|_| Box::default());
+        state.left_out = None;
         let mut runs: Vec<RunId> = state.blocks.take().iter().map(|(_, place)| place.run).collect();
         runs.sort_unstable();
         runs.dedup();
@@ -287,6 +312,44 @@ impl Shard {
             self.runs.loosen(run);
         }
         self.runs.reclaim();
+        self.mark(slot);
+    }
+
+    /// The engine may hold what a rejected store names.
+    #[cold]
+    fn leave_out(&mut self, event: &Event) {
+        if let EventData::Stored { blocks, .. } = &event.data
+            && let Some(&slot) = self.slots.get(&event.worker)
+        {
+            let state = &mut self.workers[slot as usize];
+            for block in blocks {
+                state.left_out.get_or_insert_default().add(block.sequence, state.copies.is_some());
+            }
+            self.mark(slot);
+        }
+    }
+
+    /// A worker of whom blocks were left out stored these, or removed them. Where copies are counted, that tells
+    /// nothing of the other copies.
+    #[cold]
+    fn find_again(&mut self, slot: Slot, sequences: impl Iterator<Item = u64>) {
+        let WorkerState { copies, left_out, .. } = &mut self.workers[slot as usize];
+        if let (None, Some(left_out)) = (copies, left_out) {
+            sequences.for_each(|sequence| left_out.forget(sequence));
+        }
+        self.mark(slot);
+    }
+
+    /// Takes note of whether the worker is incomplete.
+    fn mark(&mut self, slot: Slot) {
+        let left_out = &mut self.workers[slot as usize].left_out;
+        left_out.take_if(|left_out| left_out.len() == 0);
+        match (self.incomplete.binary_search(&slot), left_out.is_some()) {
+            (Err(at), true) => self.incomplete.insert(at, slot),
+            (Ok(at), false) => drop(self.incomplete.remove(at)),
+            _ => return,
+        }
+        self.incomplete_changed = true;
     }
 
     /// The slot of a worker that may speak.
@@ -317,7 +380,7 @@ impl Shard {
             (self.workers.len() - 1) as Slot
         };
         self.slots.insert(worker, slot);
-        self.roster_changed = true;
+        self.names_changed = true;
         Ok(slot)
     }
 
@@ -326,7 +389,7 @@ impl Shard {
             self.clear(slot);
             self.workers[slot as usize] = WorkerState::default();
             self.vacant.push(slot);
-            self.roster_changed = true;
+            self.names_changed = true;
         }
         if self.removed.insert(worker) {
             self.removed_order.push_back(worker);
@@ -375,6 +438,7 @@ impl Shard {
             + self.prefixes.capacity() * 8
             + self.removed.allocation_size()
             + self.removed_order.capacity() * size_of::<Worker>()
+            + self.incomplete.capacity() * size_of::<Slot>()
             + self.workers.capacity() * size_of::<WorkerState>()
             + self.workers.iter().map(WorkerState::bytes).sum::<usize>()
     }
@@ -395,25 +459,35 @@ impl Shard {
 
     pub(crate) fn worker_status(&self) -> impl Iterator<Item = WorkerStatus> {
         self.slots.iter().map(|(&worker, &slot)| {
-            let WorkerState { blocks, copies, status, .. } = &self.workers[slot as usize];
+            let WorkerState { blocks, copies, left_out, status, .. } = &self.workers[slot as usize];
             WorkerStatus {
                 worker,
                 held_blocks: blocks.len() as u64,
-                extra_copies: copies.as_deref().map(Copies::total),
+                extra_copies: copies.as_deref().map(Multiset::total),
                 last_event_id: status.last_event_id,
                 lag: status.lag,
                 gaps: status.gaps,
                 missing_events: status.missing_events,
                 repeated_events: status.repeated_events,
                 unknown_removals: status.unknown_removals,
+                left_out_blocks: left_out.as_deref().map_or(0, LeftOut::len),
                 rejected: status.rejected,
             }
         })
     }
 }
 
-/// Out of the way of workers whose copies are not counted.
+/// What is rare, out of the way of the rest.
 impl WorkerState {
+    /// Removes a block that is not held, or a copy of it.
+    #[cold]
+    fn miss(&mut self, sequence: u64) {
+        self.status.unknown_removals += 1;
+        if let Some(left_out) = &mut self.left_out {
+            left_out.take(sequence);
+        }
+    }
+
     /// A block was stored where it is.
     #[cold]
     fn add_copy(&mut self, sequence: u64) {
@@ -445,7 +519,8 @@ impl WorkerState {
     fn bytes(&self) -> usize {
         self.blocks.bytes()
             + self.twins.allocation_size()
-            + self.copies.as_deref().map_or(0, |copies| size_of::<Copies>() + copies.bytes())
+            + self.copies.as_deref().map_or(0, |copies| size_of::<Multiset>() + copies.bytes())
+            + self.left_out.as_deref().map_or(0, |left_out| size_of::<LeftOut>() + left_out.bytes())
     }
 }
 

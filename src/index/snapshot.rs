@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use super::holders::Holders;
+use super::holders::{Holders, Slot as WorkerSlot};
 use super::publish::Project;
 use super::run::{Prefixes, Run};
 use super::shard::Shard;
@@ -65,17 +65,32 @@ impl Slot for Option<Head> {
     }
 }
 
-/// Workers by slot. The version is unique in the process, so that a reader can keep a copy.
-#[derive(Clone, Debug)]
+/// What answers tell of workers beside their depths. Versions are unique in the process, so that a reader can keep a
+/// copy.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Roster {
+    /// Changes with any of it.
     pub(crate) version: u64,
-    pub(crate) workers: Arc<[Worker]>,
+    /// Changes with the names.
+    pub(crate) names_version: u64,
+    /// By slot.
+    pub(crate) names: Arc<[Worker]>,
+    /// The slots of workers of whom blocks were left out, ascending.
+    pub(crate) incomplete: Arc<[WorkerSlot]>,
 }
 
 impl Roster {
-    pub(crate) fn new(workers: Vec<Worker>) -> Self {
+    /// Takes over what changed.
+    pub(crate) fn renew(&mut self, names: Option<Vec<Worker>>, incomplete: Option<Vec<WorkerSlot>>) {
         static VERSION: AtomicU64 = AtomicU64::new(1);
-        Self { version: VERSION.fetch_add(1, Relaxed), workers: workers.into() }
+        self.version = VERSION.fetch_add(1, Relaxed);
+        if let Some(names) = names {
+            self.names_version = self.version;
+            self.names = names.into();
+        }
+        if let Some(incomplete) = incomplete {
+            self.incomplete = incomplete.into();
+        }
     }
 }
 

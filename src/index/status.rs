@@ -78,6 +78,11 @@ pub struct WorkerStatus {
     pub repeated_events: u64,
     /// Removals of sequence hashes that the worker did not hold; ignored.
     pub unknown_removals: u64,
+    /// Blocks that the index left out: those of rejected stores, until the worker stores them again or removes them.
+    /// While there are any, answers can say too little of the worker
+    /// ([`Matches::incomplete`](crate::Matches::incomplete)). [`MAX_LEFT_OUT`](crate::MAX_LEFT_OUT) and one stand for
+    /// any number beyond, and stay until the worker is cleared or removed.
+    pub left_out_blocks: u64,
     /// Rejected events by kind, in the order of [`Rejection::ALL`].
     pub rejected: [u64; Rejection::ALL.len()],
 }

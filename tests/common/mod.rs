@@ -106,6 +106,13 @@ pub(crate) fn spelled(events: &[Event]) -> Vec<Vec<u64>> {
     paths
 }
 
+/// Who is incomplete, in the order of the reference.
+pub(crate) fn incomplete(matches: &Matches) -> Vec<Worker> {
+    let mut list: Vec<_> = matches.incomplete().collect();
+    list.sort_unstable();
+    list
+}
+
 /// An answer in the order of the reference.
 pub(crate) fn by_worker(matches: &Matches) -> Vec<(Worker, u32)> {
     let mut list: Vec<_> = matches.iter().collect();
