@@ -1,4 +1,4 @@
-//! One decision among many workers, the lookup apart: by policy, and by who holds something of the prompt.
+//! One decision among many workers, the lookup apart: by policy, by who holds something of it, and by tier.
 
 mod common;
 
@@ -79,6 +79,32 @@ fn by_overlap(criterion: &mut Criterion) {
     }
 }
 
+/// Device and host memory in one index; and the same prompt in two of them.
+fn by_tier(criterion: &mut Criterion) {
+    const HOST: u64 = 1 << 32;
+    let prompt = chain(0..BLOCKS as u64);
+    let (mut writer, reader) = index();
+    for id in 0..1_000 {
+        apply(&mut writer, [&stored(id, None, &prompt[..BLOCKS / 4]), &stored(id | HOST, None, &prompt[..BLOCKS / 2])]);
+    }
+    writer.publish();
+    let [mut first, mut second] = [Matches::new(), Matches::new()];
+    reader.find(&prompt, &mut first);
+    reader.find(&prompt, &mut second);
+    let split = |of: Worker| (Worker::new(of.id & (HOST - 1), of.dp_rank), (of.id / HOST) as usize);
+    let mut router = Router::builder().credits(vec![1.0, 0.5]).split_tiers(split).build().expect("valid settings");
+    for id in 0..1_000 {
+        router.add_worker(Worker::new(id, 0));
+    }
+    let request = Request { blocks: &prompt, ..Request::default() };
+    for answers in [&[&first][..], &[&first, &second]] {
+        let id = format!("decide/cost/two tiers in {}/1000", answers.len());
+        criterion.bench_function(&id, |bench| bench.iter(|| router.decide(&request, answers, 0)));
+        let decision = router.decide(&request, answers, 0).expect("somebody is there");
+        assert_eq!(decision.held as usize, BLOCKS / 2);
+    }
+}
+
 /// With a lookup in what is predicted; and what entering a decision costs beside it.
 fn with_predictions(criterion: &mut Criterion) {
     let predicting = || router(1_000, Box::new(CostBased::default()), Some(Prediction::until_events()));
@@ -101,5 +127,5 @@ fn with_predictions(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, by_policy, by_overlap, with_predictions);
+criterion_group!(benches, by_policy, by_overlap, by_tier, with_predictions);
 criterion_main!(benches);

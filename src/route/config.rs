@@ -1,7 +1,9 @@
 //! How a router is set up.
 
+use super::overlap::Split;
 use super::policy::{CostBased, Policy};
 use super::{ConfigError, Prediction, Router};
+use crate::Worker;
 
 /// Settings of a [`Router`].
 #[derive(Debug)]
@@ -9,6 +11,7 @@ pub struct Builder {
     pub(super) policy: Box<dyn Policy>,
     pub(super) block_size: u32,
     pub(super) credits: Vec<f32>,
+    pub(super) split_tiers: Option<Split>,
     pub(super) max_requests: u32,
     pub(super) request_timeout_ns: u64,
     pub(super) prediction: Option<Prediction>,
@@ -21,6 +24,7 @@ impl Default for Builder {
             policy: Box::new(CostBased::default()),
             block_size: 16,
             credits: vec![1.0],
+            split_tiers: None,
             max_requests: u32::MAX,
             request_timeout_ns: 600_000_000_000,
             prediction: None,
@@ -45,10 +49,56 @@ impl Builder {
     }
 
     /// What a held block saves in each tier of storage, the fastest first, as a part of computing it. Default `[1.0]`:
-    /// the device only. `[1.0, 0.7, 0.3]` would be device, host and disk.
+    /// the device only. `[1.0, 0.7, 0.3]` would be device, host and disk. For the formula, see
+    /// [tiers](crate::route#tiers).
     #[must_use]
     pub fn credits(mut self, by_tier: Vec<f32>) -> Self {
         self.credits = by_tier;
+        self
+    }
+
+    /// Takes answers that hold all tiers: those of one index in which a slower tier of a worker is a worker of its own,
+    /// so that one lookup finds them all. `split` says what a worker of an answer stands for: a worker of the fleet,
+    /// and its tier, 0 being the fastest. Default: each answer is that of one tier, and its workers are those of the
+    /// fleet.
+    ///
+    /// A decision may then be given any number of answers. Where several tell of the same tier of the same worker, the
+    /// deepest counts. A tier without a [credit](Builder::credits) is passed over: its blocks do not count as held.
+    /// `split` must always say the same of a worker. It is asked when workers came or went, not for every decision.
+    ///
+    /// ```
+    /// use kvleap::route::{Request, Router};
+    /// use kvleap::{Block, Event, EventData, Index, Matches, Worker};
+    ///
+    /// /// The upper bits of the rank name the tier.
+    /// fn split(worker: Worker) -> (Worker, usize) {
+    ///     (Worker::new(worker.id, worker.dp_rank & 0xffff), (worker.dp_rank >> 16) as usize)
+    /// }
+    ///
+    /// let mut router = Router::builder().credits(vec![1.0, 0.5]).split_tiers(split).build()?;
+    /// router.add_worker(Worker::new(7, 0));
+    ///
+    /// // Worker 7 has two blocks in device memory, and a third in host memory.
+    /// let (mut writer, reader) = Index::builder().build_local()?;
+    /// for (dp_rank, depth) in [(0, 2), (1 << 16, 3)] {
+    ///     let blocks = (1..=depth).map(|local| Block { sequence: local, local }).collect();
+    ///     let data = EventData::Stored { parent: None, blocks };
+    ///     writer.apply(&Event { worker: Worker::new(7, dp_rank), id: 0, data })?;
+    /// }
+    /// writer.publish();
+    ///
+    /// let prompt = [1, 2, 3, 4];
+    /// let mut matches = Matches::new();
+    /// reader.find(&prompt, &mut matches);
+    /// let explained = router.explain(&Request { blocks: &prompt, ..Request::default() }, &[&matches], 0)?;
+    /// let considered = explained.candidates[0];
+    /// assert_eq!((considered.worker, considered.held), (Worker::new(7, 0), 3));
+    /// assert_eq!(considered.credit, 2.0 * 1.0 + 1.0 * 0.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn split_tiers(mut self, split: fn(Worker) -> (Worker, usize)) -> Self {
+        self.split_tiers = Some(split);
         self
     }
 

@@ -44,7 +44,7 @@ pub enum Refusal {
     Declined,
     /// The request's mask was made before workers came or went.
     StaleMask,
-    /// Answers for more tiers than there are credits.
+    /// Answers for more tiers than there are credits, where each answer is that of one tier.
     TooManyTiers {
         /// How many answers there are.
         answers: usize,

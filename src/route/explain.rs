@@ -25,9 +25,9 @@ pub struct Explanation {
 pub struct Considered {
     /// Who.
     pub worker: Worker,
-    /// Leading blocks of the prompt that it was thought to hold.
+    /// Leading blocks of the prompt that it was thought to hold, in whatever tier with a credit.
     pub held: u32,
-    /// What they are worth, in blocks.
+    /// What they are worth, in blocks: those of each tier times its credit.
     pub credit: f32,
     /// What was in flight there.
     pub load: Load,

@@ -42,6 +42,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Tiers
+//! Engines keep blocks in device memory, in host memory and on disk, and to bring one back is cheaper than to compute
+//! it. [`Builder::credits`] says what a held block saves in each tier. The answers tell of tiers in one of two ways:
+//!
+//! - One answer for each tier, from an index for each. A router that knows of device memory only is the plainest case.
+//! - With [`Builder::split_tiers`], one index for all tiers, in which a slower tier of a worker is a worker of its own.
+//!   Every answer holds all tiers. There may be several, about different workers, as where engines hash a prompt in
+//!   different ways: their union counts.
+//!
+//! Either way, a slower tier counts what is there *or in a faster one*: a worker with 2 blocks in device memory and the
+//! next 3 in host memory has the depths 2 and 5. A block is worth the credit of the fastest tier that has it:
+//!
+//! ```text
+//! credit = sum over the tiers, the fastest first, of
+//!          credit of the tier x max(0, depth in it - greatest depth in a faster one)
+//! ```
+//!
+//! What is predicted counts as the fastest tier's.
+//!
 //! # Predictions
 //! An event tells of a prompt only when it is computed, and until then the next requests with the same prompt would go
 //! elsewhere. With [`Builder::prediction`], a decision enters the blocks of its prompt into an index of the router's
@@ -111,8 +130,8 @@ pub struct Request<'a> {
 pub struct Decision {
     /// The one chosen.
     pub worker: Worker,
-    /// Leading blocks of the prompt that it is thought to hold, in whatever tier: what the answers say, or what was
-    /// predicted where that is more.
+    /// Leading blocks of the prompt that it is thought to hold, in whatever tier with a credit: the greatest depth that
+    /// the answers give it, or what was predicted where that is more.
     pub held: u32,
     /// How many of them were predicted, whatever the answers say.
     pub predicted: u32,
@@ -143,7 +162,7 @@ impl Router {
             random: Random::new(settings.seed),
             fleet: Fleet::new(settings.block_size, settings.max_requests),
             in_flight: InFlight::new(settings.request_timeout_ns, settings.block_size),
-            overlap: Overlap::new(settings.credits),
+            overlap: Overlap::new(settings.credits, settings.split_tiers),
             predictions: settings.prediction.map(|prediction| Predictions::new(prediction, settings.seed)),
             candidates: Mask::default(),
             block_size: settings.block_size,
@@ -158,35 +177,39 @@ impl Router {
     pub fn route(
         &mut self,
         request: &Request<'_>,
-        tiers: &[&Matches],
+        answers: &[&Matches],
         now_ns: u64,
     ) -> Result<(Decision, Ticket), Refusal> {
-        let (seat, decision) = self.choose(request, tiers, now_ns)?;
+        let (seat, decision) = self.choose(request, answers, now_ns)?;
         Ok((decision, self.enter_at(seat, request, &decision, now_ns)))
     }
 
-    /// Chooses a worker for the request, and only that. `tiers` are answers for its prompt, one for each tier of
-    /// storage, the fastest first; where a router knows one tier only, it is one answer, and none where nothing is
-    /// known. Workers in them that were not [added](Router::add_worker) are passed over.
+    /// Chooses a worker for the request, and only that. `answers` are for its prompt, one for each tier of storage, the
+    /// fastest first; where a router knows one tier only, it is one answer, and none where nothing is known. With
+    /// [`Builder::split_tiers`], each of them holds all tiers, and there may be any number. Workers in them that were
+    /// not [added](Router::add_worker) are passed over. What counts of them: see [tiers](self#tiers).
     ///
-    /// An answer for a slower tier counts what is there *or in a faster one*, as it does when the index of that tier is
-    /// fed with the blocks of all tiers up to it.
-    ///
-    /// Costs a few passes over the workers. When workers came or went, there or here, the first decision after it also
-    /// looks up all names; so does every decision of a router that is given answers of several indexes in turn.
+    /// Costs a few passes over the workers, and one more for each slower tier. When workers came or went, there or
+    /// here, the first decision after it also looks up all names; so does every decision of a router that is given
+    /// answers of several indexes in turn, in the same place of `answers`.
     ///
     /// # Errors
     /// Nobody can be chosen, and why. Nothing has changed.
-    pub fn decide(&mut self, request: &Request<'_>, tiers: &[&Matches], now_ns: u64) -> Result<Decision, Refusal> {
-        self.choose(request, tiers, now_ns).map(|(_, decision)| decision)
+    pub fn decide(&mut self, request: &Request<'_>, answers: &[&Matches], now_ns: u64) -> Result<Decision, Refusal> {
+        self.choose(request, answers, now_ns).map(|(_, decision)| decision)
     }
 
     /// As [`Router::decide`], and says why. Costs a step for every candidate more.
     ///
     /// # Errors
     /// See [`Router::decide`].
-    pub fn explain(&mut self, request: &Request<'_>, tiers: &[&Matches], now_ns: u64) -> Result<Explanation, Refusal> {
-        let (_, decision) = self.choose(request, tiers, now_ns)?;
+    pub fn explain(
+        &mut self,
+        request: &Request<'_>,
+        answers: &[&Matches],
+        now_ns: u64,
+    ) -> Result<Explanation, Refusal> {
+        let (_, decision) = self.choose(request, answers, now_ns)?;
         let candidates = self.candidates();
         let considered = |seat| Considered {
             worker: candidates.worker(seat),
@@ -337,9 +360,14 @@ impl Router {
         }
     }
 
-    fn choose(&mut self, request: &Request<'_>, tiers: &[&Matches], now_ns: u64) -> Result<(usize, Decision), Refusal> {
-        if tiers.len() > self.overlap.tiers() {
-            return Err(Refusal::TooManyTiers { answers: tiers.len(), tiers: self.overlap.tiers() });
+    fn choose(
+        &mut self,
+        request: &Request<'_>,
+        answers: &[&Matches],
+        now_ns: u64,
+    ) -> Result<(usize, Decision), Refusal> {
+        if answers.len() > self.overlap.max_answers() {
+            return Err(Refusal::TooManyTiers { answers: answers.len(), tiers: self.overlap.max_answers() });
         }
         if request.among.is_some_and(|mask| mask.version != self.fleet.version()) {
             return Err(Refusal::StaleMask);
@@ -357,7 +385,7 @@ impl Router {
             predictions.look_up(&self.fleet, request.blocks);
         }
         let predicted = self.predictions.as_ref().map(Predictions::depths);
-        self.overlap.read(&self.fleet, tiers, predicted);
+        self.overlap.read(&self.fleet, answers, predicted);
         let candidates = Candidates {
             fleet: &self.fleet,
             mask: &self.candidates,

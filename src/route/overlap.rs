@@ -1,70 +1,81 @@
 //! From answers of an index to figures by seat.
 
 use super::fleet::Fleet;
-use crate::Matches;
+use crate::{Matches, Worker};
+
+/// What a worker of an answer stands for: a worker of the fleet, and which of its tiers.
+pub(super) type Split = fn(Worker) -> (Worker, usize);
 
 /// How much of a prompt each worker has, by seat.
 #[derive(Debug)]
 pub(super) struct Overlap {
     /// What a block is worth in each tier.
     credits_by_tier: Vec<f32>,
-    /// By tier and shard: from the slots of answers to seats.
+    /// Given where every answer holds all tiers.
+    split: Option<Split>,
+    /// By answer and shard: from slots to places in the answer's row, or in all rows where it holds all tiers.
     maps: Vec<Vec<SlotMap>>,
-    /// By seat: leading blocks in the tiers so far. One more at the end, for workers that have no seat.
-    held: Vec<u32>,
-    /// By seat: the same in the tier at hand and those before it.
-    tier: Vec<u32>,
+    /// A row for each tier: leading blocks by seat, and one place more at the end, for workers that have no seat. In
+    /// the end, the first row has the deepest of all tiers.
+    depths: Vec<u32>,
+    /// As long as a row.
     credits: Vec<f32>,
 }
 
-/// The seats of a shard's workers, by slot. A slot is given again after its worker left, and so is a seat: the map is
-/// good for one roster of the shard and one version of the fleet.
+/// The places of a shard's workers, by slot. A slot is given again after its worker left, and so is a seat: the map is
+/// good for one roster of the shard and one version of the fleet. Places fit into 32 bits, because the depths of more
+/// would take 16 GiB.
 #[derive(Debug, Default)]
 pub(super) struct SlotMap {
     roster: u64,
     fleet: u64,
-    seats: Vec<u32>,
+    places: Vec<u32>,
 }
 
 impl Overlap {
-    pub(super) fn new(credits_by_tier: Vec<f32>) -> Self {
-        let maps = credits_by_tier.iter().map(|_| Vec::new()).collect();
-        Self { credits_by_tier, maps, held: Vec::new(), tier: Vec::new(), credits: Vec::new() }
+    pub(super) fn new(credits_by_tier: Vec<f32>, split: Option<Split>) -> Self {
+        Self { credits_by_tier, split, maps: Vec::new(), depths: Vec::new(), credits: Vec::new() }
     }
 
-    /// How many tiers there are.
-    pub(super) fn tiers(&self) -> usize {
-        self.credits_by_tier.len()
+    /// How many answers may be read at a time.
+    pub(super) fn max_answers(&self) -> usize {
+        if self.split.is_some() { usize::MAX } else { self.credits_by_tier.len() }
     }
 
-    /// Reads the answers, one a tier, the fastest first. `expected` is what the fastest is thought to hold on top of
-    /// its answer.
-    pub(super) fn read(&mut self, fleet: &Fleet, tiers: &[&Matches], expected: Option<&[u32]>) {
-        self.held.clear();
-        self.held.resize(fleet.seats() + 1, 0);
-        if let Some((&fastest, slower)) = tiers.split_first() {
-            scatter(&mut self.maps[0], fleet, fastest, &mut self.held);
-            self.raise(expected);
-            self.credit_fastest();
-            for (tier, &matches) in (1..).zip(slower) {
-                self.tier.clear();
-                self.tier.resize(fleet.seats() + 1, 0);
-                scatter(&mut self.maps[tier], fleet, matches, &mut self.tier);
-                let credit = self.credits_by_tier[tier];
-                for ((held, &deeper), sum) in self.held.iter_mut().zip(&self.tier).zip(&mut self.credits) {
-                    *sum += credit * deeper.saturating_sub(*held) as f32;
-                    *held = deeper.max(*held);
-                }
+    /// Reads the answers: one a tier, the fastest first, or each with all tiers. `expected` is what the fastest tier is
+    /// thought to hold on top of them.
+    pub(super) fn read(&mut self, fleet: &Fleet, answers: &[&Matches], expected: Option<&[u32]>) {
+        let Self { credits_by_tier, split, maps, depths, .. } = self;
+        let row = fleet.seats() + 1;
+        let tiers = if split.is_some() { credits_by_tier.len() } else { answers.len().max(1) };
+        depths.clear();
+        depths.resize(tiers * row, 0);
+        if maps.len() < answers.len() {
+            maps.resize_with(answers.len(), Vec::new);
+        }
+        if let Some(split) = split {
+            let place = |worker| {
+                let (worker, tier) = split(worker);
+                fleet.seat(worker).filter(|_| tier < tiers).map(|seat| tier * row + seat)
+            };
+            for (maps, matches) in maps.iter_mut().zip(answers) {
+                follow(maps, fleet, matches, place);
+                each(maps, matches, |place, depth| depths[place] = depth.max(depths[place]));
             }
         } else {
-            self.raise(expected);
-            self.credit_fastest();
+            for ((maps, matches), depths) in maps.iter_mut().zip(answers).zip(depths.chunks_exact_mut(row)) {
+                scatter(maps, fleet, matches, depths);
+            }
         }
+        for (held, &more) in depths.iter_mut().zip(expected.unwrap_or_default()) {
+            *held = more.max(*held);
+        }
+        self.credit(row);
     }
 
     /// Leading blocks, by seat.
     pub(super) fn held(&self) -> &[u32] {
-        &self.held[..self.held.len() - 1]
+        &self.depths[..self.credits.len() - 1]
     }
 
     /// What they are worth, by seat.
@@ -72,42 +83,97 @@ impl Overlap {
         &self.credits[..self.credits.len() - 1]
     }
 
-    fn raise(&mut self, expected: Option<&[u32]>) {
-        for (held, &more) in self.held.iter_mut().zip(expected.unwrap_or_default()) {
-            *held = more.max(*held);
-        }
-    }
-
-    fn credit_fastest(&mut self) {
-        let credit = self.credits_by_tier[0];
-        self.credits.resize(self.held.len(), 0.0);
-        for (credits, &held) in self.credits.iter_mut().zip(&self.held) {
+    /// Adds up the tiers, whose rows have this length.
+    fn credit(&mut self, row: usize) {
+        let (held, slower) = self.depths.split_at_mut(row);
+        let fastest = self.credits_by_tier[0];
+        self.credits.resize(row, 0.0);
+        for (sum, &held) in self.credits.iter_mut().zip(&*held) {
             // By way of `i32`, for which processors have an instruction.
-            *credits = credit * held.cast_signed() as f32;
+            *sum = fastest * held.cast_signed() as f32;
+        }
+        for (&credit, depths) in self.credits_by_tier[1..].iter().zip(slower.chunks_exact(row)) {
+            for ((held, &deeper), sum) in held.iter_mut().zip(depths).zip(&mut self.credits) {
+                *sum += credit * deeper.saturating_sub(*held) as f32;
+                *held = deeper.max(*held);
+            }
         }
     }
 }
 
 /// Writes the depth of every worker in the answer to its seat. `depths` has one more than there are seats.
 pub(super) fn scatter(maps: &mut Vec<SlotMap>, fleet: &Fleet, matches: &Matches, depths: &mut [u32]) {
-    let nobody = fleet.seats() as u32;
+    follow(maps, fleet, matches, |worker| fleet.seat(worker));
+    each(maps, matches, |seat, depth| depths[seat] = depth);
+}
+
+/// Brings the maps up to date with the answer and the fleet. Workers without a place get the one after the last seat.
+fn follow(maps: &mut Vec<SlotMap>, fleet: &Fleet, matches: &Matches, place: impl Fn(Worker) -> Option<usize>) {
+    let nobody = fleet.seats();
     for (shard, (roster, workers)) in matches.rosters().enumerate() {
         if shard == maps.len() {
             maps.push(SlotMap::default());
         }
         let map = &mut maps[shard];
         if (map.roster, map.fleet) != (roster, fleet.version()) {
-            map.seats.clear();
-            map.seats.extend(workers.iter().map(|&worker| fleet.seat(worker).map_or(nobody, |seat| seat as u32)));
+            map.places.clear();
+            map.places.extend(workers.iter().map(|&worker| place(worker).unwrap_or(nobody) as u32));
             (map.roster, map.fleet) = (roster, fleet.version());
         }
     }
+}
+
+/// The place and the depth of every worker in the answer.
+fn each(maps: &[SlotMap], matches: &Matches, mut write: impl FnMut(usize, u32)) {
     for (depth, shard, neighbours) in matches.parts() {
-        let seats = &maps[shard as usize].seats;
+        let places = &maps[shard as usize].places;
         for slots in neighbours {
-            for &seat in &seats[slots] {
-                depths[seat as usize] = depth;
+            for &place in &places[slots] {
+                write(place as usize, depth);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Block, Event, EventData, Index};
+
+    /// The host tier of a worker has the upper bit.
+    fn split(worker: Worker) -> (Worker, usize) {
+        (Worker::new(worker.id, worker.dp_rank & 0xff), (worker.dp_rank >> 8) as usize)
+    }
+
+    #[test]
+    fn a_warm_decision_takes_no_more_memory() {
+        let (mut writer, reader) = Index::builder().build_local().expect("valid settings");
+        let mut fleet = Fleet::new(16, u32::MAX);
+        for id in 0..100 {
+            let worker = Worker::new(id, 0);
+            fleet.add(worker).expect("it is new");
+            for worker in [worker, Worker::new(id, 1 << 8), Worker::new(id, 2 << 8)] {
+                let blocks = vec![Block { sequence: 1, local: 1 }];
+                let data = EventData::Stored { parent: None, blocks };
+                writer.apply(&Event { worker, id: 0, data }).expect("well-formed");
+            }
+        }
+        writer.publish();
+        let mut matches = Matches::new();
+        reader.find(&[1], &mut matches);
+        let mut overlap = Overlap::new(vec![1.0, 0.5], Some(split));
+        let room = |it: &Overlap| {
+            let maps = it.maps.iter().flatten().map(|map| (map.places.as_ptr(), map.places.capacity()));
+            let vectors = (it.maps.as_ptr(), it.depths.as_ptr(), it.credits.as_ptr());
+            let capacities = (it.maps.capacity(), it.depths.capacity(), it.credits.capacity());
+            (maps.collect::<Vec<_>>(), vectors, capacities)
+        };
+        overlap.read(&fleet, &[&matches, &matches], None);
+        let warm = room(&overlap);
+        for answers in [&[&matches][..], &[], &[&matches, &matches]] {
+            overlap.read(&fleet, answers, None);
+            assert_eq!(room(&overlap), warm);
+        }
+        assert_eq!(overlap.held(), [1; 100]);
     }
 }

@@ -98,7 +98,7 @@ impl<'a> Candidates<'a> {
         self.fleet.loads()[seat]
     }
 
-    /// Leading blocks of the prompt that are thought to be there, in whatever tier.
+    /// Leading blocks of the prompt that are thought to be there, in whatever tier with a credit.
     pub fn held(&self) -> &'a [u32] {
         self.held
     }
