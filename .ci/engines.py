@@ -1,32 +1,68 @@
-"""Fetches what tests/engines.rs drives: the event publishers of released engines, and a Python to run them.
+"""Fetches what tests/engines.rs and tests/judges.rs drive: parts of released engines, and a Python to run them.
 
-They go to the directory that KVLEAP_ENGINES names, `target/engines` if it names none, once: a virtual environment and
-the wheels as they were published. The wheels are read, not installed: of the engine only one file runs.
+They go to the directory that KVLEAP_ENGINES names, `target/engines` if it names none, once: a virtual environment,
+wheels as they were published for their event publishers, and the Python files of two engines for their cache managers.
+No engine is installed; what they import that is heavy is stood in for.
 """
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 
 # Positional events and replays without a topic; tagged events and replays with one.
-VERSIONS = ["0.5.5", "0.5.23"]
+PUBLISHERS = ["sglang==0.5.5", "sglang==0.5.23"]
+# The tests follow private imports of just these releases.
+MANAGERS = ["sglang==0.5.23", "vllm==0.33.0"]
+# For the publishers, then what the managers import beyond that.
 NEEDS = ["msgspec", "pyzmq", "pydantic", "psutil"]
+NEEDS += ["aiohttp", "cachetools", "cbor2", "cloudpickle", "numpy", "openai", "packaging", "pillow"]
+NEEDS += ["prometheus_client", "py-cpuinfo", "regex", "requests", "urllib3"]
 
 
 def main():
     home = pathlib.Path(__file__).resolve().parent.parent
     cache = pathlib.Path(os.environ.get("KVLEAP_ENGINES") or home / "target" / "engines")
-    python = cache / "venv" / "bin" / "python"
-    if not (cache / "ready").exists():
+    pip = [cache / "venv" / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    wanted = "\n".join(PUBLISHERS + NEEDS)
+    ready = cache / "ready"
+    if not ready.exists() or ready.read_text() != wanted:
+        ready.unlink(missing_ok=True)
+        shutil.rmtree(cache / "wheels", ignore_errors=True)
         venv.create(cache / "venv", with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "install", *NEEDS], check=True)
-        for version in VERSIONS:
-            subprocess.run([*pip, "download", "--no-deps", "--dest", cache / "wheels", f"sglang=={version}"], check=True)
-        (cache / "ready").touch()
-    print(f"publishers of {' and '.join(VERSIONS)} in {cache}")
+        for release in PUBLISHERS:
+            download(pip, release, cache / "wheels")
+        ready.write_text(wanted)
+    print(f"publishers of {' and '.join(PUBLISHERS)} in {cache}")
+    for release in MANAGERS:
+        try:
+            print(f"cache manager of {release} in {unpacked(pip, release, cache)}")
+        except subprocess.CalledProcessError as error:
+            print(f"SKIPPED, cache manager of {release}: {error}")
+
+
+def unpacked(pip, release, cache):
+    """The directory with a release's Python files; it is there only when all of them are."""
+    sources = cache / "sources" / release.replace("==", "-")
+    if not sources.exists():
+        scratch = cache / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
+        download(pip, release, scratch / "wheels")
+        (wheel,) = (scratch / "wheels").iterdir()
+        with zipfile.ZipFile(wheel) as files:
+            files.extractall(scratch / "files", [name for name in files.namelist() if name.endswith(".py")])
+        sources.parent.mkdir(exist_ok=True)
+        (scratch / "files").rename(sources)
+        shutil.rmtree(scratch)
+    return sources
+
+
+def download(pip, release, to):
+    subprocess.run([*pip, "download", "--no-deps", "--only-binary", ":all:", "--dest", to, release], check=True)
 
 
 sys.exit(main())

@@ -1,0 +1,87 @@
+"""A data-parallel rank of vLLM: its own KVCacheManager and event publisher."""
+import os
+import time
+
+import judge
+
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+given = judge.arguments()
+from vllm.config.kv_events import KVEventsConfig  # noqa: E402
+from vllm.distributed.kv_events import EventPublisherFactory, KVEventBatch  # noqa: E402
+from vllm.lora.request import LoRARequest  # noqa: E402
+from vllm.sampling_params import SamplingParams  # noqa: E402
+from vllm.utils.hashing import sha256_cbor  # noqa: E402
+from vllm.v1.core.kv_cache_manager import KVCacheManager  # noqa: E402
+from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash  # noqa: E402
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec  # noqa: E402
+from vllm.v1.request import Request  # noqa: E402
+
+BLOCK = 16
+init_none_hash(sha256_cbor)
+
+
+class Rank:
+    """`lookahead`: how many tokens after a block its hash covers, too."""
+    block_size = BLOCK
+    attention = FullAttentionSpec(block_size=BLOCK, num_kv_heads=1, head_size=1, dtype=None)
+
+    def __init__(self, instance=1, number=0, lookahead=0, blocks=300):
+        self.instance, self.number, self.lookahead = instance, number, lookahead
+        self.batches = self.requests = 0
+        self.hasher = get_request_block_hasher(BLOCK, sha256_cbor, lookahead)
+        group = KVCacheGroupSpec(["layer"], self.attention)
+        self.manager = KVCacheManager(
+            KVCacheConfig(num_blocks=blocks, kv_cache_tensors=[], kv_cache_groups=[group]), max_model_len=8192,
+            scheduler_block_size=BLOCK, hash_block_size=BLOCK, num_hash_lookahead_tokens=lookahead,
+            num_prefill_lookahead=lookahead, enable_kv_cache_events=True)
+        events, replays = (f"tcp://*:{port}" for port in judge.ports(given, instance))
+        self.publisher = EventPublisherFactory.create(
+            KVEventsConfig(enable_kv_cache_events=True, publisher="zmq", endpoint=events, replay_endpoint=replays), number)
+
+    def request(self, tokens, keys, **options):
+        self.requests += 1
+        lora = keys.get("lora_name")
+        return Request(f"{self.requests}", list(tokens), SamplingParams(max_tokens=64, **options), None,
+                       block_hasher=self.hasher, cache_salt=keys.get("cache_salt"),
+                       lora_request=lora and LoRARequest(lora, len(lora), f"/{lora}"))
+
+    def reused(self, tokens, keys):
+        # A token more, for the engine never reuses a prompt's very last block, though it has it. With lookahead it has
+        # it only for one next token, and the prompt has none.
+        tokens = tokens if self.lookahead else [*tokens, 0]
+        return self.manager.get_computed_blocks(self.request(tokens, keys))[1]
+
+    def compute(self, *prompts, keys=None, chunk=8192, decoded=(), **options):
+        """Computes prompts side by side, each a chunk a step, decodes these tokens after each, and frees them."""
+        requests = [self.request(tokens, keys or {}, **options) for tokens in prompts]
+        for request in requests:
+            blocks, reused = self.manager.get_computed_blocks(request)[:2]
+            self.step(request, min(chunk, request.num_tokens - reused), reused, blocks)
+        while waiting := [request for request in requests if request.num_computed_tokens < request.num_tokens]:
+            for request in waiting:
+                self.step(request, min(chunk, request.num_tokens - request.num_computed_tokens))
+        for token in decoded:
+            for request in requests:
+                request.append_output_token_ids(token)
+                self.step(request, 1)
+        offloaded = self.offload(requests)
+        for request in requests:
+            self.manager.free(request)
+        self.publish([*self.manager.take_events(), *offloaded])
+
+    def step(self, request, count, reused=0, blocks=None):
+        assert self.manager.allocate_slots(request, count, reused, blocks) is not None, "no room"
+        request.num_computed_tokens += reused + count
+
+    def offload(self, requests):
+        """What a connector has to say."""
+        return []
+
+    def reset(self):
+        assert self.manager.reset_prefix_cache()
+        self.publish(self.manager.take_events())
+
+    def publish(self, events):
+        if events:
+            self.publisher.publish(KVEventBatch(ts=time.time(), events=events))
+            self.batches += 1
