@@ -34,9 +34,11 @@ macro_rules! driven {
     };
 }
 
-driven!(vllm of VLLM: ranks resets keys digests duplicates full replay replay_duplicates lookahead lookahead_mixed);
-driven!(offload of VLLM: chunks places);
+driven!(vllm of VLLM:
+    ranks resets keys digests duplicates groups full replay replay_duplicates lookahead lookahead_mixed);
+driven!(offload of VLLM: chunks chunks_replay places);
 driven!(sglang of SGLANG: ranks resets keys namespaces replay pairs pairs_mixed);
+driven!(sglang_host of SGLANG: copies);
 
 fn drive(engine: &str, driver: &str, scenario: &str) {
     let (Some(mut python), Some(stub)) = (python(engine), shared::shared("check/engine_stub.py")) else { return };
@@ -90,7 +92,7 @@ impl Python {
         command.env("PYTHONPYCACHEPREFIX", self.cache.join("bytecode"));
         args(&mut command, &service.as_ref().expect("it was started").url);
         let mut driver = Process::start(&mut command);
-        let mut said = String::new();
+        let mut said = Vec::new();
         loop {
             match driver.line().as_str() {
                 // Its end; there are no empty lines.
@@ -103,11 +105,12 @@ impl Python {
                     let started = service.insert(Service::start(&scratch));
                     driver.tell(&started.url);
                 }
-                line => said += &format!("{line}\n"),
+                line => said.push(line.to_owned()),
             }
         }
         let status = driver.child.wait().expect("it ended");
-        assert!(status.success() && said.contains(", different 0"), "{status}\n{said}");
+        let agreed = said.last().is_some_and(|last| last.ends_with(", different 0"));
+        assert!(status.success() && agreed, "{status}\n{}", said.join("\n"));
     }
 }
 

@@ -1,4 +1,6 @@
 """vLLM's cache manager and publisher with its offloading manager, which keeps chunks of blocks in host memory."""
+import itertools
+
 import judge
 from vllm_rank import BLOCK, Rank, given
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading.events import (  # noqa: E402
@@ -11,6 +13,7 @@ from vllm.v1.kv_offload.cpu.manager import CPUOffloadingManager  # noqa: E402
 
 class Offloading(Rank):
     """Chunks of `size` blocks; `described`: they come with tokens, not only with the hash of their last block."""
+    held = judge.tiers
 
     def __init__(self, size, described, chunks):
         super().__init__(blocks=60)
@@ -38,31 +41,41 @@ class Offloading(Rank):
 
     def reused(self, tokens, keys):
         """What the device has of the prompt, and what device and host have together."""
-        hashes = self.request([*tokens, 0], keys).block_hashes[:len(tokens) // BLOCK]
-        host = {hash for key, chunk in self.contents.items() if self.host._policy.get(key) is not None for hash in chunk}
-        count = 0
-        while count < len(hashes) and (hashes[count] in host or self.manager.block_pool.get_cached_block(hashes[count], [0])):
-            count += 1
-        return super().reused(tokens, keys), count * BLOCK
+        kept = (chunk for key, chunk in self.contents.items() if self.host._policy.get(key) is not None)
+        return super().reused(tokens, keys), self.depth(tokens, keys, set(itertools.chain(*kept)))
 
-    def held(self, rank, answer):
-        found = answer["instances"].get(str(self.instance), {})
-        return found.get("gpu", 0), found.get("cpu", 0)
+    def reset(self):
+        """With the connector: only then is the host's memory cleared, and nothing more is said of that."""
+        super().reset()
+        self.host.reset_cache()
+        self.tracker.reset()
+
+
+def compute(rank, tokens, _):
+    rank.compute(tokens)
+
+
+def prompts():
+    return judge.Prompts(service.draw, BLOCK)
 
 
 def chunks():
     """Chunks of four blocks that come with their tokens: those that begin alike list the same blocks."""
-    offloading(Offloading(4, described=True, chunks=40))
+    one = [Offloading(4, described=True, chunks=40)]
+    service.register(one)
+    service.history(one, 300, prompts(), compute)
+
+
+def chunks_replay():
+    """What is restored and replayed must not count twice."""
+    service.replay([Offloading(4, described=True, chunks=40)], prompts(), compute)
 
 
 def places():
     """Single blocks of which only the hash is said."""
-    offloading(Offloading(1, described=False, chunks=160))
-
-
-def offloading(rank):
-    service.register([rank])
-    service.history([rank], 300, judge.Prompts(service.draw, BLOCK), lambda rank, tokens, _: rank.compute(tokens))
+    one = [Offloading(1, described=False, chunks=160)]
+    service.register(one)
+    service.history(one, 300, prompts(), compute)
 
 
 service = judge.Service(given)

@@ -39,7 +39,7 @@ def keys():
 
 
 def namespaces():
-    """Namespaces of which nothing is said, and whose blocks have equal names: a block is there as long as one has it."""
+    """Namespaces that nothing is said of, whose blocks have equal names: a block is there as long as one has it."""
     class Spaces(Rank):
         names = [None, "a", "b"]
 
@@ -48,7 +48,10 @@ def namespaces():
 
     one = [Spaces()]
     service.register(one)
-    service.history(one, 300, prompts(), lambda rank, tokens, _: rank.compute(tokens, {"extra_key": service.draw.choice(rank.names)}))
+
+    def compute_anywhere(rank, tokens, _):
+        rank.compute(tokens, {"extra_key": service.draw.choice(rank.names)})
+    service.history(one, 300, prompts(), compute_anywhere)
 
 
 def replay():

@@ -16,7 +16,10 @@ def ranks():
     """Three data-parallel ranks, each with a cache, a publisher and ports of its own, which decode, too."""
     three = [Rank(number=number) for number in range(3)]
     service.register(three)
-    service.history(three, 400, judge.Prompts(draw, BLOCK), lambda rank, tokens, _: rank.compute(tokens, decoded=range(40)))
+
+    def compute_and_decode(rank, tokens, _):
+        rank.compute(tokens, decoded=range(40))
+    service.history(three, 400, judge.Prompts(draw, BLOCK), compute_and_decode)
 
 
 def resets():
@@ -53,6 +56,16 @@ def duplicates():
     service.register(one)
     service.history(one, 150, judge.Prompts(draw, BLOCK), compute_repeated)
     service.history(one, 150, judge.Prompts(draw, BLOCK, tails=False), compute_repeated)
+
+
+def groups():
+    """Layers that see a window only beside those that see all, whose blocks are the ones that are said of a prompt."""
+    class Grouped(Rank):
+        reused = Rank.depth
+
+    one = [Grouped(window=96)]
+    service.register(one)
+    service.history(one, 300, judge.Prompts(draw, BLOCK), compute)
 
 
 def full():

@@ -40,6 +40,17 @@ def ports(given, instance):
     return first, first + RANKS
 
 
+def on_device(rank, answer):
+    """How many tokens of the prompt the rank has on its device, as the service says."""
+    return answer["scores"].get(str(rank.instance), {}).get(str(rank.number), 0)
+
+
+def tiers(rank, answer):
+    """How many tokens of the prompt an instance has on its device, and how many there or in its host's memory."""
+    found = answer["instances"].get(str(rank.instance), {})
+    return found.get("gpu", 0), found.get("cpu", 0)
+
+
 class Service:
     """The service under judgement, and what came of it."""
 
@@ -81,10 +92,6 @@ class Service:
                 sys.exit(f"of the batches up to {wanted} the service took those up to {heard}")
             time.sleep(0.01)
 
-    def held(self, rank, answer):
-        """How many tokens of the prompt the rank has on its device, as the service says."""
-        return answer["scores"].get(str(rank.instance), {}).get(str(rank.number), 0)
-
     def compare(self, ranks, tokens, keys=None):
         """Asks each rank's engine and the service how much of the prompt would be reused."""
         keys = keys or {}
@@ -94,7 +101,7 @@ class Service:
         end = time.monotonic() + (0.05 if self.different else 2)
         while True:
             answer = self.call("/query", {"model_name": "m", "token_ids": tokens, **keys})
-            held = [getattr(rank, "held", self.held)(rank, answer) for rank in ranks]
+            held = [rank.held(answer) for rank in ranks]
             if held == reused or time.monotonic() > end:
                 break
             time.sleep(0.01)
@@ -128,8 +135,8 @@ class Service:
             for tokens in prompts.seen[-10:]:
                 self.compare(ranks, tokens)
 
-    def now_and_then(self, act):
-        if not self.draw.randrange(20):
+    def now_and_then(self, act, once_in=20):
+        if not self.draw.randrange(once_in):
             act()
 
     def end(self):
@@ -152,7 +159,7 @@ class Prompts:
     def next(self):
         prompt = self.draw.choice(self.families)[:self.draw.randrange(1, 25) * self.block]
         if self.tails:
-            # Never to the end of a block, for there are engines that compute a prompt's last block anew if they have it.
+            # Never to the end of a block: there are engines that compute a prompt's last block anew if they have it.
             prompt += self.tokens(self.draw.randrange(0, 8) * self.block + self.draw.randrange(1, self.block))
         self.seen.append(prompt)
         return prompt

@@ -65,15 +65,19 @@ class Allocator:
 class Rank:
     """`pairs`: tokens are cached in pairs, as for EAGLE."""
     block_size = 16
+    held = judge.on_device
 
     def __init__(self, instance=1, number=0, pairs=False, capacity=4800):
         self.instance, self.number, self.capacity, self.batches = instance, number, capacity, 0
         self.adapters = KvEventLoraNames()
-        self.cache = RadixCache(CacheInitParams(
+        self.cache = self.cache_of(CacheInitParams(
             disable=False, req_to_token_pool=None, token_to_kv_pool_allocator=Allocator(), page_size=self.block_size,
             is_eagle=pairs, enable_kv_cache_events=True, kv_event_lora_names=self.adapters))
         events, replays = (f"tcp://*:{port}" for port in judge.ports(given, instance))
         self.publisher = kv_events.ZmqEventPublisher(number, endpoint=events, replay_endpoint=replays)
+
+    def cache_of(self, parameters):
+        return RadixCache(parameters)
 
     def key(self, tokens, keys):
         namespace = keys.get("lora_name") or keys.get("extra_key")

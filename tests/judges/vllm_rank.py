@@ -1,4 +1,5 @@
 """A data-parallel rank of vLLM: its own KVCacheManager and event publisher."""
+import itertools
 import os
 import time
 
@@ -13,7 +14,8 @@ from vllm.sampling_params import SamplingParams  # noqa: E402
 from vllm.utils.hashing import sha256_cbor  # noqa: E402
 from vllm.v1.core.kv_cache_manager import KVCacheManager  # noqa: E402
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash  # noqa: E402
-from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec  # noqa: E402
+from vllm.v1.kv_cache_interface import (  # noqa: E402
+    FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec, SlidingWindowSpec)
 from vllm.v1.request import Request  # noqa: E402
 
 BLOCK = 16
@@ -21,22 +23,27 @@ init_none_hash(sha256_cbor)
 
 
 class Rank:
-    """`lookahead`: how many tokens after a block its hash covers, too."""
+    """`lookahead`: how many tokens after a block its hash covers, too; `window`: of layers that attend to no more."""
     block_size = BLOCK
+    held = judge.on_device
     attention = FullAttentionSpec(block_size=BLOCK, num_kv_heads=1, head_size=1, dtype=None)
 
-    def __init__(self, instance=1, number=0, lookahead=0, blocks=300):
+    def __init__(self, instance=1, number=0, lookahead=0, window=0, blocks=300):
         self.instance, self.number, self.lookahead = instance, number, lookahead
         self.batches = self.requests = 0
         self.hasher = get_request_block_hasher(BLOCK, sha256_cbor, lookahead)
-        group = KVCacheGroupSpec(["layer"], self.attention)
+        groups = [KVCacheGroupSpec(["layer"], self.attention)]
+        if window:
+            groups.append(KVCacheGroupSpec(["other"], SlidingWindowSpec(
+                block_size=BLOCK, num_kv_heads=1, head_size=1, dtype=None, sliding_window=window)))
         self.manager = KVCacheManager(
-            KVCacheConfig(num_blocks=blocks, kv_cache_tensors=[], kv_cache_groups=[group]), max_model_len=8192,
+            KVCacheConfig(num_blocks=blocks, kv_cache_tensors=[], kv_cache_groups=groups), max_model_len=8192,
             scheduler_block_size=BLOCK, hash_block_size=BLOCK, num_hash_lookahead_tokens=lookahead,
             num_prefill_lookahead=lookahead, enable_kv_cache_events=True)
         events, replays = (f"tcp://*:{port}" for port in judge.ports(given, instance))
         self.publisher = EventPublisherFactory.create(
-            KVEventsConfig(enable_kv_cache_events=True, publisher="zmq", endpoint=events, replay_endpoint=replays), number)
+            KVEventsConfig(enable_kv_cache_events=True, publisher="zmq", endpoint=events, replay_endpoint=replays),
+            number)
 
     def request(self, tokens, keys, **options):
         self.requests += 1
@@ -44,6 +51,12 @@ class Rank:
         return Request(f"{self.requests}", list(tokens), SamplingParams(max_tokens=64, **options), None,
                        block_hasher=self.hasher, cache_salt=keys.get("cache_salt"),
                        lora_request=lora and LoRARequest(lora, len(lora), f"/{lora}"))
+
+    def depth(self, tokens, keys, elsewhere=()):
+        """How much of the prompt lies in blocks of the first group, or elsewhere."""
+        hashes = self.request(tokens, keys).block_hashes[:len(tokens) // BLOCK]
+        lies = (hash in elsewhere or self.manager.block_pool.get_cached_block(hash, [0]) is not None for hash in hashes)
+        return BLOCK * len(list(itertools.takewhile(bool, lies)))
 
     def reused(self, tokens, keys):
         # A token more, for the engine never reuses a prompt's very last block, though it has it. With lookahead it has
