@@ -38,7 +38,7 @@ driven!(vllm of VLLM:
     ranks resets keys digests duplicates groups full replay replay_duplicates lookahead lookahead_mixed);
 driven!(offload of VLLM: chunks chunks_replay places);
 driven!(sglang of SGLANG: ranks resets keys namespaces replay pairs pairs_mixed);
-driven!(sglang_host of SGLANG: copies);
+driven!(sglang_host of SGLANG: copies copies_replay);
 
 fn drive(engine: &str, driver: &str, scenario: &str) {
     let (Some(mut python), Some(stub)) = (python(engine), shared::shared("check/engine_stub.py")) else { return };
@@ -99,7 +99,11 @@ impl Python {
                 "" => break,
                 "stop" => {
                     service.take().expect("it was started").terminate();
-                    driver.tell("stopped");
+                    driver.tell("ended");
+                }
+                "kill" => {
+                    drop(service.take());
+                    driver.tell("ended");
                 }
                 "start" => {
                     let started = service.insert(Service::start(&scratch));
@@ -123,7 +127,8 @@ struct Service {
 impl Service {
     fn start(scratch: &Scratch) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "json", "--snapshot", &scratch.path("snapshot")]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "json"]);
+        command.args(["--snapshot", &scratch.path("snapshot"), "--snapshot-seconds", "1"]);
         // What the machine happens to have in its environment is no part of the test.
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("KVLEAP_")) {
             command.env_remove(name);

@@ -110,6 +110,11 @@ def copies():
     service.history(one, 400, judge.Prompts(service.draw, Rank.block_size), compute_or_reset)
 
 
+def copies_replay():
+    """What is restored and replayed must lie where it lay."""
+    service.replay([HostRank(capacity=1600)], judge.Prompts(service.draw, Rank.block_size), HostRank.compute)
+
+
 service = judge.Service(given)
 globals()[given.scenario]()
 service.end()

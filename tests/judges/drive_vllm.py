@@ -2,6 +2,7 @@
 import judge
 from vllm_rank import BLOCK, Rank, given
 
+
 def compute(rank, tokens, keys):
     rank.compute(tokens, keys=keys)
 
