@@ -41,8 +41,8 @@ def main():
     for release in MANAGERS:
         try:
             print(f"cache manager of {release} in {unpacked(pip, release, cache)}")
-        except subprocess.CalledProcessError as error:
-            print(f"SKIPPED, cache manager of {release}: {error}")
+        except subprocess.CalledProcessError:
+            print(f"SKIPPED, for lack of {release}, which could not be fetched")
 
 
 def unpacked(pip, release, cache):
