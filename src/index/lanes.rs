@@ -32,6 +32,8 @@ pub(crate) struct Keys {
     higher: [[u64; DIGITS]; 3],
     /// By lane, the inverse of the factor.
     inverses: [u64; LANES],
+    /// Of position 0, which every lookup begins with: `L * S`, and `A * L * S`.
+    first: [u64; 2],
     /// Of the factors; only where there is no instruction for products.
     multiples: OnceLock<Box<[Multiples; LANES]>>,
 }
@@ -54,20 +56,21 @@ impl Keys {
                 break drawn;
             }
         };
-        let factors = std::array::from_fn(|_| not_0(&mut random));
+        let factors: [u64; LANES] = std::array::from_fn(|_| not_0(&mut random));
         let addends = std::array::from_fn(|_| random());
         let mut constants = [0; LANES + 1];
         for lane in 0..LANES {
             constants[lane + 1] = constants[lane] ^ times(addends[lane], factors[lane]);
         }
-        let strides = std::array::from_fn(|_| {
+        let strides: [[u64; 2]; DIGITS] = std::array::from_fn(|_| {
             let stride = not_0(&mut random);
             [stride, times(stride, field::X64)]
         });
+        let first = [factors[0], constants[1]].map(|lane| times(lane, strides[0][0]));
         let mut digit = |digit| if digit == 0 { 1 } else { not_0(&mut random) };
         let higher = std::array::from_fn(|_| std::array::from_fn(&mut digit));
         let inverses = factors.map(|factor| inverse(factor, times));
-        Self { factors, addends, constants, strides, higher, inverses, multiples: OnceLock::new() }
+        Self { factors, addends, constants, strides, higher, inverses, first, multiples: OnceLock::new() }
     }
 
     /// The factor `S` of a stride, and that times `x^64`, by a given way to multiply.
@@ -101,6 +104,8 @@ impl Keys {
 pub(crate) struct Ways {
     /// Continues prefix hashes at the ends of whole strides: from stride number `first` on, behind `before`.
     pub(crate) strides: fn(keys: &Keys, first: usize, before: u64, locals: &[Stride], into: &mut [u64]),
+    /// The prefix hash of one block.
+    pub(crate) first: fn(keys: &Keys, local: u64) -> u64,
     /// What less than a stride, from lane 0 of stride number `stride` on, adds to a prefix hash.
     pub(crate) part: fn(keys: &Keys, stride: usize, locals: &[u64]) -> u64,
     /// Turns local hashes, from `position` on and all in one stride, into prefix hashes behind `before`.
@@ -125,7 +130,7 @@ mod portable {
     use super::{Keys, LANES, Multiples, Stride, Ways};
     use crate::index::field::{reduce, times};
 
-    pub(super) const WAYS: Ways = Ways { strides, part, chain, times };
+    pub(super) const WAYS: Ways = Ways { strides, first, part, chain, times };
 
     fn multiples(keys: &Keys) -> &[Multiples; LANES] {
         keys.multiples.get_or_init(|| Box::new(keys.factors.map(Multiples::of)))
@@ -136,6 +141,10 @@ mod portable {
             before ^= part(keys, number, locals);
             *into = before;
         }
+    }
+
+    fn first(keys: &Keys, local: u64) -> u64 {
+        part(keys, 0, &[local])
     }
 
     fn part(keys: &Keys, stride: usize, locals: &[u64]) -> u64 {
@@ -171,6 +180,8 @@ mod x86 {
     pub(super) const AVX2: Ways = Ways {
         // SAFETY: `fastest` gives this out only where the processor has both features.
         strides: |keys, first, before, locals, into| unsafe { strides(keys, first, before, locals, into) },
+        // SAFETY: as above.
+        first: |keys, local| unsafe { first(keys, local) },
         // SAFETY: as above.
         part: |keys, stride, locals| unsafe { part(keys, stride, locals) },
         // SAFETY: as above.
@@ -260,6 +271,11 @@ mod x86 {
             before ^= finish(sum(keys, locals), stride(keys, number));
             *into = before;
         }
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    fn first(keys: &Keys, local: u64) -> u64 {
+        times(local, keys.first[0]) ^ keys.first[1]
     }
 
     #[target_feature(enable = "avx2,pclmulqdq")]
@@ -439,6 +455,9 @@ mod tests {
         let keys = keys();
         let locals: Vec<u64> = (0..200).map(|i| if i % 7 == 0 { 0 } else { random(i << 20) }).collect();
         let (whole, _) = locals.as_chunks();
+        for way in ways() {
+            assert!(locals.iter().all(|&local| (way.first)(&keys, local) == term(0, local)));
+        }
         // Strides with one digit, and where a second, a third and a fourth one begin.
         for first in [0, 1, 250, 254, 255, 256, 511, 65_534, 65_535, 65_536, 1 << 24, (1 << 27) - 7] {
             let term = |i: usize| term(first * LANES + i, locals[i]);

@@ -89,7 +89,7 @@ impl PrefixHasher {
     /// The prefix hash at position 0, which every query needs.
     #[inline]
     fn first(&self, local: u64) -> u64 {
-        (self.ways.part)(&self.keys, 0, &[local])
+        (self.ways.first)(&self.keys, local)
     }
 
     /// The prefix hashes of a chain of blocks that begins at `position`, behind the prefix hash `before`.
