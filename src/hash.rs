@@ -49,7 +49,7 @@ const SEED: u64 = 1337;
 pub struct BlockHasher {
     key: Option<HashKey>,
     block_size: u32,
-    eagle: bool,
+    lookahead: u32,
     lora: u64,
     namespace: u64,
 }
@@ -63,7 +63,7 @@ impl BlockHasher {
         if block_size == 0 {
             return Err(ZeroBlockSize);
         }
-        Ok(Self { key: None, block_size, eagle: false, lora: 0, namespace: 0 })
+        Ok(Self { key: None, block_size, lookahead: 0, lora: 0, namespace: 0 })
     }
 
     /// The same with a secret, in place of the hash that everybody can compute: other hashes than any other key's, and
@@ -122,10 +122,17 @@ impl BlockHasher {
         Self { namespace, ..self }
     }
 
-    /// Whether the engine speculates with EAGLE, off by default. Its cache holds bigrams, so the block of n tokens
-    /// is hashed with the token that follows: a window of n + 1 tokens that advances by n.
+    /// How many tokens behind a block its hash covers, too: a window of the block size and so many more that advances
+    /// by the block size. Default 0. Engines that speculate cache with a block what was computed from the tokens that
+    /// follow it, and can use it for a prompt only if these are the same.
+    pub fn lookahead(self, tokens: u32) -> Self {
+        Self { lookahead: tokens, ..self }
+    }
+
+    /// Whether the engine speculates with EAGLE, off by default: its cache holds bigrams, which is a
+    /// [`lookahead`](Self::lookahead) of 1.
     pub fn eagle(self, on: bool) -> Self {
-        Self { eagle: on, ..self }
+        self.lookahead(on.into())
     }
 
     /// Tokens per block; never 0.
@@ -133,8 +140,8 @@ impl BlockHasher {
         self.block_size
     }
 
-    /// The local hash of one block: all of `tokens`, whose number is the caller's business (one more than the block
-    /// size with [`eagle`](Self::eagle)). One allocation.
+    /// The local hash of one block: all of `tokens`, whose number is the caller's business (more than the block size
+    /// with [`lookahead`](Self::lookahead)). One allocation.
     pub fn hash_block(&self, tokens: &[u32]) -> u64 {
         self.hash_block_mm(tokens, &[])
     }
@@ -184,8 +191,8 @@ impl BlockHasher {
     }
 
     /// Tokens that one hash covers.
-    fn window(&self) -> usize {
-        self.stride() + usize::from(self.eagle)
+    pub(crate) fn window(&self) -> usize {
+        self.stride() + self.lookahead as usize
     }
 }
 
