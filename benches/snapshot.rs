@@ -95,7 +95,7 @@ fn measure_save(sequences: u64, path: &Path) {
 
 fn measure_restore(sequences: u64, path: &Path) {
     let start = Instant::now();
-    let (models, _) = restore(path, Index::builder(), 1).expect("intact");
+    let (models, _) = restore(path, Models::new(Index::builder(), 1)).expect("intact");
     let seconds = start.elapsed().as_secs_f64();
     let model = models.get("model", Key::DEFAULT_GROUP, "").expect("it is in the snapshot");
     let held: u64 = model.index().status().shards.iter().map(|shard| shard.held_blocks).sum();

@@ -6,7 +6,7 @@ mod scratch;
 
 use std::fs;
 use std::hash::Hasher;
-use std::io::{Cursor, Write as _};
+use std::io::{self, Cursor, Write};
 use std::path::Path;
 
 use kvleap::service::snapshot::{Reader, Reason, Record, SavedModel, SavedRank, SnapshotError, Writer};
@@ -22,6 +22,7 @@ fn model(name: &str) -> Record {
         group: "default".to_owned(),
         tenant: String::new(),
         block_size: 16,
+        hashing: 5,
     })
 }
 
@@ -49,6 +50,7 @@ fn small() -> Vec<Record> {
         Record::Event(Event { worker: a, id: 9, data: EventData::Removed { blocks: vec![200, 0, u64::MAX] } }),
         Record::Event(whole(b, EventData::WorkerRemoved)),
         Record::Event(whole(b, EventData::Removed { blocks: Vec::new() })),
+        Record::Event(stored(Worker::new(1, 3 | 2 << 28), Some(102), 200..201)),
         rank(u64::MAX),
         model(""),
     ]
@@ -66,7 +68,7 @@ fn write(path: &Path, records: &[Record]) -> Result<u64, SnapshotError> {
     writer.finish()
 }
 
-fn all(mut reader: Reader<impl std::io::Read + std::io::Seek>) -> Result<Vec<Record>, SnapshotError> {
+fn all(mut reader: Reader<impl io::Read + io::Seek>) -> Result<Vec<Record>, SnapshotError> {
     let mut records = Vec::new();
     while let Some(record) = reader.next_record()? {
         records.push(record);
@@ -88,7 +90,7 @@ fn bytes_of(scratch: &Scratch, records: &[Record]) -> Vec<u8> {
 
 /// A file with the given content where the records should be, and a checksum that is right.
 fn sealed(content: &[u8]) -> Vec<u8> {
-    let mut file = b"kvleap\0I\x01\0\0\0".to_vec();
+    let mut file = b"kvleap\0I\x02\0\0\0".to_vec();
     file.extend(zstd::encode_all(content, 1).expect("memory takes it all"));
     let mut sum = twox_hash::XxHash3_64::new();
     sum.write(&file);
@@ -134,12 +136,14 @@ fn a_file_that_is_altered_or_cut_off_anywhere_is_refused() {
 fn refusals_say_what_and_what_to_do() {
     let scratch = Scratch::new("refusals");
     let mut newer = bytes_of(&scratch, &small());
-    newer[8] = 2;
+    let mut older = newer.clone();
+    (newer[8], older[8]) = (3, 1);
     for (bytes, what, then) in [
-        (&newer[..], "version 2, newer than 1", "start the release that wrote it"),
+        (&newer[..], "version 3, newer than 2", "start the release that wrote it"),
+        (&older[..], "version 1, where version 2 is read", "start without a snapshot"),
         (b"{\"model\": 1, \"events\": []}", "not a snapshot", "give the file"),
         (b"", "not a snapshot", "give the file"),
-        (b"kvleap\0I\x01\0\0\0abc", "cut off", "start without it"),
+        (b"kvleap\0I\x02\0\0\0abc", "cut off", "start without it"),
         (&sealed(b"")[..], "record 0", "start without it"),
         (&sealed(&[4; 30])[..], "begins with a record of kind 4", "start without it"),
     ] {
@@ -158,13 +162,20 @@ fn refusals_say_what_and_what_to_do() {
 fn content_that_makes_no_sense_is_refused_and_allocates_nothing_much() {
     let header = [&[1, 5, 0, 0, 0, 0, 3][..], b"0.1"].concat();
     assert_eq!(read(&sealed(&[&header[..], &[0]].concat())).expect("an empty snapshot"), []);
-    let speaker = [[4; 1].as_slice(), &[0; 20]].concat();
+    // Instance, rank, cache group, tier, event id.
+    let speaking = |rank: u32, group: u32, tier: u8| {
+        [&[4][..], &[0; 8], &rank.to_le_bytes(), &group.to_le_bytes(), &[tier], &[0; 8]].concat()
+    };
+    let speaker = speaking(0, 0, 0);
     for (content, why) in [
         (&[][..], "failed to fill"),
         (&[0, 0], "something follows"),
         (&[1, 0, 0, 0, 0], "no record of kind 1"),
         (&[99], "no record of kind 99"),
         (&[8], "an event of no worker"),
+        (&speaking(1 << 28, 0, 0), "worker 0/268435456 has too high a rank"),
+        (&speaking(0, 1, 0), "of cache group 1, and only group 0 is indexed"),
+        (&speaking(0, 0, 3), "on tier 3"),
         (&[2, 255, 255, 255, 255], "a record of 4294967295 bytes"),
         (&[2, 0, 0, 0, 4, 1, 2, 3], ""),
         (&[3, 1, 0, 0, 0, 255], ""),
@@ -225,10 +236,54 @@ fn the_file_of_before_stays_until_the_next_is_complete() {
     assert!(matches!(error.reason, Reason::Unwritable(_)), "{error}");
 }
 
+/// Stores of further copies are equal, and so cost next to nothing.
+#[test]
+fn copies_are_kept_in_little_room() {
+    let block = stored(Worker::new(1, 0), Some(7), 1..2);
+    let copies = |many| vec![Record::Event(block.clone()); many];
+    let bytes = bytes_of(&Scratch::new("copies"), &copies(10_000));
+    assert_eq!(read(&bytes).expect("intact"), copies(10_000));
+    assert!(bytes.len() < 1000, "{} bytes", bytes.len());
+}
+
+/// A sink that takes so many bytes.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_snapshot_may_be_written_to_anything() {
+    let write = |sink: &mut dyn Write| {
+        let mut writer = Writer::new("a pipe", sink)?;
+        let Record::Model(model) = model("llama") else { unreachable!("a model") };
+        writer.model(&model)?;
+        (0..100).try_for_each(|id| writer.event(&stored(Worker::new(id, 0), None, id * 1000..id * 1000 + 1000)))?;
+        writer.end().map(drop)
+    };
+    let mut bytes = Vec::new();
+    write(&mut bytes).expect("memory takes it all");
+    assert_eq!(read(&bytes).expect("intact").len(), 101);
+    for room in [0, 11, 12, bytes.len() / 2, bytes.len() - 1] {
+        let error = write(&mut Full(room)).expect_err("there is not enough room");
+        assert!(matches!(error.reason, Reason::Unwritable(_)), "{error}");
+        assert!(error.to_string().starts_with("a pipe: "), "{error}");
+    }
+}
+
 fn records(shape: Shape) -> impl Strategy<Value = Vec<Record>> {
-    let names = (any::<String>(), any::<String>(), any::<String>(), any::<u32>());
-    let model = names
-        .prop_map(|(model, group, tenant, block_size)| Record::Model(SavedModel { model, group, tenant, block_size }));
+    let names = (any::<String>(), any::<String>(), any::<String>(), any::<u32>(), any::<u64>());
+    let model = names.prop_map(|(model, group, tenant, block_size, hashing)| {
+        Record::Model(SavedModel { model, group, tenant, block_size, hashing })
+    });
     let rank = any::<(u64, u32, String, Vec<u8>)>();
     let rank = rank
         .prop_map(|(instance, dp_rank, engine, resume)| Record::Rank(SavedRank { instance, dp_rank, engine, resume }));

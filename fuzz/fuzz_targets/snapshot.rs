@@ -5,15 +5,20 @@
 use std::hash::Hasher;
 use std::io::Cursor;
 
-use kvleap::Index;
+use kvleap::{BlockHasher, Index};
+use kvleap::service::Models;
 use kvleap::service::snapshot::{Reader, Record, Writer, restore};
 use libfuzzer_sys::fuzz_target;
 use twox_hash::XxHash3_64;
 
 /// A file with the given content where the records should be, behind a header and a model, and a checksum that is right.
 fn sealed(content: &[u8]) -> Vec<u8> {
-    let header = [1, 5, 0, 0, 0, 0, 3, b'0', b'.', b'1', 2, 6, 0, 0, 0, 1, b'm', 1, b'g', 0, 4];
-    let mut file = b"kvleap\0I\x01\0\0\0".to_vec();
+    // Postcard's variable length: seven bits a byte, the lowest first.
+    let hashing = BlockHasher::new(4).unwrap().hash_block(&[]);
+    let digits = (0..10).map(|digit| (hashing >> (7 * digit)) as u8 & 0x7f | if digit < 9 { 0x80 } else { 0 });
+    let model: Vec<u8> = [1, b'm', 1, b'g', 0, 4].into_iter().chain(digits).collect();
+    let header = [&[1, 5, 0, 0, 0, 0, 3, b'0', b'.', b'1', 2, model.len() as u8, 0, 0, 0][..], &model].concat();
+    let mut file = b"kvleap\0I\x02\0\0\0".to_vec();
     file.extend(zstd::encode_all(&[&header, content].concat()[..], 1).unwrap());
     let mut sum = XxHash3_64::new();
     sum.write(&file);
@@ -50,6 +55,6 @@ fuzz_target!(|content: &[u8]| {
     }
     std::fs::write(&path, &bytes).unwrap();
     // An error is there to be printed.
-    let _ = restore(&path, Index::builder(), 4).map_err(|error| assert!(!error.to_string().is_empty()));
+    let _ = restore(&path, Models::new(Index::builder(), 4)).map_err(|error| assert!(!error.to_string().is_empty()));
     let _ = std::fs::remove_file(&path);
 });

@@ -1,21 +1,21 @@
 //! Other instances of the service, whose content can be copied at the start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::io::BufReader;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, BufReader, Read};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::Uri;
+use hyper::{StatusCode, Uri};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use ureq::http::Response;
+use ureq::{Agent, Body};
 
-use super::ingest::{Memory, RouterBlock, RouterData, RouterEvent, StorageTier};
-use super::model::{Key, Model, Models};
-use super::rank::{Rank, Resume};
-use super::tier::{MAX_RANK, Tier};
-use crate::event::{Block, Event, EventData, Worker};
-use crate::index::ImportError;
+use super::engine::Engine;
+use super::ingest::{self, DumpError, RouterEvent};
+use super::model::{Key, Models};
+use super::snapshot::{self, Reader};
 
 /// Their URLs, in order.
 #[derive(Debug)]
@@ -57,101 +57,105 @@ pub(super) fn check(url: &str) -> Result<(), PeerError> {
     if uri.is_some_and(|uri| good(&uri)) { Ok(()) } else { Err(PeerError::Url(url.to_owned())) }
 }
 
-/// What was copied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Copied {
-    pub(super) models: u64,
-    pub(super) blocks: u64,
-}
-
-/// Copies a peer's content, model by model: what is known of the workers in it is replaced. Holds one model's events at
-/// a time in memory.
-pub(super) fn copy(url: &str, token: Option<&str>, models: &Models) -> Result<Copied, PeerError> {
-    let agent = ureq::Agent::new_with_config(
-        ureq::Agent::config_builder()
+/// Copies a peer: all its models, and the engines that it listens to and that are to be listened to here, too. `empty`
+/// makes what the copy begins with.
+///
+/// A peer of this kind gives a snapshot, which is received whole, checked, and restored like one in a file. It takes as
+/// much room on the disk as it is long, in the directory for temporary files, and about as much memory as reading a
+/// file. One of another kind has a dump at least; of that, one model's part is in memory at a time.
+///
+/// # Errors
+/// Not all of it could be copied; nothing remains of what was.
+pub(super) fn copy(
+    url: &str,
+    token: Option<&str>,
+    empty: impl Fn() -> Models,
+) -> Result<(Models, Vec<Engine>), PeerError> {
+    let url = tidy(url);
+    let agent = Agent::new_with_config(
+        Agent::config_builder()
+            .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(5)))
             .timeout_recv_response(Some(Duration::from_secs(30)))
             .timeout_per_read(Some(Duration::from_secs(30)))
             .build(),
     );
-    let mut request = agent.get(format!("{}/dump", tidy(url)));
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
-    }
-    let fail = |why: String| PeerError::Copy { url: url.to_owned(), why };
-    let mut answer = request.call().map_err(|error| fail(error.to_string()))?;
+    let ask = |path: &str| {
+        let mut request = agent.get(format!("{url}{path}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        match request.call() {
+            Ok(answer) if answer.status() == StatusCode::OK => Ok(Some(answer)),
+            Ok(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(None),
+            Ok(answer) => Err(format!("GET {path} was answered with {}", answer.status())),
+            Err(error) => Err(error.to_string()),
+        }
+    };
     // As large as it is: it is the peer that the operator named.
-    let body = answer.body_mut().with_config().limit(u64::MAX).reader();
-    let mut reader = serde_json::Deserializer::from_reader(BufReader::new(body));
-    reader.deserialize_map(Dump(models)).map_err(|error| fail(error.to_string()))
+    let body = |answer: Response<Body>| answer.into_body().into_with_config().limit(u64::MAX).reader();
+    let copied = ask("/v1/snapshot").and_then(|answer| match answer {
+        Some(answer) => restore(&url, body(answer), empty()),
+        None if empty().are_keyed() => {
+            Err("it has no /v1/snapshot, and the hashes of its /dump have no key (hash_key_file)".to_owned())
+        }
+        None => match ask("/dump")? {
+            Some(answer) => dump(body(answer), empty()).map(|models| (models, Vec::new())),
+            None => Err("it has neither /v1/snapshot nor /dump".to_owned()),
+        },
+    });
+    copied.map_err(|why| PeerError::Copy { url: url.clone(), why })
 }
 
-/// Imports a dump as it is read.
+/// From a snapshot that is received.
+fn restore(url: &str, mut body: impl Read, models: Models) -> Result<(Models, Vec<Engine>), String> {
+    // Without a name: it is gone with the process at the latest.
+    let mut file = tempfile::tempfile().map_err(|error| format!("there is no place for its snapshot: {error}"))?;
+    io::copy(&mut body, &mut file).map_err(|error| format!("its snapshot did not arrive whole: {error}"))?;
+    let restored = Reader::new(url, file).and_then(|reader| snapshot::read(reader, models));
+    let (models, engines) = restored.map_err(|error| error.reason.to_string())?;
+    for model in models.all().iter() {
+        // Nobody listens to those that speak over HTTP: whether they will speak here remains to be seen.
+        model.ranks().all().iter().filter(|rank| rank.endpoint().is_none()).for_each(|rank| rank.copied());
+    }
+    Ok((models, engines))
+}
+
+/// From a dump as it is received.
+fn dump(body: impl Read, models: Models) -> Result<Models, String> {
+    let mut reader = serde_json::Deserializer::from_reader(BufReader::new(body));
+    let taken = reader.deserialize_map(Dump(&models)).and_then(|()| reader.end());
+    taken.map(|()| models).map_err(|error| error.to_string())
+}
+
 struct Dump<'a>(&'a Models);
 
 impl<'de> Visitor<'de> for Dump<'_> {
-    type Value = Copied;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with models")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Copied, A::Error> {
-        let mut copied = Copied::default();
-        while let Some((key, content)) = map.next_entry::<String, Content>()? {
-            let key: Key = key.parse().map_err(A::Error::custom)?;
-            let model = self.0.get_or_add(&key, content.block_size).map_err(A::Error::custom)?;
-            copied.models += 1;
-            copied.blocks += import(&model, content.events).map_err(A::Error::custom)?;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, Dumped { block_size, events })) = map.next_entry::<String, Dumped>()? {
+            let Key { model, group, tenant } = name.parse().map_err(A::Error::custom)?;
+            let key = Key { model, group, tenant: Key::tenant(&tenant).to_owned() };
+            if self.0.get(&key.model, &key.group, &key.tenant).is_some() {
+                return Err(A::Error::custom(format!("the model {key} is in it twice")));
+            }
+            let model = self.0.get_or_add(&key, block_size).map_err(A::Error::custom)?;
+            let of = |error: DumpError| A::Error::custom(format!("model {key}: {error}"));
+            ingest::take_dump(&model, events).map_err(of)?;
         }
-        Ok(copied)
+        Ok(())
     }
 }
 
 #[derive(Deserialize)]
-struct Content {
+struct Dumped {
     block_size: u32,
     events: Vec<RouterEvent>,
-}
-
-/// Returns how many blocks are stored. The peer's word on how far it had heard its workers is where listeners go on.
-fn import(model: &Model, events: Vec<RouterEvent>) -> Result<u64, ImportError> {
-    let mut positions = BTreeMap::new();
-    let mut blocks = 0;
-    let events = events.into_iter().filter_map(event).inspect(|event| {
-        positions.insert(Tier::split(event.worker).0, event.id);
-        blocks += if matches!(event.data, EventData::Stored { .. }) { event.data.len() as u64 } else { 0 };
-    });
-    let events = events.collect();
-    let _at_rest = model.at_rest();
-    model.index().import(events)?;
-    for (worker, next_sequence) in positions {
-        let rank = Rank::http(worker);
-        let memory = [(worker.dp_rank, Memory::default())].into();
-        rank.resume(Resume { next_sequence, memory, ..Resume::default() });
-        model.ranks().put(&Arc::new(rank));
-    }
-    Ok(blocks)
-}
-
-/// The event of the index that a dump's was made of. `None` for those that can be of no index.
-fn event(of: RouterEvent) -> Option<Event> {
-    let tier = match of.storage_tier {
-        StorageTier::Device => Tier::Device,
-        StorageTier::HostPinned => Tier::Host,
-        StorageTier::Disk => Tier::Disk,
-        StorageTier::External => return None,
-    };
-    let data = match of.event.data {
-        RouterData::Stored { parent_hash, blocks } => {
-            let block = |block: RouterBlock| Block { sequence: block.block_hash, local: block.tokens_hash };
-            EventData::Stored { parent: parent_hash, blocks: blocks.into_iter().map(block).collect() }
-        }
-        RouterData::Removed { block_hashes } => EventData::Removed { blocks: block_hashes },
-        RouterData::Cleared => EventData::Cleared,
-    };
-    let rank = Worker::new(of.worker_id, of.event.dp_rank);
-    (rank.dp_rank <= MAX_RANK).then(|| Event { worker: tier.worker(rank), id: of.event.event_id, data })
 }
 
 /// What is wrong with a peer.
@@ -173,7 +177,7 @@ impl fmt::Display for PeerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(url) => write!(f, "peer {url:?}: not like http://host:port or https://host:port"),
-            Self::Copy { url, why } => write!(f, "peer {url}: its dump could not be copied whole: {why}"),
+            Self::Copy { url, why } => write!(f, "peer {url}: it could not be copied whole: {why}"),
         }
     }
 }

@@ -20,23 +20,22 @@ const WINDOW_LOG: u32 = 24;
 const BEGINNING: u64 = (MAGIC.len() + size_of::<u32>()) as u64;
 const CHECKSUM: u64 = size_of::<u64>() as u64;
 
-/// Writes a snapshot that replaces the file of before when it is complete, and until then is a file of its own, with
-/// `.partial` after the name. Needs about 30 MiB, however much is written.
-pub struct Writer {
-    path: PathBuf,
-    partial: Partial,
-    records: Records<zstd::Encoder<'static, Summing<BufWriter<File>>>>,
+/// Writes a snapshot, record by record. Needs about 30 MiB, however much is written.
+pub struct Writer<W: Write> {
+    /// What errors call it.
+    name: PathBuf,
+    records: Records<zstd::Encoder<'static, Summing<W>>>,
 }
 
-impl Writer {
-    /// A snapshot that nothing is in yet.
+impl<W: Write> Writer<W> {
+    /// A snapshot that nothing is in yet; errors call it `name`.
     ///
     /// # Errors
     /// [`Reason::Unwritable`].
-    pub fn create(path: &Path) -> Result<Self, SnapshotError> {
-        let partial = Partial { path: with_suffix(path, ".partial"), kept: false };
+    pub fn new(name: impl Into<PathBuf>, sink: W) -> Result<Self, SnapshotError> {
+        let name = name.into();
         let begin = || {
-            let mut sink = Summing { inner: BufWriter::new(File::create(&partial.path)?), sum: XxHash3_64::new() };
+            let mut sink = Summing { inner: sink, sum: XxHash3_64::new() };
             sink.write_all(&MAGIC)?;
             sink.write_all(&VERSION.to_le_bytes())?;
             let mut frame = zstd::Encoder::new(sink, LEVEL)?;
@@ -46,8 +45,13 @@ impl Writer {
             let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             Records::begin(frame, &Header { created, release: env!("CARGO_PKG_VERSION").to_owned() })
         };
-        let records = begin().map_err(unwritable(path))?;
-        Ok(Self { path: path.to_owned(), partial, records })
+        let records = begin().map_err(unwritable(&name))?;
+        Ok(Self { name, records })
+    }
+
+    /// What errors call it.
+    pub(super) fn name(&self) -> &Path {
+        &self.name
     }
 
     /// Begins an index.
@@ -55,7 +59,7 @@ impl Writer {
     /// # Errors
     /// [`Reason::Unwritable`].
     pub fn model(&mut self, model: &SavedModel) -> Result<(), SnapshotError> {
-        self.records.model(model).map_err(unwritable(&self.path))
+        self.records.model(model).map_err(unwritable(&self.name))
     }
 
     /// Begins a rank of that index.
@@ -63,7 +67,7 @@ impl Writer {
     /// # Errors
     /// [`Reason::Unwritable`].
     pub fn rank(&mut self, rank: &SavedRank) -> Result<(), SnapshotError> {
-        self.records.rank(rank).map_err(unwritable(&self.path))
+        self.records.rank(rank).map_err(unwritable(&self.name))
     }
 
     /// Adds an event of that rank. One of more than 65,536 blocks comes back as several, each stored after the one
@@ -72,7 +76,33 @@ impl Writer {
     /// # Errors
     /// [`Reason::Unwritable`].
     pub fn event(&mut self, event: &Event) -> Result<(), SnapshotError> {
-        self.records.event(event).map_err(unwritable(&self.path))
+        self.records.event(event).map_err(unwritable(&self.name))
+    }
+
+    /// Completes the snapshot, and gives back what it was written to.
+    ///
+    /// # Errors
+    /// [`Reason::Unwritable`].
+    pub fn end(self) -> Result<W, SnapshotError> {
+        let Self { name, records } = self;
+        let end = || {
+            let Summing { mut inner, sum } = records.end()?.finish()?;
+            inner.write_all(&sum.finish().to_le_bytes())?;
+            Ok(inner)
+        };
+        end().map_err(unwritable(&name))
+    }
+}
+
+impl Writer<Replacement> {
+    /// A snapshot in a file, which replaces the one of before when it is [finished](Self::finish), and until then is a
+    /// file of its own, with `.partial` after the name.
+    ///
+    /// # Errors
+    /// [`Reason::Unwritable`].
+    pub fn create(path: &Path) -> Result<Self, SnapshotError> {
+        let file = Replacement::create(path).map_err(unwritable(path))?;
+        Self::new(path, file)
     }
 
     /// Completes the file, puts it in the place of the one before, and waits until both are on the disk. Returns its
@@ -81,26 +111,14 @@ impl Writer {
     /// # Errors
     /// [`Reason::Unwritable`]; the file of before is still there.
     pub fn finish(self) -> Result<u64, SnapshotError> {
-        let Self { path, mut partial, records } = self;
-        let finish = || {
-            let Summing { mut inner, sum } = records.end()?.finish()?;
-            inner.write_all(&sum.finish().to_le_bytes())?;
-            let file = inner.into_inner()?;
-            file.sync_all()?;
-            fs::rename(&partial.path, &path)?;
-            partial.kept = true;
-            // The name is on the disk when its directory is.
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
-            file.metadata().map(|data| data.len())
-        };
-        finish().map_err(unwritable(&path))
+        let path = self.name.clone();
+        self.end()?.replace(&path).map_err(unwritable(&path))
     }
 }
 
-impl std::fmt::Debug for Writer {
+impl<W: Write> std::fmt::Debug for Writer<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Writer").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -115,18 +133,49 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// A file that goes unless it is kept.
+/// A file that is to take the place of another, and is removed unless it does.
 #[derive(Debug)]
-struct Partial {
-    path: PathBuf,
-    kept: bool,
+pub struct Replacement {
+    partial: PathBuf,
+    file: BufWriter<File>,
+    placed: bool,
 }
 
-impl Drop for Partial {
+impl Replacement {
+    fn create(path: &Path) -> io::Result<Self> {
+        let partial = with_suffix(path, ".partial");
+        let file = BufWriter::new(File::create(&partial)?);
+        Ok(Self { partial, file, placed: false })
+    }
+
+    fn replace(mut self, path: &Path) -> io::Result<u64> {
+        self.file.flush()?;
+        let file = self.file.get_ref();
+        file.sync_all()?;
+        fs::rename(&self.partial, path)?;
+        self.placed = true;
+        // The name is on the disk when its directory is.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        self.file.get_ref().metadata().map(|data| data.len())
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Replacement {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.placed {
             // It is not worth more than an attempt: what failed before is the error to report.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.partial);
         }
     }
 }
@@ -186,6 +235,11 @@ impl<S: Read + Seek> Reader<S> {
         frame.window_log_max(WINDOW_LOG).map_err(Reason::Unreadable)?;
         let (parser, header) = Parser::begin(BufReader::with_capacity(1 << 17, frame))?;
         Ok(Self { name, header, parser })
+    }
+
+    /// What errors call it.
+    pub(super) fn name(&self) -> &Path {
+        &self.name
     }
 
     /// What the snapshot says of itself.

@@ -9,7 +9,7 @@
 //! | 1 | header | [`Header`], the first record and only that |
 //! | 2 | model | [`SavedModel`] |
 //! | 3 | rank | [`SavedRank`], of the model before it; its events follow it |
-//! | 4 | worker | id as 8 bytes, data-parallel rank as 4, event id as 8: who says what follows |
+//! | 4 | worker | instance as 8 bytes, data-parallel rank as 4, cache group as 4, tier as 1, event id as 8 |
 //! | 5, 6 | stored | the parent as 8 bytes (6 only), the number of blocks as 4, their sequence hashes, their local hashes |
 //! | 7 | removed | the number of blocks as 4 bytes, their sequence hashes |
 //! | 8, 9, 10, 11 | cleared, worker removed, worker added, copies counted | nothing |
@@ -17,6 +17,11 @@
 //! Header, model and rank are in postcard's format, behind their length as 4 bytes. Hashes are 8 bytes each: they are
 //! random, so a variable length would be longer. They lie in columns, because workers that share prompts share columns,
 //! and that is what the compression finds. No record allocates more than [`MAX_TEXT`] or [`MAX_BLOCKS`] asks for.
+//!
+//! A worker's record says whose events follow. Tiers are 0 for the device, 1 for the host, 2 for the disk.
+//! What is stored on a tier includes the faster tiers, as in the index. The cache group is 0: others are not indexed
+//! yet, and refused. Where copies are counted, a block is stored once more for every further copy: 29 bytes for the
+//! first one, before compression, and next to nothing for others, which are equal to it.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -24,10 +29,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::Reason;
+use crate::service::tier::{MAX_RANK, Tier};
 use crate::{Block, Event, EventData, Worker};
 
 pub(super) const MAGIC: [u8; 8] = *b"kvleap\0I";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+
+/// The cache group whose blocks are indexed.
+const GROUP: u32 = 0;
 
 /// Bytes of a header, model or rank.
 pub(super) const MAX_TEXT: u32 = 256 << 20;
@@ -54,6 +63,8 @@ pub struct SavedModel {
     pub tenant: String,
     /// Tokens in a block.
     pub block_size: u32,
+    /// The local hash of no tokens, by which one secret key is told from another, and from none.
+    pub hashing: u64,
 }
 
 /// A publisher in a snapshot. Its events follow it.
@@ -76,7 +87,8 @@ pub enum Record {
     Model(SavedModel),
     /// A publisher of the model before.
     Rank(SavedRank),
-    /// Something that a worker of the rank before holds, or between model and rank, one that no rank speaks for.
+    /// Something that a worker of the rank before holds. Its worker is the one that stands for the tier, see
+    /// [`Tier::worker`](crate::service::Tier::worker).
     Event(Event),
 }
 
@@ -122,9 +134,12 @@ impl<W: Write> Records<W> {
     pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
         if self.speaker != Some((event.worker, event.id)) {
             self.speaker = Some((event.worker, event.id));
+            let (rank, tier) = Tier::split(event.worker);
             self.tag(tag::WORKER);
-            self.bytes.extend(event.worker.id.to_le_bytes());
-            self.bytes.extend(event.worker.dp_rank.to_le_bytes());
+            self.bytes.extend(rank.id.to_le_bytes());
+            self.bytes.extend(rank.dp_rank.to_le_bytes());
+            self.bytes.extend(GROUP.to_le_bytes());
+            self.bytes.push(tier as u8);
             self.bytes.extend(event.id.to_le_bytes());
             self.sink.write_all(&self.bytes)?;
         }
@@ -236,9 +251,7 @@ impl<R: BufRead> Parser<R> {
                 tag::MODEL => return self.text().map(Record::Model).map(Some),
                 tag::RANK => return self.text().map(Record::Rank).map(Some),
                 tag::WORKER => {
-                    let id = u64::from_le_bytes(self.number()?);
-                    let dp_rank = u32::from_le_bytes(self.number()?);
-                    self.speaker = Some((Worker::new(id, dp_rank), u64::from_le_bytes(self.number()?)));
+                    self.speaker = Some((self.worker()?, u64::from_le_bytes(self.number()?)));
                     continue;
                 }
                 tag::STORED => self.stored(None)?,
@@ -264,6 +277,22 @@ impl<R: BufRead> Parser<R> {
     fn ended(&mut self) -> Result<(), Why> {
         let left = self.source.fill_buf().map_err(|error| error.to_string())?;
         if left.is_empty() { Ok(()) } else { Err("something follows the end".to_owned()) }
+    }
+
+    fn worker(&mut self) -> Result<Worker, Why> {
+        let rank = Worker::new(u64::from_le_bytes(self.number()?), u32::from_le_bytes(self.number()?));
+        let group = u32::from_le_bytes(self.number()?);
+        let [tier] = self.number()?;
+        if rank.dp_rank > MAX_RANK {
+            return Err(format!("worker {rank} has too high a rank"));
+        }
+        if group != GROUP {
+            return Err(format!(
+                "blocks of worker {rank} are of cache group {group}, and only group {GROUP} is indexed"
+            ));
+        }
+        let known = Tier::ALL.into_iter().find(|&known| known as u8 == tier);
+        known.map(|tier| tier.worker(rank)).ok_or_else(|| format!("worker {rank} has blocks on tier {tier}"))
     }
 
     fn stored(&mut self, parent: Option<u64>) -> Result<EventData, Why> {

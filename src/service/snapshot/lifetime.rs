@@ -7,8 +7,7 @@ use std::{fs, io};
 
 use super::error::{Reason, SnapshotError};
 use super::file::with_suffix;
-use super::state::{Saved, restore, save};
-use crate::index::Builder;
+use super::state::{Saved, restore, save_with};
 use crate::service::engine::Engine;
 use crate::service::model::Models;
 
@@ -37,9 +36,9 @@ impl Snapshots {
 
     /// What the last process left. `None` is a cold start: there is nothing, or nothing that can be used. That is put
     /// aside then, under the same name with `.refused` behind it, so that the next snapshot does not replace it.
-    pub(in crate::service) fn restore(&self, settings: Builder, most: usize) -> Option<(Models, Vec<Engine>)> {
+    pub(in crate::service) fn restore(&self, empty: Models) -> Option<(Models, Vec<Engine>)> {
         let began = Instant::now();
-        match restore(&self.path, settings, most) {
+        match restore(&self.path, empty) {
             Ok((models, engines)) => {
                 let (models_count, took) = (models.all().len(), began.elapsed());
                 tracing::info!(path = %self.path.display(), models = models_count, ?took, "restored a snapshot");
@@ -59,8 +58,8 @@ impl Snapshots {
     }
 
     /// Writes one now. A failure is logged, and the snapshot of before is kept.
-    pub(in crate::service) fn save(&self, models: &Models, engines: &[Engine]) {
-        let result = save(&self.path, models, engines);
+    pub(in crate::service) fn save(&self, models: &Models, engines: impl Fn() -> Vec<Engine>) {
+        let result = save_with(&self.path, models, engines);
         let mut last = self.last();
         match result {
             Ok(saved) => {

@@ -4,8 +4,7 @@
 //! the others go on. So ingest pauses for as long as it takes to read one publisher's blocks out of its index, and no
 //! more than these are in memory at a time, beside what is being compressed.
 
-use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +13,12 @@ use super::error::{Reason, SnapshotError};
 use super::file::{Reader, Writer};
 use super::format::{Record, SavedModel, SavedRank};
 use crate::event::{Event, EventData, Worker};
-use crate::index::{Builder, Closed};
+use crate::index::Closed;
+use crate::service::doubt::Doubt;
 use crate::service::engine::Engine;
+use crate::service::ingest::SEATS;
 use crate::service::model::{Key, Model, Models};
-use crate::service::rank::{Rank, Resume};
+use crate::service::rank::{Content, Rank, Resume};
 use crate::service::tier::Tier;
 
 /// Blocks that are imported at a time: enough that publishing costs little, and 16 MiB.
@@ -42,78 +43,124 @@ pub struct Saved {
 /// # Errors
 /// The file cannot be written, or an index was shut down; the snapshot of before is still there.
 pub fn save(path: &Path, models: &Models, engines: &[Engine]) -> Result<Saved, SnapshotError> {
+    save_with(path, models, || engines.to_vec())
+}
+
+/// The same, where engines may come and go meanwhile.
+pub(super) fn save_with(
+    path: &Path,
+    models: &Models,
+    engines: impl Fn() -> Vec<Engine>,
+) -> Result<Saved, SnapshotError> {
     let began = Instant::now();
-    let mut saved = Saved { blocks: 0, bytes: 0, took: Duration::ZERO, longest_pause: Duration::ZERO };
     let mut writer = Writer::create(path)?;
-    let closed = |Closed| SnapshotError { path: path.to_owned(), reason: Reason::Closed };
-    for model in models.all().iter() {
-        let ranks = model.ranks().all();
-        let Key { model: name, group, tenant } = model.key().clone();
-        writer.model(&SavedModel { model: name, group, tenant, block_size: model.block_size() })?;
-        for worker in strangers(model, &ranks) {
-            let events = model.index().export_worker(worker).map_err(closed)?;
-            saved.blocks += put(&mut writer, &events)?;
-        }
-        for rank in ranks.iter() {
-            let paused = Instant::now();
-            let (resume, parts) = at_rest(model, rank).map_err(closed)?;
-            saved.longest_pause = saved.longest_pause.max(paused.elapsed());
-            let Worker { id: instance, dp_rank } = rank.worker();
-            let engine = engines.iter().find(|engine| engine.worker() == rank.worker() && engine.key() == *model.key());
-            let unwritable = |error| SnapshotError { path: path.to_owned(), reason: Reason::Unwritable(error) };
-            let engine = engine.map(serde_json::to_string).transpose().map_err(|error| unwritable(error.into()))?;
-            let engine = engine.unwrap_or_default();
-            let resume = postcard::to_stdvec(&resume).map_err(|error| unwritable(io::Error::other(error)))?;
-            writer.rank(&SavedRank { instance, dp_rank, engine, resume })?;
-            for events in parts {
-                saved.blocks += put(&mut writer, &events)?;
-            }
-        }
-    }
+    let saved = write(&mut writer, models, engines)?;
     Ok(Saved { bytes: writer.finish()?, took: began.elapsed(), ..saved })
 }
 
-/// Workers whose blocks no publisher speaks for: what a peer had, mostly. Before the publishers, because one of them may
-/// come to speak for a worker while this goes on, and what comes last counts.
-pub(in crate::service) fn strangers(model: &Model, ranks: &[Arc<Rank>]) -> Vec<Worker> {
-    let spoken_for: BTreeSet<_> = ranks.iter().flat_map(|rank| rank.workers()).collect();
-    let all = model.index().status().workers.into_iter().map(|worker| worker.worker);
-    all.filter(|&worker| !spoken_for.contains(&Tier::split(worker).0)).collect()
+/// Writes all models with their publishers. `engines` are those that are listened to, when it is called.
+pub(in crate::service) fn write<W: io::Write>(
+    writer: &mut Writer<W>,
+    models: &Models,
+    engines: impl Fn() -> Vec<Engine>,
+) -> Result<Saved, SnapshotError> {
+    let mut saved = Saved { blocks: 0, bytes: 0, took: Duration::ZERO, longest_pause: Duration::ZERO };
+    let path = writer.name().to_owned();
+    let closed = |Closed| SnapshotError { path: path.clone(), reason: Reason::Closed };
+    let unwritable = |error| SnapshotError { path: path.clone(), reason: Reason::Unwritable(error) };
+    for model in models.all().iter() {
+        // Whoever is among the publishers is among the engines that are listed after them, unless it left.
+        let ranks = model.ranks().all();
+        let engines = engines();
+        let Key { model: name, group, tenant } = model.key().clone();
+        let (block_size, hashing) = (model.block_size(), hashing(model));
+        writer.model(&SavedModel { model: name, group, tenant, block_size, hashing })?;
+        for publishers in ranks.chunk_by(|a, b| a.worker() == b.worker()) {
+            let paused = Instant::now();
+            let (mut resumes, parts) = at_rest(model, publishers).map_err(closed)?;
+            saved.longest_pause = saved.longest_pause.max(paused.elapsed());
+            for (rank, resume) in publishers.iter().zip(&mut resumes) {
+                let Worker { id: instance, dp_rank } = rank.worker();
+                let is_this = |engine: &&Engine| {
+                    engine.worker() == rank.worker()
+                        && rank.endpoint() == Some(&engine.endpoint)
+                        && engine.key() == *model.key()
+                };
+                let engine = engines.iter().find(is_this).map(serde_json::to_string).transpose();
+                let engine = engine.map_err(|error| unwritable(error.into()))?.unwrap_or_default();
+                // Nobody will listen to one at an endpoint that is no engine's, or not any more.
+                resume.unheard |= engine.is_empty() && rank.endpoint().is_some();
+                let resume = postcard::to_stdvec(resume).map_err(|error| unwritable(io::Error::other(error)))?;
+                writer.rank(&SavedRank { instance, dp_rank, engine, resume })?;
+            }
+            for events in parts {
+                events.iter().try_for_each(|event| writer.event(event))?;
+                saved.blocks += events.iter().map(stored).sum::<usize>() as u64;
+            }
+        }
+    }
+    Ok(saved)
 }
 
-/// A publisher between two batches: where it is, and what its workers hold, tier by tier.
-fn at_rest(model: &Model, rank: &Rank) -> Result<(Resume, Vec<Vec<Event>>), Closed> {
+/// The publishers of a worker between two batches: where they are, and what their workers hold, tier by tier. What is
+/// remembered of the workers is with the first.
+fn at_rest(model: &Model, publishers: &[Arc<Rank>]) -> Result<(Vec<Resume>, Vec<Vec<Event>>), Closed> {
     let _at_rest = model.at_rest();
-    let workers = rank.workers().into_iter().flat_map(|worker| Tier::ALL.map(|tier| tier.worker(worker)));
+    let mut workers: Vec<_> = publishers.iter().flat_map(|rank| rank.workers()).collect();
+    workers.sort_unstable();
+    workers.dedup();
+    let workers = workers.into_iter().flat_map(|worker| Tier::ALL.map(|tier| tier.worker(worker)));
     let parts = workers.map(|worker| model.index().export_worker(worker)).collect::<Result<_, _>>()?;
-    Ok((rank.checkpoint(), parts))
-}
-
-/// Returns how many blocks are stored.
-fn put(writer: &mut Writer, events: &[Event]) -> Result<u64, SnapshotError> {
-    events.iter().try_for_each(|event| writer.event(event))?;
-    Ok(events.iter().map(stored).sum::<usize>() as u64)
+    // What the index left out is not in an export: the doubt about it is saved instead.
+    let doubts = model.doubts();
+    let unplaced = doubts.iter().filter(|(_, doubts)| doubts.has(Doubt::Unplaced)).map(|&(worker, _)| worker);
+    let unplaced: Vec<_> = unplaced.collect();
+    let resumes = publishers.iter().enumerate().map(|(place, rank)| {
+        let mut resume = rank.checkpoint();
+        for worker in rank.workers().iter().filter(|worker| unplaced.contains(worker)) {
+            resume.standing.doubt_rank(worker.dp_rank, Doubt::Unplaced);
+        }
+        if place > 0 {
+            resume.content = Content::default();
+        }
+        resume
+    });
+    Ok((resumes.collect(), parts))
 }
 
 fn stored(event: &Event) -> usize {
     if matches!(event.data, EventData::Stored { .. }) { event.data.len() } else { 0 }
 }
 
-/// Reads a snapshot into models made for it, at most so many and with indexes of these settings. Their publishers are
-/// where they were, and the engines among them are to be listened to again; one that speaks over HTTP cannot be asked
-/// for what it said since then, and so is degraded. Needs some 40 MiB beside the indexes.
+/// By which local hashes with one key are told from those with another.
+fn hashing(model: &Model) -> u64 {
+    model.hasher().hash_block(&[])
+}
+
+/// Reads a snapshot into `models`, of which there are none yet. Their publishers are where they were, and the engines
+/// among them are to be listened to again; one that speaks over HTTP cannot be asked for what it said since then, and
+/// so is doubted. Needs some 40 MiB beside the indexes.
 ///
 /// # Errors
-/// The file cannot be read, is not a snapshot of this version, is damaged, or says what an index with these settings does
-/// not take. Nothing of it remains then.
-pub fn restore(path: &Path, settings: Builder, most: usize) -> Result<(Models, Vec<Engine>), SnapshotError> {
+/// The file cannot be read, is not a snapshot of this version, is damaged, or says what an index with these settings
+/// does not take. Nothing of it remains then.
+pub fn restore(path: &Path, models: Models) -> Result<(Models, Vec<Engine>), SnapshotError> {
+    read(Reader::open(path)?, models)
+}
+
+/// Reads a snapshot from wherever it is, see [`restore`].
+pub(in crate::service) fn read<S: Read + Seek>(
+    mut reader: Reader<S>,
+    models: Models,
+) -> Result<(Models, Vec<Engine>), SnapshotError> {
+    let path = reader.name().to_owned();
     let refused =
-        |what: String, why: String| SnapshotError { path: path.to_owned(), reason: Reason::Refused { what, why } };
-    let mut reader = Reader::open(path)?;
-    let models = Models::new(settings, most);
+        |what: String, why: String| SnapshotError { path: path.clone(), reason: Reason::Refused { what, why } };
     let mut engines = Vec::new();
     let mut current: Option<Arc<Model>> = None;
     let mut slice = Slice::default();
+    // Whose blocks somebody speaks for, as was found last.
+    let mut spoken_for = None;
     loop {
         let record = reader.next_record()?;
         let goes_on = matches!(record, Some(Record::Event(_))) && slice.blocks < SLICE;
@@ -124,10 +171,16 @@ pub fn restore(path: &Path, settings: Builder, most: usize) -> Result<(Models, V
         }
         match record {
             None => return Ok((models, engines)),
-            Some(Record::Model(SavedModel { model, group, tenant, block_size })) => {
+            Some(Record::Model(SavedModel { model, group, tenant, block_size, hashing: saved })) => {
                 let key = Key { model, group, tenant };
                 let added = models.get_or_add(&key, block_size);
-                current = Some(added.map_err(|error| refused(format!("the index of {key}"), error.to_string()))?);
+                let model = added.map_err(|error| refused(format!("the index of {key}"), error.to_string()))?;
+                if hashing(&model) != saved {
+                    let why = "its blocks were hashed with another key, or without one: see hash_key_file";
+                    return Err(refused(format!("the index of {key}"), why.to_owned()));
+                }
+                current = Some(model);
+                spoken_for = None;
             }
             Some(Record::Rank(rank)) => {
                 let what = format!("publisher {}/{}", rank.instance, rank.dp_rank);
@@ -135,8 +188,17 @@ pub fn restore(path: &Path, settings: Builder, most: usize) -> Result<(Models, V
                 engines.extend(publisher(model, &rank).map_err(|why| refused(what, why))?);
             }
             Some(Record::Event(event)) => {
-                if current.is_none() {
-                    return Err(refused(format!("worker {}", event.worker), "it has no model".to_owned()));
+                let (worker, _) = Tier::split(event.worker);
+                if spoken_for != Some(worker) {
+                    // What nobody speaks for could never be taken back.
+                    let speaks = |model: &Arc<Model>| model.ranks().speaker(worker).is_some();
+                    let why = match &current {
+                        None => Err("it has no model"),
+                        Some(model) if !speaks(model) => Err("no publisher speaks for it"),
+                        Some(_) => Ok(()),
+                    };
+                    why.map_err(|why| refused(format!("worker {worker}"), why.to_owned()))?;
+                    spoken_for = Some(worker);
                 }
                 slice.blocks += event.data.len();
                 slice.events.push(event);
@@ -156,13 +218,24 @@ struct Slice {
 fn publisher(model: &Model, saved: &SavedRank) -> Result<Option<Engine>, String> {
     let worker = Worker::new(saved.instance, saved.dp_rank);
     let mut resume: Resume = postcard::from_bytes(&saved.resume).map_err(|error| error.to_string())?;
+    if resume.seat >= SEATS {
+        return Err(format!("it is publisher {} of its worker, of at most {SEATS}", resume.seat));
+    }
     let (rank, engine) = if saved.engine.is_empty() {
-        resume.degraded = true;
+        resume.standing.doubt(Doubt::Restored);
         (Rank::http(worker), None)
     } else {
         let engine: Engine = serde_json::from_str(&saved.engine).map_err(|error| error.to_string())?;
         engine.check().map_err(|error| error.to_string())?;
-        (Rank::zmq(worker, engine.endpoint.clone()), Some(engine))
+        (Rank::zmq(worker, engine.endpoint.clone()).copies(engine.copies), Some(engine))
+    };
+    let others = model.ranks().of(worker);
+    let rank = match others.first() {
+        Some(other) => {
+            resume.content = other.content().clone();
+            rank.seated(resume.seat, other.shared_content())
+        }
+        None => rank.in_seat(resume.seat),
     };
     rank.resume(resume);
     model.ranks().put(&Arc::new(rank));
