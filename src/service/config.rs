@@ -1,5 +1,6 @@
 //! Settings of the service: from a file, and over it from flags and the environment.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,10 @@ use super::auth::{Access, Role, TokenError, TokenFileError};
 use super::budget::OverBudget;
 use super::engine::{self, Engine};
 use super::ingest;
+use super::media::{Media, Medium};
+use super::model::Models;
 use super::peers::{self, PeerError};
+use crate::hash::{HashKey, InvalidHashKey};
 use crate::index::{Builder, Index};
 
 /// All settings. Every one has a default; the names are those of the file, and with `-` for `_` those of the flags.
@@ -54,10 +58,18 @@ pub struct Config {
     pub mailbox: usize,
     /// Microseconds after which an applied event is visible at the latest. Default 100.
     pub publish_interval_us: u64,
-    /// Other instances of the service: the first that answers is copied at the start.
+    /// Other instances of the service: the first that gives all it has is copied at the start, unless there is a
+    /// snapshot.
     pub peers: Vec<String>,
     /// File with the token for the peers, if they ask for one.
     pub peer_token_file: Option<PathBuf>,
+    /// File with the key of local hashes, 32 hexadecimal digits. With it nobody who does not know the key can prepare blocks
+    /// of tokens that are taken for one another; but then all hashing is done here, and requests that bring hashes are
+    /// refused. Instances that copy each other need the same key. Without it, hashes are those of Dynamo's router.
+    pub hash_key_file: Option<PathBuf>,
+    /// Names of storage media that engines use beside the known ones, or in another sense: `gpu`, `cpu`, `disk`, or `shared`
+    /// for storage that no instance owns.
+    pub media: BTreeMap<String, Medium>,
     /// Engines to subscribe to from the start; others register themselves.
     pub engines: Vec<Engine>,
     /// Threads that receive events. Default 2.
@@ -115,6 +127,8 @@ impl Default for Config {
             publish_interval_us: 100,
             peers: Vec::new(),
             peer_token_file: None,
+            hash_key_file: None,
+            media: BTreeMap::new(),
             engines: Vec::new(),
             ingest_threads: 2,
             grace_seconds: 60,
@@ -183,6 +197,22 @@ impl Config {
         Index::builder().shards(self.shards).mailbox(self.mailbox).publish_interval(interval)
     }
 
+    /// The key of local hashes.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has no key.
+    pub fn hash_key(&self) -> Result<Option<HashKey>, ConfigError> {
+        let Some(path) = &self.hash_key_file else { return Ok(None) };
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| ConfigError::TokenFile(TokenFileError::Read(path.clone(), error)))?;
+        text.trim().parse().map(Some).map_err(|error| ConfigError::HashKey(path.clone(), error))
+    }
+
+    /// No models yet, with these settings and this [`hash_key`](Self::hash_key).
+    pub fn models(&self, key: Option<HashKey>) -> Models {
+        Models::new(self.index(), self.max_models).media(Media::with(&self.media)).hash_key(key)
+    }
+
     /// How engines are listened to.
     pub fn ingest(&self) -> ingest::Settings {
         let grace = Duration::from_secs(self.grace_seconds);
@@ -215,6 +245,7 @@ impl Config {
         self.engines.iter().try_for_each(Engine::check)?;
         self.peers.iter().try_for_each(|url| peers::check(url).map_err(ConfigError::Peer))?;
         self.peer_token()?;
+        self.hash_key()?;
         let open = self.access()?.is_open();
         if open && !self.allow_anonymous && !self.listen.ip().is_loopback() {
             return Err(ConfigError::OpenToAll(self.listen));
@@ -242,6 +273,8 @@ pub enum ConfigError {
     Index(crate::index::ConfigError),
     /// A token file cannot be used.
     TokenFile(TokenFileError),
+    /// A file has no key of local hashes.
+    HashKey(PathBuf, InvalidHashKey),
     /// A token from the environment cannot be used.
     Token(TokenError),
     /// Certificate or key cannot be used.
@@ -270,6 +303,7 @@ impl fmt::Display for ConfigError {
             Self::TooSmall { name, value, least } => write!(f, "{name} is {value}; it must be at least {least}"),
             Self::Index(error) => error.fmt(f),
             Self::TokenFile(error) => error.fmt(f),
+            Self::HashKey(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Token(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
             Self::HalfTls => f.write_str("tls_certificate and tls_key belong together; one of them is missing"),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::config::ConfigError;
 use super::ingest::Source;
 use super::model::Key;
+use super::rank::Copies;
 use super::tier::MAX_RANK;
 use crate::event::Worker;
 
@@ -20,12 +21,12 @@ pub struct Engine {
     /// Engines whose blocks may stand in for each other's.
     #[serde(default = "default_group")]
     pub routing_group: String,
-    /// Whose requests see it; empty for everybody's that name nobody.
+    /// Whose requests see it; empty or `default` for everybody's that name nobody.
     #[serde(default)]
     pub tenant_id: String,
     /// Tokens in its blocks.
     pub block_size: u32,
-    /// Its rank, where it publishes for one only.
+    /// Its data-parallel rank. If it is not 0, its batches are about this rank, whatever they say.
     #[serde(default)]
     pub dp_rank: u32,
     /// Where it can be asked for what was missed.
@@ -37,6 +38,9 @@ pub struct Engine {
     /// Whether it connects to `endpoint`, rather than being connected to.
     #[serde(default)]
     pub bind: bool,
+    /// What it means when it stores a block that it has stored already.
+    #[serde(default)]
+    pub copies: Copies,
 }
 
 fn default_group() -> String {
@@ -46,7 +50,8 @@ fn default_group() -> String {
 impl Engine {
     /// The index that its events go to.
     pub fn key(&self) -> Key {
-        Key { model: self.model_name.clone(), group: self.routing_group.clone(), tenant: self.tenant_id.clone() }
+        let tenant = Key::tenant(&self.tenant_id).to_owned();
+        Key { model: self.model_name.clone(), group: self.routing_group.clone(), tenant }
     }
 
     /// The worker that it speaks for, unless its batches say otherwise.

@@ -3,24 +3,25 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::runtime::Handle;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::config::ConfigError;
 use super::engine::Engine;
 use super::ingest::{self, Ingest, Listener};
 use super::model::{Key, Model, ModelError, Models};
-use super::rank::Rank;
+use super::rank::{Copies, Rank, State};
 use crate::event::Worker;
+use crate::index::Closed;
 
-/// Who is listened to, by model and worker.
+/// Who is listened to, by model, worker and endpoint.
 #[derive(Debug)]
 pub(super) struct Engines {
     /// Taken out by the drop alone.
     ingest: Option<Ingest>,
-    listening: Mutex<BTreeMap<(Key, Worker), Listening>>,
+    listening: Mutex<BTreeMap<Name, Listening>>,
 }
+
+type Name = (Key, Worker, String);
 
 #[derive(Debug)]
 struct Listening {
@@ -55,8 +56,12 @@ impl Engines {
         Ok(Self { ingest: Some(Ingest::start(settings)?), listening: Mutex::default() })
     }
 
-    fn listening(&self) -> MutexGuard<'_, BTreeMap<(Key, Worker), Listening>> {
+    fn listening(&self) -> MutexGuard<'_, BTreeMap<Name, Listening>> {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ingest(&self) -> &Ingest {
+        self.ingest.as_ref().expect("there until the drop")
     }
 
     /// All engines, as they were registered.
@@ -64,59 +69,97 @@ impl Engines {
         self.listening().values().map(|listening| listening.engine.clone()).collect()
     }
 
-    /// Listens to an engine. One that is known in all particulars is left alone; what is known of a worker from
-    /// elsewhere (a snapshot, a peer, events over HTTP) is where its listener goes on.
+    /// Listens to an engine. One that is known in all particulars is left alone; where an engine at this endpoint was (in a
+    /// snapshot, or at a peer), its listener goes on. One at another endpoint speaks for the worker, too: an offloading
+    /// connector, or the same engine at a new address, until the old one counts as gone.
     pub(super) fn register(&self, models: &Models, engine: Engine) -> Result<(), RegisterError> {
         engine.check().map_err(RegisterError::Engine)?;
-        let model = models.get_or_add(&engine.key(), engine.block_size).map_err(RegisterError::Model)?;
         let worker = engine.worker();
+        let name = (engine.key(), worker, engine.endpoint.clone());
+        let taken = |endpoint: &str| RegisterError::Taken { worker, endpoint: endpoint.to_owned() };
+        // While this is held, no model is removed.
         let mut listening = self.listening();
-        match listening.get(&(engine.key(), worker)) {
+        let model = models.get_or_add(&engine.key(), engine.block_size).map_err(RegisterError::Model)?;
+        match listening.get(&name) {
             Some(known) if known.engine == engine => return Ok(()),
-            Some(known) => {
-                return Err(RegisterError::Taken { worker, endpoint: known.engine.endpoint.clone() });
-            }
+            Some(known) => return Err(taken(&known.engine.endpoint)),
             None => {}
         }
-        let resume = model.ranks().get(worker).map(|rank| rank.checkpoint());
-        let rank = Arc::new(Rank::zmq(worker, &engine.endpoint));
-        model.ranks().put(&rank);
-        let ingest = self.ingest.as_ref().expect("there until the drop");
-        let listener = ingest.listen(engine.source(), model, rank, resume);
+        let others = model.ranks().of(worker);
+        let same = others.iter().any(|other| other.endpoint() == Some(&engine.endpoint));
+        // Whoever is gone makes room.
+        if let Some(gone) = others.iter().find(|other| !same && other.state() == State::Gone) {
+            self.leave(&mut listening, &model, gone);
+        }
+        let zmq = others.iter().filter(|other| other.endpoint().is_some());
+        if let Some(other) = zmq.into_iter().find(|other| other.counts_copies() != (engine.copies == Copies::Counted)) {
+            return Err(RegisterError::Copies { worker, endpoint: other.endpoint().unwrap_or_default().to_owned() });
+        }
+        if let Some(other) = model.ranks().speaker(worker).filter(|other| other.worker() != worker) {
+            ingest::give_up(&model, &other, worker).map_err(|Closed| RegisterError::Closed)?;
+        }
+        let entered = ingest::enter(&model, worker, Some(&engine.endpoint), engine.copies);
+        let entered = entered.map_err(|Closed| RegisterError::Closed)?;
+        let last = others.last().and_then(|other| other.endpoint());
+        let rank = entered.ok_or_else(|| taken(last.unwrap_or_default()))?;
+        let listener = self.ingest().listen(engine.source(), model, rank, None);
         tracing::info!(%worker, model = %engine.key(), endpoint = engine.endpoint, "listening to an engine");
-        listening.insert((engine.key(), worker), Listening { engine, listener });
+        listening.insert(name, Listening { engine, listener });
         Ok(())
     }
 
-    /// Leaves publishers and forgets what they hold; returns how many. Waits for the batch at hand and for the writers.
-    pub(super) fn unregister(&self, models: &Models, selection: Selection<'_>, handle: &Handle) -> usize {
+    /// Leaves publishers and forgets what they hold; returns how many. A model that nobody speaks for any more goes, too.
+    /// Waits for the batch at hand and for the writers.
+    pub(super) fn unregister(&self, models: &Models, selection: Selection<'_>) -> usize {
         let mut left = 0;
         for model in models.all().iter().filter(|model| selection.has_model(model.key())) {
+            let mut listening = self.listening();
             for rank in model.ranks().all().iter().filter(|rank| selection.has_worker(rank.worker())) {
-                self.leave(model, rank, handle);
+                self.leave(&mut listening, model, rank);
                 left += 1;
             }
+            models.remove_if_left(model.key());
         }
         left
     }
 
-    fn leave(&self, model: &Model, rank: &Rank, handle: &Handle) {
-        let worker = rank.worker();
-        let known = self.listening().remove(&(model.key().clone(), worker));
-        if let Some(Listening { listener, .. }) = known {
-            handle.block_on(listener.stop());
-        }
-        model.ranks().remove(worker);
-        if ingest::forget(model, rank).is_ok() {
-            tracing::info!(%worker, model = %model.key(), "left a publisher");
+    /// Drops what those publishers hold that are unreachable and that nobody listens to: copied from a peer, and not
+    /// heard since. To be called when the grace period after the copy is over; listeners see to their own.
+    pub(super) fn expire_unheard(&self, models: &Models) {
+        for model in models.all().iter() {
+            let mut listening = self.listening();
+            for rank in model.ranks().all().iter().filter(|rank| rank.state() == State::Unreachable) {
+                let endpoint = rank.endpoint().unwrap_or_default().to_owned();
+                if listening.contains_key(&(model.key().clone(), rank.worker(), endpoint)) {
+                    continue;
+                }
+                // A model that was shut down holds nothing any more.
+                let _ = ingest::expire(model, rank);
+                // Whoever else speaks for its worker takes its place.
+                if rank.state() == State::Gone && model.ranks().has_company(rank) {
+                    self.leave(&mut listening, model, rank);
+                }
+            }
         }
     }
 
+    fn leave(&self, listening: &mut BTreeMap<Name, Listening>, model: &Model, rank: &Rank) {
+        let worker = rank.worker();
+        let endpoint = rank.endpoint().unwrap_or_default().to_owned();
+        if let Some(Listening { listener, .. }) = listening.remove(&(model.key().clone(), worker, endpoint)) {
+            self.ingest().handle().block_on(listener.stop());
+        }
+        if ingest::forget(model, rank).is_ok() {
+            tracing::info!(%worker, model = %model.key(), "left a publisher");
+        }
+        model.ranks().remove(rank);
+    }
+
     /// Leaves all engines; what they said stays. Waits for the batches at hand.
-    pub(super) fn stop(&self, handle: &Handle) {
+    pub(super) fn stop(&self) {
         let all = std::mem::take(&mut *self.listening());
         for Listening { listener, .. } in all.into_values() {
-            handle.block_on(listener.stop());
+            self.ingest().handle().block_on(listener.stop());
         }
     }
 }
@@ -138,13 +181,22 @@ pub enum RegisterError {
     Engine(ConfigError),
     /// There is no index for it.
     Model(ModelError),
-    /// Its name is that of another.
+    /// It is registered with other particulars, or too many publishers speak for its worker.
     Taken {
-        /// The name.
+        /// The worker.
         worker: Worker,
         /// Where the other publishes.
         endpoint: String,
     },
+    /// Another publisher of its worker counts copies, and this one does not, or the other way round.
+    Copies {
+        /// The worker.
+        worker: Worker,
+        /// Where the other publishes.
+        endpoint: String,
+    },
+    /// The service is ending.
+    Closed,
 }
 
 impl fmt::Display for RegisterError {
@@ -155,6 +207,10 @@ impl fmt::Display for RegisterError {
             Self::Taken { worker, endpoint } => {
                 write!(f, "worker {worker} is registered already, at {endpoint} or otherwise; unregister it first")
             }
+            Self::Copies { worker, endpoint } => {
+                write!(f, "worker {worker} is registered at {endpoint} with another setting of copies; give the same")
+            }
+            Self::Closed => f.write_str("the service is ending"),
         }
     }
 }

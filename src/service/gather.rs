@@ -8,7 +8,7 @@ use prometheus::{Gauge, GaugeVec, Opts, Registry};
 
 use super::indexer::Indexer;
 use super::model::Model;
-use super::rank::{Count, Skip, State};
+use super::rank::{Count, Rank, Skip, State};
 use crate::index::{Rejection, ShardStatus};
 
 /// All metrics in the text format. Waits for the writers of all models.
@@ -117,11 +117,13 @@ fn of_models(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     [all, quantiles, reasons].iter().flat_map(|families| families.registry.gather()).collect()
 }
 
-const STATES: [(State, &str); 5] = [
+const STATES: [(State, &str); 7] = [
     (State::Connecting, "connecting"),
     (State::Live, "live"),
     (State::Replaying, "replaying"),
-    (State::Degraded, "degraded"),
+    (State::AtLeast, "at_least"),
+    (State::Unknown, "unknown"),
+    (State::Unreachable, "unreachable"),
     (State::Gone, "gone"),
 ];
 
@@ -134,10 +136,27 @@ fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     let counts = by_kind.gauge("kvleap_publisher_total", "What was counted of a publisher, by kind");
     let by_reason = Families::new(&["instance", "rank", "reason"]);
     let skipped = by_reason.gauge("kvleap_publisher_skipped_total", "Events of a publisher left out, by reason");
+    let by_doubt = Families::new(&["instance", "rank", "exactness", "reason"]);
+    let doubted =
+        by_doubt.gauge("kvleap_rank_inexact", "1 for every reason why what is said of a rank may not be exact");
     for model in models {
         let ranks = model.ranks().all();
+        let doubts = model.doubts();
+        let state_of = |rank: &Rank| {
+            let workers = rank.workers();
+            let own = doubts.iter().filter(|(worker, _)| workers.contains(worker));
+            rank.state_with(own.fold(rank.doubts(), |all, &(_, doubts)| all.and(doubts)))
+        };
+        let states: Vec<_> = ranks.iter().map(|rank| state_of(rank)).collect();
+        for &(worker, reasons) in &doubts {
+            let (instance, dp_rank) = (worker.id.to_string(), worker.dp_rank.to_string());
+            for doubt in reasons.iter() {
+                let of = labels(model, &[&instance, &dp_rank, doubt.kind().name(), doubt.name()]);
+                doubted.with_label_values(&of).set(1.0);
+            }
+        }
         for (state, name) in STATES {
-            let many = ranks.iter().filter(|rank| rank.state() == state).count();
+            let many = states.iter().filter(|&&other| other == state).count();
             publishers.with_label_values(&labels(model, &[name])).set(many as f64);
         }
         for rank in ranks.iter() {
@@ -152,5 +171,5 @@ fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
             }
         }
     }
-    [by_state, by_rank, by_kind, by_reason].iter().flat_map(|families| families.registry.gather()).collect()
+    [by_state, by_rank, by_kind, by_reason, by_doubt].iter().flat_map(|families| families.registry.gather()).collect()
 }

@@ -4,8 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::runtime::Handle;
-
 use super::auth::Access;
 use super::budget::Budget;
 use super::config::{Config, ConfigError};
@@ -41,25 +39,26 @@ impl Indexer {
         let access = config.access()?;
         let budget = config.memory_budget.map(|limit| Budget::new(limit, config.over_budget));
         let snapshots = config.snapshot.clone().map(Snapshots::new);
-        let restored = snapshots.as_ref().and_then(|snapshots| snapshots.restore(config.index(), config.max_models));
-        let cold = restored.is_none();
-        let (models, known) = restored.unwrap_or_else(|| (Models::new(config.index(), config.max_models), Vec::new()));
+        let key = config.hash_key()?;
+        let empty = || config.models(key);
+        // What this instance heard itself goes before what others did.
+        let restored = match snapshots.as_ref().and_then(|snapshots| snapshots.restore(empty())) {
+            None => copy_a_peer(&config, empty)?,
+            restored => restored,
+        };
+        let (models, known) = restored.unwrap_or_else(|| (empty(), Vec::new()));
         let engines = Engines::start(config.ingest()).map_err(StartError::Runtime)?;
         let peers = Peers::new(&config.peers);
         let started = SystemTime::now();
         let metrics = Metrics::default();
         let indexer = Self { config, access, models, metrics, peers, engines, snapshots, budget, started };
-        // What a peer has is as of no batch that an engine could be asked to go on from: not over a snapshot.
-        if cold {
-            indexer.copy_a_peer()?;
-        }
         for engine in &indexer.config.engines {
             indexer.register(engine.clone()).map_err(StartError::Engine)?;
         }
         for engine in known {
             // The configuration may have moved it.
             if let Err(error) = indexer.register(engine) {
-                tracing::warn!(%error, "an engine of the snapshot is not listened to");
+                tracing::warn!(%error, "an engine of the snapshot or the peer is not listened to");
             }
         }
         Ok(Arc::new(indexer))
@@ -89,8 +88,8 @@ impl Indexer {
         self.engines.register(&self.models, engine)
     }
 
-    pub(super) fn unregister(&self, selection: Selection<'_>, handle: &Handle) -> usize {
-        self.engines.unregister(&self.models, selection, handle)
+    pub(super) fn unregister(&self, selection: Selection<'_>) -> usize {
+        self.engines.unregister(&self.models, selection)
     }
 
     pub(super) fn access(&self) -> &Access {
@@ -112,7 +111,7 @@ impl Indexer {
     /// Takes a snapshot now, if there is a place for one.
     pub(super) fn save(&self) {
         if let Some(snapshots) = &self.snapshots {
-            snapshots.save(&self.models, &self.engines());
+            snapshots.save(&self.models, || self.engines());
         }
     }
 
@@ -127,9 +126,16 @@ impl Indexer {
         }
     }
 
+    /// Drops what was copied from a peer and has not been heard of since.
+    fn expire_unheard(&self) {
+        self.engines.expire_unheard(&self.models);
+    }
+
     /// What has to be done now and again.
     pub(super) fn schedules(self: &Arc<Self>) -> io::Result<Vec<Schedule>> {
         let mut schedules = Vec::new();
+        let grace = Duration::from_secs(self.config.grace_seconds.max(1));
+        schedules.push(Schedule::start("kvleap-unheard", self, grace, Self::expire_unheard)?);
         if self.snapshots.is_some() {
             let interval = Duration::from_secs(self.config.snapshot_seconds);
             schedules.push(Schedule::start("kvleap-snapshot", self, interval, Self::save)?);
@@ -145,32 +151,33 @@ impl Indexer {
         self.started
     }
 
-    /// From the first peer of the configuration that gives all it has. Without one, the service starts cold.
-    fn copy_a_peer(&self) -> Result<(), ConfigError> {
-        let token = self.config.peer_token()?;
-        for url in &self.config.peers {
-            match peers::copy(url, token.as_deref(), &self.models) {
-                Ok(copied) => {
-                    tracing::info!(peer = url, models = copied.models, blocks = copied.blocks, "copied a peer");
-                    break;
-                }
-                Err(error) => tracing::warn!(%error, "a peer could not be copied"),
-            }
-        }
-        Ok(())
-    }
-
     /// Leaves the engines, applies what they have said, and takes the last snapshot.
-    pub(super) fn stop(&self, handle: &Handle) {
+    pub(super) fn stop(&self) {
         // Gone from the list, they would not be in the snapshot.
         let engines = self.engines();
-        self.engines.stop(handle);
+        self.engines.stop();
         if let Some(snapshots) = &self.snapshots {
-            snapshots.save(&self.models, &engines);
+            snapshots.save(&self.models, || engines.clone());
         }
         for model in self.models.all().iter() {
             // A writer that died has been reported.
             let _ = model.index().shutdown();
         }
     }
+}
+
+/// All that the first peer of the configuration has that gives it whole, and the engines that it listens to. Without one,
+/// the service starts cold.
+fn copy_a_peer(config: &Config, empty: impl Fn() -> Models) -> Result<Option<(Models, Vec<Engine>)>, ConfigError> {
+    let token = config.peer_token()?;
+    for url in &config.peers {
+        match peers::copy(url, token.as_deref(), &empty) {
+            Ok((models, engines)) => {
+                tracing::info!(peer = url, models = models.all().len(), engines = engines.len(), "copied a peer");
+                return Ok(Some((models, engines)));
+            }
+            Err(error) => tracing::warn!(%error, "a peer could not be copied"),
+        }
+    }
+    Ok(None)
 }

@@ -1,15 +1,20 @@
 //! All indexes of the service, and what belongs to each.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
 
 use super::budget::Room;
+use super::doubt::Doubts;
+use super::media::Media;
 use super::ranks::Ranks;
-use crate::hash::BlockHasher;
-use crate::index::{Builder, ConfigError, Index};
+use super::tier::Tier;
+use crate::event::Worker;
+use crate::hash::{BlockHasher, HashKey, ZeroBlockSize};
+use crate::index::{Builder, ConfigError, Index, Matches};
 
 /// What an index is for. Requests see the blocks of exactly one key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,10 +30,17 @@ pub struct Key {
 impl Key {
     /// The routing group of requests that name none.
     pub const DEFAULT_GROUP: &'static str = "default";
+    /// The tenant of requests that name none may also be named so.
+    pub const DEFAULT_TENANT: &'static str = "default";
 
     /// A model in the default group, of no tenant.
     pub fn new(model: impl Into<String>) -> Self {
         Self { model: model.into(), group: Self::DEFAULT_GROUP.to_owned(), tenant: String::new() }
+    }
+
+    /// The tenant meant by this name, which is empty for the one that need not be named.
+    pub(super) fn tenant(name: &str) -> &str {
+        if name == Self::DEFAULT_TENANT { "" } else { name }
     }
 
     fn parts(&self) -> [&str; 3] {
@@ -80,6 +92,7 @@ impl std::error::Error for KeyError {}
 pub struct Model {
     key: Key,
     hasher: BlockHasher,
+    media: Arc<Media>,
     index: Index,
     ranks: Ranks,
     room: Room,
@@ -102,6 +115,11 @@ impl Model {
         self.hasher
     }
 
+    /// What engines call the storage that their blocks lie on.
+    pub fn media(&self) -> &Media {
+        &self.media
+    }
+
     /// The index itself.
     pub fn index(&self) -> &Index {
         &self.index
@@ -110,6 +128,19 @@ impl Model {
     /// Who speaks for its workers.
     pub fn ranks(&self) -> &Ranks {
         &self.ranks
+    }
+
+    /// The ranks of which what is said may not be exact, and why, by worker. Waits for nobody.
+    pub fn doubts(&self) -> Vec<(Worker, Doubts)> {
+        // An answer to no question tells of whom the index left blocks out.
+        let mut nothing = Matches::new();
+        self.index.find(&[], &mut nothing);
+        self.doubts_about(&nothing)
+    }
+
+    /// The same, as of an answer.
+    pub fn doubts_about(&self, matches: &Matches) -> Vec<(Worker, Doubts)> {
+        self.ranks.doubts(matches.incomplete().map(|worker| Tier::split(worker).0))
     }
 
     /// What the memory budget means for it.
@@ -132,17 +163,46 @@ impl Model {
 #[derive(Debug)]
 pub struct Models {
     settings: Builder,
+    media: Arc<Media>,
+    key: Option<HashKey>,
     most: usize,
     /// Sorted by key.
     all: ArcSwap<Vec<Arc<Model>>>,
-    /// Held by whoever adds one.
+    /// Models that nobody speaks for any more: without threads and content, and still asked about.
+    left: Mutex<VecDeque<Arc<Model>>>,
+    /// Held by whoever adds or removes one.
     adding: Mutex<()>,
 }
 
 impl Models {
     /// None yet, and `most` at a time; each gets an index with these settings.
     pub fn new(settings: Builder, most: usize) -> Self {
-        Self { settings, most, all: ArcSwap::default(), adding: Mutex::new(()) }
+        Self {
+            settings,
+            media: Arc::default(),
+            key: None,
+            most,
+            all: ArcSwap::default(),
+            left: Mutex::default(),
+            adding: Mutex::default(),
+        }
+    }
+
+    /// With these names of media.
+    #[must_use]
+    pub fn media(self, media: Media) -> Self {
+        Self { media: Arc::new(media), ..self }
+    }
+
+    /// Whether local hashes have a secret key.
+    pub(super) fn are_keyed(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// With local hashes that nobody can compute who does not know this key.
+    #[must_use]
+    pub fn hash_key(self, key: Option<HashKey>) -> Self {
+        Self { key, ..self }
     }
 
     /// The model of this name, group and tenant.
@@ -150,6 +210,18 @@ impl Models {
         let models = self.all.load();
         let place = models.binary_search_by(|other| other.key.parts().cmp(&[model, group, tenant])).ok()?;
         Some(Arc::clone(&models[place]))
+    }
+
+    /// The same, or one that there was: nobody holds anything of it.
+    pub(super) fn get_or_left(&self, model: &str, group: &str, tenant: &str) -> Option<Arc<Model>> {
+        self.get(model, group, tenant).or_else(|| {
+            let left = self.left();
+            left.iter().find(|other| other.key.parts() == [model, group, tenant]).map(Arc::clone)
+        })
+    }
+
+    fn left(&self) -> MutexGuard<'_, VecDeque<Arc<Model>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of them, by key.
@@ -162,7 +234,11 @@ impl Models {
     /// # Errors
     /// A block size of 0, another one than the model has, too many models, or an index that cannot be set up.
     pub fn get_or_add(&self, key: &Key, block_size: u32) -> Result<Arc<Model>, ModelError> {
-        let hasher = BlockHasher::new(block_size).map_err(|_| ModelError::ZeroBlockSize)?;
+        let hasher = match self.key {
+            Some(key) => BlockHasher::keyed(block_size, key),
+            None => BlockHasher::new(block_size),
+        };
+        let hasher = hasher.map_err(|ZeroBlockSize| ModelError::ZeroBlockSize)?;
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let models = self.all.load();
         let place = match models.binary_search_by(|other| other.key.cmp(key)) {
@@ -178,6 +254,7 @@ impl Models {
         let model = Arc::new(Model {
             key: key.clone(),
             hasher,
+            media: Arc::clone(&self.media),
             index,
             ranks: Ranks::default(),
             room: Room::default(),
@@ -186,7 +263,27 @@ impl Models {
         let mut models = Vec::clone(&models);
         models.insert(place, Arc::clone(&model));
         self.all.store(Arc::new(models));
+        self.left().retain(|other| other.key != *key);
         Ok(model)
+    }
+
+    /// Removes a model that no publisher speaks for, with its threads and memory. Of as many as there may be, the last to go
+    /// are still known by name, so that whoever asks is told that nobody holds anything.
+    pub(super) fn remove_if_left(&self, key: &Key) {
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut models = Vec::clone(&self.all.load());
+        let Ok(place) = models.binary_search_by(|other| other.key.cmp(key)) else { return };
+        if models[place].ranks.all().is_empty() {
+            let model = models.remove(place);
+            self.all.store(Arc::new(models));
+            // Its threads end here; a writer that died has been reported.
+            let _ = model.index.shutdown();
+            let mut left = self.left();
+            if left.len() >= self.most {
+                left.pop_front();
+            }
+            left.push_back(model);
+        }
     }
 }
 

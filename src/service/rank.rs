@@ -3,17 +3,18 @@
 mod counts;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use counts::{Count, Skip};
 use serde::{Deserialize, Serialize};
 
+use super::doubt::{Doubt, Doubts, Exactness};
 use super::ingest::Memory;
 use crate::event::Worker;
 
-/// One publisher: an engine's data-parallel rank, or an engine that speaks over HTTP.
+/// One publisher: an engine's data-parallel rank, its offloading connector, or an engine that speaks over HTTP.
 ///
 /// It is written by whoever feeds the index from it, and read by everybody. Only [`checkpoint`](Self::checkpoint) waits
 /// for the batch at hand.
@@ -21,81 +22,185 @@ use crate::event::Worker;
 pub struct Rank {
     worker: Worker,
     endpoint: Option<String>,
+    copies: Copies,
+    /// Which of the worker's publishers it is, from 0.
+    seat: u8,
     link: AtomicU8,
-    degraded: AtomicBool,
-    bigrams: AtomicBool,
+    catching_up: AtomicBool,
+    /// Whether `standing` has a doubt.
+    doubtful: AtomicBool,
+    standing: Mutex<Standing>,
+    /// Tokens behind each block that its hash covers; [`UNSAID`] before the first block.
+    lookahead: AtomicU32,
     counts: [AtomicU64; Count::ALL.len()],
     skipped: [AtomicU64; Skip::ALL.len()],
     /// Milliseconds since 1970; 0 before the first.
     seen_ms: AtomicU64,
     lag_ms: AtomicU64,
     next_sequence: AtomicU64,
-    /// Data-parallel ranks, ascending.
-    ranks: Mutex<Vec<u32>>,
     /// Held while a batch is handed over, so that batches of one publisher come one after another.
-    position: Mutex<Resume>,
+    position: Mutex<Position>,
+    /// What is remembered of the workers beside the index; shared by all publishers of one worker. Locked after
+    /// `position`.
+    content: Arc<Mutex<Content>>,
+}
+
+/// What is remembered of a publisher's workers beside the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// By data-parallel rank.
+    pub workers: BTreeMap<u32, Memory>,
+    /// Whether several publishers speak for them.
+    pub shared: bool,
+}
+
+/// What a publisher means by announcing a block that it has announced already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Copies {
+    /// One more physical copy: the block is there until as many copies are removed. Errs to too much where an engine
+    /// repeats itself without having copies.
+    #[default]
+    Counted,
+    /// Nothing new: the first removal is the end of the block. Errs to too little where an engine has copies.
+    Single,
 }
 
 /// How it stands with a publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Not heard of yet, or not any more. What it held is kept for the grace period.
+    /// Not heard yet.
     Connecting,
-    /// All that it said so far is known.
+    /// All that it said is known.
     Live,
     /// It is asked for what was missed.
     Replaying,
-    /// Something is missing that it cannot say again: answers about it may be wrong, until it clears its cache or
-    /// restarts.
-    Degraded,
-    /// Not heard of for longer than the grace period: what it held was dropped.
+    /// It is heard, and holds what is said of it, perhaps more.
+    AtLeast,
+    /// It is heard, and what is said of it may be wrong, until it clears its cache or restarts.
+    Unknown,
+    /// The connection is lost. What it held is kept for the grace period.
+    Unreachable,
+    /// Unreachable for longer than the grace period: what it held was dropped.
     Gone,
 }
 
 /// What a snapshot has to keep of a publisher, to go on where it was.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Resume {
+    /// Where it is in its numbers.
+    pub position: Position,
+    /// What is doubted about it.
+    pub standing: Standing,
+    /// Tokens behind each block that its hash covers, once it has said so.
+    pub lookahead: Option<u32>,
+    /// Which of the worker's publishers it is.
+    pub seat: u8,
+    /// Whether it has not been heard since it was copied from another instance. Of no interest where it is listened to.
+    pub unheard: bool,
+    /// What is remembered of its workers.
+    pub content: Content,
+}
+
+/// Where a publisher is in its numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
     /// The sequence number of the first batch that is not in the index.
     pub next_sequence: u64,
     /// XXH3-64 of the last batch that is, by which a publisher that began anew is told from one that went on.
     pub fingerprint: Option<u64>,
-    /// Whether something is missing.
-    pub degraded: bool,
-    /// By data-parallel rank, what is remembered beside the index.
-    pub memory: BTreeMap<u32, Memory>,
 }
 
-const LINKS: [State; 4] = [State::Connecting, State::Live, State::Replaying, State::Gone];
+/// What is doubted, by data-parallel rank.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Those that its batches named.
+    ranks: BTreeMap<u32, Doubts>,
+    /// About ranks that were not named yet.
+    others: Doubts,
+}
+
+impl Standing {
+    pub(super) fn doubt(&mut self, doubt: Doubt) {
+        self.change(|doubts| *doubts = doubts.and(doubt.into()));
+    }
+
+    pub(super) fn doubt_rank(&mut self, rank: u32, doubt: Doubt) {
+        let doubts = self.ranks.entry(rank).or_insert(self.others);
+        *doubts = doubts.and(doubt.into());
+    }
+
+    /// About the ranks that it speaks for.
+    fn all(&self) -> impl Iterator<Item = Doubts> {
+        let unnamed = self.ranks.is_empty().then_some(self.others);
+        self.ranks.values().copied().chain(unnamed)
+    }
+
+    fn change(&mut self, mut change: impl FnMut(&mut Doubts)) {
+        self.ranks.values_mut().for_each(&mut change);
+        change(&mut self.others);
+    }
+}
+
+/// Before its first block, a publisher's way of hashing is not known.
+const UNSAID: u32 = u32::MAX;
+
+const LINKS: [State; 5] = [State::Connecting, State::Live, State::Replaying, State::Unreachable, State::Gone];
 
 impl Rank {
     /// One that publishes at this endpoint; not heard of yet.
     pub fn zmq(worker: Worker, endpoint: impl Into<String>) -> Self {
-        Self::new(worker, Some(endpoint.into()), State::Connecting)
+        Self::new(worker, Some(endpoint.into()), State::Connecting, Copies::default())
     }
 
-    /// One that speaks over HTTP.
+    /// One that speaks over HTTP. Its events say of each block whether it is there, not how often.
     pub fn http(worker: Worker) -> Self {
-        Self::new(worker, None, State::Live)
+        Self::new(worker, None, State::Live, Copies::Single)
     }
 
-    fn new(worker: Worker, endpoint: Option<String>, link: State) -> Self {
+    fn new(worker: Worker, endpoint: Option<String>, link: State, copies: Copies) -> Self {
         let rank = Self {
             worker,
             endpoint,
+            copies,
+            seat: 0,
             link: AtomicU8::default(),
-            degraded: AtomicBool::default(),
-            bigrams: AtomicBool::default(),
+            catching_up: AtomicBool::default(),
+            doubtful: AtomicBool::default(),
+            standing: Mutex::default(),
+            lookahead: AtomicU32::new(UNSAID),
             counts: Default::default(),
             skipped: Default::default(),
             seen_ms: AtomicU64::default(),
             lag_ms: AtomicU64::default(),
             next_sequence: AtomicU64::default(),
-            ranks: Mutex::new(vec![worker.dp_rank]),
             position: Mutex::default(),
+            content: Arc::default(),
         };
         rank.set_link(link);
         rank
+    }
+
+    /// What its announcing a block again means.
+    #[must_use]
+    pub fn copies(self, copies: Copies) -> Self {
+        Self { copies, ..self }
+    }
+
+    /// In this seat, beside the publishers that share `content`.
+    pub(super) fn seated(self, seat: u8, content: &Arc<Mutex<Content>>) -> Self {
+        Self { seat, content: Arc::clone(content), ..self }
+    }
+
+    /// In this seat, alone.
+    pub(super) fn in_seat(self, seat: u8) -> Self {
+        Self { seat, ..self }
+    }
+
+    /// What it shares with the other publishers of its worker.
+    pub(super) fn shared_content(&self) -> &Arc<Mutex<Content>> {
+        &self.content
     }
 
     /// As it was registered. Its batches may name other ranks of the instance, see [`workers`](Self::workers).
@@ -113,31 +218,84 @@ impl Rank {
         if self.endpoint.is_some() { "zmq" } else { "http" }
     }
 
-    /// The workers that it speaks for, ascending, on the device tier: the registered one, and those that its batches
-    /// named.
-    pub fn workers(&self) -> Vec<Worker> {
-        let ranks = self.ranks.lock().unwrap_or_else(PoisonError::into_inner);
-        ranks.iter().map(|&rank| Worker::new(self.worker.id, rank)).collect()
+    pub(super) fn seat(&self) -> u8 {
+        self.seat
     }
 
-    /// How it stands with it.
+    pub(super) fn counts_copies(&self) -> bool {
+        self.copies == Copies::Counted
+    }
+
+    /// The workers that it speaks for, ascending, on the device tier: those that its batches named, or the registered one
+    /// before the first batch.
+    pub fn workers(&self) -> Vec<Worker> {
+        let standing = self.standing();
+        let named: Vec<_> = standing.ranks.keys().map(|&rank| Worker::new(self.worker.id, rank)).collect();
+        if named.is_empty() { vec![self.worker] } else { named }
+    }
+
+    /// How it stands with it, as far as the publisher itself is concerned; see [`Rank::state_with`].
     pub fn state(&self) -> State {
-        match LINKS[usize::from(self.link.load(Relaxed))] {
-            State::Gone => State::Gone,
-            _ if self.is_degraded() => State::Degraded,
-            link => link,
+        self.state_with(self.doubts())
+    }
+
+    /// How it stands with it, where these are all the doubts about its workers.
+    pub fn state_with(&self, doubts: Doubts) -> State {
+        let passing = [Doubt::NotHeard, Doubt::CatchingUp].into_iter().collect();
+        match (self.link(), doubts.without(passing).exactness()) {
+            (link @ (State::Gone | State::Unreachable), _) | (link, Exactness::Exact) => link,
+            (_, Exactness::Unknown) => State::Unknown,
+            (_, Exactness::AtLeast) => State::AtLeast,
         }
     }
 
-    /// Whether something is missing that cannot be had again, whatever the state of the connection.
-    pub fn is_degraded(&self) -> bool {
-        self.degraded.load(Relaxed)
+    fn link(&self) -> State {
+        LINKS[usize::from(self.link.load(Relaxed))]
     }
 
-    /// Whether its blocks are bigrams (EAGLE), so that prompts must be hashed likewise
-    /// ([`BlockHasher::eagle`](crate::BlockHasher::eagle)).
-    pub fn has_bigrams(&self) -> bool {
-        self.bigrams.load(Relaxed)
+    pub(super) fn has_link(&self, link: State) -> bool {
+        self.link() == link
+    }
+
+    /// Whether it can be chosen for a request: it is connected, as far as that is known.
+    pub fn is_present(&self) -> bool {
+        !matches!(self.link(), State::Unreachable | State::Gone)
+    }
+
+    /// What is doubted about any of its workers.
+    pub fn doubts(&self) -> Doubts {
+        self.standing().all().fold(self.passing(), Doubts::and)
+    }
+
+    /// What is doubted about each of its workers.
+    pub(super) fn doubts_by_worker(&self) -> Vec<(Worker, Doubts)> {
+        let (standing, passing) = (self.standing(), self.passing());
+        if standing.ranks.is_empty() {
+            return vec![(self.worker, standing.others.and(passing))];
+        }
+        let ranks = standing.ranks.iter();
+        ranks.map(|(&rank, &doubts)| (Worker::new(self.worker.id, rank), doubts.and(passing))).collect()
+    }
+
+    /// Whether anything is doubted. Takes no lock.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Relaxed) || !self.passing().is_empty()
+    }
+
+    /// Doubts that the state of the connection raises, and ends.
+    fn passing(&self) -> Doubts {
+        match self.link() {
+            State::Connecting => Doubt::NotHeard.into(),
+            State::Unreachable => Doubt::Unreachable.into(),
+            State::Live | State::Replaying if self.catching_up.load(Relaxed) => Doubt::CatchingUp.into(),
+            _ => Doubts::NONE,
+        }
+    }
+
+    /// Tokens behind each block that its hash covers, once it has stored a block: 0 for most engines, 1 where they
+    /// speculate with EAGLE.
+    pub fn lookahead(&self) -> Option<u32> {
+        Some(self.lookahead.load(Relaxed)).filter(|&tokens| tokens != UNSAID)
     }
 
     /// How often.
@@ -168,46 +326,163 @@ impl Rank {
 
     /// Where it is, for a snapshot. Exact while [`Model::at_rest`](super::Model::at_rest) is held.
     pub fn checkpoint(&self) -> Resume {
-        self.position().clone()
+        let position = self.position().clone();
+        Resume {
+            position,
+            standing: self.standing().clone(),
+            lookahead: self.lookahead(),
+            seat: self.seat,
+            unheard: !self.is_present(),
+            content: self.content().clone(),
+        }
     }
 
-    pub(super) fn position(&self) -> MutexGuard<'_, Resume> {
+    pub(super) fn position(&self) -> MutexGuard<'_, Position> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on where a snapshot left it.
+    pub(super) fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on where a snapshot left it. It is not connected, so what it holds is doubted until it is.
     pub(super) fn resume(&self, resume: Resume) {
-        self.next_sequence.store(resume.next_sequence, Relaxed);
-        self.degraded.store(resume.degraded, Relaxed);
-        resume.memory.keys().for_each(|&rank| self.note_rank(rank));
-        *self.position() = resume;
+        let Resume { position, standing, lookahead, seat: _, unheard, content } = resume;
+        *self.content() = content;
+        self.place(position, standing, lookahead);
+        if unheard && self.endpoint.is_none() {
+            self.copied();
+        }
+    }
+
+    /// It was copied from another instance, and speaks over HTTP: until it does so here, it counts as one that
+    /// disappeared.
+    pub(super) fn copied(&self) {
+        self.set_link(State::Unreachable);
+    }
+
+    /// It speaks over HTTP, and has just done so.
+    pub(super) fn spoke(&self) {
+        if self.endpoint.is_none() && !self.is_present() {
+            self.set_link(State::Live);
+        }
+    }
+
+    /// Goes on where another publisher at the same endpoint was, with which it shares the content.
+    pub(super) fn go_on_from(&self, other: &Self) {
+        let position = other.position().clone();
+        let standing = other.standing().clone();
+        self.place(position, standing, other.lookahead());
+    }
+
+    fn place(&self, position: Position, standing: Standing, lookahead: Option<u32>) {
+        self.next_sequence.store(position.next_sequence, Relaxed);
+        self.set_lookahead(lookahead.unwrap_or(UNSAID));
+        if self.endpoint.is_some() && (position.next_sequence > 0 || !standing.ranks.is_empty()) {
+            self.set_link(State::Unreachable);
+        }
+        *self.position() = position;
+        self.change_standing(|all| *all = standing);
     }
 
     /// Everything before this batch is in the index, or is not to be had.
-    pub(super) fn advance(&self, position: &mut Resume, next_sequence: u64) {
+    pub(super) fn advance(&self, position: &mut Position, next_sequence: u64) {
         position.next_sequence = next_sequence;
         self.next_sequence.store(next_sequence, Relaxed);
     }
 
-    pub(super) fn set_degraded(&self, position: &mut Resume, degraded: bool) {
-        position.degraded = degraded;
-        self.degraded.store(degraded, Relaxed);
+    fn change_standing(&self, change: impl FnOnce(&mut Standing)) {
+        let mut standing = self.standing();
+        change(&mut standing);
+        self.doubtful.store(standing.all().any(|doubts| !doubts.is_empty()), Relaxed);
     }
 
+    /// Something may be missing of any of its workers.
+    pub(super) fn doubt(&self, doubt: Doubt) {
+        self.change_standing(|standing| standing.doubt(doubt));
+    }
+
+    /// Something may be missing of one of its workers.
+    pub(super) fn doubt_rank(&self, rank: u32, doubt: Doubt) {
+        self.change_standing(|standing| standing.doubt_rank(rank, doubt));
+    }
+
+    /// That is settled.
+    pub(super) fn settle(&self, doubt: Doubt) {
+        if self.doubtful.load(Relaxed) {
+            self.change_standing(|standing| standing.change(|doubts| *doubts = doubts.without(doubt.into())));
+        }
+    }
+
+    /// That is settled for one of its workers.
+    pub(super) fn settle_rank(&self, rank: u32, doubt: Doubt) {
+        if self.doubtful.load(Relaxed) {
+            self.change_standing(|standing| {
+                if let Some(doubts) = standing.ranks.get_mut(&rank) {
+                    *doubts = doubts.without(doubt.into());
+                }
+            });
+        }
+    }
+
+    /// One of its workers holds nothing, and that is certain. If it is the only one, the next block says how it hashes.
+    pub(super) fn trust_rank(&self, rank: u32) {
+        self.change_standing(|standing| {
+            standing.ranks.insert(rank, Doubts::NONE);
+            if standing.ranks.len() == 1 {
+                self.set_lookahead(UNSAID);
+            }
+        });
+    }
+
+    /// It holds nothing, and that is certain; the next block says how it hashes.
+    pub(super) fn trust(&self) {
+        self.set_lookahead(UNSAID);
+        self.change_standing(|standing| standing.change(|doubts| *doubts = Doubts::NONE));
+    }
+
+    /// Its batches name this rank.
     pub(super) fn note_rank(&self, rank: u32) {
-        let mut ranks = self.ranks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(place) = ranks.binary_search(&rank) {
-            ranks.insert(place, rank);
+        self.change_standing(|standing| {
+            let others = standing.others;
+            standing.ranks.entry(rank).or_insert(others);
+        });
+    }
+
+    /// It does not speak for this rank any more.
+    pub(super) fn drop_rank(&self, rank: u32) {
+        self.change_standing(|standing| {
+            standing.ranks.remove(&rank);
+        });
+    }
+
+    /// A batch named another rank than it was registered as, and is taken for the registered one.
+    pub(super) fn contradicted(&self, named: u32) {
+        let times = self.counts[Count::Contradictions as usize].fetch_add(1, Relaxed) + 1;
+        if times.is_power_of_two() {
+            tracing::warn!(
+                worker = %self.worker, named, times,
+                "batches name another rank than the engine is registered as; the registered one counts"
+            );
         }
     }
 
     pub(super) fn set_link(&self, link: State) {
-        let place = LINKS.iter().position(|&other| other == link).expect("degradation is no state of a connection");
+        let place = LINKS.iter().position(|&other| other == link).expect("doubt is no state of a connection");
         self.link.store(place as u8, Relaxed);
     }
 
-    pub(super) fn note_bigrams(&self) {
-        self.bigrams.store(true, Relaxed);
+    /// Whether it is being asked for what it said while nobody listened.
+    pub(super) fn set_catching_up(&self, on: bool) {
+        self.catching_up.store(on, Relaxed);
+    }
+
+    pub(super) fn set_lookahead(&self, tokens: u32) {
+        self.lookahead.store(tokens, Relaxed);
     }
 
     pub(super) fn add(&self, what: Count, times: u64) {

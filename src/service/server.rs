@@ -87,7 +87,7 @@ impl Server {
             }
         });
         schedules.into_iter().for_each(Schedule::stop);
-        indexer.stop(runtime.handle());
+        indexer.stop();
         runtime.shutdown_background();
         finished
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 
 use kvleap::service::{Config, LogFormat, Server};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
 /// Run the standalone indexer: engines' events in, answers over HTTP.
@@ -51,6 +51,21 @@ pub(crate) struct Args {
 
     #[arg(long, hide = true)]
     bench_null: bool,
+}
+
+/// A name and what it stands for.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, medium) = pair.ok_or_else(|| format!("{text:?} is not like NAME=MEDIUM"))?;
+    Ok((name.to_owned(), medium.to_owned()))
+}
+
+#[allow(clippy::ref_option, reason = "serde's signature")]
+fn as_map<S: Serializer>(pairs: &Option<Vec<(String, String)>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match pairs {
+        Some(pairs) => serializer.collect_map(pairs.iter().map(|(name, medium)| (name, medium))),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// What overrides the file.
@@ -135,6 +150,15 @@ struct Settings {
     /// File with the token that the peers ask for
     #[arg(long, value_name = "FILE", env = "KVLEAP_PEER_TOKEN_FILE")]
     peer_token_file: Option<PathBuf>,
+
+    /// File with a secret key for block hashes, 32 hexadecimal digits
+    #[arg(long, value_name = "FILE", env = "KVLEAP_HASH_KEY_FILE")]
+    hash_key_file: Option<PathBuf>,
+
+    /// What engines call their storage, beside the known names: each is gpu, cpu, disk, or shared
+    #[arg(long, value_name = "NAME=MEDIUM,...", value_delimiter = ',', value_parser = pair, env = "KVLEAP_MEDIA")]
+    #[serde(serialize_with = "as_map")]
+    media: Option<Vec<(String, String)>>,
 
     /// Threads that receive events [default: 2]
     #[arg(long, value_name = "N", env = "KVLEAP_INGEST_THREADS")]

@@ -5,8 +5,8 @@
 //! free. What one second brings may go beyond it, and so may what is outside the indexes: mailboxes, requests, a worker's
 //! blocks while they are saved or forgotten.
 //!
-//! What is refused or forgotten is missing in answers, and the engine will not say it again: its publisher is degraded
-//! from then on, as after a loss.
+//! What is refused or forgotten is missing in answers, and the engine will not say it again: from then on, its publisher
+//! holds at least what is said of it.
 //!
 //! # What is forgotten
 //! A block is as recent as the block stored last among those that continue it and itself. Least recent goes first, of
@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 
 use least_recent::least_recent;
 
+use super::doubt::Doubt;
 use super::model::{Model, Models};
 use super::rank::Count;
-use super::snapshot::strangers;
 use super::tier::Tier;
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::{Closed, ImportError};
@@ -159,12 +159,9 @@ fn forget(model: &Model, thousandths: usize) -> Result<(), Closed> {
             forgotten += forget_worker(model, worker, thousandths)?;
         }
         if forgotten > 0 {
-            rank.set_degraded(&mut rank.position(), true);
+            rank.doubt(Doubt::Budget);
             rank.add(Count::Forgotten, forgotten as u64);
         }
-    }
-    for worker in strangers(model, &ranks) {
-        forget_worker(model, worker, thousandths)?;
     }
     Ok(())
 }
@@ -196,7 +193,7 @@ mod tests {
     use crate::index::Index;
     use crate::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
     use crate::service::model::Key;
-    use crate::service::rank::{Rank, Skip};
+    use crate::service::rank::{Copies, Rank, Skip};
     use std::sync::Arc;
 
     const A: Worker = Worker::new(1, 0);
@@ -218,7 +215,7 @@ mod tests {
     fn fleet() -> (Models, Arc<Model>, Arc<Rank>) {
         let models = Models::new(Index::builder(), 1);
         let model = models.get_or_add(&Key::new("m"), 16).expect("new");
-        let rank = model.ranks().get_or_add(A);
+        let rank = model.ranks().enter(A, None, Copies::Single).expect("the first");
         (models, model, rank)
     }
 
@@ -228,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_budget_is_refused_and_the_publisher_degraded() {
+    fn what_is_beyond_the_budget_is_refused_and_the_publisher_doubted() {
         let (models, model, rank) = fleet();
         let budget = Budget::new(1 << 20, OverBudget::Refuse);
         let mut sequences = 0;
@@ -237,14 +234,14 @@ mod tests {
                 sequences += 1;
                 say(&model, &rank, sequences);
             });
-            assert!(!rank.is_degraded());
+            assert!(!rank.is_doubtful());
             budget.check(&models);
         }
         let before = (held(&model, Tier::Device), held(&model, Tier::Host));
         assert_eq!(before, (8 * sequences, 10 * sequences), "nothing is refused before");
         say(&model, &rank, sequences + 1);
         assert_eq!((held(&model, Tier::Device), held(&model, Tier::Host)), before);
-        assert!(rank.is_degraded());
+        assert!(rank.is_doubtful());
         assert_eq!(rank.skipped(Skip::Budget), 2);
 
         // Removals make room, and then there is some.
@@ -258,7 +255,7 @@ mod tests {
         assert_eq!(budget.over(), None);
         say(&model, &rank, sequences + 3);
         assert_eq!(held(&model, Tier::Host), 10);
-        assert!(rank.is_degraded(), "what was refused is still missing");
+        assert!(rank.is_doubtful(), "what was refused is still missing");
     }
 
     #[test]
@@ -276,7 +273,7 @@ mod tests {
             budget.check(&models);
         }
         assert!(bytes(&model) < (1 << 20) * 6 / 5, "{} bytes", bytes(&model));
-        assert!(rank.is_degraded());
+        assert!(rank.is_doubtful());
         assert!(rank.count(Count::Forgotten) > 10 * sequences / 2);
         assert!(held(&model, Tier::Host) > 1000, "{} left", held(&model, Tier::Host));
         let mut matches = crate::Matches::new();

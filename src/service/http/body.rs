@@ -68,6 +68,11 @@ impl Name<'_> {
         name.map_or(none, |name| &name.0)
     }
 
+    /// The tenant meant.
+    pub(super) fn tenant(name: Option<&Self>) -> &str {
+        Key::tenant(Self::or(name, ""))
+    }
+
     /// The routing group meant.
     pub(super) fn group(name: Option<&Self>) -> &str {
         Self::or(name, Key::DEFAULT_GROUP)

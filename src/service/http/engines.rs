@@ -8,14 +8,15 @@ use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 
 use super::body;
 use super::refusal::{Refusal, blocking};
+use crate::event::Worker;
+use crate::service::doubt::{Doubts, Exactness};
 use crate::service::engine::Engine;
 use crate::service::engines::{RegisterError, Selection};
 use crate::service::indexer::Indexer;
-use crate::service::model::Model;
+use crate::service::model::{Key, Model};
 use crate::service::rank::{Count, Rank, Skip, State as Standing};
 
 pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
@@ -30,7 +31,10 @@ impl From<RegisterError> for Refusal {
         match error {
             RegisterError::Model(error) => error.into(),
             RegisterError::Engine(_) => Self::bad(error.to_string()),
-            RegisterError::Taken { .. } => Self::new(StatusCode::CONFLICT, error.to_string()),
+            RegisterError::Taken { .. } | RegisterError::Copies { .. } => {
+                Self::new(StatusCode::CONFLICT, error.to_string())
+            }
+            RegisterError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }
 }
@@ -47,18 +51,14 @@ struct Unregister {
 pub(super) async fn unregister(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
     let body = body::read(indexer.config(), request).await?;
     let ask: Unregister = body::parse(&body)?;
-    let handle = Handle::current();
     let left = blocking(move || {
-        indexer.unregister(
-            Selection {
-                instance: ask.instance_id,
-                model: &ask.model_name,
-                group: ask.routing_group.as_deref(),
-                tenant: ask.tenant_id.as_deref().unwrap_or(""),
-                rank: ask.dp_rank,
-            },
-            &handle,
-        )
+        indexer.unregister(Selection {
+            instance: ask.instance_id,
+            model: &ask.model_name,
+            group: ask.routing_group.as_deref(),
+            tenant: Key::tenant(ask.tenant_id.as_deref().unwrap_or("")),
+            rank: ask.dp_rank,
+        })
     })
     .await?;
     if left == 0 { Err(Refusal::not_found("no such worker is known")) } else { Ok(body::ok(StatusCode::OK)) }
@@ -74,18 +74,20 @@ pub(super) struct Filter {
 impl Filter {
     fn has(&self, model: &Model) -> bool {
         let key = model.key();
-        let is = |wanted: &Option<String>, name: &String| wanted.as_ref().is_none_or(|wanted| wanted == name);
-        is(&self.model_name, &key.model) && is(&self.routing_group, &key.group) && is(&self.tenant_id, &key.tenant)
+        let is = |wanted: Option<&str>, name: &str| wanted.is_none_or(|wanted| wanted == name);
+        is(self.model_name.as_deref(), &key.model)
+            && is(self.routing_group.as_deref(), &key.group)
+            && is(self.tenant_id.as_deref().map(Key::tenant), &key.tenant)
     }
 }
 
 pub(super) async fn list(State(indexer): State<Arc<Indexer>>, Query(filter): Query<Filter>) -> Response {
     let models = indexer.models().all();
-    let ranks: Vec<_> =
-        models.iter().filter(|model| filter.has(model)).map(|model| (model, model.ranks().all())).collect();
-    let instances = ranks.iter().flat_map(|(model, ranks)| {
+    let known = models.iter().filter(|model| filter.has(model));
+    let known: Vec<_> = known.map(|model| (model, model.ranks().all(), model.doubts())).collect();
+    let instances = known.iter().flat_map(|(model, ranks, doubts)| {
         let instances = ranks.chunk_by(|a, b| a.worker().id == b.worker().id);
-        instances.map(|ranks| Instance::new(model, ranks))
+        instances.map(|ranks| Instance::new(model, ranks, doubts))
     });
     body::json(StatusCode::OK, &instances.collect::<Vec<_>>(), 1024)
 }
@@ -108,29 +110,34 @@ struct Instance<'a> {
 struct Listener<'a> {
     endpoint: Option<&'a str>,
     status: Standing,
-    /// Those that its batches named, too.
+    /// How far what is said of its workers can be relied on, and why no further.
+    exactness: Exactness,
+    reasons: Doubts,
+    /// Those that its batches named; the registered one before the first batch.
     dp_ranks: Vec<u32>,
     last_sequence: Option<u64>,
     lag_seconds: f64,
     seen_seconds_ago: Option<f64>,
     counts: BTreeMap<&'static str, u64>,
     skipped: BTreeMap<&'static str, u64>,
+    /// Other publishers of the same rank.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Self>,
 }
 
 impl<'a> Instance<'a> {
     /// `ranks` are those of one instance.
-    fn new(model: &'a Model, ranks: &'a [Arc<Rank>]) -> Self {
+    fn new(model: &'a Model, ranks: &'a [Arc<Rank>], doubts: &[(Worker, Doubts)]) -> Self {
         let key = model.key();
-        let listeners: BTreeMap<_, _> = ranks.iter().map(|rank| (rank.worker().dp_rank, Listener::new(rank))).collect();
+        let by_rank = ranks.chunk_by(|a, b| a.worker() == b.worker());
+        let listeners: BTreeMap<_, _> =
+            by_rank.map(|ranks| (ranks[0].worker().dp_rank, Listener::new(ranks, doubts))).collect();
         let endpoints = listeners.iter().filter_map(|(&rank, listener)| Some((rank, listener.endpoint?)));
+        let all = listeners.values().flat_map(|listener| listener.others.iter().chain([listener]));
         Self {
             instance_id: ranks[0].worker().id,
             source: ranks[0].source(),
-            status: listeners
-                .values()
-                .map(|listener| listener.status)
-                .max_by_key(|&standing| concern(standing))
-                .expect("a rank at least"),
+            status: all.map(|listener| listener.status).max_by_key(|&standing| concern(standing)).expect("a rank"),
             model_name: &key.model,
             routing_group: &key.group,
             tenant_id: &key.tenant,
@@ -147,24 +154,34 @@ fn concern(state: Standing) -> u8 {
         Standing::Live => 0,
         Standing::Replaying => 1,
         Standing::Connecting => 2,
-        Standing::Degraded => 3,
-        Standing::Gone => 4,
+        Standing::AtLeast => 3,
+        Standing::Unknown => 4,
+        Standing::Unreachable => 5,
+        Standing::Gone => 6,
     }
 }
 
 impl<'a> Listener<'a> {
-    fn new(rank: &'a Rank) -> Self {
+    /// `ranks` are the publishers of one worker, and `doubts` are those about all workers of the model.
+    fn new(ranks: &'a [Arc<Rank>], doubts: &[(Worker, Doubts)]) -> Self {
+        let (rank, others) = ranks.split_first().expect("a rank at least");
         let ago = |at: SystemTime| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO).as_secs_f64();
         let skipped = Skip::ALL.iter().map(|&why| (why.name(), rank.skipped(why)));
+        let workers = rank.workers();
+        let own = doubts.iter().filter(|(worker, _)| workers.contains(worker));
+        let reasons = own.fold(rank.doubts(), |all, &(_, doubts)| all.and(doubts));
         Self {
             endpoint: rank.endpoint(),
-            status: rank.state(),
-            dp_ranks: rank.workers().iter().map(|worker| worker.dp_rank).collect(),
+            status: rank.state_with(reasons),
+            exactness: reasons.exactness(),
+            reasons,
+            dp_ranks: workers.iter().map(|worker| worker.dp_rank).collect(),
             last_sequence: rank.last_sequence(),
             lag_seconds: rank.lag().as_secs_f64(),
             seen_seconds_ago: rank.last_seen().map(ago),
             counts: Count::ALL.iter().map(|&what| (what.name(), rank.count(what))).collect(),
             skipped: skipped.filter(|&(_, times)| times > 0).collect(),
+            others: others.iter().map(|other| Self::new(std::slice::from_ref(other), doubts)).collect(),
         }
     }
 }

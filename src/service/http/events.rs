@@ -10,13 +10,14 @@ use hyper::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 
 use super::body;
+use super::query;
 use super::refusal::{Refusal, blocking};
 use crate::event::Worker;
 use crate::index::Rejection;
 use crate::service::indexer::Indexer;
 use crate::service::ingest::{self, RouterEvent};
 use crate::service::model::{Key, Model};
-use crate::service::rank::{Rank, Skip};
+use crate::service::rank::{Copies, Rank, Skip};
 use crate::service::tier::{MAX_RANK, Tier};
 
 #[derive(Deserialize)]
@@ -56,9 +57,10 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
 
 fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
     let Told { model_name, routing_group, tenant_id, block_size, events } = told;
+    query::takes_hashes(indexer)?;
     let group = routing_group.unwrap_or_else(|| Key::DEFAULT_GROUP.to_owned());
-    let key = Key { model: model_name, group, tenant: tenant_id.unwrap_or_default() };
-    let model = indexer.models().get_or_add(&key, block_size)?;
+    let tenant = Key::tenant(&tenant_id.unwrap_or_default()).to_owned();
+    let key = Key { model: model_name, group, tenant };
     let mut outcome = Outcome::default();
     let mut by_worker: BTreeMap<Worker, Vec<RouterEvent>> = BTreeMap::new();
     for event in events {
@@ -68,9 +70,9 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
             by_worker.entry(Worker::new(event.worker_id, event.event.dp_rank)).or_default().push(event);
         }
     }
+    let (model, ranks) = publishers(indexer, &key, block_size, &by_worker.keys())?;
     let before = rejections(&model, &by_worker);
-    for (&worker, events) in &by_worker {
-        let rank = model.ranks().get_or_add(worker);
+    for (rank, events) in ranks.into_iter().zip(by_worker.values()) {
         let skipped = skips(&rank);
         let applied = ingest::router_events(&model, &rank, events)?;
         outcome.applied += applied.events;
@@ -82,6 +84,28 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
     add(&mut outcome.rejected, Rejection::ALL.map(Rejection::name), before, after);
     outcome.applied = outcome.applied.saturating_sub(outcome.rejected.values().sum());
     Ok(outcome)
+}
+
+/// The model and those who speak for these workers, all of which there will be if they are not there yet.
+fn publishers<'w>(
+    indexer: &Indexer,
+    key: &Key,
+    block_size: u32,
+    workers: &(impl Iterator<Item = &'w Worker> + Clone),
+) -> Result<(Arc<Model>, Vec<Arc<Rank>>), Refusal> {
+    loop {
+        let model = indexer.models().get_or_add(key, block_size)?;
+        let ranks = workers.clone().map(|&worker| match ingest::enter(&model, worker, None, Copies::Single)? {
+            Some(rank) => Ok(rank),
+            None => Err(Refusal::new(StatusCode::CONFLICT, format!("too many publishers speak for worker {worker}"))),
+        });
+        let ranks = ranks.collect::<Result<Vec<_>, Refusal>>()?;
+        // A model that nobody spoke for may have been removed in the meantime.
+        let known = indexer.models().get(&key.model, &key.group, &key.tenant);
+        if ranks.is_empty() || known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
+            return Ok((model, ranks));
+        }
+    }
 }
 
 fn skips(rank: &Rank) -> [u64; Skip::ALL.len()] {

@@ -14,6 +14,7 @@ use super::refusal::Refusal;
 use super::route::{self, Choice};
 use crate::event::Worker;
 use crate::index::Matches;
+use crate::service::doubt::{Doubts, Exactness};
 use crate::service::indexer::Indexer;
 use crate::service::model::Model;
 use crate::service::rank::State as Standing;
@@ -42,29 +43,16 @@ struct Answer {
     block_size: u32,
     /// Full blocks of the prompt.
     blocks: usize,
-    /// Whether nothing is missing of the candidates.
+    /// How far what is said of the candidates can be relied on: the least of them.
     exactness: Exactness,
     /// The deepest first.
     matches: Vec<Match>,
-    /// Candidates of which something is missing, whether they match or not.
+    /// Candidates that are not exact, whether they match or not.
     degraded: Vec<(u64, u32)>,
     /// What it is as of, by shard.
     watermarks: Vec<Watermark>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<Choice>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Exactness {
-    Exact,
-    Degraded,
-}
-
-impl Exactness {
-    fn of(degraded: bool) -> Self {
-        if degraded { Self::Degraded } else { Self::Exact }
-    }
 }
 
 #[derive(Serialize)]
@@ -76,6 +64,8 @@ struct Match {
     cpu: u32,
     disk: u32,
     exactness: Exactness,
+    #[serde(skip_serializing_if = "none")]
+    reasons: Doubts,
     /// How it stands with its publisher, and how old the last batch was when it was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<Standing>,
@@ -95,23 +85,24 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
     let _timer = indexer.metrics().answers.start_timer();
     let ask: Ask = body::parse(&body)?;
     let model = query::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
-    let (hashes, tokens) = prompt(&model, &ask)?;
-    query::look_up(&indexer, &model, &hashes.0, |matches| {
+    let (prompts, tokens) = prompt(&indexer, &model, &ask)?;
+    query::look_up(&indexer, &model, &prompts, |matches| {
         let candidates = Candidates::new(ask.workers.as_deref());
-        let degraded: Vec<_> = model.ranks().degraded().into_iter().filter(|&worker| candidates.has(worker)).collect();
-        let found = found(&model, matches, &candidates, &degraded, ask.k);
-        let request = route::Prompt { hashes: &hashes.0, tokens, matches };
+        let mut doubts = model.doubts_about(&matches[0]);
+        doubts.retain(|&(worker, _)| candidates.has(worker));
+        let found = found(&model, matches, &candidates, &doubts, ask.k);
+        let request = route::Prompt { hashes: &prompts[0].0, tokens, matches };
         let choice = |ask| route::choose(&model, ask, &request, candidates.0.as_deref());
-        let watermarks = matches.watermarks().map(|watermark| Watermark {
+        let watermarks = matches[0].watermarks().map(|watermark| Watermark {
             events: watermark.events,
             generation: watermark.generation,
             published_seconds_ago: watermark.published.elapsed().as_secs_f64(),
         });
         let answer = Answer {
             block_size: model.block_size(),
-            blocks: hashes.0.len(),
-            exactness: Exactness::of(!degraded.is_empty()),
-            degraded: degraded.iter().map(|worker| (worker.id, worker.dp_rank)).collect(),
+            blocks: prompts.iter().map(|prompt| prompt.0.len()).max().unwrap_or(0),
+            exactness: doubts.iter().map(|(_, doubts)| doubts.exactness()).max().unwrap_or_default(),
+            degraded: doubts.iter().map(|(worker, _)| (worker.id, worker.dp_rank)).collect(),
             watermarks: watermarks.collect(),
             route: ask.route.as_ref().map(choice).transpose()?,
             matches: found,
@@ -121,18 +112,19 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
     })
 }
 
-/// The hashes of the prompt's blocks, and its length in tokens.
-fn prompt(model: &Model, ask: &Ask<'_>) -> Result<(Hashes, u64), Refusal> {
-    let mut hashes = Hashes::default();
+/// The hashes of the prompt's blocks, in every way that engines have; and its length in tokens.
+fn prompt(indexer: &Indexer, model: &Model, ask: &Ask<'_>) -> Result<(Vec<Hashes>, u64), Refusal> {
     match (&ask.token_ids, &ask.block_hashes) {
         (Some(tokens), None) => {
-            query::hash(model, tokens, ask.lora_name.as_ref(), ask.cache_salt.as_ref(), &mut hashes);
+            let hashes = query::hash(model, tokens, ask.lora_name.as_ref(), ask.cache_salt.as_ref());
             Ok((hashes, tokens.len() as u64))
         }
         (None, Some(given)) if ask.lora_name.is_none() && ask.cache_salt.is_none() => {
+            query::takes_hashes(indexer)?;
+            let mut hashes = Hashes::default();
             hashes.0.extend_from_slice(&given.0);
             let tokens = hashes.0.len() as u64 * u64::from(model.block_size());
-            Ok((hashes, tokens))
+            Ok((vec![hashes], tokens))
         }
         (None, Some(_)) => {
             Err(Refusal::bad("lora_name and cache_salt go into the hashes; with block_hashes they must not be given"))
@@ -160,16 +152,22 @@ impl Candidates {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn none(doubts: &Doubts) -> bool {
+    doubts.is_empty()
+}
+
 /// The best `k` of the candidates, with what is known of them.
 fn found(
     model: &Model,
-    matches: &Matches,
+    matches: &[Matches],
     candidates: &Candidates,
-    degraded: &[Worker],
+    doubts: &[(Worker, Doubts)],
     k: Option<usize>,
 ) -> Vec<Match> {
     let mut rows: Vec<_> = matches
         .iter()
+        .flat_map(Matches::iter)
         .map(|(worker, depth)| (Tier::split(worker), depth))
         .filter(|&((worker, _), _)| candidates.has(worker))
         .collect();
@@ -185,14 +183,16 @@ fn found(
     ranks.truncate(k.unwrap_or(usize::MAX));
     let described = ranks.into_iter().map(|(Reverse([gpu, cpu, disk]), worker)| {
         let publisher = model.ranks().speaker(worker);
+        let reasons = doubts.iter().find(|(other, _)| *other == worker).map_or(Doubts::NONE, |&(_, doubts)| doubts);
         Match {
             instance_id: worker.id,
             dp_rank: worker.dp_rank,
             gpu,
             cpu,
             disk,
-            exactness: Exactness::of(degraded.contains(&worker)),
-            state: publisher.as_ref().map(|rank| rank.state()),
+            exactness: reasons.exactness(),
+            reasons,
+            state: publisher.as_ref().map(|rank| rank.state_with(reasons)),
             lag_seconds: publisher.map(|rank| rank.lag().as_secs_f64()),
         }
     });

@@ -11,7 +11,9 @@ mod query;
 mod refusal;
 mod route;
 mod scores;
+mod snapshot;
 mod status;
+mod stream;
 
 use std::sync::Arc;
 
@@ -48,6 +50,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
     }
     let administration = [
         ("/dump", get(dump::dump)),
+        ("/v1/snapshot", get(snapshot::stream)),
         ("/register", post(engines::register)),
         ("/unregister", post(engines::unregister)),
         ("/register_peer", post(peers::register)),

@@ -44,9 +44,8 @@ pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, request: Requ
     let _timer = indexer.metrics().answers.start_timer();
     let ask: ByTokens = body::parse(&body)?;
     let model = model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
-    let mut hashes = Hashes::default();
-    hash(&model, &ask.token_ids, ask.lora_name.as_ref(), ask.cache_salt.as_ref(), &mut hashes);
-    Ok(answer(&indexer, &model, Some(&hashes.0)))
+    let prompts = hash(&model, &ask.token_ids, ask.lora_name.as_ref(), ask.cache_salt.as_ref());
+    Ok(answer(&indexer, &model, &prompts))
 }
 
 pub(super) async fn by_hash(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
@@ -66,7 +65,9 @@ async fn by_hash_or_not(indexer: &Indexer, request: Request, lookup: bool) -> Re
         return Err(Refusal::bad("cache_salt goes into the hashes; with block_hashes it must not be given"));
     }
     let model = model(indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
-    Ok(answer(indexer, &model, lookup.then_some(&ask.block_hashes.0)))
+    takes_hashes(indexer)?;
+    let prompts = if lookup { std::slice::from_ref(&ask.block_hashes) } else { &[] };
+    Ok(answer(indexer, &model, prompts))
 }
 
 /// The model that a request is about.
@@ -76,44 +77,69 @@ pub(super) fn model(
     group: Option<&Name<'_>>,
     tenant: Option<&Name<'_>>,
 ) -> Result<Arc<Model>, Refusal> {
-    let (name, group, tenant) = (Name::or(Some(name), ""), Name::group(group), Name::or(tenant, ""));
-    indexer.models().get(name, group, tenant).ok_or_else(|| {
+    let (name, group, tenant) = (Name::or(Some(name), ""), Name::group(group), Name::tenant(tenant));
+    indexer.models().get_or_left(name, group, tenant).ok_or_else(|| {
         let of = if tenant.is_empty() { String::new() } else { format!(" of tenant {tenant:?}") };
         Refusal::not_found(format!("no model {name:?} in routing group {group:?}{of}"))
     })
 }
 
+/// With a secret key, nobody else can have computed a hash that means anything.
+pub(super) fn takes_hashes(indexer: &Indexer) -> Result<(), Refusal> {
+    if indexer.models().are_keyed() {
+        return Err(Refusal::bad("blocks are hashed with a secret key here (hash_key_file): give tokens, not hashes"));
+    }
+    Ok(())
+}
+
 thread_local! {
-    static MATCHES: RefCell<Matches> = RefCell::default();
+    static MATCHES: RefCell<Vec<Matches>> = const { RefCell::new(Vec::new()) };
     static ROWS: RefCell<Vec<Row>> = const { RefCell::new(Vec::new()) };
     static HASHES: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
 }
 
-/// Looks up on this thread, in an answer that it uses again.
-pub(super) fn look_up<T>(indexer: &Indexer, model: &Model, hashes: &[u64], read: impl FnOnce(&Matches) -> T) -> T {
+/// Looks up on this thread, in answers that it uses again: one for each way of hashing the prompt.
+pub(super) fn look_up<T>(
+    indexer: &Indexer,
+    model: &Model,
+    prompts: &[Hashes],
+    read: impl FnOnce(&[Matches]) -> T,
+) -> T {
     MATCHES.with_borrow_mut(|matches| {
+        if matches.len() < prompts.len() {
+            matches.resize_with(prompts.len(), Matches::new);
+        }
         let began = Instant::now();
-        model.index().find(hashes, matches);
+        for (prompt, into) in prompts.iter().zip(&mut *matches) {
+            model.index().find(&prompt.0, into);
+        }
         indexer.metrics().lookups.observe(began.elapsed().as_secs_f64());
-        read(matches)
+        read(&matches[..prompts.len()])
     })
 }
 
-/// Hashes a prompt as the engines of the model do.
-pub(super) fn hash(model: &Model, tokens: &[u32], lora: Option<&Name<'_>>, salt: Option<&Name<'_>>, into: &mut Hashes) {
+/// Hashes a prompt as the engines of the model do: in every way that one of them has used. An engine's blocks are found
+/// in its own way only, so the answers are about different workers.
+pub(super) fn hash(model: &Model, tokens: &[u32], lora: Option<&Name<'_>>, salt: Option<&Name<'_>>) -> Vec<Hashes> {
     let hasher = model.hasher().lora(Name::or(lora, "")).namespace(Name::or(salt, ""));
-    hasher.eagle(model.ranks().have_bigrams()).hash_into(tokens, &mut into.0);
+    let ways = model.ranks().ways().map(|ahead| {
+        let mut prompt = Hashes::default();
+        hasher.lookahead(ahead).hash_into(tokens, &mut prompt.0);
+        prompt
+    });
+    ways.collect()
 }
 
-/// Writes what was found, or nothing.
-fn answer(indexer: &Indexer, model: &Model, hashes: Option<&[u64]>) -> Response {
+/// Writes what was found.
+fn answer(indexer: &Indexer, model: &Model, prompts: &[Hashes]) -> Response {
     ROWS.with_borrow_mut(|rows| {
         rows.clear();
-        if let Some(hashes) = hashes {
-            look_up(indexer, model, hashes, |matches| rows.extend(matches.iter().map(Row::new)));
-            rows.sort_unstable();
-        }
-        let scores = Scores { rows, block_size: model.block_size(), degraded: &model.ranks().degraded() };
+        let doubts = look_up(indexer, model, prompts, |matches| {
+            rows.extend(matches.iter().flat_map(Matches::iter).map(Row::new));
+            matches.first().map_or_else(|| model.doubts(), |matches| model.doubts_about(matches))
+        });
+        Row::merge(rows);
+        let scores = Scores { rows, block_size: model.block_size(), doubts: &doubts };
         body::json(StatusCode::OK, &scores, scores.room())
     })
 }

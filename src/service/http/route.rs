@@ -1,5 +1,6 @@
 //! The routing decision of `POST /v1/match`, from the answer and from loads that the caller knows.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use crate::event::Worker;
 use crate::index::Matches;
 use crate::route::{Considered, Decision, Explanation, Load, Request, Router, policy};
 use crate::service::model::Model;
-use crate::service::rank::State;
+use crate::service::tier::{MAX_RANK, Tier};
 
 /// How one is to be chosen. The service keeps no account of requests in flight: what the caller says is all there is.
 #[derive(Deserialize)]
@@ -23,7 +24,13 @@ pub(super) struct Ask {
     loads: Vec<InFlight>,
     #[serde(default)]
     explain: bool,
+    /// What a block saves on each tier, as a part of computing it: the rest is what it costs to bring it back.
+    credits: Option<[f32; Tier::ALL.len()]>,
 }
+
+/// Bringing a block back from the host's memory is taken to cost a third of computing it, and from a disk two thirds:
+/// more than it mostly does, so that a block on the device is worth a good deal more than one elsewhere.
+const CREDITS: [f32; Tier::ALL.len()] = [1.0, 0.7, 0.3];
 
 #[derive(Deserialize)]
 struct InFlight {
@@ -44,11 +51,11 @@ fn yes() -> bool {
     true
 }
 
-/// What is to be routed.
+/// What is to be routed, and what was found of it in each way of hashing.
 pub(super) struct Prompt<'a> {
     pub(super) hashes: &'a [u64],
     pub(super) tokens: u64,
-    pub(super) matches: &'a Matches,
+    pub(super) matches: &'a [Matches],
 }
 
 /// Who was chosen.
@@ -57,7 +64,7 @@ pub(super) struct Choice {
     instance_id: u64,
     dp_rank: u32,
     policy: &'static str,
-    /// Blocks of the prompt that it has in device memory.
+    /// Blocks of the prompt that it has, on any tier that has a credit.
     held: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<Explained>,
@@ -82,7 +89,7 @@ struct Candidate {
     cost: Option<f32>,
 }
 
-/// Chooses among `named`, or among all who publish and are not gone, by what they hold in device memory.
+/// Chooses among `named`, or among all who publish, but nobody whose connection is lost.
 pub(super) fn choose(
     model: &Model,
     ask: &Ask,
@@ -91,8 +98,9 @@ pub(super) fn choose(
 ) -> Result<Choice, Refusal> {
     let mut router = router(model, ask, named)?;
     let request = Request { blocks: prompt.hashes, tokens: prompt.tokens, session: ask.session, among: None };
+    let answers: Vec<_> = prompt.matches.iter().collect();
     let refused = |refusal: crate::route::Refusal| Refusal::bad(format!("nobody can be chosen: {refusal}"));
-    let explained = router.explain(&request, &[prompt.matches], 0).map_err(refused)?;
+    let explained = router.explain(&request, &answers, 0).map_err(refused)?;
     let Decision { worker, held, .. } = explained.decision;
     let Explanation { policy, why, candidates, .. } = explained;
     let explanation = || Explained { why, candidates: candidates.iter().map(Candidate::new).collect() };
@@ -112,9 +120,25 @@ fn router(model: &Model, ask: &Ask, named: Option<&[Worker]>) -> Result<Router, 
     }
     let policy = policy::by_name(name).map_err(|error| Refusal::bad(error.to_string()))?;
     let builder = Router::builder().policy(policy).block_size(model.block_size()).seed(SEED.fetch_add(1, Relaxed));
+    let credits = ask.credits.unwrap_or(CREDITS);
+    if credits.iter().any(|credit| !(0.0..=1.0).contains(credit)) {
+        return Err(Refusal::bad("credits are parts of what computing a block costs: give three numbers from 0 to 1"));
+    }
+    let builder = builder.credits(credits.to_vec()).split_tiers(|of| {
+        let (rank, tier) = Tier::split(of);
+        (rank, tier as usize)
+    });
     let mut router = builder.build().map_err(|error| Refusal::bad(error.to_string()))?;
-    let candidates = named.map_or_else(|| present(model), <[Worker]>::to_vec);
-    for worker in candidates {
+    // Whoever is known, and whether somebody who speaks for it is connected.
+    let mut known: HashMap<Worker, bool> = HashMap::new();
+    for rank in model.ranks().all().iter() {
+        rank.workers().into_iter().for_each(|worker| *known.entry(worker).or_default() |= rank.is_present());
+    }
+    let candidates: Vec<_> = match named {
+        Some(named) => named.iter().copied().filter(|worker| worker.dp_rank <= MAX_RANK).collect(),
+        None => known.keys().copied().collect(),
+    };
+    for worker in candidates.into_iter().filter(|worker| known.get(worker) != Some(&false)) {
         router.add_worker(worker);
     }
     for of in &ask.loads {
@@ -124,12 +148,6 @@ fn router(model: &Model, ask: &Ask, named: Option<&[Worker]>) -> Result<Router, 
         router.set_available(worker, of.available);
     }
     Ok(router)
-}
-
-/// All who publish and are not gone.
-fn present(model: &Model) -> Vec<Worker> {
-    let ranks = model.ranks().all();
-    ranks.iter().filter(|rank| rank.state() != State::Gone).flat_map(|rank| rank.workers()).collect()
 }
 
 impl Candidate {

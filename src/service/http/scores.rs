@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::event::Worker;
+use crate::service::doubt::{Doubts, Exactness};
 use crate::service::tier::Tier;
 
 /// How deep one tier of a rank matches; ordered so that the rows of an instance, and of a rank, are neighbours.
@@ -20,6 +21,18 @@ impl Row {
         let (rank, tier) = Tier::split(worker);
         Self { instance: rank.id, rank: rank.dp_rank, tier, depth }
     }
+
+    /// Sorts rows, and keeps the deepest of each tier of a rank.
+    pub(super) fn merge(rows: &mut Vec<Self>) {
+        rows.sort_unstable();
+        rows.dedup_by(|next, kept| {
+            let same = (next.instance, next.rank, next.tier) == (kept.instance, kept.rank, kept.tier);
+            if same {
+                kept.depth = next.depth;
+            }
+            same
+        });
+    }
 }
 
 /// An answer to a query.
@@ -28,8 +41,8 @@ pub(super) struct Scores<'a> {
     /// Sorted.
     pub(super) rows: &'a [Row],
     pub(super) block_size: u32,
-    /// Workers of which something is missing, sorted.
-    pub(super) degraded: &'a [Worker],
+    /// Workers of which what is said may not be exact, and why; sorted.
+    pub(super) doubts: &'a [(Worker, Doubts)],
 }
 
 /// The rows of one instance.
@@ -69,10 +82,16 @@ impl<'a> Instance<'a> {
     }
 }
 
-/// The ranks of each instance.
-fn by_instance(workers: &[Worker]) -> impl Iterator<Item = (u64, Vec<u32>)> {
-    let instances = workers.chunk_by(|a, b| a.id == b.id);
-    instances.map(|workers| (workers[0].id, workers.iter().map(|worker| worker.dp_rank).collect()))
+/// What is not exact of each instance.
+fn by_instance(doubts: &[(Worker, Doubts)]) -> impl Iterator<Item = (u64, &[(Worker, Doubts)])> {
+    doubts.chunk_by(|a, b| a.0.id == b.0.id).map(|doubts| (doubts[0].0.id, doubts))
+}
+
+/// How far what is said of a rank can be relied on, and why no further.
+#[derive(Serialize)]
+struct Reliance {
+    exactness: Exactness,
+    reasons: Doubts,
 }
 
 /// A map that is written as it is made.
@@ -87,21 +106,31 @@ impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)>, F: Fn() -> I> Seria
 impl Serialize for Scores<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Answer<S, I, D> {
+        struct Answer<S, I, D, R> {
             scores: S,
             frequencies: [u64; 0],
             instances: I,
-            /// Not there where all is exact.
+            /// Ranks that are not exact; not there where all are.
             #[serde(skip_serializing_if = "Option::is_none")]
             degraded: Option<D>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            exactness: Option<R>,
         }
 
         let with_device = || self.instances().filter(|(_, instance)| instance.device().next().is_some());
+        let ranks = |doubts: &[(Worker, Doubts)]| doubts.iter().map(|(worker, _)| worker.dp_rank).collect::<Vec<_>>();
+        let reliance = |&(worker, reasons): &(Worker, Doubts)| {
+            (worker.dp_rank, Reliance { exactness: reasons.exactness(), reasons })
+        };
+        let doubtful = !self.doubts.is_empty();
         Answer {
             scores: Map(|| with_device().map(|(id, instance)| (id, Map(move || instance.device())))),
             frequencies: [],
             instances: Map(|| self.instances()),
-            degraded: (!self.degraded.is_empty()).then_some(Map(|| by_instance(self.degraded))),
+            degraded: doubtful.then_some(Map(|| by_instance(self.doubts).map(|(id, doubts)| (id, ranks(doubts))))),
+            exactness: doubtful.then_some(Map(|| {
+                by_instance(self.doubts).map(|(id, doubts)| (id, Map(move || doubts.iter().map(reliance))))
+            })),
         }
         .serialize(serializer)
     }

@@ -16,6 +16,7 @@ use super::sequence::{Limits, Sequencer, Step};
 use super::{Settings, Source};
 use crate::index::Closed;
 use crate::service::Model;
+use crate::service::doubt::Doubt;
 use crate::service::rank::{Count, Rank, State};
 
 /// Between attempts to connect.
@@ -82,7 +83,7 @@ impl From<Closed> for End {
 
 impl Follower {
     fn new(source: Source, model: Arc<Model>, rank: Arc<Rank>, settings: Arc<Settings>) -> Self {
-        let position = rank.checkpoint();
+        let position = rank.position().clone();
         let mut follower = Self {
             sequencer: sequencer(&source, &settings, position.next_sequence, position.fingerprint),
             source,
@@ -97,7 +98,7 @@ impl Follower {
             deaf: 0,
             probe_brought: None,
         };
-        follower.disconnected();
+        follower.alone = Some(follower.quiet);
         follower
     }
 
@@ -119,6 +120,7 @@ impl Follower {
             Ok(link) => link,
             Err(error) => {
                 tracing::debug!(worker = %self.rank.worker(), "no connection to {}: {error}", self.source.endpoint);
+                self.disconnected();
                 self.expire()?;
                 sleep(PAUSE).await;
                 return Ok(());
@@ -133,7 +135,9 @@ impl Follower {
                 biased;
                 answer = next(&mut self.replay) => {
                     if !self.answered(answer)? && !self.source.bind {
-                        self.disconnected();
+                        // Perhaps a new connection is better. This one is half open, if probes bring what it should.
+                        self.rank.add(Count::Disconnects, u64::from(self.deaf >= DEAF));
+                        self.replay = None;
                         return Ok(());
                     }
                     continue;
@@ -148,8 +152,12 @@ impl Follower {
                     self.sequencer.live(sequence, payload, &mut self.steps);
                     self.take_steps()?;
                 }
-                Some(Heard::Noise) => self.rank.add(Count::Undecodable, 1),
-                Some(Heard::Connected) => self.connected()?,
+                Some(Heard::Noise) => {
+                    // It may have been a batch.
+                    self.rank.add(Count::Undecodable, 1);
+                    self.rank.doubt(Doubt::Undecodable);
+                }
+                Some(Heard::Connected | Heard::Renewed) => self.connected()?,
                 Some(Heard::Disconnected) => {
                     self.disconnected();
                     if !self.source.bind {
@@ -164,7 +172,8 @@ impl Follower {
                         (self.silent, self.probe_brought) = (true, Some(false));
                         self.sequencer.probe(&mut self.steps);
                         self.take_steps()?;
-                    } else if !self.source.bind {
+                    } else if !self.source.bind && link.renew(&self.source).await.is_err() {
+                        self.disconnected();
                         return Ok(());
                     }
                 }
@@ -184,27 +193,30 @@ impl Follower {
     fn connected(&mut self) -> Result<(), End> {
         self.quiet = Instant::now();
         (self.alone, self.silent, self.deaf, self.probe_brought) = (None, true, 0, None);
+        self.rank.set_catching_up(true);
         self.sequencer.connected(&mut self.steps);
         self.take_steps()
     }
 
     fn disconnected(&mut self) {
-        self.rank.set_link(State::Connecting);
         self.replay = None;
         self.quiet = Instant::now();
-        if self.alone.replace(self.quiet).is_none() {
+        if self.alone.is_none() {
+            self.alone = Some(self.quiet);
+            let grace = self.settings.grace;
+            tracing::warn!(worker = %self.rank.worker(), ?grace, "lost the connection to a publisher");
             self.rank.add(Count::Disconnects, 1);
+            self.rank.set_link(State::Unreachable);
         }
     }
 
     /// Drops what a publisher stored that has been away for too long.
     fn expire(&mut self) -> Result<(), End> {
-        if self.rank.state() != State::Gone && self.alone.is_some_and(|since| since.elapsed() >= self.settings.grace) {
-            tracing::warn!(worker = %self.rank.worker(), "the publisher is gone; what it held is dropped");
-            block_in_place(|| feed::drop_all(&self.model, &self.rank))?;
+        if self.rank.has_link(State::Unreachable)
+            && self.alone.is_some_and(|since| since.elapsed() >= self.settings.grace)
+        {
+            block_in_place(|| feed::expire(&self.model, &self.rank))?;
             self.sequencer = sequencer(&self.source, &self.settings, 0, None);
-            self.rank.add(Count::Expired, 1);
-            self.rank.set_link(State::Gone);
         }
         Ok(())
     }
@@ -248,7 +260,11 @@ impl Follower {
             }
             Step::Duplicate => self.rank.add(Count::Duplicates, 1),
             Step::HeldBack => self.rank.add(Count::HeldBack, 1),
-            Step::Gap => self.rank.add(Count::Gaps, 1),
+            Step::Gap => {
+                self.rank.add(Count::Gaps, 1);
+                self.rank.set_catching_up(true);
+            }
+            Step::Nothing => self.rank.settle(Doubt::JoinedLate),
             Step::Replay { from, attempt } => {
                 let endpoint = self.source.replay.clone().expect("asked for only where there is somebody to ask");
                 self.replay = Some(Replay::ask(endpoint, from, attempt, self.settings.replay_timeout));
@@ -257,6 +273,7 @@ impl Follower {
             Step::Settled => {
                 self.replay = None;
                 self.rank.set_link(State::Live);
+                self.rank.set_catching_up(false);
             }
             Step::Restart => {
                 tracing::info!(worker = %self.rank.worker(), "the publisher began anew; what it held is dropped");
@@ -265,9 +282,11 @@ impl Follower {
                 block_in_place(|| feed::drop_all(&self.model, &self.rank))?;
             }
             Step::Lost { from, to } => {
-                tracing::warn!(worker = %self.rank.worker(), from, to, "batches are lost; answers may be wrong");
-                self.rank.add(Count::Lost, to - from);
-                block_in_place(|| feed::lose(&self.model, &self.rank, to));
+                if to > from {
+                    tracing::warn!(worker = %self.rank.worker(), from, to, "batches are lost; answers may be wrong");
+                    self.rank.add(Count::Lost, to - from);
+                }
+                block_in_place(|| feed::lose(&self.model, &self.rank, from, to));
             }
         }
         Ok(())

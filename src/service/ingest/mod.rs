@@ -3,6 +3,7 @@
 //! Each [`Listener`] follows one publisher over ZMQ, on a runtime that is not that of the answers: where a mailbox is
 //! full or a snapshot is being taken it waits, reads no further, and so slows its own publisher down and nobody else.
 
+mod dumped;
 mod feed;
 mod link;
 mod listener;
@@ -17,11 +18,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::{self, Runtime};
+use tokio::runtime::{self, Handle, Runtime};
 
+pub(super) use dumped::{DumpError, take_dump};
 pub use feed::{Applied, apply, dump, forget, router_events};
+pub(super) use feed::{enter, expire, give_up};
 pub use listener::Listener;
 pub use memory::Memory;
+pub(super) use memory::SEATS;
 pub use router::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier};
 
 use super::Model;
@@ -120,6 +124,10 @@ impl Ingest {
             rank.resume(resume);
         }
         Listener::spawn(self.runtime.handle(), source, model, rank, Arc::clone(&self.settings))
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        self.runtime.handle()
     }
 
     /// Ends the threads, without waiting for listeners that were not stopped.

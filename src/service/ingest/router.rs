@@ -110,7 +110,7 @@ impl RouterEvent {
             StorageTier::Device => Tier::Device,
             StorageTier::HostPinned => Tier::Host,
             StorageTier::Disk => Tier::Disk,
-            StorageTier::External => return Err(Skip::Medium),
+            StorageTier::External => return Err(Skip::Shared),
         };
         Ok(match &self.event.data {
             RouterData::Cleared => Change::Cleared,

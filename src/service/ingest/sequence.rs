@@ -7,7 +7,8 @@
 //!   are held, too, up to a bound; beyond it they are left to the next replay.
 //! - A live number that is not above the last one: the publisher began anew.
 //! - A new connection may be to a publisher that began anew and has come as far as the old one, so the last batch that
-//!   was applied is asked for again. Another batch under its number, or none, tells the new publisher.
+//!   was applied is asked for again. Another batch under its number, or none, tells the new publisher. Where nobody can
+//!   be asked, nobody knows whether anything is missing, and that is said: no batches are lost, from the next one on.
 //! - What a replay does not reach back to, or cannot give after several attempts, is lost.
 
 use std::collections::BTreeMap;
@@ -31,8 +32,11 @@ pub(super) enum Step<P> {
     Settled,
     /// Drop what the publisher stored: it began anew. An answer that is still coming is of no interest.
     Restart,
-    /// The batches from this on and before the other are not to be had.
+    /// The batches from this on and before the other are not to be had. If both are the same, it is not known whether
+    /// any are missing.
     Lost { from: u64, to: u64 },
+    /// The publisher remembers that it has said nothing yet.
+    Nothing,
 }
 
 /// Bounds of what is held, and patience.
@@ -96,6 +100,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.fresh = true;
         self.attempts = 0;
         self.let_go();
+        if !self.replays {
+            self.lose(self.next, steps);
+        }
         self.ask(steps);
     }
 
@@ -163,6 +170,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             self.restart(steps);
             return self.ask(steps);
         }
+        if !replay.answered && self.next == 0 {
+            steps.push(Step::Nothing);
+        }
         self.release(steps);
     }
 
@@ -174,8 +184,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if self.attempts < self.limits.attempts {
             return self.ask(steps);
         }
-        if self.fresh && self.last.is_some() {
-            // Nobody can tell whether this is the publisher that all of it came from.
+        if self.fresh {
+            // Nobody can tell whether this is the publisher that all of it came from, or what it said before.
             self.lose(self.next, steps);
         }
         self.release(steps);

@@ -1,13 +1,17 @@
 //! Changes of a rank's tiers as events of the workers that stand for them.
 //!
-//! What stands for a tier is cumulative, see [`Tier`]. As long as a rank uses its device only, its changes are its events.
-//! From the first block on a slower tier on, it is remembered what lies where, so that a removal from one tier can be
-//! told from the end of the block.
+//! What stands for a tier is cumulative, see [`Tier`]. As long as a rank has one publisher and uses its device only, its
+//! changes are its events, and where the publisher counts copies, the index does
+//! ([`EventData::CopiesCounted`]). From the first block on a slower tier on, or the second publisher, it is remembered
+//! here what lies where and how often, so that a removal from one place can be told from the end of the block.
+//!
+//! The worker of the device is told everything that is said of the device, copies included. Those of slower tiers are
+//! told of a block when it comes to a place that they reach and when it leaves the last of them.
 
 use std::collections::HashMap;
 
 use super::Memory;
-use super::memory::Tiers;
+use super::memory::{Namespace, Place, Places};
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::{Closed, Index};
 use crate::service::Tier;
@@ -32,58 +36,70 @@ pub(super) enum Change<'a> {
     Cleared,
 }
 
-/// A bit for each tier on which a block may lie for the worker of `tier` to hold it.
-fn reach(tier: Tier) -> u8 {
-    (1 << (tier as u8 + 1)) - 1
-}
-
 fn bit(tier: Tier) -> u8 {
     1 << tier as u8
 }
 
 /// The tiers that have a worker, fastest first.
-pub(super) fn used(tiers: Option<&Tiers>) -> impl Iterator<Item = Tier> + use<> {
-    let used = tiers.map_or(0, |tiers| tiers.used) | bit(Tier::Device);
+pub(super) fn used(places: Option<&Places>) -> impl Iterator<Item = Tier> + use<> {
+    let used = places.map_or(0, |places| places.used) | bit(Tier::Device);
     Tier::ALL.into_iter().filter(move |&tier| used & bit(tier) != 0)
 }
 
-/// The blocks that are left after these events.
-fn on_device(events: &[Event]) -> HashMap<u64, u8> {
-    let mut blocks = HashMap::new();
-    for event in events {
-        match &event.data {
-            EventData::Stored { blocks: stored, .. } => {
-                blocks.extend(stored.iter().map(|block| (block.sequence, bit(Tier::Device))));
-            }
-            EventData::Removed { blocks: removed } => {
-                for hash in removed {
-                    blocks.remove(hash);
-                }
-            }
-            _ => {}
+impl Places {
+    /// A block comes to a place. Returns whether it was there before.
+    fn put(&mut self, hash: u64, place: Place, count_copies: bool) -> bool {
+        let at = self.blocks.entry(hash).or_default();
+        let again = *at & place.bit() != 0;
+        *at |= place.bit();
+        if again && count_copies {
+            *self.more.entry((hash, place)).or_default() += 1;
         }
+        again
     }
-    blocks
+
+    /// One copy fewer in a place. Returns the places that are left and whether a copy is left in this one; `None` if
+    /// there was none.
+    fn take(&mut self, hash: u64, place: Place) -> Option<(u16, bool)> {
+        let at = self.blocks.get_mut(&hash).filter(|at| **at & place.bit() != 0)?;
+        if let Some(more) = self.more.get_mut(&(hash, place)) {
+            *more -= 1;
+            if *more == 0 {
+                self.more.remove(&(hash, place));
+            }
+            return Some((*at, true));
+        }
+        *at &= !place.bit();
+        let left = *at;
+        if left == 0 {
+            self.blocks.remove(&hash);
+        }
+        Some((left, false))
+    }
 }
 
-/// One rank of one index.
+/// One rank of one index, as one of its publishers changes it.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     pub(super) index: &'a Index,
     pub(super) worker: Worker,
     pub(super) memory: &'a mut Memory,
+    /// Which of the worker's publishers this is.
+    pub(super) seat: u8,
+    /// Whether storing a block again is one more copy of it.
+    pub(super) count_copies: bool,
     /// Of the events.
     pub(super) id: u64,
 }
 
 impl Writer<'_> {
-    /// Hands the events over that make the change, and returns how many blocks of it were unknown.
-    pub(super) fn apply(&mut self, change: Change<'_>) -> Result<usize, Closed> {
+    /// Hands the events over that make the change, and returns the blocks of it that were unknown.
+    pub(super) fn apply(&mut self, change: Change<'_>) -> Result<Vec<u64>, Closed> {
         match change {
-            Change::Cleared => self.clear().map(|()| 0),
+            Change::Cleared => self.clear().map(|()| Vec::new()),
             Change::Stored { tier, parent, blocks } => {
                 self.use_tier(tier)?;
-                self.store(tier, parent, blocks).map(|()| 0)
+                self.store(tier, parent, blocks).map(|()| Vec::new())
             }
             Change::Placed { tier, hashes } => {
                 self.use_tier(tier)?;
@@ -93,72 +109,138 @@ impl Writer<'_> {
         }
     }
 
-    /// Drops everything.
-    pub(super) fn clear(&mut self) -> Result<(), Closed> {
-        for tier in used(self.memory.tiers.as_ref()) {
-            self.send(tier, EventData::Cleared)?;
-        }
-        self.memory.namespaces.clear();
-        if let Some(tiers) = &mut self.memory.tiers {
-            tiers.blocks.clear();
+    /// Makes the worker known, if it is not.
+    pub(super) fn begin(&self) -> Result<(), Closed> {
+        self.send(Tier::Device, EventData::WorkerAdded)?;
+        if self.count_copies { self.send(Tier::Device, EventData::CopiesCounted) } else { Ok(()) }
+    }
+
+    /// From now on, what lies where is remembered by publisher: another one is going to speak for the worker, too. What
+    /// is there is the only publisher's so far, in `seat`.
+    pub(super) fn share(&mut self, seat: u8) -> Result<(), Closed> {
+        if self.memory.places.is_none() {
+            let content = self.index.export_worker(self.worker)?;
+            self.remember(&content, seat);
         }
         Ok(())
     }
 
-    /// Stored on `tier`: new to all workers that reach it and had the block on no tier in reach. To store again what
-    /// is there already changes nothing, so all of them are told all of it.
+    /// Drops everything that this publisher said.
+    pub(super) fn clear(&mut self) -> Result<(), Closed> {
+        let own = Tier::ALL.map(|tier| Place::new(tier, self.seat));
+        let alone = self.memory.places.as_ref().is_none_or(|places| {
+            let all = own.iter().fold(0, |all, place| all | place.bit());
+            places.blocks.values().all(|at| at & !all == 0)
+        });
+        self.memory.left_out.clear();
+        if alone {
+            for tier in used(self.memory.places.as_ref()) {
+                self.send(tier, EventData::Cleared)?;
+            }
+            self.memory.namespaces.clear();
+            if let Some(places) = &mut self.memory.places {
+                places.blocks.clear();
+                places.more.clear();
+            }
+            return Ok(());
+        }
+        for (tier, place) in Tier::ALL.into_iter().zip(own) {
+            // One copy of each at a time, until there is none.
+            loop {
+                let there = self.memory.places.iter().flat_map(|places| &places.blocks);
+                let there: Vec<_> = there.filter(|(_, at)| **at & place.bit() != 0).map(|(&hash, _)| hash).collect();
+                if there.is_empty() {
+                    break;
+                }
+                self.remove(tier, &there)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stored on `tier`: new to all workers that reach it and had the block nowhere in reach. To store again what is
+    /// there already changes nothing for those that do not count copies.
+    ///
+    /// On a slower tier, only blocks that are new there are told: an offloading event names neither the salt nor the
+    /// pictures of its blocks, and must not move those whose identity is known.
     fn store(&mut self, tier: Tier, parent: Option<u64>, blocks: Vec<Block>) -> Result<(), Closed> {
-        let Some(tiers) = &mut self.memory.tiers else {
+        let Some(places) = &mut self.memory.places else {
             return self.send(tier, EventData::Stored { parent, blocks });
         };
-        for block in &blocks {
-            *tiers.blocks.entry(block.sequence).or_default() |= bit(tier);
+        let place = Place::new(tier, self.seat);
+        let is_new = |block: &Block| {
+            let at = places.blocks.get(&block.sequence).copied().unwrap_or(0);
+            tier == Tier::Device || at & Place::down_to(tier) == 0
+        };
+        let mut told: Vec<(Option<u64>, Vec<Block>)> = Vec::new();
+        let mut before = parent;
+        let mut goes_on = false;
+        for &block in &blocks {
+            let new = is_new(&block);
+            match told.last_mut() {
+                Some((_, piece)) if new && goes_on => piece.push(block),
+                _ if new => told.push((before, vec![block])),
+                _ => {}
+            }
+            (before, goes_on) = (Some(block.sequence), new);
         }
-        for reached in used(self.memory.tiers.as_ref()).filter(|&other| other >= tier) {
-            self.send(reached, EventData::Stored { parent, blocks: blocks.clone() })?;
+        for block in &blocks {
+            places.put(block.sequence, place, self.count_copies);
+        }
+        for reached in used(self.memory.places.as_ref()).filter(|&other| other >= tier) {
+            for (parent, blocks) in &told {
+                self.send(reached, EventData::Stored { parent: *parent, blocks: blocks.clone() })?;
+            }
         }
         Ok(())
     }
 
     /// Sets where known blocks lie. A block that lies on no faster tier yet would have to be stored anew for the
     /// worker of this one, and its tokens are not known: it counts as unknown.
-    fn place(&mut self, tier: Tier, hashes: &[u64]) -> usize {
-        let Some(tiers) = &mut self.memory.tiers else { return hashes.len() };
-        let mut unknown = 0;
-        for hash in hashes {
-            match tiers.blocks.get_mut(hash) {
-                Some(at) if *at & reach(tier) != 0 => *at |= bit(tier),
-                _ => unknown += 1,
+    fn place(&mut self, tier: Tier, hashes: &[u64]) -> Vec<u64> {
+        let Some(places) = &mut self.memory.places else { return hashes.to_vec() };
+        let place = Place::new(tier, self.seat);
+        let mut unknown = Vec::new();
+        for &hash in hashes {
+            let known = places.blocks.get(&hash).is_some_and(|at| at & Place::down_to(tier) != 0);
+            if known {
+                places.put(hash, place, self.count_copies);
+            } else {
+                unknown.push(hash);
             }
         }
         unknown
     }
 
-    fn remove(&mut self, tier: Tier, hashes: &[u64]) -> Result<usize, Closed> {
-        let Some(tiers) = &mut self.memory.tiers else {
+    fn remove(&mut self, tier: Tier, hashes: &[u64]) -> Result<Vec<u64>, Closed> {
+        let Some(places) = &mut self.memory.places else {
             if tier != Tier::Device {
-                return Ok(hashes.len());
+                return Ok(hashes.to_vec());
             }
-            self.forget_namespaces(hashes);
-            return self.send(tier, EventData::Removed { blocks: hashes.to_vec() }).map(|()| 0);
+            forget_copies(&mut self.memory.namespaces, hashes);
+            return self.send(tier, EventData::Removed { blocks: hashes.to_vec() }).map(|()| Vec::new());
         };
+        let place = Place::new(tier, self.seat);
         let mut gone: [Vec<u64>; Tier::ALL.len()] = Default::default();
-        let mut unknown = 0;
+        let mut unknown = Vec::new();
         for &hash in hashes {
-            let Some(at) = tiers.blocks.get_mut(&hash).filter(|at| **at & bit(tier) != 0) else {
-                unknown += 1;
+            let Some((left, copies_left)) = places.take(hash, place) else {
+                unknown.push(hash);
                 continue;
             };
-            *at &= !bit(tier);
-            for reached in Tier::ALL.into_iter().filter(|&other| other >= tier && *at & reach(other) == 0) {
-                gone[reached as usize].push(hash);
+            // The device's worker counts for itself.
+            let counted = tier == Tier::Device && self.count_copies;
+            for reached in Tier::ALL.into_iter().filter(|&other| other >= tier) {
+                let last = !copies_left && left & Place::down_to(reached) == 0;
+                if last || (counted && reached == Tier::Device) {
+                    gone[reached as usize].push(hash);
+                }
             }
-            if *at == 0 {
-                tiers.blocks.remove(&hash);
+            if left == 0 {
+                self.memory.namespaces.remove(&hash);
             }
         }
-        self.forget_namespaces(&gone[Tier::Disk as usize]);
-        for reached in used(self.memory.tiers.as_ref()) {
+        for reached in used(self.memory.places.as_ref()) {
             let blocks = std::mem::take(&mut gone[reached as usize]);
             if !blocks.is_empty() {
                 self.send(reached, EventData::Removed { blocks })?;
@@ -167,37 +249,69 @@ impl Writer<'_> {
         Ok(unknown)
     }
 
-    fn forget_namespaces(&mut self, hashes: &[u64]) {
-        if !self.memory.namespaces.is_empty() {
-            for hash in hashes {
-                self.memory.namespaces.remove(hash);
-            }
-        }
-    }
-
     /// Makes sure that a tier has its worker, which begins with what lies on faster ones.
     fn use_tier(&mut self, tier: Tier) -> Result<(), Closed> {
-        let faster = used(self.memory.tiers.as_ref()).take_while(|&other| other <= tier).last();
+        let faster = used(self.memory.places.as_ref()).take_while(|&other| other <= tier).last();
         let faster = faster.expect("every rank has a device");
         if faster == tier {
             return Ok(());
         }
         let content = self.index.export_worker(faster.worker(self.worker))?;
         self.send(tier, EventData::WorkerAdded)?;
-        if self.memory.tiers.is_none() {
-            self.memory.tiers = Some(Tiers { blocks: on_device(&content), used: 0 });
+        if self.memory.places.is_none() {
+            self.remember(&content, self.seat);
         }
-        if let Some(tiers) = &mut self.memory.tiers {
-            tiers.used |= bit(tier);
+        if let Some(places) = &mut self.memory.places {
+            places.used |= bit(tier);
         }
         for Event { data, .. } in content {
-            self.send(tier, data)?;
+            // A slower tier's worker is told of a block's coming and going, not of its copies.
+            if data != EventData::CopiesCounted {
+                self.send(tier, data)?;
+            }
         }
         Ok(())
+    }
+
+    /// Begins to remember what lies where: `content`, an export of the device's worker, which the publisher in `seat`
+    /// said.
+    fn remember(&mut self, content: &[Event], seat: u8) {
+        let place = Place::new(Tier::Device, seat);
+        let mut places = Places { blocks: HashMap::new(), more: HashMap::new(), used: 0 };
+        for event in content {
+            match &event.data {
+                EventData::Stored { blocks, .. } => {
+                    for block in blocks {
+                        places.put(block.sequence, place, self.count_copies);
+                    }
+                }
+                // What an export removes fills its holes, and was never there.
+                EventData::Removed { blocks } => {
+                    for hash in blocks {
+                        places.blocks.remove(hash);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.memory.places = Some(places);
     }
 
     fn send(&self, tier: Tier, data: EventData) -> Result<(), Closed> {
         let event = Event { worker: tier.worker(self.worker), id: self.id, data };
         self.index.send(event).map_err(|_| Closed)
+    }
+}
+
+/// One copy of each block is gone.
+fn forget_copies(namespaces: &mut HashMap<u64, Namespace>, hashes: &[u64]) {
+    if namespaces.is_empty() {
+        return;
+    }
+    for hash in hashes {
+        match namespaces.get_mut(hash) {
+            Some(namespace) if namespace.more > 0 => namespace.more -= 1,
+            _ => drop(namespaces.remove(hash)),
+        }
     }
 }

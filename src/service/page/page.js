@@ -168,7 +168,7 @@ function show(now) {
   for (const rank of now.ranks) states[rank.state] = (states[rank.state] ?? 0) + 1;
   put($("live"), `${states.live ?? 0} of ${now.ranks.length}`);
   const others = Object.entries(states).filter(([state]) => state !== "live");
-  put($("live-note"), others.map(([state, n]) => `${n} ${state}`).join(", "));
+  put($("live-note"), others.map(([state, n]) => `${n} ${plain(state)}`).join(", "));
 
   const perSecond = (key, n) => {
     const rate = rates.of(key, n, seconds);
@@ -254,7 +254,7 @@ function showEngines(now, seconds) {
     const key = [rank.model, rank.instance, rank.dp_rank, rank.endpoint].join();
     const rate = rates.of(key, rank.blocks, seconds);
     return {
-      key, rate, state: rank.state, model: model ? nameOf(model) : "", held: rank.held, lag: rank.lag_s,
+      key, rate, state: rank.state, reasons: rank.reasons.map(plain).join(", "), model: model ? nameOf(model) : "", held: rank.held, lag: rank.lag_s,
       name: `${rank.instance}/${rank.dp_rank}`, seen: rank.seen_s, sequence: rank.sequence, lost: rank.lost,
       skipped: rank.skipped, endpoint: rank.endpoint ?? "http",
     };
@@ -262,7 +262,7 @@ function showEngines(now, seconds) {
   const states = [...new Set(engines.map((engine) => engine.state))].sort();
   if ([...$("state").options].slice(1).map((option) => option.value).join() !== states.join()) {
     const chosen = $("state").value;
-    $("state").replaceChildren(new Option("all", ""), ...states.map((state) => new Option(state, state)));
+    $("state").replaceChildren(new Option("all", ""), ...states.map((state) => new Option(plain(state), state)));
     $("state").value = states.includes(chosen) ? chosen : "";
   }
   arrange();
@@ -285,7 +285,7 @@ function arrange() {
   rows($("engines"), shown.map((engine) => engine.key), (row, place) => {
     const engine = shown[place];
     const cells = [
-      engine.name, engine.state, engine.model, count(engine.held), engine.rate === null ? "–" : count(engine.rate),
+      engine.name, [plain(engine.state), engine.reasons].filter(Boolean).join(": "), engine.model, count(engine.held), engine.rate === null ? "–" : count(engine.rate),
       time(engine.lag), engine.seen === null ? "never" : `${time(engine.seen)} ago`,
       engine.sequence === null ? "–" : String(engine.sequence), count(engine.lost), count(engine.skipped), engine.endpoint,
     ];
@@ -370,6 +370,10 @@ function plural(n, one) {
   return n === 1 ? `1 ${one}` : `${n} ${one}s`;
 }
 
+function plain(name) {
+  return name.replaceAll("_", " ");
+}
+
 function blocksOf(tokens, asked) {
   return plural(tokens / asked.block_size, "block");
 }
@@ -381,9 +385,10 @@ function answer(asked, said) {
     const tiers = below.map(([tier, tokens]) => `${blocksOf(tokens, asked)} down to ${tier}`).join(", ");
     for (const [rank, tokens] of Object.entries(dp)) {
       const key = `${instance}/${rank}`;
-      const state = engines.find((engine) => engine.name === key)?.state;
-      const degraded = state === "degraded" ? "degraded: may hold more or less" : "";
-      holders.push({ key, tokens, note: [tiers, degraded].filter(Boolean).join("; ") });
+      const { exactness, reasons } = said.exactness?.[instance]?.[rank] ?? {};
+      const range = { at_least: "or more", unknown: "more or less" }[exactness];
+      const doubt = range ? `${range}: ${reasons.map(plain).join(", ")}` : "";
+      holders.push({ key, tokens, note: [tiers, doubt].filter(Boolean).join("; ") });
     }
   }
   holders.sort((a, b) => b.tokens - a.tokens || a.key.localeCompare(b.key, "en", { numeric: true }));

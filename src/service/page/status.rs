@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::event::Worker;
 use crate::index;
 use crate::service::budget::{Budget, OverBudget};
+use crate::service::doubt::Doubts;
 use crate::service::indexer::Indexer;
 use crate::service::model::Model;
 use crate::service::rank::{Count, Rank, Skip, State};
@@ -82,6 +83,8 @@ struct RankFigures {
     dp_rank: u32,
     endpoint: Option<String>,
     state: State,
+    /// Why what is said of its workers may not be exact.
+    reasons: Doubts,
     /// Blocks that its workers hold, lower tiers apart.
     held: u64,
     /// Blocks that its events named.
@@ -106,7 +109,8 @@ impl Status {
         for (place, model) in all.iter().enumerate() {
             let status = model.index().status();
             let held: HashMap<_, _> = status.workers.iter().map(|worker| (worker.worker, worker.held_blocks)).collect();
-            ranks.extend(model.ranks().all().iter().map(|rank| RankFigures::of(place, rank, &held)));
+            let doubts = model.doubts();
+            ranks.extend(model.ranks().all().iter().map(|rank| RankFigures::of(place, rank, &held, &doubts)));
             models.push(ModelFigures::of(model, &status));
         }
         let bytes = models.iter().map(|model| model.bytes).sum();
@@ -165,15 +169,19 @@ impl ModelFigures {
 }
 
 impl RankFigures {
-    fn of(model: usize, rank: &Rank, held: &HashMap<Worker, u64>) -> Self {
+    fn of(model: usize, rank: &Rank, held: &HashMap<Worker, u64>, doubts: &[(Worker, Doubts)]) -> Self {
         let Worker { id, dp_rank } = rank.worker();
+        let workers = rank.workers();
+        let own = doubts.iter().filter(|(worker, _)| workers.contains(worker));
+        let reasons = own.fold(rank.doubts(), |all, &(_, doubts)| all.and(doubts));
         Self {
             model,
             instance: id.to_string(),
             dp_rank,
             endpoint: rank.endpoint().map(str::to_owned),
-            state: rank.state(),
-            held: rank.workers().iter().filter_map(|worker| held.get(worker)).sum(),
+            state: rank.state_with(reasons),
+            reasons,
+            held: workers.iter().filter_map(|worker| held.get(worker)).sum(),
             blocks: rank.count(Count::Blocks),
             lag_s: rank.endpoint().and(rank.last_seen()).map(|_| rank.lag().as_secs_f64()),
             seen_s: rank.last_seen().map(|seen| seen.elapsed().unwrap_or_default().as_secs_f64()),

@@ -1,5 +1,7 @@
 //! What is counted of a publisher, and why events of it are left out.
 
+use crate::service::doubt::Doubt;
+
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident { $($(#[$what:meta])* $variant:ident = $name:literal,)* }) => {
         $(#[$doc])*
@@ -49,6 +51,8 @@ names! {
         Restarts = "restarts",
         /// Times that the connection was lost.
         Disconnects = "disconnects",
+        /// Batches that named another rank than the publisher was registered as, and were taken for the registered one.
+        Contradictions = "rank_contradictions",
         /// Times that its blocks were dropped because it had disappeared.
         Expired = "expired",
         /// Blocks forgotten for lack of memory.
@@ -69,17 +73,44 @@ names! {
         BlockSize = "other_block_size",
         /// A cache group without full attention.
         Group = "other_group",
-        /// A medium that no instance owns, or an unknown one.
-        Medium = "other_medium",
+        /// Storage that no instance owns.
+        Shared = "other_medium",
+        /// A medium of an unknown name.
+        Medium = "unknown_medium",
         /// A block that names itself twice, or its own parent.
         Repeated = "repeated_hash",
         /// Blocks without tokens that are not known under their hashes.
         UnknownHash = "unknown_hash",
         /// An adapter without a name.
         Adapter = "unnamed_adapter",
+        /// Extra keys that can be read in more than one way.
+        Keys = "ambiguous_keys",
+        /// Blocks whose hashes cover other tokens than the publisher's others.
+        Hashing = "other_hashing",
         /// A data-parallel rank beyond [`MAX_RANK`](crate::service::MAX_RANK).
         Rank = "rank_too_high",
         /// There is no memory for it.
         Budget = "over_budget",
+    }
+}
+
+impl Skip {
+    /// What leaving an event out for this reason makes doubtful; `None` for what is knowingly not indexed.
+    pub(in crate::service) fn doubt(self) -> Option<Doubt> {
+        Some(match self {
+            Self::Group | Self::Shared => return None,
+            Self::Malformed => Doubt::Malformed,
+            Self::UnknownTag => Doubt::UnknownEvent,
+            Self::Tokens => Doubt::Misfit,
+            Self::BlockSize => Doubt::BlockSize,
+            Self::Medium => Doubt::Medium,
+            Self::Repeated => Doubt::Repeated,
+            Self::UnknownHash => Doubt::Location,
+            Self::Adapter => Doubt::Adapter,
+            Self::Keys => Doubt::Keys,
+            Self::Hashing => Doubt::Hashing,
+            Self::Rank => Doubt::Rank,
+            Self::Budget => Doubt::Budget,
+        })
     }
 }

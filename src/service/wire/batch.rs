@@ -25,12 +25,31 @@ pub struct Batch<'a> {
     pub(in crate::service) rank: Option<u64>,
     /// In order, without those that are malformed or of unknown kinds.
     pub(in crate::service) events: Vec<Event<'a>>,
-    pub(in crate::service) unknown: u64,
-    /// How many were malformed, and what was wrong with the first.
-    pub(in crate::service) malformed: Option<(u64, Error)>,
+    pub(in crate::service) unknown: Left,
+    /// What was wrong with the first that was malformed.
+    pub(in crate::service) error: Option<Error>,
+    pub(in crate::service) malformed: Left,
     pub(super) hashes: Vec<u64>,
     pub(super) tokens: Vec<u32>,
     pub(super) extras: Vec<(u32, Extra<'a>)>,
+}
+
+/// Events that are not among a batch's: how many, and how many of the batch's come before the last of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::service) struct Left {
+    pub(in crate::service) times: u64,
+    pub(in crate::service) before_last: usize,
+}
+
+impl Left {
+    fn add(&mut self, before: usize) {
+        (self.times, self.before_last) = (self.times + 1, before);
+    }
+
+    /// Whether one of them comes behind the event at this place.
+    pub(in crate::service) fn is_behind(self, place: usize) -> bool {
+        self.times > 0 && self.before_last > place
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -120,12 +139,13 @@ impl<'a> Batch<'a> {
         let lengths = (self.hashes.len(), self.tokens.len(), self.extras.len());
         match Event::read(reader, self) {
             Ok(Some(event)) => self.events.push(event),
-            Ok(None) => self.unknown += 1,
+            Ok(None) => self.unknown.add(self.events.len()),
             Err(error) => {
                 self.hashes.truncate(lengths.0);
                 self.tokens.truncate(lengths.1);
                 self.extras.truncate(lengths.2);
-                self.malformed.get_or_insert((0, error)).0 += 1;
+                self.error.get_or_insert(error);
+                self.malformed.add(self.events.len());
             }
         }
     }

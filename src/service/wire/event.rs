@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Error;
 use super::batch::Batch;
 use super::read::{Kind, Reader};
-use super::value::{extra_key, hash, hashes, name, object, tokens};
+use super::value::{behind, extra_key, hash, hashes, name, object, tokens};
 
 /// What an engine says.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +23,15 @@ pub(in crate::service) struct Stored<'a> {
     tokens: Range<usize>,
     /// Tokens are pairs, each with the one that follows; they are kept as the firsts and the last second.
     pub(in crate::service) bigrams: bool,
+    /// Tokens behind each block that its hash covers, block by block, and how many for each.
+    behind: Option<(Range<usize>, usize)>,
     pub(in crate::service) block_size: u64,
     pub(in crate::service) lora_id: bool,
     pub(in crate::service) lora_name: Option<&'a str>,
     pub(in crate::service) salt: Option<&'a str>,
     extras: Range<usize>,
+    /// Whether it is of the form of releases whose multimodal objects are bare names among the extra keys.
+    pub(in crate::service) may_have_bare_objects: bool,
     pub(in crate::service) kind: Option<&'a str>,
     pub(in crate::service) place: Place<'a>,
 }
@@ -67,6 +71,12 @@ impl<'a> Stored<'a> {
         &batch.tokens[self.tokens.clone()]
     }
 
+    /// Tokens behind each block that its hash covers, block by block, and how many for each: 1 or more.
+    pub(in crate::service) fn behind<'b>(&self, batch: &'b Batch<'_>) -> Option<(&'b [u32], usize)> {
+        let (range, each) = self.behind.clone()?;
+        (each > 0).then(|| (&batch.tokens[range], each))
+    }
+
     /// By block, ascending.
     pub(in crate::service) fn extras<'b>(&self, batch: &'b Batch<'a>) -> &'b [(u32, Extra<'a>)] {
         &batch.extras[self.extras.clone()]
@@ -88,10 +98,15 @@ pub(in crate::service) enum Field {
     SpecKind,
     Salt,
     Objects,
+    Behind,
     Locality,
     Ownership,
     Other,
 }
+
+/// Arrays of so many elements may have bare names of multimodal objects: vLLM 0.17 and 0.18 wrote them. Its 0.19 wrote
+/// pairs into arrays as long, and all that came later has more elements, or is a map.
+const BARE_OBJECTS: usize = 9;
 
 /// In array form, behind the tag.
 const STORED: [Field; 10] = [
@@ -123,6 +138,7 @@ impl Field {
             "kv_cache_spec_kind" => Self::SpecKind,
             "cache_salt" => Self::Salt,
             "mm_keys" => Self::Objects,
+            "lookahead_token_ids" => Self::Behind,
             "locality" => Self::Locality,
             "ownership" => Self::Ownership,
             _ => Self::Other,
@@ -135,6 +151,14 @@ impl<'a> Event<'a> {
     pub(super) fn read(reader: &mut Reader<'a>, batch: &mut Batch<'a>) -> Result<Option<Self>, Error> {
         match reader.kind()? {
             Kind::Map => Self::read_map(reader, batch),
+            // Packed twice, as one connector has it.
+            Kind::Bin => {
+                let mut inner = Reader::new(reader.bin()?);
+                match inner.kind()? {
+                    Kind::Map => Self::read_map(&mut inner, batch),
+                    _ => Self::read_array(&mut inner, batch),
+                }
+            }
             _ => Self::read_array(reader, batch),
         }
     }
@@ -150,7 +174,7 @@ impl<'a> Event<'a> {
             "BlockRemoved" => &REMOVED,
             _ => &[],
         };
-        let mut found = Stored::default();
+        let mut found = Stored { may_have_bare_objects: elements < BARE_OBJECTS, ..Stored::default() };
         let mut seen = false;
         for &field in fields.iter().take(elements) {
             seen |= field == Field::Hashes;
@@ -231,6 +255,7 @@ impl<'a> Stored<'a> {
             Field::SpecKind => self.kind = name(reader)?,
             Field::Salt => self.salt = name(reader)?,
             Field::Objects => self.read_extras(reader, &mut batch.extras, object)?,
+            Field::Behind => self.behind = Some(behind(reader, &mut batch.tokens)?),
             Field::Locality => self.place.locality = Some(reader.str()?),
             Field::Ownership => self.place.ownership = Some(reader.str()?),
             Field::Other => unreachable!("passed over above"),

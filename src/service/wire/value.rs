@@ -63,6 +63,23 @@ fn bigrams(reader: &mut Reader<'_>, length: usize, into: &mut Vec<u32>) -> Resul
     Ok(())
 }
 
+/// A list for each block of the tokens behind it, all of one length; and that length.
+pub(super) fn behind(reader: &mut Reader<'_>, into: &mut Vec<u32>) -> Result<(Range<usize>, usize), Error> {
+    let start = into.len();
+    let mut each = None;
+    for _ in 0..reader.array()? {
+        let at = reader.at();
+        let length = reader.array()?;
+        if *each.get_or_insert(length) != length {
+            return Err(Error::Expected { at, expected: "as many tokens behind every block" });
+        }
+        for _ in 0..length {
+            into.push(reader.token()?);
+        }
+    }
+    Ok((start..into.len(), each.unwrap_or(0)))
+}
+
 pub(super) fn extra_key<'a>(reader: &mut Reader<'a>) -> Result<Extra<'a>, Error> {
     match reader.kind()? {
         Kind::Str => reader.str().map(Extra::Name),

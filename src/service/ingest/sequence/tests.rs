@@ -50,7 +50,10 @@ struct World {
     buffer: VecDeque<(u64, Vec<u8>)>,
     answer: Option<VecDeque<(u64, Vec<u8>)>>,
     applied: Vec<Vec<u8>>,
+    /// Something is missing.
     degraded: bool,
+    /// Something may be missing from before the first batch.
+    joined_late: bool,
 }
 
 impl World {
@@ -65,6 +68,7 @@ impl World {
             answer: None,
             applied: Vec::new(),
             degraded: false,
+            joined_late: false,
         }
     }
 
@@ -91,7 +95,10 @@ impl World {
     fn take(&mut self, steps: Vec<Step<Vec<u8>>>) {
         for step in steps {
             match step {
-                Step::Apply { payload, .. } => self.applied.push(payload),
+                Step::Apply { sequence, payload, .. } => {
+                    self.joined_late &= sequence > 0;
+                    self.applied.push(payload);
+                }
                 Step::Replay { from, .. } => {
                     assert!(self.replays);
                     self.answer = Some(self.buffer.iter().filter(|batch| batch.0 >= from).cloned().collect());
@@ -100,9 +107,11 @@ impl World {
                 Step::Restart => {
                     self.answer = None;
                     self.applied.clear();
-                    self.degraded = false;
+                    (self.degraded, self.joined_late) = (false, false);
                 }
+                Step::Lost { from: 0, .. } => self.joined_late = true,
                 Step::Lost { .. } => self.degraded = true,
+                Step::Nothing => self.joined_late = false,
                 Step::Duplicate | Step::HeldBack | Step::Gap => {}
             }
         }
@@ -177,7 +186,7 @@ proptest! {
             world.act(act);
         }
         world.settle();
-        if !world.degraded {
+        if !world.degraded && !world.joined_late {
             let all: Vec<_> = (0..world.said).map(|sequence| World::batch(world.life, sequence)).collect();
             prop_assert_eq!(&world.applied, &all);
         }
@@ -192,11 +201,11 @@ proptest! {
         for act in acts {
             if !matches!(act, Act::Fail | Act::Swallow) {
                 world.act(act);
-                prop_assert!(!world.degraded);
+                prop_assert!(!world.degraded && !world.joined_late);
             }
         }
         world.settle();
-        prop_assert!(!world.degraded);
+        prop_assert!(!world.degraded && !world.joined_late);
         prop_assert_eq!(world.applied.len() as u64, world.said);
     }
 
@@ -210,7 +219,8 @@ proptest! {
         });
         for said in 0..arrives.len() {
             world.act(Act::Say { arrives: arrives[said] });
-            prop_assert_eq!(world.degraded, !complete(&arrives[..=said]));
+            let missing = world.degraded || (world.joined_late && !world.applied.is_empty());
+            prop_assert_eq!(missing, !complete(&arrives[..=said]));
         }
         prop_assert_eq!(world.applied.len(), arrives.iter().filter(|&&arrived| arrived).count());
     }
@@ -229,6 +239,38 @@ fn a_new_publisher_is_told_from_an_old_one_that_went_on() {
     world.settle();
     assert_eq!(world.applied, (0..7).map(|sequence| World::batch(1, sequence)).collect::<Vec<_>>());
     assert!(!world.degraded);
+}
+
+#[test]
+fn without_anybody_to_ask_a_new_connection_is_doubted() {
+    let mut world = World::new(false, 0);
+    world.act(Act::Reconnect { restarted: None });
+    assert!(world.joined_late, "it may have said something before");
+    world.act(Act::Say { arrives: true });
+    assert!(!world.joined_late && !world.degraded, "this was its first batch");
+    // It came exactly as far while nobody heard it, or it did not restart: nobody can tell.
+    world.act(Act::Reconnect { restarted: Some(1) });
+    assert!(world.degraded);
+    world.act(Act::Say { arrives: true });
+    assert!(world.degraded);
+    // It began anew, and that is certain.
+    world.act(Act::Reconnect { restarted: Some(0) });
+    world.act(Act::Say { arrives: true });
+    assert_eq!((world.degraded, world.joined_late, world.applied.len()), (false, false, 1));
+}
+
+#[test]
+fn a_publisher_that_cannot_be_asked_may_have_been_there_before() {
+    let mut world = World::new(true, 1000);
+    world.say();
+    world.act(Act::Reconnect { restarted: None });
+    for _ in 0..=LIMITS.attempts {
+        world.act(Act::Fail);
+    }
+    assert!(world.joined_late && !world.sequencer.is_replaying());
+    world.act(Act::Probe);
+    world.act(Act::Answer);
+    assert!(!world.joined_late, "it can be asked after all, and remembers its first batch");
 }
 
 #[test]
