@@ -21,7 +21,7 @@ use judge::Judge;
 use kvleap::service::ingest::{Settings, Source};
 use kvleap::service::publish::{EngineState, Form, Options, Publisher};
 use kvleap::service::rank::Count;
-use kvleap::service::{Ingest, Key, Listener, Model, Models, Rank};
+use kvleap::service::{Doubt, Ingest, Key, Listener, Model, Models, Rank};
 use kvleap::{Builder, Index, Matches, Worker};
 use scratch::Scratch;
 
@@ -75,7 +75,7 @@ impl Pair {
             self.model.index().find(&query, &mut matches);
             assert_eq!(matches.iter().collect::<BTreeMap<_, _>>(), judge.depths(&query));
         }
-        assert!(self.ranks.iter().all(|rank| !rank.is_degraded()));
+        assert!(self.ranks.iter().all(|rank| rank.doubts().without(Doubt::CatchingUp.into()).is_empty()));
     }
 
     fn count(&self, what: Count) -> u64 {

@@ -6,9 +6,10 @@ mod browser;
 mod scratch;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use kvleap::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
-use kvleap::service::{Config, Key, Server};
+use kvleap::service::{Config, Key, Rank, Server};
 use kvleap::{Block, BlockHasher, Event, EventData, Worker};
 
 use browser::Browser;
@@ -34,7 +35,12 @@ fn store(server: &Server, model: &str, id: u64, blocks: u64) {
 /// Engine `id` says over HTTP that it stored this many blocks.
 fn report(server: &Server, id: u64, blocks: u64) {
     let model = server.indexer().models().get_or_add(&Key::new("llama"), 16).expect("blocks of 16");
-    let rank = model.ranks().get_or_add(Worker::new(id, 0));
+    let worker = Worker::new(id, 0);
+    let rank = model.ranks().get(worker).unwrap_or_else(|| {
+        let rank = Arc::new(Rank::http(worker));
+        model.ranks().put(&rank);
+        rank
+    });
     let blocks = (0..blocks).map(|name| RouterBlock { block_hash: name, tokens_hash: name }).collect();
     let data = RouterData::Stored { parent_hash: None, blocks };
     let event = NumberedEvent { event_id: 1, data, dp_rank: 0 };
@@ -160,7 +166,8 @@ fn five_hundred_engines_are_sorted_filtered_and_updated_in_place() {
     report(&server, 1017, 5);
     browser.wait("document.getElementById('shown').textContent === '6 of 501 shown'");
     assert_eq!(browser.eval("before.every((row) => row.isConnected && row.old)"), true);
-    server.indexer().models().all()[0].ranks().remove(Worker::new(417, 0));
+    let models = server.indexer().models().all();
+    models[0].ranks().remove(&models[0].ranks().get(Worker::new(417, 0)).expect("it reported"));
     browser.wait("document.getElementById('shown').textContent === '5 of 500 shown'");
     assert_eq!(browser.eval(SHOWN), "117/0 317/0 17/0 217/0 1017/0");
     server.stop();

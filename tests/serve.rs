@@ -5,10 +5,13 @@ mod scratch;
 #[path = "common/service.rs"]
 mod service;
 
-use kvleap::BlockHasher;
-use kvleap::service::Config;
+use std::sync::Arc;
+
+use kvleap::service::{Config, Key, Rank, Server, ingest};
+use kvleap::{BlockHasher, Worker};
 use serde_json::{Value, json};
 
+use scratch::Scratch;
 use service::{Service, config, event, events, stored};
 
 const LOCALS: [u64; 4] = [11, u64::MAX, 1 << 63, 14];
@@ -183,7 +186,7 @@ fn workers_are_listed_and_left() {
         other[name] = value;
         service.post("/register", &other)
     };
-    assert_eq!(with("endpoint", json!("tcp://127.0.0.1:3")).0, 409);
+    assert_eq!(with("replay_endpoint", json!("tcp://127.0.0.1:3")).0, 409);
     assert_eq!(with("block_size", json!(8)).0, 409);
     for (name, value) in [
         ("endpoint", json!("http://127.0.0.1:1")),
@@ -209,6 +212,16 @@ fn workers_are_listed_and_left() {
     assert_eq!(over_zmq["endpoints"], json!({"2": "tcp://127.0.0.1:1"}));
     assert_eq!((&over_zmq["model_name"], &over_zmq["block_size"]), (&json!("m"), &json!(4)));
     assert_eq!(service.get("/workers?model_name=n"), (200, json!([])));
+
+    // Another publisher of the same rank; and no more than four.
+    for (port, status) in [(11, 201), (12, 201), (13, 201), (14, 409), (11, 201)] {
+        assert_eq!(with("endpoint", json!(format!("tcp://127.0.0.1:{port}"))).0, status, "{port}");
+    }
+    let mut uncounted = engine.clone();
+    (uncounted["endpoint"], uncounted["copies"]) = (json!("tcp://127.0.0.1:15"), json!("single"));
+    assert_eq!(service.post("/register", &uncounted).0, 409, "the others count copies");
+    let (_, workers) = service.get("/workers?model_name=m&tenant_id=default");
+    assert_eq!(workers[1]["listeners"]["2"]["others"].as_array().map(Vec::len), Some(3));
 
     let leave = |ask: Value| service.post("/unregister", &ask).0;
     assert_eq!(leave(json!({"instance_id": 8, "model_name": "m", "dp_rank": 0})), 404);
@@ -253,9 +266,11 @@ fn a_dump_rebuilds_the_state() {
     assert_eq!(told.post("/events", &events(all)).1["rejected"], json!({}));
     let expected = service.post("/query_by_hash", &query(&LOCALS));
     assert_eq!(expected.1["scores"], json!({"7": {"0": 4}}), "no further than the hole");
-    for other in [&copy, &told] {
-        assert_eq!(other.post("/query_by_hash", &query(&LOCALS)), expected);
-    }
+    assert_eq!(told.post("/query_by_hash", &query(&LOCALS)), expected);
+    let (status, mut marked) = copy.post("/query_by_hash", &query(&LOCALS));
+    let marks = ["degraded", "exactness"].map(|mark| marked.as_object_mut().and_then(|answer| answer.remove(mark)));
+    assert_eq!((status, marked), expected);
+    assert!(marks.iter().all(Option::is_some), "nobody has spoken to the copy yet");
     assert_eq!(copy.get("/dump"), (200, dump));
     for service in [service, copy, told] {
         service.server.stop();
@@ -301,10 +316,11 @@ fn metrics_add_up() {
 
 #[test]
 fn every_metric_is_in_the_operators_table() {
-    let scratch = scratch::Scratch::new("metrics");
+    let scratch = Scratch::new("metrics");
     let snapshot = Some(scratch.path("snapshot").into());
     let service = Service::start(Config { snapshot, memory_budget: Some(1 << 30), ..config() });
-    service.post("/events", &events(&[stored((7, 0), "external", 1, &LOCALS)]));
+    let orphan = json!({"stored": {"parent_hash": 999, "blocks": [{"block_hash": 1, "tokens_hash": 2}]}});
+    service.post("/events", &events(&[stored((7, 0), "external", 1, &LOCALS), event((7, 0), "device", orphan)]));
     let text = service.text("/metrics");
     let manual = include_str!("../OPERATIONS.md");
     let names = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
@@ -404,6 +420,16 @@ fn a_decision_takes_loads_into_account_and_explains_itself() {
                 .min_by(|a, b| a.partial_cmp(b).expect("numbers"))
                 .expect("three")
     );
+    // Two blocks on the device, and one that must be brought back from the host's memory.
+    for (credits, credit) in [(json!(null), 2.7), (json!([1.0, 0.5, 0.0]), 2.5), (json!([1.0, 0.0, 0.0]), 2.0)] {
+        let explained = chosen(json!({"credits": credits, "explain": true}));
+        let candidates = explained["explanation"]["candidates"].as_array().expect("a list").clone();
+        let of_7 =
+            candidates.iter().find(|of| of["instance_id"] == 7 && of["dp_rank"] == 0).expect("it was considered");
+        let off = of_7["credit"].as_f64().expect("a number") - credit;
+        assert!(off.abs() < 1e-6, "{credits} {of_7}");
+    }
+    assert_eq!(ask(&service, &json!({"route": {"credits": [1.0, 2.0, 0.0]}})).0, 400);
     let absent = json!([{"instance_id": 8, "available": false}]);
     assert_eq!(chosen(json!({"policy": "longest-prefix", "loads": absent}))["instance_id"], 7);
 
@@ -414,5 +440,42 @@ fn a_decision_takes_loads_into_account_and_explains_itself() {
         assert!(status == 400 && answer["error"].is_string(), "{answer}");
     }
     assert_eq!(ask(&service, &json!({"workers": [], "route": {}})).0, 400, "nobody is left");
+    service.server.stop();
+}
+
+/// With a secret key, blocks are found by their tokens, and nothing that brings hashes is taken.
+#[test]
+fn a_secret_key_of_hashes() {
+    let scratch = Scratch::new("hash_key");
+    let config = |key: &str| Config { hash_key_file: Some(scratch.file("key", key).into()), ..config() };
+    for bad in ["", "0123", "00112233445566778899aabbccddeefg"] {
+        let error = Server::start(config(bad)).expect_err("no key").to_string();
+        assert!(error.contains("32 hexadecimal digits"), "{error}");
+    }
+    let service = Service::start(config("00112233445566778899aabbccddeeff\n"));
+    let model = service.server.indexer().models().get_or_add(&Key::new("m"), 4).expect("new");
+    let rank = Arc::new(Rank::zmq(Worker::new(7, 0), "tcp://127.0.0.1:1"));
+    model.ranks().put(&rank);
+    let event = json!({"type": "BlockStored", "block_hashes": [1], "parent_block_hash": null, "token_ids": [1, 2, 3, 4],
+        "block_size": 4, "lora_id": null, "extra_keys": [["salt"]]});
+    let payload = rmp_serde::to_vec(&json!([1.5, [event], null])).expect("plain values");
+    ingest::apply(&model, &rank, 0, &payload).expect("it runs");
+    service.flush();
+    let found = |query: Value| service.post("/query", &query).1["instances"]["7"]["gpu"].as_u64();
+    let tokens = json!({"model_name": "m", "token_ids": [1, 2, 3, 4], "cache_salt": "salt"});
+    assert_eq!(found(tokens), Some(4));
+    assert_eq!(found(json!({"model_name": "m", "token_ids": [1, 2, 3, 4]})), None);
+    let by_hash = json!({"model_name": "m", "block_hashes": [1]});
+    for (path, body) in [
+        ("/query_by_hash", &by_hash),
+        ("/v1/match", &by_hash),
+        ("/events", &events(&[stored((8, 0), "device", 1, &LOCALS)])),
+    ] {
+        let (status, answer) = service.post(path, body);
+        assert!(
+            status == 400 && answer["error"].as_str().is_some_and(|why| why.contains("secret key")),
+            "{path} {answer}"
+        );
+    }
     service.server.stop();
 }

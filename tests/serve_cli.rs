@@ -96,7 +96,7 @@ fn the_example_is_good_and_has_all_settings() {
     }
     // And at their defaults, they change nothing.
     let defaults = on.iter().filter(|line| {
-        !["_file = ", "tls_", "peers", "snapshot = ", "memory_budget"].iter().any(|of| line.contains(of))
+        !["_file = ", "tls_", "peers", "media", "snapshot = ", "memory_budget"].iter().any(|of| line.contains(of))
     });
     let defaults: Vec<_> = defaults.map(String::as_str).take_while(|line| *line != "[[engines]]").collect();
     let config = kvleap::service::Config::load(&defaults.join("\n"), &json!({})).expect("known names");

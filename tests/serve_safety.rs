@@ -67,7 +67,9 @@ fn every_route_asks_for_its_token() {
             "{token:?}: {administers:?}"
         );
         assert_eq!(service.post("/events", &json!({})).0, if may_administer { 400 } else { 401 }, "{token:?}");
-        assert_eq!(get("/dump"), if may_administer { 200 } else { 401 });
+        for path in ["/dump", "/v1/snapshot"] {
+            assert_eq!(get(path), if may_administer { 200 } else { 401 }, "{path}");
+        }
         assert_eq!(get("/health"), 200, "{token:?}");
     }
     service.token = None;

@@ -1,5 +1,7 @@
 //! Every published vector of the engines' wire formats, and what a hostile one cannot do.
 
+#[path = "common/encode.rs"]
+mod encode;
 #[path = "common/model.rs"]
 mod model;
 #[path = "common/shared.rs"]
@@ -11,7 +13,7 @@ use kvleap::hash::mm_hash;
 use kvleap::service::ingest::apply;
 use kvleap::service::rank::{Count, Skip};
 use kvleap::service::wire::{Batch, Error, MAX_EXPANSION};
-use kvleap::service::{Model, Rank, Tier};
+use kvleap::service::{Doubt, Doubts, Exactness, Model, Rank, Tier};
 use kvleap::{BlockHasher, Worker};
 use model::{held, model};
 use proptest::prelude::*;
@@ -56,6 +58,11 @@ impl Played {
         self.batches += 1;
         assert_eq!(self.rank.count(Count::Undecodable), 0, "{:?}", Batch::decode(payload));
         assert_eq!(self.rank.skipped(Skip::Malformed), 0, "{:?}", Batch::decode(payload));
+    }
+
+    /// What is doubted, but for that nobody listens to it here.
+    fn doubts(&self) -> Doubts {
+        self.rank.doubts().without(Doubt::NotHeard.into())
     }
 
     /// What a rank holds on a tier or faster ones.
@@ -105,7 +112,7 @@ fn every_vector_of_vllm() {
     let hybrid = played(&["L5"]);
     assert_eq!(hybrid.blocks(1, Tier::Device), two[1..]);
     assert_eq!(hybrid.rank.skipped(Skip::Group), 1);
-    assert_eq!(hybrid.rank.workers(), [Worker::new(7, 0), Worker::new(7, 1)]);
+    assert_eq!(hybrid.rank.workers(), [Worker::new(7, 1)]);
 
     let salted = hasher().lora("my-lora").namespace("tenant-a").hash(&[9, 10, 11, 12]);
     let child = played(&["L6  0.24+", "L6  child"]);
@@ -120,7 +127,7 @@ fn every_vector_of_vllm() {
     assert_eq!(offloaded.blocks(0, Tier::Device), two[1..]);
     assert_eq!(offloaded.blocks(0, Tier::Host), two, "what left the device is still in the host's memory");
     offloaded.play(&payload("L6  STORAGE"));
-    assert_eq!((offloaded.rank.skipped(Skip::Medium), offloaded.rank.skipped(Skip::UnknownHash)), (1, 1));
+    assert_eq!((offloaded.rank.skipped(Skip::Shared), offloaded.rank.skipped(Skip::UnknownHash)), (1, 1));
     assert_eq!(played(&["L6  CPU offload"]).rank.skipped(Skip::UnknownHash), 1, "nobody knows its tokens");
 }
 
@@ -137,12 +144,13 @@ fn every_capture_of_sglang() {
         played.play(&payload(0));
         assert_eq!(played.blocks(2, Tier::Device), two, "{version}");
 
-        // The third block is bigrams, and in newer versions in the host's memory and salted.
+        // The third block is bigrams, which no engine mixes with others; and in newer versions in the host's memory and
+        // salted.
         played.play(&payload(1));
         let salt = if matches!(version.as_str(), "0.5.20" | "0.5.23") { "tenant-a" } else { "" };
-        let bigrams = hasher().eagle(true).namespace(salt).hash(&[8, 9, 10, 11, 12]);
-        assert!(played.rank.has_bigrams());
-        let three = [(THIRD, bigrams[0]), two[0], two[1]];
+        let third = hasher().namespace(salt).hash(&[8, 9, 10, 11]);
+        assert_eq!((played.rank.lookahead(), played.doubts()), (Some(0), Doubt::Hashing.into()));
+        let three = [(THIRD, third[0]), two[0], two[1]];
         let (device, host) = (played.blocks(2, Tier::Device), played.blocks(2, Tier::Host));
         if version == "0.5.5" {
             assert_eq!((&device[..], &host[..]), (&three[..], &[][..]), "{version}");
@@ -154,6 +162,11 @@ fn every_capture_of_sglang() {
         assert_eq!(played.blocks(2, Tier::Device).len(), left, "{version}");
         played.play(&payload(3));
         assert!(held(&played.model).is_empty(), "{version}");
+        played.play(&payload(1));
+        let bigrams = hasher().eagle(true).namespace(salt).hash(&[8, 9, 10, 11, 12]);
+        let held = held(&played.model);
+        assert!(held.is_empty(), "its parent is gone: {held:?} {bigrams:?}");
+        assert_eq!(played.rank.lookahead(), Some(1));
     }
 }
 
@@ -168,89 +181,29 @@ fn a_salt_in_the_place_of_an_adapter_is_a_salt() {
     assert_eq!(played.blocks(0, Tier::Device), [(5, hasher().namespace("tenant-a").hash(&[1, 2, 3, 4])[0])]);
 }
 
-mod encode {
-    //! msgpack, as an engine would write it.
-
-    use rmp::encode::{write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
-
-    pub(crate) fn batch(events: &[Vec<u8>]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        write_array_len(&mut bytes, 2).expect("memory");
-        write_f64(&mut bytes, 1.0).expect("memory");
-        write_array_len(&mut bytes, events.len() as u32).expect("memory");
-        bytes.extend(events.concat());
-        bytes
-    }
-
-    pub(crate) fn integers(bytes: &mut Vec<u8>, integers: &[u64]) {
-        write_array_len(bytes, integers.len() as u32).expect("memory");
-        for &integer in integers {
-            write_uint(bytes, integer).expect("memory");
-        }
-    }
-
-    /// A store in map form; `more` are fields beside the usual ones.
-    pub(crate) fn stored(
-        parent: Option<u64>,
-        hashes: &[u64],
-        tokens: &[u64],
-        block_size: u64,
-        more: &[(&str, &str)],
-    ) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        write_map_len(&mut bytes, 5 + more.len() as u32).expect("memory");
-        for (key, value) in more {
-            write_str(&mut bytes, key).expect("memory");
-            write_str(&mut bytes, value).expect("memory");
-        }
-        write_str(&mut bytes, "block_hashes").expect("memory");
-        integers(&mut bytes, hashes);
-        write_str(&mut bytes, "parent_block_hash").expect("memory");
-        match parent {
-            None => write_nil(&mut bytes).expect("memory"),
-            Some(parent) => {
-                write_uint(&mut bytes, parent).expect("memory");
-            }
-        }
-        write_str(&mut bytes, "token_ids").expect("memory");
-        integers(&mut bytes, tokens);
-        write_str(&mut bytes, "block_size").expect("memory");
-        write_uint(&mut bytes, block_size).expect("memory");
-        write_str(&mut bytes, "type").expect("memory");
-        write_str(&mut bytes, "BlockStored").expect("memory");
-        bytes
-    }
-
-    pub(crate) fn removed(hashes: &[u64], medium: &str) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        write_array_len(&mut bytes, 3).expect("memory");
-        write_str(&mut bytes, "BlockRemoved").expect("memory");
-        integers(&mut bytes, hashes);
-        write_str(&mut bytes, medium).expect("memory");
-        bytes
-    }
-}
-
 #[test]
 fn what_does_not_fit_is_left_out_and_counted() {
     let tokens: Vec<u64> = (1..=8).collect();
     let good = || encode::stored(None, &[1, 2], &tokens, 4, &[("kv_cache_spec_kind", "full_attention")]);
     let cases = [
-        (encode::stored(None, &[3, 4], &tokens[..7], 4, &[]), Skip::Tokens),
-        (encode::stored(None, &[3], &tokens, 4, &[]), Skip::Tokens),
-        (encode::stored(None, &[3, 4, 5, 6], &tokens, 2, &[]), Skip::BlockSize),
-        (encode::stored(None, &[3, 3], &tokens, 4, &[]), Skip::Repeated),
-        (encode::stored(Some(3), &[3, 4], &tokens, 4, &[]), Skip::Repeated),
-        (encode::stored(None, &[3, 4], &tokens, 4, &[("medium", "EXTERNAL")]), Skip::Medium),
-        (encode::stored(None, &[3, 4], &tokens, 4, &[("locality", "REMOTE")]), Skip::Medium),
-        (encode::stored(None, &[3, 4], &tokens, 4, &[("ownership", "kvcr")]), Skip::Medium),
-        (encode::stored(None, &[3, 4], &tokens, 4, &[("kv_cache_spec_kind", "mamba")]), Skip::Group),
-        (encode::stored(None, &[3, 4], &tokens, 4, &[("lora_id", "7")]), Skip::Adapter),
-        (encode::stored(None, &[9], &[], 0, &[("medium", "CPU")]), Skip::UnknownHash),
-        (encode::removed(&[9], "DISK"), Skip::UnknownHash),
-        (vec![0x91, 0xa3, b'N', b'e', b'w'], Skip::UnknownTag),
+        (encode::stored(None, &[3, 4], &tokens[..7], 4, &[]), Skip::Tokens, Some(Doubt::Misfit)),
+        (encode::stored(None, &[3], &tokens, 4, &[]), Skip::Tokens, Some(Doubt::Misfit)),
+        (encode::stored(None, &[3, 4, 5, 6], &tokens, 2, &[]), Skip::BlockSize, Some(Doubt::BlockSize)),
+        (encode::stored(None, &[3, 3], &tokens, 4, &[]), Skip::Repeated, Some(Doubt::Repeated)),
+        (encode::stored(Some(3), &[3, 4], &tokens, 4, &[]), Skip::Repeated, Some(Doubt::Repeated)),
+        (encode::stored(None, &[3, 4], &tokens, 4, &[("medium", "EXTERNAL")]), Skip::Shared, None),
+        (encode::stored(None, &[3, 4], &tokens, 4, &[("locality", "REMOTE")]), Skip::Shared, None),
+        (encode::stored(None, &[3, 4], &tokens, 4, &[("ownership", "kvcr")]), Skip::Shared, None),
+        (encode::stored(None, &[3, 4], &tokens, 4, &[("medium", "cuda:0")]), Skip::Medium, Some(Doubt::Medium)),
+        (encode::stored(None, &[3, 4], &tokens, 4, &[("kv_cache_spec_kind", "mamba")]), Skip::Group, None),
+        (encode::stored(None, &[3, 4], &tokens, 4, &[("lora_id", "7")]), Skip::Adapter, Some(Doubt::Adapter)),
+        (encode::stored(None, &[9], &[], 0, &[("medium", "CPU")]), Skip::UnknownHash, Some(Doubt::Location)),
+        (encode::stored(None, &[9], &[], 4, &[("medium", "cpu")]), Skip::UnknownHash, Some(Doubt::Location)),
+        (encode::removed(&[9], "DISK"), Skip::UnknownHash, None),
+        (encode::removed(&[9], "cuda:0"), Skip::Medium, Some(Doubt::UnknownEvent)),
+        (vec![0x91, 0xa3, b'N', b'e', b'w'], Skip::UnknownTag, Some(Doubt::UnknownEvent)),
     ];
-    for (bad, why) in cases {
+    for (bad, why, doubt) in cases {
         let mut played = Played::new();
         // The others of its batch are applied.
         played.play(&encode::batch(&[bad, good()]));
@@ -259,12 +212,14 @@ fn what_does_not_fit_is_left_out_and_counted() {
         let others = Skip::ALL.into_iter().filter(|&other| other != why);
         assert_eq!(played.rank.skipped(why), 1, "{why:?}");
         assert_eq!(others.map(|other| played.rank.skipped(other)).sum::<u64>(), 0, "{why:?}");
-        assert!(!played.rank.is_degraded());
+        assert_eq!(played.doubts(), doubt.into_iter().collect(), "{why:?}");
+        played.play(&encode::batch(&[encode::cleared()]));
+        assert_eq!(played.doubts(), Doubts::NONE, "{why:?}");
     }
 }
 
 #[test]
-fn a_malformed_event_spares_the_others_and_degrades() {
+fn a_malformed_event_spares_the_others_and_is_doubted() {
     let tokens: Vec<u64> = (1..=8).collect();
     let good = encode::stored(None, &[1, 2], &tokens, 4, &[]);
     let too_high = encode::stored(None, &[3, 4], &[1 << 32; 8], 4, &[]);
@@ -272,7 +227,7 @@ fn a_malformed_event_spares_the_others_and_degrades() {
         let played = Played::new();
         let payload = encode::batch(&[bad, good.clone()]);
         apply(&played.model, &played.rank, 0, &payload).expect("the index is there");
-        assert!(played.rank.is_degraded(), "it may have been a removal");
+        assert_eq!(played.doubts().exactness(), Exactness::Unknown, "it may have been a removal");
         let undecodable = played.rank.count(Count::Undecodable) == 1;
         assert_eq!(played.blocks(0, Tier::Device).len(), if undecodable { 0 } else { 2 });
         assert_eq!(undecodable, Batch::decode(&payload).is_err());
