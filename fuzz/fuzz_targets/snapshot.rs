@@ -5,9 +5,9 @@
 use std::hash::Hasher;
 use std::io::Cursor;
 
-use kvleap::{BlockHasher, Index};
 use kvleap::service::Models;
 use kvleap::service::snapshot::{Reader, Record, Writer, restore};
+use kvleap::{BlockHasher, Index};
 use libfuzzer_sys::fuzz_target;
 use twox_hash::XxHash3_64;
 

@@ -136,7 +136,7 @@ fn answer(indexer: &Indexer, model: &Model, prompts: &[Hashes]) -> Response {
         rows.clear();
         let doubts = look_up(indexer, model, prompts, |matches| {
             rows.extend(matches.iter().flat_map(Matches::iter).map(Row::new));
-            matches.first().map_or_else(|| model.doubts(), |matches| model.doubts_about(matches))
+            matches.first().map_or_else(Vec::new, |matches| model.doubts_about(matches))
         });
         Row::merge(rows);
         let scores = Scores { rows, block_size: model.block_size(), doubts: &doubts };
