@@ -61,6 +61,8 @@ pub(super) struct Sequencer<P> {
     live: Option<u64>,
     /// Nothing came live on this connection yet.
     fresh: bool,
+    /// Whether this connection's publisher may be another one than the one before. What comes live proves nothing.
+    unproven: bool,
     replay: Option<Replay>,
     held: BTreeMap<u64, P>,
     held_bytes: usize,
@@ -84,6 +86,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             last,
             live: next.checked_sub(1),
             fresh: true,
+            unproven: true,
             replay: None,
             held: BTreeMap::new(),
             held_bytes: 0,
@@ -97,7 +100,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
 
     /// There is a new connection: find out whether it is to the same publisher, and what was missed.
     pub(super) fn connected(&mut self, steps: &mut Vec<Step<P>>) {
-        self.fresh = true;
+        (self.fresh, self.unproven) = (true, true);
         self.attempts = 0;
         self.let_go();
         if !self.replays {
@@ -142,7 +145,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         let first = !std::mem::replace(&mut replay.answered, true);
         let known = first && replay.from < self.next;
         if known && sequence == replay.from {
-            if self.last != Some(fingerprint(payload.as_ref())) {
+            if self.last == Some(fingerprint(payload.as_ref())) {
+                self.unproven = false;
+            } else {
                 self.restart(steps);
                 self.ask(steps);
             }
@@ -151,7 +156,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if sequence < self.next {
             return;
         }
-        if sequence > self.next || (known && self.fresh) {
+        if sequence > self.next || (known && self.unproven) {
             // Answers begin where the publisher's memory does, and if that is behind what is known here, nobody can tell
             // whether it is the same publisher. Where an answer has a hole, batches were dropped on the way.
             if !first && self.attempts < self.limits.attempts {
@@ -166,7 +171,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
     /// The replay is complete.
     pub(super) fn replay_ended(&mut self, steps: &mut Vec<Step<P>>) {
         let Some(replay) = self.replay.take() else { return };
-        if !replay.answered && replay.from < self.next && self.fresh {
+        if !replay.answered && replay.from < self.next && self.unproven {
             self.restart(steps);
             return self.ask(steps);
         }
@@ -184,7 +189,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if self.attempts < self.limits.attempts {
             return self.ask(steps);
         }
-        if self.fresh {
+        if self.unproven {
             // Nobody can tell whether this is the publisher that all of it came from, or what it said before.
             self.lose(self.next, steps);
         }
@@ -243,12 +248,14 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         steps.push(Step::Lost { from: self.next, to });
         self.next = to;
         self.last = None;
+        // It is doubted from now on, whichever it is.
+        self.unproven = false;
     }
 
     /// What came live on this connection is the new publisher's.
     fn restart(&mut self, steps: &mut Vec<Step<P>>) {
         steps.push(Step::Restart);
-        (self.next, self.last, self.replay, self.attempts) = (0, None, None, 0);
+        (self.next, self.last, self.replay, self.attempts, self.unproven) = (0, None, None, 0, false);
         if self.fresh {
             self.live = None;
         }

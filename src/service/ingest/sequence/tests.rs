@@ -273,6 +273,21 @@ fn a_publisher_that_cannot_be_asked_may_have_been_there_before() {
     assert!(!world.joined_late, "it can be asked after all, and remembers its first batch");
 }
 
+/// It restarted unseen, its buffer begins just behind the last batch that was applied, and a batch comes live before it
+/// can be asked.
+#[test]
+fn what_comes_live_does_not_prove_who_says_it() {
+    let mut world = World::new(true, 3);
+    world.act(Act::Reconnect { restarted: None });
+    (0..3).for_each(|_| world.act(Act::Say { arrives: true }));
+    world.act(Act::Answer);
+    assert_eq!((world.applied.len(), world.degraded), (3, false));
+    world.act(Act::Reconnect { restarted: Some(6) });
+    world.act(Act::Say { arrives: true });
+    world.settle();
+    assert!(world.degraded, "{:?}", world.applied);
+}
+
 #[test]
 fn a_number_that_is_not_higher_is_a_new_publisher() {
     for ahead in [0, 1] {
