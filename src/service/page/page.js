@@ -248,13 +248,18 @@ function showModels(models) {
 let sorting = { key: "name", up: true };
 let engines = [];
 
+// The reasons why a rank is not exact, but for those that its state says.
+function told(rank) {
+  return rank.reasons.filter((reason) => reason !== rank.state && reason !== "not_heard").map(plain).join(", ");
+}
+
 function showEngines(now, seconds) {
   engines = now.ranks.map((rank) => {
     const model = now.models[rank.model];
     const key = [rank.model, rank.instance, rank.dp_rank, rank.endpoint].join();
     const rate = rates.of(key, rank.blocks, seconds);
     return {
-      key, rate, state: rank.state, reasons: rank.reasons.map(plain).join(", "), model: model ? nameOf(model) : "", held: rank.held, lag: rank.lag_s,
+      key, rate, state: rank.state, reasons: told(rank), model: model ? nameOf(model) : "", held: rank.held, lag: rank.lag_s,
       name: `${rank.instance}/${rank.dp_rank}`, seen: rank.seen_s, sequence: rank.sequence, lost: rank.lost,
       skipped: rank.skipped, endpoint: rank.endpoint ?? "http",
     };
