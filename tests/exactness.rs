@@ -410,7 +410,7 @@ fn catching_up() {
 /// alive nothing is doubted.
 #[test]
 fn silence_is_no_doubt() {
-    let settings = Settings { silence: Duration::from_millis(100), ..Settings::default() };
+    let settings = Settings { silence: Duration::from_millis(700), ..Settings::default() };
     let heard = Heard::new(settings);
     let mut first = heard.publisher.subscriber();
     heard.send(&mut first, 0..2);

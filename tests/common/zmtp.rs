@@ -1,7 +1,7 @@
 //! A `ZeroMQ` publisher down to its bytes (ZMTP 3.0, mechanism NULL), so that a test decides when it hears a subscription,
 //! what it says, and when it hangs up.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 /// A publisher that waits for its subscriber.
@@ -19,19 +19,14 @@ impl Publisher {
         format!("tcp://{}", self.0.local_addr().expect("bound"))
     }
 
-    /// The next subscriber, once its subscription has come.
+    /// The next subscriber, once its subscription has come. One that gave up waiting is passed over.
     pub(crate) fn subscriber(&self) -> Subscriber {
-        let (mut stream, _) = self.0.accept().expect("a connection");
-        let mut greeting = [0; 64];
-        (greeting[0], greeting[9], greeting[10]) = (0xff, 0x7f, 3);
-        greeting[12..16].copy_from_slice(b"NULL");
-        stream.write_all(&greeting).expect("a subscriber that listens");
-        stream.read_exact(&mut greeting).expect("its greeting");
-        let ready = b"\x05READY\x0bSocket-Type\0\0\0\x03PUB";
-        stream.write_all(&[&[4, ready.len() as u8], &ready[..]].concat()).expect("a subscriber that listens");
-        frame(&mut stream);
-        frame(&mut stream);
-        Subscriber(stream)
+        loop {
+            let (stream, _) = self.0.accept().expect("a connection");
+            if let Ok(subscriber) = subscribed(stream) {
+                return subscriber;
+            }
+        }
     }
 }
 
@@ -51,9 +46,20 @@ impl Subscriber {
     }
 }
 
-/// Reads a frame of the subscriber's, which are short.
-fn frame(stream: &mut TcpStream) {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head).expect("a frame");
-    stream.read_exact(&mut vec![0; head[1].into()]).expect("its body");
+/// Greets, and waits for the subscription.
+fn subscribed(mut stream: TcpStream) -> io::Result<Subscriber> {
+    let mut greeting = [0; 64];
+    (greeting[0], greeting[9], greeting[10]) = (0xff, 0x7f, 3);
+    greeting[12..16].copy_from_slice(b"NULL");
+    stream.write_all(&greeting)?;
+    stream.read_exact(&mut greeting)?;
+    let ready = b"\x05READY\x0bSocket-Type\0\0\0\x03PUB";
+    stream.write_all(&[&[4, ready.len() as u8], &ready[..]].concat())?;
+    // Its own READY, and the subscription: both are short.
+    for _ in 0..2 {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head)?;
+        stream.read_exact(&mut vec![0; head[1].into()])?;
+    }
+    Ok(Subscriber(stream))
 }
