@@ -8,7 +8,7 @@ use prometheus::{Gauge, GaugeVec, Opts, Registry};
 
 use super::indexer::Indexer;
 use super::model::Model;
-use super::rank::{Count, Rank, Skip, State};
+use super::rank::{Count, Skip, State};
 use crate::index::{Rejection, ShardStatus};
 
 /// All metrics in the text format. Waits for the writers of all models.
@@ -142,12 +142,7 @@ fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     for model in models {
         let ranks = model.ranks().all();
         let doubts = model.doubts();
-        let state_of = |rank: &Rank| {
-            let workers = rank.workers();
-            let own = doubts.iter().filter(|(worker, _)| workers.contains(worker));
-            rank.state_with(own.fold(rank.doubts(), |all, &(_, doubts)| all.and(doubts)))
-        };
-        let states: Vec<_> = ranks.iter().map(|rank| state_of(rank)).collect();
+        let states: Vec<_> = ranks.iter().map(|rank| rank.state_with(rank.doubts_among(&doubts))).collect();
         for &(worker, reasons) in &doubts {
             let (instance, dp_rank) = (worker.id.to_string(), worker.dp_rank.to_string());
             for doubt in reasons.iter() {

@@ -277,6 +277,13 @@ impl Rank {
         ranks.map(|(&rank, &doubts)| (Worker::new(self.worker.id, rank), doubts.and(passing))).collect()
     }
 
+    /// What is doubted about any of its workers, where these are all doubts about the workers of the model.
+    pub(super) fn doubts_among(&self, all: &[(Worker, Doubts)]) -> Doubts {
+        let workers = self.workers();
+        let own = all.iter().filter(|(worker, _)| workers.contains(worker));
+        own.fold(self.doubts(), |sum, &(_, doubts)| sum.and(doubts))
+    }
+
     /// Whether anything is doubted. Takes no lock.
     pub fn is_doubtful(&self) -> bool {
         self.doubtful.load(Relaxed) || !self.passing().is_empty()

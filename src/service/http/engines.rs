@@ -167,15 +167,13 @@ impl<'a> Listener<'a> {
         let (rank, others) = ranks.split_first().expect("a rank at least");
         let ago = |at: SystemTime| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO).as_secs_f64();
         let skipped = Skip::ALL.iter().map(|&why| (why.name(), rank.skipped(why)));
-        let workers = rank.workers();
-        let own = doubts.iter().filter(|(worker, _)| workers.contains(worker));
-        let reasons = own.fold(rank.doubts(), |all, &(_, doubts)| all.and(doubts));
+        let reasons = rank.doubts_among(doubts);
         Self {
             endpoint: rank.endpoint(),
             status: rank.state_with(reasons),
             exactness: reasons.exactness(),
             reasons,
-            dp_ranks: workers.iter().map(|worker| worker.dp_rank).collect(),
+            dp_ranks: rank.workers().iter().map(|worker| worker.dp_rank).collect(),
             last_sequence: rank.last_sequence(),
             lag_seconds: rank.lag().as_secs_f64(),
             seen_seconds_ago: rank.last_seen().map(ago),

@@ -156,18 +156,13 @@ impl Target<'_> {
         };
         ended.iter().for_each(|doubt| self.rank.settle_rank(self.worker.dp_rank, doubt));
         let blocks = count(self.rank, &change);
-        let (placed, cleared) = (matches!(change, Change::Placed { .. }), change == Change::Cleared);
-        let tier = match &change {
-            Change::Placed { tier, .. } => Some(*tier),
-            _ => None,
-        };
+        let placed = if let Change::Placed { tier, .. } = change { Some(tier) } else { None };
+        let cleared = change == Change::Cleared;
         let unknown = self.writer(id).apply(change)?;
-        if placed && !unknown.is_empty() {
-            self.leave_out(tier, &unknown, Skip::UnknownHash);
-        } else {
-            for _ in unknown {
-                self.rank.skip(Skip::UnknownHash);
-            }
+        match placed {
+            Some(_) if !unknown.is_empty() => self.leave_out(placed, &unknown, Skip::UnknownHash),
+            // To remove what is not there is harmless.
+            _ => unknown.iter().for_each(|_| self.rank.skip(Skip::UnknownHash)),
         }
         if cleared {
             self.rank.trust_rank(self.worker.dp_rank);
@@ -176,14 +171,7 @@ impl Target<'_> {
     }
 
     fn writer(&mut self, id: u64) -> Writer<'_> {
-        Writer {
-            index: self.model.index(),
-            worker: self.worker,
-            memory: &mut *self.memory,
-            seat: self.rank.seat(),
-            count_copies: self.rank.counts_copies(),
-            id,
-        }
+        writer(self.model, self.rank, self.worker, self.memory, id)
     }
 
     /// Blocks that the engine has will not be in the index.

@@ -171,9 +171,7 @@ impl ModelFigures {
 impl RankFigures {
     fn of(model: usize, rank: &Rank, held: &HashMap<Worker, u64>, doubts: &[(Worker, Doubts)]) -> Self {
         let Worker { id, dp_rank } = rank.worker();
-        let workers = rank.workers();
-        let own = doubts.iter().filter(|(worker, _)| workers.contains(worker));
-        let reasons = own.fold(rank.doubts(), |all, &(_, doubts)| all.and(doubts));
+        let reasons = rank.doubts_among(doubts);
         Self {
             model,
             instance: id.to_string(),
@@ -181,7 +179,7 @@ impl RankFigures {
             endpoint: rank.endpoint().map(str::to_owned),
             state: rank.state_with(reasons),
             reasons,
-            held: workers.iter().filter_map(|worker| held.get(worker)).sum(),
+            held: rank.workers().iter().filter_map(|worker| held.get(worker)).sum(),
             blocks: rank.count(Count::Blocks),
             lag_s: rank.endpoint().and(rank.last_seen()).map(|_| rank.lag().as_secs_f64()),
             seen_s: rank.last_seen().map(|seen| seen.elapsed().unwrap_or_default().as_secs_f64()),
