@@ -591,3 +591,45 @@ fn two_publishers_of_one_rank() {
     assert_eq!(held(), [0, 0]);
     service.server.stop();
 }
+
+/// What an engine publishes is counted, and what is said of it over HTTP is there or not: neither takes the other's away.
+#[test]
+fn a_publisher_beside_events_over_http() {
+    let service = Service::start(service::config());
+    let prompt = tokens(0, 2);
+    let local = hasher().hash(&prompt)[0];
+    let mut id = 0;
+    let mut post = |data: Value| {
+        id += 1;
+        let event = json!({"worker_id": 7, "event": {"event_id": id, "data": data}});
+        let told = json!({"model_name": "m", "block_size": 4, "events": [event]});
+        assert_eq!(service.post("/events", &told).1["applied"], 1);
+    };
+    let store = json!({"stored": {"parent_hash": null, "blocks": [{"block_hash": 1, "tokens_hash": local}]}});
+    post(store.clone());
+    let engine = Publisher::bind();
+    let body = json!({"instance_id": 7, "model_name": "m", "block_size": 4, "endpoint": engine.endpoint()});
+    assert_eq!(service.post("/register", &body).0, 201);
+    let mut engine_says = engine.subscriber();
+    let held = || {
+        service.flush();
+        let (_, answer) = service.post("/query", &json!({"model_name": "m", "token_ids": prompt}));
+        answer["instances"]["7"]["gpu"].as_u64().unwrap_or(0) / 4
+    };
+    let mut sequence = 0;
+    let mut say = |event: Value, expected: u64| {
+        engine_says.send(sequence, &payload(&[event]));
+        sequence += 1;
+        until(&format!("{expected}, but {}", held()), || held() == expected);
+    };
+    let chain = stored(&[1, 2], None, &prompt, json!({}));
+    say(chain.clone(), 2);
+    say(chain, 2);
+    say(removed(&[2, 1], "GPU"), 2);
+    post(store.clone());
+    post(store);
+    say(removed(&[2, 1], "GPU"), 1);
+    post(json!({"removed": {"block_hashes": [1]}}));
+    assert_eq!(held(), 0);
+    service.server.stop();
+}

@@ -332,7 +332,7 @@ fn share(model: &Model, rank: &Rank) -> Result<(), Closed> {
     let mut content = rank.content();
     content.shared = true;
     for (&dp_rank, memory) in &mut content.workers {
-        writer(model, rank, Worker::new(rank.worker().id, dp_rank), memory, 0).share(rank.seat())?;
+        writer(model, rank, Worker::new(rank.worker().id, dp_rank), memory, 0).share()?;
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ pub struct Memory {
     pub(super) groups: BTreeMap<u64, bool>,
     /// From its first block on a lower tier, or its second publisher, on.
     pub(super) places: Option<Places>,
+    /// Whether the index counts copies of what is on the device: where the first of the publishers does.
+    pub(super) counted: bool,
     /// Blocks that are not in the index although the engine has them.
     pub(super) left_out: LeftOut,
 }

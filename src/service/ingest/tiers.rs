@@ -5,8 +5,8 @@
 //! ([`EventData::CopiesCounted`]). From the first block on a slower tier on, or the second publisher, it is remembered
 //! here what lies where and how often, so that a removal from one place can be told from the end of the block.
 //!
-//! The worker of the device is told everything that is said of the device, copies included. Those of slower tiers are
-//! told of a block when it comes to a place that they reach and when it leaves the last of them.
+//! The worker of the device, where it counts copies, is told of each copy in each publisher's place. Those of slower tiers
+//! are told of a block when it comes to a place that they reach and when it leaves the last of them.
 
 use std::collections::HashMap;
 
@@ -110,17 +110,18 @@ impl Writer<'_> {
     }
 
     /// Makes the worker known, if it is not.
-    pub(super) fn begin(&self) -> Result<(), Closed> {
+    pub(super) fn begin(&mut self) -> Result<(), Closed> {
+        self.memory.counted = self.count_copies;
         self.send(Tier::Device, EventData::WorkerAdded)?;
         if self.count_copies { self.send(Tier::Device, EventData::CopiesCounted) } else { Ok(()) }
     }
 
     /// From now on, what lies where is remembered by publisher: another one is going to speak for the worker, too. What
-    /// is there is the only publisher's so far, in `seat`.
-    pub(super) fn share(&mut self, seat: u8) -> Result<(), Closed> {
+    /// is there is the only publisher's so far, this one's.
+    pub(super) fn share(&mut self) -> Result<(), Closed> {
         if self.memory.places.is_none() {
             let content = self.index.export_worker(self.worker)?;
-            self.remember(&content, seat);
+            self.remember(&content);
         }
         Ok(())
     }
@@ -168,9 +169,14 @@ impl Writer<'_> {
             return self.send(tier, EventData::Stored { parent, blocks });
         };
         let place = Place::new(tier, self.seat);
+        // A worker that counts copies must not be told again by a publisher that has none.
+        let again_is_nothing = self.memory.counted && !self.count_copies;
         let is_new = |block: &Block| {
             let at = places.blocks.get(&block.sequence).copied().unwrap_or(0);
-            tier == Tier::Device || at & Place::down_to(tier) == 0
+            match tier {
+                Tier::Device => !again_is_nothing || at & place.bit() == 0,
+                _ => at & Place::down_to(tier) == 0,
+            }
         };
         let mut told: Vec<(Option<u64>, Vec<Block>)> = Vec::new();
         let mut before = parent;
@@ -228,11 +234,9 @@ impl Writer<'_> {
                 unknown.push(hash);
                 continue;
             };
-            // The device's worker counts for itself.
-            let counted = tier == Tier::Device && self.count_copies;
             for reached in Tier::ALL.into_iter().filter(|&other| other >= tier) {
                 let last = !copies_left && left & Place::down_to(reached) == 0;
-                if last || (counted && reached == Tier::Device) {
+                if last || (self.memory.counted && reached == Tier::Device) {
                     gone[reached as usize].push(hash);
                 }
             }
@@ -259,7 +263,7 @@ impl Writer<'_> {
         let content = self.index.export_worker(faster.worker(self.worker))?;
         self.send(tier, EventData::WorkerAdded)?;
         if self.memory.places.is_none() {
-            self.remember(&content, self.seat);
+            self.remember(&content);
         }
         if let Some(places) = &mut self.memory.places {
             places.used |= bit(tier);
@@ -273,10 +277,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Begins to remember what lies where: `content`, an export of the device's worker, which the publisher in `seat`
-    /// said.
-    fn remember(&mut self, content: &[Event], seat: u8) {
-        let place = Place::new(Tier::Device, seat);
+    /// Begins to remember what lies where: `content`, an export of the device's worker, all of which this publisher said.
+    fn remember(&mut self, content: &[Event]) {
+        let place = Place::new(Tier::Device, self.seat);
         let mut places = Places { blocks: HashMap::new(), more: HashMap::new(), used: 0 };
         for event in content {
             match &event.data {
