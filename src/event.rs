@@ -73,16 +73,16 @@ pub enum EventData {
     /// The worker is there (again). Needed only after [`EventData::WorkerRemoved`]: a new worker is added by its
     /// first event. [`Event::id`] does not matter.
     WorkerAdded,
-    /// From now on the worker announces copies: a block that it keeps several times it stores once and removes once
-    /// for every copy. Storing a block again where it is makes one copy more, a removal takes one away, and the block
-    /// is gone with its last. What the worker already holds counts as one copy each.
+    /// From now on the worker announces copies: it may keep a block several times, and then stores and removes it once
+    /// for each copy. Storing a block again where it is adds a copy, a removal takes one away, and the block is gone
+    /// with its last copy. Each block that the worker already holds counts as one copy.
     ///
-    /// Without this event, which is the default, storing a block again changes nothing, and a removal is final. Said by
-    /// whoever knows the engine, once; [`EventData::Cleared`] ends all copies and not the counting, and
+    /// Without this event, storing a block again changes nothing, and the first removal is final. The event is sent
+    /// once, by whoever knows the engine. [`EventData::Cleared`] ends all copies but not the counting;
     /// [`EventData::WorkerRemoved`] ends both. [`Event::id`] does not matter.
     ///
-    /// A block that is stored somewhere else moves there and is one copy again. So a sequence hash that one store names
-    /// twice, at two positions, ends as one copy at the second; a removal that names it twice takes two copies away.
+    /// A block that is stored somewhere else moves there, and is one copy again. So a sequence hash that one store names
+    /// at two positions ends up as one copy at the second, while a removal that names it twice takes two copies away.
     CopiesCounted,
 }
 

@@ -10,10 +10,10 @@
 //! sequence = local of the first block, then XXH3-64(parent's sequence LE ‖ local LE; 1337)
 //! ```
 //!
-//! Everybody can compute these, so everybody can look for different tokens with the same hash, and will find some: with
-//! any hash of 64 bits in about 2^32 steps, and with XXH3, where tokens are free to choose, at once. The index takes
-//! such blocks for one. Where both sides hash here, events that carry tokens and queries by tokens, a secret prevents
-//! it ([`BlockHasher::keyed`]):
+//! Everybody can compute these hashes, so everybody can look for different tokens with equal hashes: with any hash of
+//! 64 bits that takes about 2^32 steps, and with XXH3, if the tokens can be chosen freely, no search at all. The index
+//! takes such blocks for the same block. Where this crate does all the hashing, because events carry tokens and queries
+//! are made of tokens, a secret key prevents it ([`BlockHasher::keyed`]):
 //!
 //! ```text
 //! local    = SipHash-2-4(0 ‖ lora ‖ namespace ‖ number of multimodal hashes ‖ tokens as u32 LE
@@ -21,10 +21,15 @@
 //! lora     = SipHash-2-4(1 ‖ name; key), namespace = SipHash-2-4(2 ‖ name; key)    0 where the name is empty
 //! ```
 
-use siphasher::sip::SipHasher24;
-use std::hash::Hasher as _;
-use std::str::FromStr;
+mod key;
+mod prompt;
+
+pub use key::{HashKey, InvalidHashKey};
+pub use prompt::Prompt;
+
 use std::{error, fmt};
+
+use key::Name;
 use twox_hash::XxHash3_64;
 
 /// The seed of a block without adapter and namespace, and of every sequence hash.
@@ -66,14 +71,14 @@ impl BlockHasher {
         Ok(Self { key: None, block_size, lookahead: 0, lora: 0, namespace: 0 })
     }
 
-    /// The same with a secret, in place of the hash that everybody can compute: other hashes than any other key's, and
-    /// than those of [`new`](Self::new). Whoever does not know the key cannot prepare blocks with equal hashes, as far
-    /// as `SipHash-2-4` is a pseudo-random function (Aumasson and Bernstein, "`SipHash`: a fast short-input PRF",
-    /// 2012); then among *m* different blocks there are two with equal hashes with a probability of at most *m*^2 /
-    /// 2^65.
+    /// A hasher for blocks of `block_size` tokens whose hashes depend on a secret key. They differ from those of any other
+    /// key, and from those of [`new`](Self::new). Somebody who does not know the key cannot prepare blocks with equal
+    /// hashes, provided that `SipHash-2-4` is a pseudo-random function (Aumasson and Bernstein, "`SipHash`: a fast
+    /// short-input PRF", 2012). Among *m* different blocks, the probability that any two have equal hashes is then at
+    /// most *m*^2 / 2^65.
     ///
-    /// Events and queries must be hashed with the same key: here, not by an engine or a router elsewhere. Multimodal
-    /// objects are told apart as far as their 64-bit [`mm_hash`]es differ.
+    /// Events and queries must be hashed with the same key, so this crate must hash both, and not an engine or another
+    /// router. Two multimodal objects count as different if their 64-bit [`mm_hash`]es do.
     ///
     /// ```
     /// use kvleap::{BlockHasher, HashKey};
@@ -90,7 +95,7 @@ impl BlockHasher {
         Ok(Self { key: Some(key), ..Self::new(block_size)? })
     }
 
-    /// Whether it has a key: its hashes are then none that anybody else computes.
+    /// Whether its hashes depend on a secret key.
     pub fn is_keyed(&self) -> bool {
         self.key.is_some()
     }
@@ -109,7 +114,7 @@ impl BlockHasher {
         self.namespace_hash(self.hash_of_namespace(name))
     }
 
-    /// What is left of a namespace's name in the hashes of its blocks; 0 is that of none.
+    /// The hash of a namespace's name, as it enters the hashes of its blocks; 0 stands for no namespace.
     pub(crate) fn hash_of_namespace(&self, name: &str) -> u64 {
         match self.key {
             Some(key) => key.named(name, Name::Namespace),
@@ -117,14 +122,14 @@ impl BlockHasher {
         }
     }
 
-    /// The same as [`namespace`](Self::namespace), by the [`hash_of_namespace`](Self::hash_of_namespace).
+    /// Like [`namespace`](Self::namespace), but takes the [`hash_of_namespace`](Self::hash_of_namespace).
     pub(crate) fn namespace_hash(self, namespace: u64) -> Self {
         Self { namespace, ..self }
     }
 
-    /// How many tokens behind a block its hash covers, too: a window of the block size and so many more that advances
-    /// by the block size. Default 0. Engines that speculate cache with a block what was computed from the tokens that
-    /// follow it, and can use it for a prompt only if these are the same.
+    /// How many tokens behind a block its hash also covers; 0 by default. Engines that speculate cache with a block what
+    /// was computed from the tokens that follow it, and can reuse the block only for a prompt that goes on with the same
+    /// tokens.
     pub fn lookahead(self, tokens: u32) -> Self {
         Self { lookahead: tokens, ..self }
     }
@@ -176,7 +181,7 @@ impl BlockHasher {
         }));
     }
 
-    /// The hash of tokens, and of so many multimodal hashes behind them.
+    /// The hash of `words`: tokens, and behind them the multimodal hashes of `objects` objects.
     fn digest(&self, words: &[[u8; 4]], objects: usize) -> u64 {
         if let Some(key) = self.key {
             return key.hash(&[0, self.lora, self.namespace, objects as u64], words.as_flattened());
@@ -196,69 +201,6 @@ impl BlockHasher {
     }
 }
 
-/// A secret of 128 bits, for hashes that only its holders can compute.
-///
-/// From its bytes, or parsed from 32 hexadecimal digits. It is worth what its randomness is worth. Debug output does
-/// not show it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HashKey([u8; 16]);
-
-/// What a name is that of.
-#[derive(Clone, Copy)]
-enum Name {
-    Adapter = 1,
-    Namespace,
-}
-
-impl HashKey {
-    /// The key of these bytes, all of which should come from a source of randomness.
-    pub fn new(secret: [u8; 16]) -> Self {
-        Self(secret)
-    }
-
-    fn named(&self, name: &str, kind: Name) -> u64 {
-        if name.is_empty() { 0 } else { self.hash(&[kind as u64], name.as_bytes()) }
-    }
-
-    fn hash(&self, numbers: &[u64], bytes: &[u8]) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.0);
-        for number in numbers {
-            hasher.write(&number.to_le_bytes());
-        }
-        hasher.write(bytes);
-        hasher.finish()
-    }
-}
-
-impl fmt::Debug for HashKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HashKey(..)")
-    }
-}
-
-impl FromStr for HashKey {
-    type Err = InvalidHashKey;
-
-    fn from_str(text: &str) -> Result<Self, InvalidHashKey> {
-        // Signs are parsed, too, and are no digits.
-        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let key = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-        key.map(|key| Self(key.to_be_bytes())).ok_or(InvalidHashKey)
-    }
-}
-
-/// A text that should be a [`HashKey`] is not one. The error does not repeat it: it may be a secret mistyped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidHashKey;
-
-impl fmt::Display for InvalidHashKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the key of the block hash must be 32 hexadecimal digits, as `openssl rand -hex 16` prints them")
-    }
-}
-
-impl error::Error for InvalidHashKey {}
-
 /// A block of no tokens was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZeroBlockSize;
@@ -270,70 +212,6 @@ impl fmt::Display for ZeroBlockSize {
 }
 
 impl error::Error for ZeroBlockSize {}
-
-/// A prompt that grows, as local hashes.
-///
-/// Only newly completed blocks are hashed; of the tokens, only the incomplete tail is kept. However the tokens are
-/// cut, the hashes are those of [`BlockHasher::hash`] over all of them.
-///
-/// ```
-/// use kvleap::{BlockHasher, Prompt};
-///
-/// let mut prompt = Prompt::new(BlockHasher::new(4)?);
-/// prompt.push(&[1, 2, 3, 4, 5, 6, 7]);
-/// assert_eq!(prompt.hashes().len(), 1);
-/// prompt.push(&[8]); // a generated token completes the second block
-/// assert_eq!(prompt.hashes(), [14643705804678351452, 16777012769546811212]);
-/// # Ok::<(), kvleap::hash::ZeroBlockSize>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Prompt {
-    hasher: BlockHasher,
-    hashes: Vec<u64>,
-    /// Tokens from the last block boundary on, fewer than one window.
-    tail: Vec<[u8; 4]>,
-}
-
-impl Prompt {
-    /// An empty prompt.
-    pub fn new(hasher: BlockHasher) -> Self {
-        Self { hasher, hashes: Vec::new(), tail: Vec::new() }
-    }
-
-    /// Appends tokens. Allocates only to grow.
-    pub fn push(&mut self, mut tokens: &[u32]) {
-        while !tokens.is_empty() {
-            let (now, later) = tokens.split_at(tokens.len().min(self.hasher.window() - self.tail.len()));
-            self.tail.extend(now.iter().map(|token| token.to_le_bytes()));
-            if self.tail.len() == self.hasher.window() {
-                self.hashes.push(self.hasher.digest(&self.tail, 0));
-                self.tail.drain(..self.hasher.stride());
-            }
-            tokens = later;
-        }
-    }
-
-    /// The local hashes of the full blocks: what a query is made of.
-    pub fn hashes(&self) -> &[u64] {
-        &self.hashes
-    }
-
-    /// Tokens so far, the incomplete tail included.
-    pub fn tokens(&self) -> usize {
-        self.hashes.len() * self.hasher.stride() + self.tail.len()
-    }
-
-    /// What hashes its blocks.
-    pub fn hasher(&self) -> BlockHasher {
-        self.hasher
-    }
-
-    /// Forgets all tokens and keeps the memory, for the next prompt.
-    pub fn clear(&mut self) {
-        self.hashes.clear();
-        self.tail.clear();
-    }
-}
 
 /// The hash of a multimodal object, from the identifier that engines publish: the first 16 digits of a 64-digit
 /// hexadecimal one (a SHA-256), XXH3-64 with seed 0 of any other.
@@ -389,7 +267,7 @@ fn named(name: &str, seed: u64) -> u64 {
 #[allow(clippy::unreadable_literal, reason = "hashes, written as they are published elsewhere")]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use siphasher::sip::SipHasher24;
 
     fn hasher(block_size: u32) -> BlockHasher {
         BlockHasher::new(block_size).expect("a block size above 0")
@@ -436,22 +314,17 @@ mod tests {
         assert_eq!(sequence_hashes([]).next(), None);
     }
 
-    fn key() -> HashKey {
-        "000102030405060708090a0b0c0d0e0f".parse().expect("32 digits")
-    }
+    const KEY: [u8; 16] = [7; 16];
 
     fn keyed(block_size: u32) -> BlockHasher {
-        BlockHasher::keyed(block_size, key()).expect("a block size above 0")
+        BlockHasher::keyed(block_size, HashKey::new(KEY)).expect("a block size above 0")
     }
 
     #[test]
     fn keyed_hashes_are_the_formula() {
-        // The example in appendix A of the paper.
-        let message: Vec<u8> = (0..15).collect();
-        assert_eq!(key().hash(&[], &message), 0xa129_ca61_49be_45e5);
         let sip = |numbers: &[u64], bytes: &[u8]| {
             let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-            SipHasher24::new_with_key(&key().0).hash(&[&numbers, bytes].concat())
+            SipHasher24::new_with_key(&KEY).hash(&[&numbers, bytes].concat())
         };
         let bytes = |tokens: &[u32]| tokens.iter().flat_map(|token| token.to_le_bytes()).collect::<Vec<u8>>();
         assert_eq!(keyed(2).hash(&[1, 2, 3, 4, 5]), [1, 3].map(|t| sip(&[0, 0, 0, 0], &bytes(&[t, t + 1]))));
@@ -465,11 +338,11 @@ mod tests {
 
     #[test]
     fn keyed_hashes_differ_in_whatever_blocks_differ_in() {
-        let other = BlockHasher::keyed(4, HashKey::new([7; 16])).expect("a block size above 0");
+        let other = BlockHasher::keyed(4, HashKey::new([8; 16])).expect("a block size above 0");
         let all = [hasher(4), keyed(4), other, keyed(4).lora("a"), keyed(4).namespace("a"), keyed(4).eagle(true)];
         let tokens = range(5);
         let mut hashes: Vec<u64> = all.iter().map(|hasher| hasher.hash(&tokens)[0]).collect();
-        // Two tokens more are not a multimodal hash of the same bytes, nor is one another's two.
+        // Two more tokens and a multimodal hash can have the same bytes.
         hashes.push(keyed(4).hash_block(&[0, 1, 2, 3, 4, 0]));
         hashes.push(keyed(4).hash_block_mm(&[0, 1, 2, 3], &[4]));
         hashes.push(keyed(4).hash_block_mm(&[0, 1, 2, 3, 4, 0], &[5]));
@@ -481,27 +354,14 @@ mod tests {
         assert_eq!([hasher(4).is_keyed(), keyed(4).is_keyed()], [false, true]);
     }
 
-    /// XXH3 multiplies words with each other after an exclusive or with a known secret; a word that cancels it makes
-    /// the other one meaningless.
+    /// XXH3 takes the exclusive or of each word and a public secret, and multiplies two of these. A word that is equal to
+    /// its secret makes the product 0, whatever the other word is.
     #[test]
     fn prepared_blocks_are_equal_unless_there_is_a_key() {
         let cancelling = 0xbe4b_a423_396c_feb8 + SEED;
         let block = |other| [&[cancelling as u32, (cancelling >> 32) as u32, other, other][..], &[100; 12]].concat();
         assert_eq!(hasher(16).hash(&block(1)), hasher(16).hash(&block(2)));
         assert_ne!(keyed(16).hash(&block(1)), keyed(16).hash(&block(2)));
-    }
-
-    #[test]
-    fn keys_are_32_digits_and_not_shown() {
-        let bytes: [u8; 16] = std::array::from_fn(|i| i as u8);
-        assert_eq!(key(), HashKey::new(bytes));
-        assert_eq!("F".repeat(32).parse(), Ok(HashKey::new([255; 16])));
-        for wrong in ["", "0", &"0".repeat(31), &"0".repeat(33), &"g".repeat(32), &format!("+{}", "0".repeat(31))] {
-            assert_eq!(wrong.parse::<HashKey>(), Err(InvalidHashKey), "{wrong}");
-        }
-        let shown = format!("{:?}", BlockHasher::keyed(4, HashKey::new([0xab; 16])));
-        assert!(!shown.contains("171") && !shown.contains("ab"), "{shown}");
-        assert_eq!(BlockHasher::keyed(0, key()), Err(ZeroBlockSize));
     }
 
     #[test]
@@ -518,34 +378,5 @@ mod tests {
         let mut hashes = vec![7];
         hasher(4).hash_into(&[1, 2, 3, 4], &mut hashes);
         assert_eq!(hashes, [7, 14643705804678351452]);
-    }
-
-    #[test]
-    fn a_cleared_prompt_starts_again() {
-        let mut prompt = Prompt::new(hasher(4).eagle(true));
-        prompt.push(&range(7));
-        prompt.clear();
-        assert_eq!((prompt.tokens(), prompt.hashes().len()), (0, 0));
-        prompt.push(&range(9));
-        assert_eq!(prompt.hashes(), prompt.hasher().hash(&range(9)));
-    }
-
-    proptest! {
-        #[test]
-        fn a_prompt_hashes_as_at_once(
-            block_size in 1_u32..80,
-            eagle: bool,
-            with_key: bool,
-            pieces in prop::collection::vec(prop::collection::vec(any::<u32>(), 0..100), 0..12),
-        ) {
-            let hasher = if with_key { keyed(block_size) } else { hasher(block_size) }.eagle(eagle);
-            let mut prompt = Prompt::new(hasher);
-            for piece in &pieces {
-                prompt.push(piece);
-            }
-            let tokens = pieces.concat();
-            prop_assert_eq!(prompt.hashes(), hasher.hash(&tokens));
-            prop_assert_eq!(prompt.tokens(), tokens.len());
-        }
     }
 }

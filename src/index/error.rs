@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::event::Event;
 
-/// Why an event changed nothing, or, if it is a [`Collision`](Rejection::Collision), not all that it says. Each kind is
-/// counted in the worker's status.
+/// Why an event changed nothing; after a [`Collision`](Rejection::Collision), why it was applied only in part. Each kind
+/// is counted in the worker's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
     /// The worker was removed and not added again.

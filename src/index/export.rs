@@ -7,25 +7,27 @@ use hashbrown::HashMap;
 use super::hasher::BuildMix;
 use super::prefix::Backwards;
 use super::run::{Place, RunId, Runs};
-use super::shard::{Held, Shard};
+use super::shard::Shard;
+use super::worker::WorkerState;
 use crate::event::{Block, Event, EventData, Worker};
 
 /// Events that rebuild the shard, or what is known of `only` one worker, when applied in order, worker by worker.
 pub(crate) fn export(shard: &Shard, only: Option<Worker>) -> Vec<Event> {
     let mut events = Vec::new();
-    let mut workers: Vec<_> = shard.workers().filter(|held| only.is_none_or(|only| only == held.worker)).collect();
-    workers.sort_unstable_by_key(|held| held.worker);
-    for held in workers {
-        let mut say = |data| events.push(Event { worker: held.worker, id: held.last_event_id.unwrap_or(0), data });
+    let mut workers: Vec<_> = shard.workers().filter(|state| only.is_none_or(|only| only == state.worker)).collect();
+    workers.sort_unstable_by_key(|state| state.worker);
+    for state in workers {
+        let last_event_id = state.counters.last_event_id;
+        let mut say = |data| events.push(Event { worker: state.worker, id: last_event_id.unwrap_or(0), data });
         say(EventData::WorkerAdded);
-        if held.copies.is_some() {
+        if state.copies.is_some() {
             say(EventData::CopiesCounted);
         }
         // Bears the id, also where nothing is held.
-        if held.last_event_id.is_some() {
+        if last_event_id.is_some() {
             say(EventData::Cleared);
         }
-        Worklist::of(shard.runs(), &held).events(shard.runs(), &held).into_iter().for_each(say);
+        Worklist::of(shard.runs(), state).events(shard.runs(), state).into_iter().for_each(say);
     }
     events
 }
@@ -41,16 +43,16 @@ struct Worklist {
 }
 
 impl Worklist {
-    fn of(runs: &Runs, held: &Held<'_>) -> Self {
+    fn of(runs: &Runs, state: &WorkerState) -> Self {
         let mut list = Self { names: HashMap::default(), more: Vec::new(), extents: BTreeMap::new() };
-        for (sequence, place) in held.blocks.iter() {
+        for (sequence, place) in state.blocks.iter() {
             match list.names.entry(place) {
                 hashbrown::hash_map::Entry::Vacant(entry) => {
                     entry.insert(sequence);
                 }
                 hashbrown::hash_map::Entry::Occupied(_) => list.more.push((place, sequence)),
             }
-            let copies = held.copies.map_or(0, |copies| copies.count(sequence));
+            let copies = state.copies.as_ref().map_or(0, |copies| copies.count(sequence));
             list.more.extend((0..copies).map(|_| (place, sequence)));
             list.reach(runs, place);
         }
@@ -70,8 +72,8 @@ impl Worklist {
     }
 
     /// Stores from the root on; a hole is stored under a name that the worker does not use, and removed in the end.
-    fn events(&self, runs: &Runs, held: &Held<'_>) -> Vec<EventData> {
-        let mut unused = (0u64..).filter(|&sequence| held.blocks.get(sequence).is_none());
+    fn events(&self, runs: &Runs, state: &WorkerState) -> Vec<EventData> {
+        let mut unused = (0u64..).filter(|&sequence| state.blocks.get(sequence).is_none());
         let mut holes: HashMap<Place, u64, BuildMix> = HashMap::default();
         let mut backwards = runs.hasher().backwards();
         let mut events = Vec::new();

@@ -1,9 +1,9 @@
 //! The field of 2^64 elements: polynomials over GF(2) modulo `x^64 + x^4 + x^3 + x + 1`, a bit for each coefficient.
 //!
 //! Addition is exclusive or, and a product is a carry-less one, reduced. That the modulus is irreducible, as the
-//! inverse needs it, is in Seroussi, "Table of low-weight binary irreducible polynomials" (1998), and checked by a
-//! test. What is here runs everywhere; processors with an instruction for carry-less products have faster ways, in
-//! `lanes`.
+//! inverse needs it, is in Seroussi, "Table of low-weight binary irreducible polynomials" (1998), and a test checks
+//! it. This code runs everywhere. For processors with an instruction for carry-less products, `lanes.rs` has faster
+//! code.
 
 /// What `x^64` is modulo the field's polynomial.
 pub(crate) const X64: u64 = 0b1_1011;
@@ -35,10 +35,10 @@ impl Multiples {
         Self(multiples)
     }
 
-    /// The sum of the products with `others[i]` of the factor that `factors[i]` is of; not reduced.
+    /// The sum over `i` of the factor behind `factors[i]` times `others[i]`, not reduced.
     ///
-    /// Four coefficients of all the others are added up at a time, so that a product costs sixteen loads and hardly a
-    /// shift.
+    /// A pass of the loop takes the same four coefficients of all the others and shifts only their sum. So a product
+    /// costs sixteen loads, and all products share sixteen shifts of 128 bits.
     #[inline]
     pub(crate) fn sum(factors: &[Self], others: &[u64]) -> u128 {
         (0..64).step_by(4).fold(0, |sum, shift| {
@@ -55,8 +55,8 @@ pub(crate) fn times(a: u64, b: u64) -> u64 {
 
 /// The inverse of an element other than 0, by a given way to multiply: `x^(2^64 - 2)`, since `x^(2^64 - 1)` is 1.
 ///
-/// Itoh and Tsujii, "A fast algorithm for computing multiplicative inverses in GF(2^m)" (1988): 63 squares and ten
-/// other products.
+/// This is the algorithm of Itoh and Tsujii, "A fast algorithm for computing multiplicative inverses in GF(2^m)" (1988).
+/// It takes 63 squares and ten products of two different elements.
 pub(crate) fn inverse(x: u64, times: impl Fn(u64, u64) -> u64) -> u64 {
     debug_assert!(x != 0, "0 has no inverse");
     let square = |x| times(x, x);

@@ -1,8 +1,8 @@
 //! The inner loops of the prefix hash, by what the processor can do.
 //!
-//! Products of 64 bits are carry-less ones of up to 127 bits until they have been added up: a stride is reduced once,
-//! together with its factor. `sum * S` is `low * S + high * (S * x^64)`, two products that do not wait for each other,
-//! and two more reduce it.
+//! The carry-less product of two 64-bit words has up to 127 bits. The products of a stride are added up first and
+//! reduced to 64 bits once, when their sum is multiplied by the stride's factor `S`: `sum * S` is
+//! `low * S + high * (S * x^64)`. These two products do not wait for each other, and two more reduce their sum.
 
 use super::field::{self, Multiples, inverse};
 use std::fmt;
@@ -17,28 +17,28 @@ pub(crate) type Stride = [u64; LANES];
 /// Strides that have a factor of their own: the lowest digit of a stride's number.
 const DIGITS: usize = 256;
 
-/// What the terms of a prefix hash are multiplied with, and what is added to them.
+/// The keys of a prefix hash: the factors and addends of its terms, and what is computed from them once.
 #[repr(align(64))]
 pub(crate) struct Keys {
-    /// By lane, `L`.
+    /// `L` of each lane.
     factors: [u64; LANES],
-    /// By lane, `A`.
+    /// `A` of each lane.
     addends: [u64; LANES],
-    /// By number of lanes: the sum of `A * L` over as many, which is all that becomes of the addends in a sum.
+    /// For each number of lanes, the sum of `A * L` over that many lanes: the addends' share of a sum.
     constants: [u64; LANES + 1],
-    /// By the lowest digit of a stride's number: the factor, and that times `x^64`.
+    /// For each value of the lowest digit of a stride's number, its factor, and that factor times `x^64`.
     strides: [[u64; 2]; DIGITS],
-    /// The other digits' factors; for digit 0 it is 1.
+    /// The factors of the other three digits; that of digit 0 is 1.
     higher: [[u64; DIGITS]; 3],
-    /// By lane, the inverse of the factor.
+    /// The inverse of each lane's factor.
     inverses: [u64; LANES],
-    /// Of position 0, which every lookup begins with: `L * S`, and `A * L * S`.
+    /// `L * S` and `A * L * S` of position 0, with which every lookup begins.
     first: [u64; 2],
-    /// Of the factors; only where there is no instruction for products.
+    /// The multiples of each lane's factor. They are needed only where there is no instruction for products.
     multiples: OnceLock<Box<[Multiples; LANES]>>,
 }
 
-/// Secret: they are not for logs.
+/// Keys are secret and must not get into logs.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Keys(..)")
@@ -49,7 +49,7 @@ impl Keys {
     /// Keys from a source of random numbers.
     pub(crate) fn draw(mut random: impl FnMut() -> u64, ways: &Ways) -> Self {
         let times = ways.times;
-        // Whatever is multiplied with must have an inverse.
+        // A factor must have an inverse.
         let not_0 = |random: &mut dyn FnMut() -> u64| loop {
             let drawn = random();
             if drawn != 0 {
@@ -93,28 +93,31 @@ impl Keys {
         inverse(self.stride(number, ways.times)[0], ways.times)
     }
 
-    /// What was hashed in `lane` of a stride, from the difference that it makes and the stride's inverse.
+    /// The local hash in `lane` of a stride, from the difference that it makes to the prefix hash and from the inverse of
+    /// the stride's factor.
     pub(crate) fn local(&self, lane: usize, difference: u64, stride_inverse: u64, ways: &Ways) -> u64 {
         (ways.times)((ways.times)(difference, stride_inverse), self.inverses[lane]) ^ self.addends[lane]
     }
 }
 
-/// Ways to sum what lanes make of local hashes, compiled for what a processor can do.
+/// The functions that compute prefix hashes, compiled for a kind of processor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ways {
-    /// Continues prefix hashes at the ends of whole strides: from stride number `first` on, behind `before`.
+    /// Computes the prefix hashes at the ends of whole strides, from stride number `first` on, behind the prefix hash
+    /// `before`.
     pub(crate) strides: fn(keys: &Keys, first: usize, before: u64, locals: &[Stride], into: &mut [u64]),
     /// The prefix hash of one block.
     pub(crate) first: fn(keys: &Keys, local: u64) -> u64,
-    /// What less than a stride, from lane 0 of stride number `stride` on, adds to a prefix hash.
+    /// What these local hashes, fewer than a stride has and beginning at lane 0, add to a prefix hash.
     pub(crate) part: fn(keys: &Keys, stride: usize, locals: &[u64]) -> u64,
-    /// Turns local hashes, from `position` on and all in one stride, into prefix hashes behind `before`.
+    /// Turns local hashes into prefix hashes. They begin at `position`, behind the prefix hash `before`, and are all in
+    /// one stride.
     pub(crate) chain: fn(keys: &Keys, position: usize, before: u64, hashes: &mut [u64]),
     /// Multiplies two elements of the field.
     pub(crate) times: fn(u64, u64) -> u64,
 }
 
-/// The fastest ways that this processor has.
+/// The fastest functions that this processor can run.
 pub(crate) fn fastest() -> Ways {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,18 +1,20 @@
-//! What the index left out of a worker: the blocks of stores that it rejected. The engine may hold them, and more behind
-//! them, so answers about the worker can only be too small while there are any.
+//! The blocks that the index left out of a worker, because it rejected the events that stored them. The engine may hold
+//! them, and other blocks behind them. While there are any, an answer about the worker can be too small, but not too
+//! large.
 //!
-//! A block is left out until the engine stores it again, and is not rejected, or removes it. Where copies are counted,
-//! the copies that were left out are counted, too, and only removals end them: a removal takes away a copy that is held
-//! before one that was left out, so that no block is said to be held that may be elsewhere, and no worker to be whole
-//! while a copy is left that nobody knows the place of.
+//! A block stays left out until the engine removes it, or stores it again in an event that the index accepts. Where
+//! copies are counted, the copies that were left out are counted as well, and only removals end them. A removal takes
+//! away a copy that the index holds before it takes away one that was left out. So the index never says that a worker
+//! holds a block whose last copy may be elsewhere, and never calls a worker complete while the place of a copy is
+//! unknown.
 
 use super::multiset::Multiset;
 
-/// How many left-out blocks of a worker are remembered. Of a worker with more, nothing but that is remembered, until it is
-/// cleared or removed.
+/// How many left-out blocks of a worker are remembered. If a worker has more, the index remembers only that it has more,
+/// until the worker is cleared or removed.
 pub const MAX_LEFT_OUT: u64 = 1 << 16;
 
-/// The sequence hashes of blocks that were left out; at least one, while there is such a value.
+/// The sequence hashes of the blocks that were left out of a worker: at least one, as long as the worker has this value.
 #[derive(Debug, Default)]
 pub(crate) struct LeftOut {
     blocks: Multiset,
@@ -20,7 +22,7 @@ pub(crate) struct LeftOut {
 }
 
 impl LeftOut {
-    /// Leaves out one more; a copy more, where they are counted.
+    /// Leaves out a block. Where copies are `counted`, this is one more copy of it.
     pub(crate) fn add(&mut self, sequence: u64, counted: bool) {
         if self.too_many || !counted && self.blocks.count(sequence) > 0 {
             return;
@@ -31,22 +33,22 @@ impl LeftOut {
         }
     }
 
-    /// A copy less.
+    /// The engine removed the block, or one copy of it.
     pub(crate) fn take(&mut self, sequence: u64) {
         self.blocks.take(sequence);
     }
 
-    /// The block is where the index has it, or nowhere.
+    /// The index knows again whether the engine holds the block, and where.
     pub(crate) fn forget(&mut self, sequence: u64) {
         self.blocks.take_all(sequence);
     }
 
-    /// How many blocks: [`MAX_LEFT_OUT`] and one where there were more.
+    /// How many blocks were left out. If they were more than [`MAX_LEFT_OUT`], it is that and one.
     pub(crate) fn len(&self) -> u64 {
         if self.too_many { MAX_LEFT_OUT + 1 } else { self.blocks.len() as u64 }
     }
 
-    /// Heap bytes.
+    /// How many bytes it has on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.blocks.bytes()
     }

@@ -73,7 +73,7 @@ struct ShardCopy {
     names_version: u64,
     /// By slot.
     names: Vec<Worker>,
-    /// The slots of workers of whom blocks were left out.
+    /// The slots of the incomplete workers.
     incomplete: Vec<Slot>,
     watermark: Watermark,
 }
@@ -175,16 +175,19 @@ impl Matches {
         self.layers.parts.is_empty()
     }
 
-    /// The workers of whom the answer says *at least*, whether they are in it or not, in no particular order: the index
-    /// left blocks of theirs out, because it rejected stores, so they can hold more of the query than it says, and not
-    /// less. All others hold exactly what it says, as far as their events tell.
+    /// The workers that may hold more of the query than the answer says, in no particular order, whether they are in the
+    /// answer or not: the index rejected a store of theirs and left its blocks out. They hold at least what the answer
+    /// says. All other workers hold exactly that, as far as their events tell.
     ///
     /// A worker is in this list from a store that was rejected for its blocks
     /// ([`SelfParent`](crate::Rejection::SelfParent), [`UnknownParent`](crate::Rejection::UnknownParent),
-    /// [`TooDeep`](crate::Rejection::TooDeep)) until it has stored each of them again, or removed it; or until it is
-    /// cleared or removed. Where [copies are counted](crate::EventData::CopiesCounted), a store is one copy more, and
-    /// only as many removals end it. [`WorkerStatus::left_out_blocks`](crate::WorkerStatus::left_out_blocks) has the
-    /// number of blocks. An export carries none of it: an index made from one knows what it left out itself.
+    /// [`TooDeep`](crate::Rejection::TooDeep), [`Collision`](crate::Rejection::Collision)) until it has removed each of
+    /// them, or stored it again; or until it is cleared or removed. Of a store that collided, this includes the blocks
+    /// before the collision, which are in the index. Where [copies are counted](crate::EventData::CopiesCounted), each
+    /// store is one copy, and only as many removals end it.
+    ///
+    /// [`WorkerStatus::left_out_blocks`](crate::WorkerStatus::left_out_blocks) has the number of blocks. An export does
+    /// not say which workers are incomplete: an index that imports it knows only what it left out itself.
     pub fn incomplete(&self) -> impl Iterator<Item = Worker> {
         self.shards.iter().flat_map(|shard| shard.incomplete.iter().map(|&slot| shard.names[slot as usize]))
     }

@@ -2,6 +2,8 @@
 
 mod actor;
 mod blocks;
+#[cfg(test)]
+mod collisions;
 mod config;
 mod error;
 mod export;
@@ -9,6 +11,7 @@ mod field;
 mod group;
 mod hasher;
 mod holders;
+mod holding;
 #[cfg(feature = "figures")]
 mod inspect;
 mod lanes;
@@ -26,6 +29,7 @@ mod slot_set;
 mod snapshot;
 mod status;
 mod table;
+mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -164,7 +168,7 @@ impl Index {
         self.send(Event { worker, id: 0, data: EventData::WorkerAdded })
     }
 
-    /// The worker announces a block once for every copy that it keeps of it, and removes each. Like [`Index::send`] of
+    /// Tells the index that the worker stores and removes a block once for each copy of it. Like [`Index::send`] of
     /// [`EventData::CopiesCounted`].
     ///
     /// # Errors
@@ -249,8 +253,8 @@ impl Index {
     ///
     /// Worker by worker, parents first. A hole is stored under an unused sequence hash and removed again at the end.
     /// Where copies are counted, a block is stored once for each of them. Every event carries its worker's last event id,
-    /// so an importer continues where the worker is. Workers that were removed are not in it, nor is it said of whom
-    /// [blocks were left out](Matches::incomplete). Every shard exports what it had accepted at its own moment. A writer
+    /// so an importer continues where the worker is. Removed workers are not in it, and it does not say which workers
+    /// are [incomplete](Matches::incomplete). Every shard exports what it had accepted at its own moment. A writer
     /// applies nothing while it exports, which takes time and memory in proportion to the blocks and copies held;
     /// lookups go on.
     ///

@@ -1,4 +1,6 @@
-//! Sequence hashes, each a number of times. Gives memory back as it empties.
+//! A multiset of sequence hashes: each is in it a number of times. It gives memory back as it empties.
+//!
+//! What changes it is not inlined: the loops that apply events call it, and most workers have no multiset.
 
 use hashbrown::HashMap;
 
@@ -7,7 +9,7 @@ use super::hasher::BuildMix;
 /// A multiset of sequence hashes.
 #[derive(Debug, Default)]
 pub(crate) struct Multiset {
-    /// Without zeros.
+    /// How often each is in it: at least once.
     counts: HashMap<u64, u64, BuildMix>,
     total: u64,
 }
@@ -28,12 +30,14 @@ impl Multiset {
         self.counts.get(&sequence).copied().unwrap_or(0)
     }
 
+    #[inline(never)]
     pub(crate) fn add(&mut self, sequence: u64) {
         *self.counts.entry(sequence).or_default() += 1;
         self.total += 1;
     }
 
     /// Takes it out once. Returns whether it was in.
+    #[inline(never)]
     pub(crate) fn take(&mut self, sequence: u64) -> bool {
         let Some(count) = self.counts.get_mut(&sequence) else { return false };
         *count -= 1;
@@ -46,6 +50,7 @@ impl Multiset {
     }
 
     /// Takes it out as often as it is in.
+    #[inline(never)]
     pub(crate) fn take_all(&mut self, sequence: u64) {
         if let Some(count) = self.counts.remove(&sequence) {
             self.total -= count;
@@ -59,7 +64,7 @@ impl Multiset {
         }
     }
 
-    /// Heap bytes.
+    /// How many bytes it has on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.counts.allocation_size()
     }

@@ -2,12 +2,13 @@
 //!
 //! `P[i] = P[i-1] + (h_i + A(lane)) * L(lane) * S(stride)`, with `P[-1] = 0`, in the field of 2^64 elements
 //! (`field.rs`), where a sum is an exclusive or; position `i` is lane `i % 32` of stride `i / 32`. This is multilinear
-//! hashing (Carter and Wegman, "Universal classes of hash functions", 1979) by carry-less products (Lemire and Kaser,
-//! "Faster 64-bit universal hashing using carry-less multiplications", 2016), with factors that are products of a few.
+//! hashing (Carter and Wegman, "Universal classes of hash functions", 1979) with carry-less products (Lemire and Kaser,
+//! "Faster 64-bit universal hashing using carry-less multiplications", 2016), whose factors are themselves products of a
+//! few keys.
 //!
-//! - A sum has no serial multiply chain: 32 positions are one loop over vectors, and `P` at one position can be had
+//! - A sum has no serial chain of products: 32 positions are one loop over vectors, and `P` at a position can be computed
 //!   without the values in between.
-//! - The addend keeps zeros from vanishing; the factors tell positions apart.
+//! - The addend makes a block of hash 0 count. The factors tell positions apart.
 //! - Each step is invertible, so a local hash can be had back from two neighbouring prefix hashes.
 //!
 //! `S(stride)` is the product of one factor for each of the four digits of the stride's number, to the base of 256:
@@ -21,7 +22,7 @@
 //! to 2^13 blocks it is `3 / (2^64 - 1)`, up to 2^32 blocks `6 / (2^64 - 1)`.
 //!
 //! Proof. Write `M_i` for `L(lane) * S(stride)` of position `i`, as a monomial in the keys. No two positions have the
-//! same one, for it names the lane and every digit other than 0 of the stride, and names the lowest even so. Let `h`
+//! same one, for it names the lane, the lowest digit of the stride, and every other digit that is not 0. Let `h`
 //! have `n` blocks and `g` have `m <= n`. Their prefix hashes are equal where this polynomial in the keys is 0:
 //!
 //! ```text
@@ -37,16 +38,16 @@
 //! `s = 2^64 - 1`: a factor is never 0. QED
 //!
 //! **Over an index's life.** A lookup is wrong only if a prefix of the query has the hash of another prefix that is
-//! stored. If the queries' prefixes that are looked for are `Q` different ones (a lookup looks for some ten of its
-//! own), and `N` different prefixes are ever stored, the probability that there is ever a wrong answer is at most
-//! `4 Q N / (2^64 - 1)`: 0.2% for a billion of the one and ten million of the other. What is stored is checked when it
-//! is stored (`run.rs`): two stored prefixes with one hash, of which there are none but with a probability of
-//! `2 N^2 / (2^64 - 1)`, cost blocks that are left out and counted.
+//! stored. Let `Q` be the number of different prefixes that all lookups together look for (a lookup looks for about ten
+//! prefixes of its query), and let `N` be the number of different prefixes that are ever stored. Then the probability
+//! that any answer is ever wrong is at most `4 Q N / (2^64 - 1)`: 0.2% for a billion prefixes looked for and ten million
+//! stored. A store checks whether its blocks collide with stored ones (`run.rs`). The probability that two stored
+//! prefixes ever do is at most `2 N^2 / (2^64 - 1)`, and then blocks are left out and counted.
 //!
 //! **What it rests on.** The keys are expanded by `ChaCha20` from 256 bits of the system's randomness, so the statement
-//! holds as far as nobody tells `ChaCha20` from randomness. Sequences must not depend on the keys. That they depend on
-//! answers does no harm: until the first wrong answer, answers do not depend on the keys either. Whoever measures
-//! times, or reads the memory, may learn something. With a seed of the caller's nothing is claimed.
+//! holds as long as nobody can tell `ChaCha20` from randomness. Sequences must not depend on the keys. They may depend
+//! on answers: until the first wrong answer, answers do not depend on the keys either. Somebody who measures times or
+//! reads the memory may learn something about the keys. With a seed that the caller gives, nothing is claimed.
 
 use super::lanes::{Keys, LANES, Ways, fastest};
 use chacha20::ChaCha20Rng;
@@ -61,27 +62,28 @@ pub(crate) struct PrefixHasher {
 }
 
 impl PrefixHasher {
-    /// The function that this secret stands for.
+    /// The function whose keys are expanded from this secret.
     pub(crate) fn new(secret: [u8; 32]) -> Self {
         let (mut random, ways) = (ChaCha20Rng::from_seed(secret), fastest());
         Self { keys: Arc::new(Keys::draw(|| random.next_u64(), &ways)), ways }
     }
 
-    /// The same for everybody who knows the seed: for runs that can be repeated.
+    /// The function of this seed. It is the same in every run, and known to everybody who knows the seed.
     pub(crate) fn seeded(seed: u64) -> Self {
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&seed.to_le_bytes());
         Self::new(secret)
     }
 
-    /// Collides as soon as the exclusive or of all blocks does.
+    /// A hash that collides all the time, for tests: two prefixes have equal hashes if the exclusive or of their local
+    /// hashes is equal.
     #[cfg(test)]
     pub(crate) fn weak() -> Self {
         let ways = fastest();
         Self { keys: Arc::new(Keys::draw(|| 1, &ways)), ways }
     }
 
-    /// Heap bytes.
+    /// How many bytes it has on the heap.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.keys)
     }
@@ -106,17 +108,17 @@ impl PrefixHasher {
         }
     }
 
-    /// The way back from prefix hashes to local ones.
+    /// Computes local hashes from prefix hashes.
     pub(crate) fn backwards(&self) -> Backwards<'_> {
         Backwards { hasher: self, stride: None }
     }
 }
 
-/// The way back from prefix hashes to local ones. Costs an inversion for every stride that it turns to.
+/// Computes local hashes from prefix hashes. Each change to another stride costs an inversion.
 #[derive(Debug)]
 pub(crate) struct Backwards<'a> {
     hasher: &'a PrefixHasher,
-    /// The stride that it was last about, and the inverse of its factor.
+    /// The number of the stride before, and the inverse of its factor.
     stride: Option<(usize, u64)>,
 }
 
@@ -162,7 +164,7 @@ impl QueryPrefixes {
         at ^ (hasher.ways.part)(&hasher.keys, whole, &locals[whole * LANES..end])
     }
 
-    /// Continues up to stride number `to`.
+    /// Computes the strides that are missing before stride number `to`.
     fn extend(&mut self, hasher: &PrefixHasher, locals: &[u64], to: usize) {
         let from = self.strides.len();
         let before = self.strides.last().copied().unwrap_or(0);

@@ -5,8 +5,8 @@
 //!   off the last block they share; where one worker holds less than another only a cutoff differs.
 //! - Every prefix lives in exactly one place, and so does the one that is a block shorter: a run outlives its children,
 //!   even when nobody holds it any more.
-//! - No two runs begin with equal prefix hashes. Where two prefixes collide, what would need a second one is turned
-//!   away.
+//! - No two runs begin with equal prefix hashes. Where two prefixes collide, the one that comes second gets no run: its
+//!   store is rejected.
 //! - An array slot that a snapshot may read is never written again: a trimmed run gets a new array.
 
 use std::collections::BTreeMap;
@@ -289,7 +289,8 @@ impl Runs {
         self.blocks
     }
 
-    /// Heap bytes, with the keys of the hash, which shards share; detached ranges, rare and short-lived, are left out.
+    /// How many bytes it has on the heap, with the keys of the hash, which shards share. Detached ranges are rare and
+    /// short-lived, and are not counted.
     pub(crate) fn bytes(&self) -> usize {
         self.pieces.len() * PIECE * size_of::<Option<Run>>()
             + (self.vacant.capacity() * size_of::<RunId>())
@@ -300,12 +301,12 @@ impl Runs {
     }
 
     /// Finds, or makes, places for a chain of blocks with these prefix hashes, which continues `parent` and begins at
-    /// `position`: as many as one run has or takes. Returns the first one's place and their number, at least 1; `None`
-    /// where the first one needs a run of its own, and one of another prefix has its prefix hash: a collision.
+    /// `position`: as many as one run has or takes. Returns the first one's place and their number, at least 1. It is
+    /// `None` on a collision: the first block needs a run of its own, but a run of another prefix begins with its hash.
     ///
     /// One look at the heads settles whether the first block is new, and only where a child hangs off the parent: were
-    /// the block there, its parent would be where `parent` is. That is also why this is exact, whatever collides:
-    /// behind one parent equal prefix hashes are equal blocks, since a step of the hash is invertible.
+    /// the block there, its parent would be where `parent` is. For the same reason collisions cannot mix prefixes up:
+    /// a step of the hash is invertible, so behind one parent, blocks with equal prefix hashes are equal.
     pub(crate) fn lay(&mut self, parent: Option<Place>, position: u32, prefixes: &[u64]) -> Option<(Place, usize)> {
         let head = match parent {
             Some(Place { run, offset }) => {
@@ -365,7 +366,7 @@ impl Runs {
         self.blocks += prefixes.len() as u64;
     }
 
-    /// A run of one block, unless another one begins with its prefix hash.
+    /// Makes a run of one block, unless another run begins with its prefix hash.
     fn create(&mut self, parent: Option<Place>, position: u32, prefix: u64) -> Option<RunId> {
         let run = self.vacant.pop().unwrap_or_else(|| {
             let first = (self.pieces.len() * PIECE) as RunId;
@@ -486,148 +487,6 @@ impl Runs {
             if let Some(head) = self.heads.get(key).copied() {
                 self.get_mut(head.run).changed = false;
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Block, Event, EventData, Worker};
-    use crate::hash::sequence_hashes;
-    use crate::index::error::Rejection;
-    use crate::index::export::export;
-    use crate::index::shard::Shard;
-    use crate::index::{Builder, LocalReader, Matches};
-    use proptest::prelude::*;
-
-    const WORKERS: u64 = 3;
-
-    fn shard(hasher: PrefixHasher) -> Shard {
-        Shard::new(hasher, 100, 10)
-    }
-
-    fn event(worker: u64, data: EventData) -> Event {
-        Event { worker: Worker::new(worker, 0), id: 1, data }
-    }
-
-    /// Each block by its name and its local hash.
-    fn stored_data(parent: Option<u64>, blocks: &[(u64, u64)]) -> EventData {
-        let blocks = blocks.iter().map(|&(sequence, local)| Block { sequence, local }).collect();
-        EventData::Stored { parent, blocks }
-    }
-
-    fn stored(worker: u64, parent: Option<u64>, blocks: &[(u64, u64)]) -> Event {
-        event(worker, stored_data(parent, blocks))
-    }
-
-    /// What the shard knows, behind a hash that does not collide.
-    fn copy(shard: &Shard) -> LocalReader {
-        let (mut writer, reader) = Builder::default().seed(1).build_local().expect("valid settings");
-        writer.import(&export(shard, None)).expect("an export is sound");
-        writer.publish();
-        reader
-    }
-
-    fn depth(reader: &LocalReader, worker: u64, query: &[u64]) -> u32 {
-        let mut matches = Matches::new();
-        reader.find(query, &mut matches);
-        matches.depth(Worker::new(worker, 0))
-    }
-
-    #[test]
-    fn whoever_collides_is_left_out_and_nobody_else_is_harmed() {
-        let mut shard = shard(PrefixHasher::weak());
-        // Both begin runs of their own at position 2, with equal prefix hashes: 1 ^ 2 ^ 4 and 2 ^ 1 ^ 4.
-        for first in [stored(1, None, &[(1, 1), (2, 2), (3, 8)]), stored(1, Some(2), &[(4, 4), (5, 5)])] {
-            assert_eq!(shard.apply(&first), Ok(()));
-        }
-        assert_eq!(shard.apply(&stored(2, None, &[(1, 2), (2, 1), (3, 16)])), Ok(()));
-        assert_eq!(shard.apply(&stored(2, None, &[(9, 9)])), Ok(()));
-        let colliding = stored(2, Some(2), &[(4, 4), (9, 5)]);
-        assert_eq!(shard.apply(&colliding), Err(Rejection::Collision));
-        assert_eq!((shard.held(), collisions(&shard, 1), collisions(&shard, 2)), (5 + 3, 0, 1), "9 is elsewhere now");
-        let reader = copy(&shard);
-        assert_eq!((depth(&reader, 1, &[1, 2, 4, 5]), depth(&reader, 2, &[2, 1, 4, 5])), (4, 2));
-        assert_eq!((depth(&reader, 2, &[2, 1, 16]), depth(&reader, 2, &[9])), (3, 0));
-
-        // What is in the way goes with who stored it, and nothing is left behind.
-        shard.apply(&event(2, EventData::WorkerRemoved)).expect("never refused");
-        assert_eq!(depth(&copy(&shard), 1, &[1, 2, 4, 5]), 4);
-        shard.apply(&event(1, EventData::Cleared)).expect("never refused");
-        assert_eq!((shard.runs().len(), shard.runs().blocks()), (0, 0));
-    }
-
-    fn collisions(shard: &Shard, worker: u64) -> u64 {
-        let status = shard.worker_status().find(|status| status.worker.id == worker);
-        status.map_or(0, |status| status.rejected[Rejection::Collision as usize])
-    }
-
-    /// Any names for any blocks.
-    fn any_data() -> impl Strategy<Value = EventData> {
-        let names = 0_u64..12;
-        let blocks = prop::collection::vec((names.clone(), 0_u64..8), 1..5);
-        let stored = (prop::option::of(names.clone()), blocks);
-        let stored = stored.prop_map(|(parent, blocks)| stored_data(parent, &blocks));
-        let removed = prop::collection::vec(names, 1..4).prop_map(|blocks| EventData::Removed { blocks });
-        prop_oneof![8 => stored, 3 => removed, 1 => Just(EventData::Cleared)]
-    }
-
-    /// Blocks under names that stand for their prefixes, as engines give them.
-    fn engine_data() -> impl Strategy<Value = EventData> {
-        let path = prop::collection::vec(0_u64..8, 1..7);
-        (path, any::<prop::sample::Index>(), 0..12).prop_map(|(path, from, kind)| {
-            let from = from.index(path.len());
-            let names: Vec<u64> = sequence_hashes(path.iter().copied()).collect();
-            let blocks: Vec<_> = names.iter().copied().zip(path).skip(from).collect();
-            match kind {
-                0 => EventData::Cleared,
-                1..4 => EventData::Removed { blocks: names[from..].to_vec() },
-                _ => stored_data(from.checked_sub(1).map(|parent| names[parent]), &blocks),
-            }
-        })
-    }
-
-    /// Applies events behind a hash that collides all the time, and behind one that does not. Compares what workers
-    /// have of the queries: equally much where no event of theirs collided, and otherwise less at most, if `less` says
-    /// so.
-    fn compare(events: Vec<(u64, EventData)>, queries: &[Vec<u64>], less: bool) -> Result<(), TestCaseError> {
-        let (mut weak, mut strong) = (shard(PrefixHasher::weak()), shard(PrefixHasher::seeded(1)));
-        for (worker, data) in events {
-            let event = event(worker, data);
-            let (result, expected) = (weak.apply(&event), strong.apply(&event));
-            prop_assert!(collisions(&weak, worker) > 0 || result == expected);
-        }
-        let (reader, judge) = (copy(&weak), copy(&strong));
-        for worker in 0..WORKERS {
-            let exact = collisions(&weak, worker) == 0;
-            for query in queries {
-                let [depth, right] = [&reader, &judge].map(|reader| depth(reader, worker, query));
-                prop_assert!(if exact { depth == right } else { depth <= right || !less }, "{query:?}");
-            }
-        }
-        for worker in 0..WORKERS {
-            weak.apply(&event(worker, EventData::WorkerRemoved)).expect("never refused");
-        }
-        prop_assert_eq!((weak.runs().len(), weak.runs().blocks()), (0, 0), "nothing is left behind");
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn collisions_harm_nobody_else(
-            events in prop::collection::vec((0..WORKERS, any_data()), 0..60),
-            queries in prop::collection::vec(prop::collection::vec(0_u64..8, 1..9), 20),
-        ) {
-            compare(events, &queries, false)?;
-        }
-
-        #[test]
-        fn collisions_only_take_away(
-            events in prop::collection::vec((0..WORKERS, engine_data()), 0..60),
-            queries in prop::collection::vec(prop::collection::vec(0_u64..8, 1..9), 20),
-        ) {
-            compare(events, &queries, true)?;
         }
     }
 }

@@ -1,20 +1,18 @@
 //! The truth: a plain state machine that events change. No thread, no clock, no lock.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::blocks::BlockMap;
 use super::error::Rejection;
 use super::hasher::BuildMix;
 use super::holders::Slot;
-use super::left_out::LeftOut;
-use super::multiset::Multiset;
+use super::holding::Holding;
 use super::prefix::PrefixHasher;
 use super::run::{Place, RunId, Runs};
 use super::status::WorkerStatus;
+use super::worker::WorkerState;
 use crate::event::{Block, Event, EventData, Worker};
 
 /// How many blocks ahead of the one at work their places are fetched from memory.
@@ -34,7 +32,7 @@ pub(crate) struct Shard {
     slots: HashMap<Worker, Slot, BuildMix>,
     vacant: Vec<Slot>,
     names_changed: bool,
-    /// Those of whom blocks were left out, ascending.
+    /// The slots of the workers of which blocks were left out, ascending.
     incomplete: Vec<Slot>,
     incomplete_changed: bool,
     /// Of the event at work.
@@ -47,39 +45,6 @@ pub(crate) struct Shard {
     strangers: [u64; Rejection::ALL.len()],
     events: u64,
     event_blocks: u64,
-}
-
-#[derive(Debug, Default)]
-struct WorkerState {
-    worker: Worker,
-    blocks: BlockMap,
-    /// Where more than one sequence hash names the same block: how many beyond the first.
-    twins: HashMap<Place, u32, BuildMix>,
-    /// Copies of held blocks beyond the first; `None` where storing a block again changes nothing, and a removal is
-    /// final.
-    copies: Option<Box<Multiset>>,
-    left_out: Option<Box<LeftOut>>,
-    status: Counters,
-}
-
-/// What an export has to know of a worker.
-pub(crate) struct Held<'a> {
-    pub(crate) worker: Worker,
-    pub(crate) last_event_id: Option<u64>,
-    pub(crate) blocks: &'a BlockMap,
-    /// Beyond the first, where they are counted.
-    pub(crate) copies: Option<&'a Multiset>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Counters {
-    last_event_id: Option<u64>,
-    lag: Option<Duration>,
-    gaps: u64,
-    missing_events: u64,
-    repeated_events: u64,
-    unknown_removals: u64,
-    rejected: [u64; Rejection::ALL.len()],
 }
 
 impl Shard {
@@ -131,7 +96,7 @@ impl Shard {
         std::mem::take(&mut self.incomplete_changed).then(|| self.incomplete.clone())
     }
 
-    /// Applies an event whole or, with a reason, not at all; up to a collision, where there is one.
+    /// Applies an event whole or, with a reason, not at all. An event that collides is applied up to the collision.
     pub(crate) fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
         self.events += 1;
         self.event_blocks += event.data.len() as u64;
@@ -149,7 +114,7 @@ impl Shard {
                 self.workers[slot as usize].copies.get_or_insert_default();
             }),
             _ => self.admit(event.worker).and_then(|slot| {
-                self.workers[slot as usize].status.note(event.id);
+                self.workers[slot as usize].counters.note(event.id);
                 self.change(slot, &event.data)
             }),
         };
@@ -160,18 +125,18 @@ impl Shard {
         result
     }
 
-    /// Applies an event of an export: like [`Shard::apply`], but its id continues nothing, a worker that is added
-    /// begins with nothing, and what is removed is gone with all of its copies.
+    /// Applies an event of an export. Unlike in [`Shard::apply`], the event's id does not have to continue the last one,
+    /// a worker that is added loses what it had, and a removal takes all copies of a block away.
     pub(crate) fn import(&mut self, event: &Event) -> Result<(), Rejection> {
         if let Some(&slot) = self.slots.get(&event.worker) {
             let state = &mut self.workers[slot as usize];
-            state.status.last_event_id = None;
+            state.counters.last_event_id = None;
             match &event.data {
                 EventData::WorkerAdded => {
                     state.copies = None;
                     self.clear(slot);
                 }
-                EventData::Removed { blocks } => state.take_copies(blocks),
+                EventData::Removed { blocks } => blocks.iter().for_each(|&sequence| state.forget_copies(sequence)),
                 _ => {}
             }
         }
@@ -213,12 +178,10 @@ impl Shard {
         let mut result = Ok(());
         while done < blocks.len() {
             let Some((first, count)) = self.runs.lay(at, position + done as u32, &self.prefixes[done..]) else {
-                // The worker says that these blocks are elsewhere now, and has them nowhere as far as we can tell.
+                // The worker stored these blocks somewhere else, so it no longer holds them where it had them.
                 for block in &blocks[done..] {
                     if let Some(old) = state.blocks.remove(block.sequence) {
-                        if state.copies.is_some() {
-                            state.take_copies(&[block.sequence]);
-                        }
+                        state.forget_copies(block.sequence);
                         holding.release(&mut self.runs, state, old);
                     }
                 }
@@ -236,18 +199,14 @@ impl Shard {
                 let place = Place { run: first.run, offset };
                 let old = state.blocks.insert(block.sequence, place);
                 if old == Some(place) {
-                    if state.copies.is_some() {
-                        state.add_copy(block.sequence);
-                    }
+                    state.add_copy(block.sequence);
                     holding.hold_all(&mut self.runs, state, first.run, new);
                     new = offset + 1..offset + 1;
                     continue;
                 }
                 new.end += 1;
                 if let Some(old) = old {
-                    if state.copies.is_some() {
-                        state.take_copies(&[block.sequence]);
-                    }
+                    state.forget_copies(block.sequence);
                     holding.hold_all(&mut self.runs, state, first.run, new);
                     new = offset + 1..offset + 1;
                     holding.release(&mut self.runs, state, old);
@@ -273,8 +232,8 @@ impl Shard {
         }
         let state = &mut self.workers[slot as usize];
         let last;
-        let blocks = if state.copies.as_ref().is_some_and(|copies| copies.total() > 0) {
-            last = state.take_copy(blocks);
+        let blocks = if state.has_copies() {
+            last = state.take_copies(blocks);
             &last
         } else {
             blocks
@@ -315,7 +274,7 @@ impl Shard {
         self.mark(slot);
     }
 
-    /// The engine may hold what a rejected store names.
+    /// Remembers the blocks of a rejected store: the engine may hold them.
     #[cold]
     fn leave_out(&mut self, event: &Event) {
         if let EventData::Stored { blocks, .. } = &event.data
@@ -329,8 +288,8 @@ impl Shard {
         }
     }
 
-    /// A worker of whom blocks were left out stored these, or removed them. Where copies are counted, that tells
-    /// nothing of the other copies.
+    /// An incomplete worker stored these blocks, or removed them, so it is known again whether it holds them. Where
+    /// copies are counted, this says nothing about the copies that were left out.
     #[cold]
     fn find_again(&mut self, slot: Slot, sequences: impl Iterator<Item = u64>) {
         let WorkerState { copies, left_out, .. } = &mut self.workers[slot as usize];
@@ -340,7 +299,7 @@ impl Shard {
         self.mark(slot);
     }
 
-    /// Takes note of whether the worker is incomplete.
+    /// Enters the worker in the list of incomplete workers, or takes it out.
     fn mark(&mut self, slot: Slot) {
         let left_out = &mut self.workers[slot as usize].left_out;
         left_out.take_if(|left_out| left_out.len() == 0);
@@ -401,7 +360,7 @@ impl Shard {
 
     fn count(&mut self, event: &Event, rejection: Rejection) {
         let counter = match self.slots.get(&event.worker) {
-            Some(&slot) => &mut self.workers[slot as usize].status.rejected[rejection as usize],
+            Some(&slot) => &mut self.workers[slot as usize].counters.rejected[rejection as usize],
             None => &mut self.strangers[rejection as usize],
         };
         *counter += 1;
@@ -417,7 +376,7 @@ impl Shard {
     /// Keeps what only the publisher knows for the worker's status.
     pub(crate) fn note_lag(&mut self, worker: Worker, lag: Duration) {
         if let Some(&slot) = self.slots.get(&worker) {
-            self.workers[slot as usize].status.lag = Some(lag);
+            self.workers[slot as usize].counters.lag = Some(lag);
         }
     }
 
@@ -431,7 +390,7 @@ impl Shard {
         self.strangers
     }
 
-    /// Heap bytes.
+    /// How many bytes it has on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.runs.bytes()
             + self.slots.allocation_size()
@@ -443,181 +402,18 @@ impl Shard {
             + self.workers.iter().map(WorkerState::bytes).sum::<usize>()
     }
 
-    /// The workers and their slots.
+    /// The workers with their slots.
     #[cfg(feature = "figures")]
     pub(crate) fn slots(&self) -> impl Iterator<Item = (Worker, Slot)> {
         self.slots.iter().map(|(&worker, &slot)| (worker, slot))
     }
 
-    /// The workers and what they hold, as an export wants it.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = Held<'_>> {
-        self.slots.values().map(|&slot| {
-            let WorkerState { worker, blocks, copies, status, .. } = &self.workers[slot as usize];
-            Held { worker: *worker, last_event_id: status.last_event_id, blocks, copies: copies.as_deref() }
-        })
+    /// The workers and what they hold.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = &WorkerState> {
+        self.slots.values().map(|&slot| &self.workers[slot as usize])
     }
 
     pub(crate) fn worker_status(&self) -> impl Iterator<Item = WorkerStatus> {
-        self.slots.iter().map(|(&worker, &slot)| {
-            let WorkerState { blocks, copies, left_out, status, .. } = &self.workers[slot as usize];
-            WorkerStatus {
-                worker,
-                held_blocks: blocks.len() as u64,
-                extra_copies: copies.as_deref().map(Multiset::total),
-                last_event_id: status.last_event_id,
-                lag: status.lag,
-                gaps: status.gaps,
-                missing_events: status.missing_events,
-                repeated_events: status.repeated_events,
-                unknown_removals: status.unknown_removals,
-                left_out_blocks: left_out.as_deref().map_or(0, LeftOut::len),
-                rejected: status.rejected,
-            }
-        })
-    }
-}
-
-/// What is rare, out of the way of the rest.
-impl WorkerState {
-    /// Removes a block that is not held, or a copy of it.
-    #[cold]
-    fn miss(&mut self, sequence: u64) {
-        self.status.unknown_removals += 1;
-        if let Some(left_out) = &mut self.left_out {
-            left_out.take(sequence);
-        }
-    }
-
-    /// A block was stored where it is.
-    #[cold]
-    fn add_copy(&mut self, sequence: u64) {
-        if let Some(copies) = &mut self.copies {
-            copies.add(sequence);
-        }
-    }
-
-    /// Removes a copy of each. Returns those that had only one.
-    #[cold]
-    fn take_copy(&mut self, blocks: &[u64]) -> Vec<u64> {
-        let mut take = |sequence| self.copies.as_mut().is_some_and(|copies| copies.take(sequence));
-        blocks.iter().copied().filter(|&sequence| !take(sequence)).collect()
-    }
-
-    /// Leaves one of each.
-    #[cold]
-    fn take_copies(&mut self, blocks: &[u64]) {
-        if let Some(copies) = &mut self.copies {
-            for &sequence in blocks {
-                copies.take_all(sequence);
-            }
-        }
-    }
-}
-
-impl WorkerState {
-    /// Heap bytes.
-    fn bytes(&self) -> usize {
-        self.blocks.bytes()
-            + self.twins.allocation_size()
-            + self.copies.as_deref().map_or(0, |copies| size_of::<Multiset>() + copies.bytes())
-            + self.left_out.as_deref().map_or(0, |left_out| size_of::<LeftOut>() + left_out.bytes())
-    }
-}
-
-impl Counters {
-    fn note(&mut self, id: u64) {
-        if let Some(last) = self.last_event_id {
-            if id <= last {
-                self.repeated_events += 1;
-            } else if id > last + 1 {
-                self.gaps += 1;
-                self.missing_events = self.missing_events.saturating_add(id - last - 1);
-            }
-        }
-        self.last_event_id = Some(id);
-    }
-}
-
-/// A worker's cutoff in the run that its event is busy with. An event changes it block by block; the run hears of it
-/// once, when the event moves on.
-struct Holding {
-    slot: Slot,
-    run: RunId,
-    cutoff: u32,
-    /// What the run believes.
-    known: u32,
-    released: bool,
-    anything: bool,
-}
-
-impl Holding {
-    fn nothing(slot: Slot) -> Self {
-        Self { slot, run: 0, cutoff: 0, known: 0, released: false, anything: false }
-    }
-
-    fn turn_to(&mut self, runs: &mut Runs, run: RunId) {
-        if !self.anything || self.run != run {
-            self.settle(runs);
-            let cutoff = runs.get(run).holders.cutoff(self.slot);
-            *self = Self { run, cutoff, known: cutoff, anything: true, ..Self::nothing(self.slot) };
-        }
-    }
-
-    /// The worker stored the block at `place` under one more sequence hash.
-    fn hold(&mut self, runs: &mut Runs, state: &mut WorkerState, place: Place) {
-        self.turn_to(runs, place.run);
-        let run = runs.get_mut(place.run);
-        if run.holds(self.slot, self.cutoff, place.offset) {
-            *state.twins.entry(place).or_default() += 1;
-        } else {
-            self.cutoff = run.hold(self.slot, self.cutoff, place.offset);
-        }
-    }
-
-    /// The worker stored these blocks of a run, each under one more sequence hash.
-    fn hold_all(&mut self, runs: &mut Runs, state: &mut WorkerState, run: RunId, offsets: Range<u32>) {
-        if offsets.is_empty() {
-            return;
-        }
-        self.turn_to(runs, run);
-        if offsets.start == self.cutoff && runs.get(run).detached.is_none() {
-            self.cutoff = offsets.end;
-        } else {
-            for offset in offsets {
-                self.hold(runs, state, Place { offset, run });
-            }
-        }
-    }
-
-    /// One sequence hash less names the block at `place`.
-    fn release(&mut self, runs: &mut Runs, state: &mut WorkerState, place: Place) {
-        if !state.twins.is_empty()
-            && let Some(more) = state.twins.get_mut(&place)
-        {
-            *more -= 1;
-            if *more == 0 {
-                state.twins.remove(&place);
-            }
-            return;
-        }
-        self.turn_to(runs, place.run);
-        self.released = true;
-        if place.offset + 1 == self.cutoff {
-            self.cutoff = place.offset;
-            return;
-        }
-        self.cutoff = runs.get_mut(place.run).release(self.slot, self.cutoff, place.offset);
-    }
-
-    fn settle(&mut self, runs: &mut Runs) {
-        if self.anything {
-            if self.cutoff != self.known {
-                runs.set_cutoff(self.run, self.slot, self.cutoff);
-            }
-            if self.released {
-                runs.loosen(self.run);
-            }
-            self.anything = false;
-        }
+        self.workers().map(WorkerState::status)
     }
 }

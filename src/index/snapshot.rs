@@ -75,7 +75,7 @@ pub(crate) struct Roster {
     pub(crate) names_version: u64,
     /// By slot.
     pub(crate) names: Arc<[Worker]>,
-    /// The slots of workers of whom blocks were left out, ascending.
+    /// The slots of the incomplete workers, ascending: those of which blocks were left out.
     pub(crate) incomplete: Arc<[WorkerSlot]>,
 }
 
@@ -128,7 +128,7 @@ impl Snapshot {
         self.roots.len() + self.heads.len()
     }
 
-    /// Heap bytes.
+    /// How many bytes it has on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.roots.bytes() + self.heads.bytes()
     }

@@ -214,7 +214,7 @@ impl<T: Slot> SortedTable<T> {
         self.slots.iter().filter(|slot| slot.key().is_some())
     }
 
-    /// Heap bytes.
+    /// How many bytes it has on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<T>() + self.tags.capacity()
     }
@@ -302,7 +302,7 @@ impl<T: Slot> SplitTable<T> {
         self.parts().iter().flat_map(SortedTable::iter)
     }
 
-    /// Heap bytes.
+    /// How many bytes it has on the heap.
     pub(crate) fn bytes(&self) -> usize {
         let parts = match self {
             Self::Whole(_) => 0,

@@ -78,7 +78,7 @@ impl<'a> Batch<'a> {
         self.events.is_empty()
     }
 
-    /// Heap bytes.
+    /// How many bytes it has on the heap.
     pub fn bytes(&self) -> usize {
         self.events.capacity() * size_of::<Event<'_>>()
             + self.hashes.capacity() * size_of::<u64>()
