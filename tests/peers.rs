@@ -99,8 +99,8 @@ fn assert_equal(original: &Service, copy: &Service) {
             assert_eq!((here.seat, here.position, here.lookahead), (there.seat, there.position, there.lookahead));
             assert_eq!(here.content, there.content);
             assert_eq!(
-                format!("{:?}", here.standing),
-                format!("{:?}", there.standing).replace(", Restored", "").replace("Restored", "")
+                format!("{:?}", here.doubts),
+                format!("{:?}", there.doubts).replace(", Restored", "").replace("Restored", "")
             );
         }
     }

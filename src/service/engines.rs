@@ -9,7 +9,7 @@ use super::config::ConfigError;
 use super::engine::Engine;
 use super::ingest::{self, Ingest, Listener};
 use super::model::{Key, Model, ModelError, Models};
-use super::rank::{Copies, Rank, State};
+use super::rank::{Copies, Link, Rank};
 use crate::event::Worker;
 use crate::index::Closed;
 
@@ -88,7 +88,7 @@ impl Engines {
         let others = model.ranks().of(worker);
         let same = others.iter().any(|other| other.endpoint() == Some(&engine.endpoint));
         // Whoever is gone makes room.
-        if let Some(gone) = others.iter().find(|other| !same && other.state() == State::Gone) {
+        if let Some(gone) = others.iter().find(|other| !same && other.link() == Link::Gone) {
             self.leave(&mut listening, &model, gone);
         }
         let zmq = others.iter().filter(|other| other.endpoint().is_some());
@@ -128,7 +128,7 @@ impl Engines {
     pub(super) fn expire_unheard(&self, models: &Models) {
         for model in models.all().iter() {
             let mut listening = self.listening();
-            for rank in model.ranks().all().iter().filter(|rank| rank.state() == State::Unreachable) {
+            for rank in model.ranks().all().iter().filter(|rank| rank.link() == Link::Unreachable) {
                 let endpoint = rank.endpoint().unwrap_or_default().to_owned();
                 if listening.contains_key(&(model.key().clone(), rank.worker(), endpoint)) {
                     continue;
@@ -136,7 +136,7 @@ impl Engines {
                 // A model that was shut down holds nothing any more.
                 let _ = ingest::expire(model, rank);
                 // Whoever else speaks for its worker takes its place.
-                if rank.state() == State::Gone && model.ranks().has_company(rank) {
+                if rank.link() == Link::Gone && model.ranks().has_company(rank) {
                     self.leave(&mut listening, model, rank);
                 }
             }

@@ -117,16 +117,6 @@ fn of_models(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     [all, quantiles, reasons].iter().flat_map(|families| families.registry.gather()).collect()
 }
 
-const STATES: [(State, &str); 7] = [
-    (State::Connecting, "connecting"),
-    (State::Live, "live"),
-    (State::Replaying, "replaying"),
-    (State::AtLeast, "at_least"),
-    (State::Unknown, "unknown"),
-    (State::Unreachable, "unreachable"),
-    (State::Gone, "gone"),
-];
-
 fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     let by_state = Families::new(&["state"]);
     let publishers = by_state.gauge("kvleap_publishers", "Publishers in this state");
@@ -150,9 +140,9 @@ fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
                 doubted.with_label_values(&of).set(1.0);
             }
         }
-        for (state, name) in STATES {
+        for state in State::ALL {
             let many = states.iter().filter(|&&other| other == state).count();
-            publishers.with_label_values(&labels(model, &[name])).set(many as f64);
+            publishers.with_label_values(&labels(model, &[state.name()])).set(many as f64);
         }
         for rank in ranks.iter() {
             let (instance, dp_rank) = (rank.worker().id.to_string(), rank.worker().dp_rank.to_string());

@@ -1,17 +1,21 @@
 //! One publisher of events, as the service sees it.
 
 mod counts;
+mod doubts;
+mod state;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use counts::{Count, Skip};
+pub use doubts::RankDoubts;
 use serde::{Deserialize, Serialize};
+pub(super) use state::Link;
+pub use state::State;
 
-use super::doubt::{Doubt, Doubts, Exactness};
-use super::ingest::Memory;
+use super::doubt::{Doubt, Doubts};
+use super::ingest::Content;
 use crate::event::Worker;
 
 /// One publisher: an engine's data-parallel rank, its offloading connector, or an engine that speaks over HTTP.
@@ -25,11 +29,11 @@ pub struct Rank {
     copies: Copies,
     /// Which of the worker's publishers it is, from 0.
     seat: u8,
+    /// A [`Link`].
     link: AtomicU8,
-    catching_up: AtomicBool,
-    /// Whether `standing` has a doubt.
+    doubts: Mutex<RankDoubts>,
+    /// Whether there is any among `doubts`.
     doubtful: AtomicBool,
-    standing: Mutex<Standing>,
     /// Tokens behind each block that its hash covers; [`UNSAID`] before the first block.
     lookahead: AtomicU32,
     counts: [AtomicU64; Count::ALL.len()],
@@ -45,15 +49,6 @@ pub struct Rank {
     content: Arc<Mutex<Content>>,
 }
 
-/// What is remembered of a publisher's workers beside the index.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    /// By data-parallel rank.
-    pub workers: BTreeMap<u32, Memory>,
-    /// Whether several publishers speak for them.
-    pub shared: bool,
-}
-
 /// What a publisher means by announcing a block that it has announced already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,33 +61,13 @@ pub enum Copies {
     Single,
 }
 
-/// How it stands with a publisher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Not heard yet.
-    Connecting,
-    /// All that it said is known.
-    Live,
-    /// It is asked for what was missed.
-    Replaying,
-    /// It is heard, and holds what is said of it, perhaps more.
-    AtLeast,
-    /// It is heard, and what is said of it may be wrong, until it clears its cache or restarts.
-    Unknown,
-    /// The connection is lost. What it held is kept for the grace period.
-    Unreachable,
-    /// Unreachable for longer than the grace period: what it held was dropped.
-    Gone,
-}
-
 /// What a snapshot has to keep of a publisher, to go on where it was.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Resume {
     /// Where it is in its numbers.
     pub position: Position,
-    /// What is doubted about it.
-    pub standing: Standing,
+    /// What is doubted about its workers.
+    pub doubts: RankDoubts,
     /// Tokens behind each block that its hash covers, once it has said so.
     pub lookahead: Option<u32>,
     /// Which of the worker's publishers it is.
@@ -112,63 +87,29 @@ pub struct Position {
     pub fingerprint: Option<u64>,
 }
 
-/// What is doubted, by data-parallel rank.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// Those that its batches named.
-    ranks: BTreeMap<u32, Doubts>,
-    /// About ranks that were not named yet.
-    others: Doubts,
-}
-
-impl Standing {
-    pub(super) fn doubt(&mut self, doubt: Doubt) {
-        self.change(|doubts| *doubts = doubts.and(doubt.into()));
-    }
-
-    pub(super) fn doubt_rank(&mut self, rank: u32, doubt: Doubt) {
-        let doubts = self.ranks.entry(rank).or_insert(self.others);
-        *doubts = doubts.and(doubt.into());
-    }
-
-    /// About the ranks that it speaks for.
-    fn all(&self) -> impl Iterator<Item = Doubts> {
-        let unnamed = self.ranks.is_empty().then_some(self.others);
-        self.ranks.values().copied().chain(unnamed)
-    }
-
-    fn change(&mut self, mut change: impl FnMut(&mut Doubts)) {
-        self.ranks.values_mut().for_each(&mut change);
-        change(&mut self.others);
-    }
-}
-
 /// Before its first block, a publisher's way of hashing is not known.
 const UNSAID: u32 = u32::MAX;
-
-const LINKS: [State; 5] = [State::Connecting, State::Live, State::Replaying, State::Unreachable, State::Gone];
 
 impl Rank {
     /// One that publishes at this endpoint; not heard of yet.
     pub fn zmq(worker: Worker, endpoint: impl Into<String>) -> Self {
-        Self::new(worker, Some(endpoint.into()), State::Connecting, Copies::default())
+        Self::new(worker, Some(endpoint.into()), Link::Connecting, Copies::default())
     }
 
     /// One that speaks over HTTP. Its events say of each block whether it is there, not how often.
     pub fn http(worker: Worker) -> Self {
-        Self::new(worker, None, State::Live, Copies::Single)
+        Self::new(worker, None, Link::Live, Copies::Single)
     }
 
-    fn new(worker: Worker, endpoint: Option<String>, link: State, copies: Copies) -> Self {
-        let rank = Self {
+    fn new(worker: Worker, endpoint: Option<String>, link: Link, copies: Copies) -> Self {
+        Self {
             worker,
             endpoint,
             copies,
             seat: 0,
-            link: AtomicU8::default(),
-            catching_up: AtomicBool::default(),
+            link: AtomicU8::new(link as u8),
+            doubts: Mutex::default(),
             doubtful: AtomicBool::default(),
-            standing: Mutex::default(),
             lookahead: AtomicU32::new(UNSAID),
             counts: Default::default(),
             skipped: Default::default(),
@@ -177,9 +118,7 @@ impl Rank {
             next_sequence: AtomicU64::default(),
             position: Mutex::default(),
             content: Arc::default(),
-        };
-        rank.set_link(link);
-        rank
+        }
     }
 
     /// What its announcing a block again means.
@@ -229,9 +168,8 @@ impl Rank {
     /// The workers that it speaks for, ascending, on the device tier: those that its batches named, or the registered one
     /// before the first batch.
     pub fn workers(&self) -> Vec<Worker> {
-        let standing = self.standing();
-        let named: Vec<_> = standing.ranks.keys().map(|&rank| Worker::new(self.worker.id, rank)).collect();
-        if named.is_empty() { vec![self.worker] } else { named }
+        let ranks = self.rank_doubts();
+        ranks.by_rank(self.worker.dp_rank).map(|(rank, _)| Worker::new(self.worker.id, rank)).collect()
     }
 
     /// How it stands with it, as far as the publisher itself is concerned; see [`Rank::state_with`].
@@ -241,40 +179,29 @@ impl Rank {
 
     /// How it stands with it, where these are all the doubts about its workers.
     pub fn state_with(&self, doubts: Doubts) -> State {
-        let passing = [Doubt::NotHeard, Doubt::CatchingUp].into_iter().collect();
-        match (self.link(), doubts.without(passing).exactness()) {
-            (link @ (State::Gone | State::Unreachable), _) | (link, Exactness::Exact) => link,
-            (_, Exactness::Unknown) => State::Unknown,
-            (_, Exactness::AtLeast) => State::AtLeast,
-        }
+        State::of(self.link(), doubts)
     }
 
-    fn link(&self) -> State {
-        LINKS[usize::from(self.link.load(Relaxed))]
-    }
-
-    pub(super) fn has_link(&self, link: State) -> bool {
-        self.link() == link
+    pub(super) fn link(&self) -> Link {
+        Link::of(self.link.load(Relaxed))
     }
 
     /// Whether it can be chosen for a request: it is connected, as far as that is known.
     pub fn is_present(&self) -> bool {
-        !matches!(self.link(), State::Unreachable | State::Gone)
+        !matches!(self.link(), Link::Unreachable | Link::Gone)
     }
 
     /// What is doubted about any of its workers.
     pub fn doubts(&self) -> Doubts {
-        self.standing().all().fold(self.passing(), Doubts::and)
+        self.doubts_by_worker().into_iter().fold(Doubts::NONE, |all, (_, doubts)| all.and(doubts))
     }
 
     /// What is doubted about each of its workers.
     pub(super) fn doubts_by_worker(&self) -> Vec<(Worker, Doubts)> {
-        let (standing, passing) = (self.standing(), self.passing());
-        if standing.ranks.is_empty() {
-            return vec![(self.worker, standing.others.and(passing))];
-        }
-        let ranks = standing.ranks.iter();
-        ranks.map(|(&rank, &doubts)| (Worker::new(self.worker.id, rank), doubts.and(passing))).collect()
+        let passing = self.link().doubt().into_iter().collect();
+        let ranks = self.rank_doubts();
+        let by_rank = ranks.by_rank(self.worker.dp_rank);
+        by_rank.map(|(rank, doubts)| (Worker::new(self.worker.id, rank), doubts.and(passing))).collect()
     }
 
     /// What is doubted about any of its workers, where these are all doubts about the workers of the model.
@@ -286,17 +213,7 @@ impl Rank {
 
     /// Whether anything is doubted. Takes no lock.
     pub fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Relaxed) || !self.passing().is_empty()
-    }
-
-    /// Doubts that the state of the connection raises, and ends.
-    fn passing(&self) -> Doubts {
-        match self.link() {
-            State::Connecting => Doubt::NotHeard.into(),
-            State::Unreachable => Doubt::Unreachable.into(),
-            State::Live | State::Replaying if self.catching_up.load(Relaxed) => Doubt::CatchingUp.into(),
-            _ => Doubts::NONE,
-        }
+        self.doubtful.load(Relaxed) || self.link().doubt().is_some()
     }
 
     /// Tokens behind each block that its hash covers, once it has stored a block: 0 for most engines, 1 where they
@@ -336,7 +253,7 @@ impl Rank {
         let position = self.position().clone();
         Resume {
             position,
-            standing: self.standing().clone(),
+            doubts: self.rank_doubts().clone(),
             lookahead: self.lookahead(),
             seat: self.seat,
             unheard: !self.is_present(),
@@ -352,15 +269,15 @@ impl Rank {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rank_doubts(&self) -> MutexGuard<'_, RankDoubts> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Goes on where a snapshot left it. It is not connected, so what it holds is doubted until it is.
     pub(super) fn resume(&self, resume: Resume) {
-        let Resume { position, standing, lookahead, seat: _, unheard, content } = resume;
+        let Resume { position, doubts, lookahead, seat: _, unheard, content } = resume;
         *self.content() = content;
-        self.place(position, standing, lookahead);
+        self.place(position, doubts, lookahead);
         if unheard && self.endpoint.is_none() {
             self.copied();
         }
@@ -369,31 +286,31 @@ impl Rank {
     /// It was copied from another instance, and speaks over HTTP: until it does so here, it counts as one that
     /// disappeared.
     pub(super) fn copied(&self) {
-        self.set_link(State::Unreachable);
+        self.set_link(Link::Unreachable);
     }
 
     /// It speaks over HTTP, and has just done so.
     pub(super) fn spoke(&self) {
         if self.endpoint.is_none() && !self.is_present() {
-            self.set_link(State::Live);
+            self.set_link(Link::Live);
         }
     }
 
     /// Goes on where another publisher at the same endpoint was, with which it shares the content.
     pub(super) fn go_on_from(&self, other: &Self) {
         let position = other.position().clone();
-        let standing = other.standing().clone();
-        self.place(position, standing, other.lookahead());
+        let doubts = other.rank_doubts().clone();
+        self.place(position, doubts, other.lookahead());
     }
 
-    fn place(&self, position: Position, standing: Standing, lookahead: Option<u32>) {
+    fn place(&self, position: Position, doubts: RankDoubts, lookahead: Option<u32>) {
         self.next_sequence.store(position.next_sequence, Relaxed);
         self.set_lookahead(lookahead.unwrap_or(UNSAID));
-        if self.endpoint.is_some() && (position.next_sequence > 0 || !standing.ranks.is_empty()) {
-            self.set_link(State::Unreachable);
+        if self.endpoint.is_some() && (position.next_sequence > 0 || doubts.has_named()) {
+            self.set_link(Link::Unreachable);
         }
         *self.position() = position;
-        self.change_standing(|all| *all = standing);
+        self.change_doubts(|all| *all = doubts);
     }
 
     /// Everything before this batch is in the index, or is not to be had.
@@ -402,45 +319,36 @@ impl Rank {
         self.next_sequence.store(next_sequence, Relaxed);
     }
 
-    fn change_standing(&self, change: impl FnOnce(&mut Standing)) {
-        let mut standing = self.standing();
-        change(&mut standing);
-        self.doubtful.store(standing.all().any(|doubts| !doubts.is_empty()), Relaxed);
+    fn change_doubts(&self, change: impl FnOnce(&mut RankDoubts)) {
+        let mut doubts = self.rank_doubts();
+        change(&mut doubts);
+        self.doubtful.store(!doubts.is_empty(), Relaxed);
     }
 
-    /// Something may be missing of any of its workers.
+    /// Raises a doubt about all of its workers.
     pub(super) fn doubt(&self, doubt: Doubt) {
-        self.change_standing(|standing| standing.doubt(doubt));
+        self.change_doubts(|doubts| doubts.raise(doubt));
     }
 
-    /// Something may be missing of one of its workers.
+    /// Raises a doubt about one of its workers.
     pub(super) fn doubt_rank(&self, rank: u32, doubt: Doubt) {
-        self.change_standing(|standing| standing.doubt_rank(rank, doubt));
+        self.change_doubts(|doubts| doubts.raise_for(rank, doubt));
     }
 
-    /// That is settled.
+    /// Ends a doubt about all of its workers.
     pub(super) fn settle(&self, doubt: Doubt) {
-        if self.doubtful.load(Relaxed) {
-            self.change_standing(|standing| standing.change(|doubts| *doubts = doubts.without(doubt.into())));
-        }
+        self.change_doubts(|doubts| doubts.settle(doubt));
     }
 
-    /// That is settled for one of its workers.
+    /// Ends a doubt about one of its workers.
     pub(super) fn settle_rank(&self, rank: u32, doubt: Doubt) {
-        if self.doubtful.load(Relaxed) {
-            self.change_standing(|standing| {
-                if let Some(doubts) = standing.ranks.get_mut(&rank) {
-                    *doubts = doubts.without(doubt.into());
-                }
-            });
-        }
+        self.change_doubts(|doubts| doubts.settle_for(rank, doubt));
     }
 
     /// One of its workers holds nothing, and that is certain. If it is the only one, the next block says how it hashes.
     pub(super) fn trust_rank(&self, rank: u32) {
-        self.change_standing(|standing| {
-            standing.ranks.insert(rank, Doubts::NONE);
-            if standing.ranks.len() == 1 {
+        self.change_doubts(|doubts| {
+            if doubts.settle_all_for(rank) {
                 self.set_lookahead(UNSAID);
             }
         });
@@ -449,22 +357,17 @@ impl Rank {
     /// It holds nothing, and that is certain; the next block says how it hashes.
     pub(super) fn trust(&self) {
         self.set_lookahead(UNSAID);
-        self.change_standing(|standing| standing.change(|doubts| *doubts = Doubts::NONE));
+        self.change_doubts(RankDoubts::settle_all);
     }
 
     /// Its batches name this rank.
     pub(super) fn note_rank(&self, rank: u32) {
-        self.change_standing(|standing| {
-            let others = standing.others;
-            standing.ranks.entry(rank).or_insert(others);
-        });
+        self.change_doubts(|doubts| doubts.name(rank));
     }
 
     /// It does not speak for this rank any more.
     pub(super) fn drop_rank(&self, rank: u32) {
-        self.change_standing(|standing| {
-            standing.ranks.remove(&rank);
-        });
+        self.change_doubts(|doubts| doubts.drop_rank(rank));
     }
 
     /// A batch named another rank than it was registered as, and is taken for the registered one.
@@ -478,14 +381,8 @@ impl Rank {
         }
     }
 
-    pub(super) fn set_link(&self, link: State) {
-        let place = LINKS.iter().position(|&other| other == link).expect("doubt is no state of a connection");
-        self.link.store(place as u8, Relaxed);
-    }
-
-    /// Whether it is being asked for what it said while nobody listened.
-    pub(super) fn set_catching_up(&self, on: bool) {
-        self.catching_up.store(on, Relaxed);
+    pub(super) fn set_link(&self, link: Link) {
+        self.link.store(link as u8, Relaxed);
     }
 
     pub(super) fn set_lookahead(&self, tokens: u32) {

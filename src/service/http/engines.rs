@@ -137,7 +137,7 @@ impl<'a> Instance<'a> {
         Self {
             instance_id: ranks[0].worker().id,
             source: ranks[0].source(),
-            status: all.map(|listener| listener.status).max_by_key(|&standing| concern(standing)).expect("a rank"),
+            status: all.map(|listener| listener.status).max().expect("a rank"),
             model_name: &key.model,
             routing_group: &key.group,
             tenant_id: &key.tenant,
@@ -145,19 +145,6 @@ impl<'a> Instance<'a> {
             endpoints: endpoints.collect(),
             listeners,
         }
-    }
-}
-
-/// How much a state concerns somebody who looks after the fleet.
-fn concern(state: Standing) -> u8 {
-    match state {
-        Standing::Live => 0,
-        Standing::Replaying => 1,
-        Standing::Connecting => 2,
-        Standing::AtLeast => 3,
-        Standing::Unknown => 4,
-        Standing::Unreachable => 5,
-        Standing::Gone => 6,
     }
 }
 

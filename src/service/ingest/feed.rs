@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_64;
 
-use super::Memory;
-use super::memory::Places;
+use super::memory::{Content, Memory, Places};
 use super::normalise::Normaliser;
 use super::router::RouterEvent;
 use super::tiers::{Change, Writer, used};
@@ -13,7 +12,7 @@ use crate::event::{Event, EventData, Worker};
 use crate::index::Closed;
 use crate::service::doubt::{Doubt, Doubts};
 use crate::service::media::Medium;
-use crate::service::rank::{Content, Copies, Count, Position, Rank, Skip, State};
+use crate::service::rank::{Copies, Count, Link, Position, Rank, Skip};
 use crate::service::wire::{self, Batch, Error};
 use crate::service::{MAX_RANK, Model, Tier};
 
@@ -270,11 +269,11 @@ pub(in crate::service) fn expire(model: &Model, rank: &Rank) -> Result<(), Close
     let _applying = model.applying();
     let mut position = rank.position();
     // Unless it has just spoken, over HTTP.
-    if rank.has_link(State::Unreachable) {
+    if rank.link() == Link::Unreachable {
         tracing::warn!(worker = %rank.worker(), "the publisher is gone; what it held is dropped");
         drop_content(model, rank, &mut position)?;
         rank.add(Count::Expired, 1);
-        rank.set_link(State::Gone);
+        rank.set_link(Link::Gone);
     }
     Ok(())
 }

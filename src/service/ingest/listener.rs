@@ -17,7 +17,7 @@ use super::{Settings, Source};
 use crate::index::Closed;
 use crate::service::Model;
 use crate::service::doubt::Doubt;
-use crate::service::rank::{Count, Rank, State};
+use crate::service::rank::{self, Count, Rank};
 
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -193,7 +193,6 @@ impl Follower {
     fn connected(&mut self) -> Result<(), End> {
         self.quiet = Instant::now();
         (self.alone, self.silent, self.deaf, self.probe_brought) = (None, true, 0, None);
-        self.rank.set_catching_up(true);
         self.sequencer.connected(&mut self.steps);
         self.take_steps()
     }
@@ -206,13 +205,13 @@ impl Follower {
             let grace = self.settings.grace;
             tracing::warn!(worker = %self.rank.worker(), ?grace, "lost the connection to a publisher");
             self.rank.add(Count::Disconnects, 1);
-            self.rank.set_link(State::Unreachable);
+            self.rank.set_link(rank::Link::Unreachable);
         }
     }
 
     /// Drops what a publisher stored that has been away for too long.
     fn expire(&mut self) -> Result<(), End> {
-        if self.rank.has_link(State::Unreachable)
+        if self.rank.link() == rank::Link::Unreachable
             && self.alone.is_some_and(|since| since.elapsed() >= self.settings.grace)
         {
             block_in_place(|| feed::expire(&self.model, &self.rank))?;
@@ -262,22 +261,22 @@ impl Follower {
             Step::HeldBack => self.rank.add(Count::HeldBack, 1),
             Step::Gap => {
                 self.rank.add(Count::Gaps, 1);
-                self.rank.set_catching_up(true);
+                self.rank.set_link(rank::Link::Replaying);
             }
             Step::Nothing => self.rank.settle(Doubt::JoinedLate),
-            Step::Replay { from, attempt } => {
+            Step::Replay { from, attempt, probe } => {
                 let endpoint = self.source.replay.clone().expect("asked for only where there is somebody to ask");
                 self.replay = Some(Replay::ask(endpoint, from, attempt, self.settings.replay_timeout));
-                self.rank.set_link(State::Replaying);
+                self.rank.set_link(if probe { rank::Link::Live } else { rank::Link::Replaying });
             }
             Step::Settled => {
                 self.replay = None;
-                self.rank.set_link(State::Live);
-                self.rank.set_catching_up(false);
+                self.rank.set_link(rank::Link::Live);
             }
             Step::Restart => {
                 tracing::info!(worker = %self.rank.worker(), "the publisher began anew; what it held is dropped");
                 self.replay = None;
+                self.rank.set_link(rank::Link::Live);
                 self.rank.add(Count::Restarts, 1);
                 block_in_place(|| feed::drop_all(&self.model, &self.rank))?;
             }

@@ -1,4 +1,4 @@
-//! What is remembered of a rank beside the index.
+//! What is remembered of a publisher's workers beside the index.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::service::Tier;
 use crate::service::doubt::{Doubt, Doubts};
+
+/// What is remembered of a publisher's workers beside the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// By data-parallel rank.
+    pub workers: BTreeMap<u32, Memory>,
+    /// Whether several publishers speak for them.
+    pub shared: bool,
+}
 
 /// What is remembered of a rank beside the index. Empty for engines without salts, cache groups and lower tiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,8 +24,8 @@ pub(super) use dumped::{DumpError, take_dump};
 pub use feed::{Applied, apply, dump, forget, router_events};
 pub(super) use feed::{enter, expire, give_up};
 pub use listener::Listener;
-pub use memory::Memory;
 pub(super) use memory::SEATS;
+pub use memory::{Content, Memory};
 pub use router::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier};
 
 use super::Model;

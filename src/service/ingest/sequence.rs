@@ -5,6 +5,8 @@
 //!
 //! - A live batch beyond the expected one is held, and the missing ones are asked for. Live batches that come meanwhile
 //!   are held, too, up to a bound; beyond it they are left to the next replay.
+//! - A probe asks a quiet publisher whether anything was missed. The expected batch, when it comes live, answers it: nothing
+//!   was. So no live batch ever waits for the answer to a probe.
 //! - A live number that is not above the last one: the publisher began anew.
 //! - A new connection may be to a publisher that began anew and has come as far as the old one, so the last batch that
 //!   was applied is asked for again. Another batch under its number, or none, tells the new publisher. Where nobody can
@@ -26,11 +28,12 @@ pub(super) enum Step<P> {
     HeldBack,
     /// Batches are missing.
     Gap,
-    /// Ask for everything from this batch on. The answer to what was asked before is of no interest any more.
-    Replay { from: u64, attempt: u32 },
-    /// Nothing more is to be asked.
+    /// Ask for everything from this batch on, and ignore what is still coming of an earlier answer. A probe asks although
+    /// nothing is known to be missing.
+    Replay { from: u64, attempt: u32, probe: bool },
+    /// Nothing more is to be asked. Ignore what is still coming of an answer.
     Settled,
-    /// Drop what the publisher stored: it began anew. An answer that is still coming is of no interest.
+    /// The publisher restarted: drop what it stored, and ignore what is still coming of an answer.
     Restart,
     /// The batches from this on and before the other are not to be had. If both are the same, it is not known whether
     /// any are missing.
@@ -74,6 +77,8 @@ pub(super) struct Sequencer<P> {
 struct Replay {
     from: u64,
     answered: bool,
+    /// Nothing is known to be missing.
+    probe: bool,
 }
 
 impl<P: AsRef<[u8]>> Sequencer<P> {
@@ -106,14 +111,14 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if !self.replays {
             self.lose(self.next, steps);
         }
-        self.ask(steps);
+        self.ask(false, steps);
     }
 
     /// Nothing came for a while: find out whether anything was missed.
     pub(super) fn probe(&mut self, steps: &mut Vec<Step<P>>) {
         if self.replay.is_none() {
             self.attempts = 0;
-            self.ask(steps);
+            self.ask(true, steps);
         }
     }
 
@@ -126,16 +131,26 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.live = Some(sequence);
         self.fresh = false;
         if sequence < self.next {
-            steps.push(Step::Duplicate);
-        } else if self.replay.is_some() {
-            self.hold(sequence, payload, steps);
-        } else if sequence == self.next {
-            self.apply(sequence, payload, false, steps);
-        } else {
+            return steps.push(Step::Duplicate);
+        }
+        let asking = self.replay.as_ref().is_some_and(|replay| !replay.probe);
+        if sequence == self.next && !asking {
+            if self.replay.take().is_some() {
+                steps.push(Step::Settled);
+            }
+            return self.apply(sequence, payload, false, steps);
+        }
+        if !asking {
             steps.push(Step::Gap);
-            self.hold(sequence, payload, steps);
-            self.attempts = 0;
-            self.ask(steps);
+        }
+        self.hold(sequence, payload, steps);
+        match &mut self.replay {
+            // A probe asks for what is missing, too.
+            Some(replay) => replay.probe = false,
+            None => {
+                self.attempts = 0;
+                self.ask(false, steps);
+            }
         }
     }
 
@@ -149,7 +164,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
                 self.unproven = false;
             } else {
                 self.restart(steps);
-                self.ask(steps);
+                self.ask(false, steps);
             }
             return;
         }
@@ -160,12 +175,13 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             // Answers begin where the publisher's memory does, and if that is behind what is known here, nobody can tell
             // whether it is the same publisher. Where an answer has a hole, batches were dropped on the way.
             if !first && self.attempts < self.limits.attempts {
-                return self.ask(steps);
+                return self.ask(false, steps);
             }
             self.lose(sequence, steps);
         }
         self.attempts = 0;
         self.apply(sequence, payload, true, steps);
+        self.forget_earlier_publisher();
     }
 
     /// The replay is complete.
@@ -173,7 +189,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         let Some(replay) = self.replay.take() else { return };
         if !replay.answered && replay.from < self.next && self.unproven {
             self.restart(steps);
-            return self.ask(steps);
+            return self.ask(false, steps);
         }
         if !replay.answered && self.next == 0 {
             steps.push(Step::Nothing);
@@ -183,11 +199,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
 
     /// The replay is not answered, or not any more.
     pub(super) fn replay_failed(&mut self, steps: &mut Vec<Step<P>>) {
-        if self.replay.take().is_none() {
-            return;
-        }
+        let Some(replay) = self.replay.take() else { return };
         if self.attempts < self.limits.attempts {
-            return self.ask(steps);
+            return self.ask(replay.probe, steps);
         }
         if self.unproven {
             // Nobody can tell whether this is the publisher that all of it came from, or what it said before.
@@ -197,17 +211,17 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
     }
 
     /// Asks for what is missing, and for the batch before it.
-    fn ask(&mut self, steps: &mut Vec<Step<P>>) {
+    fn ask(&mut self, probe: bool, steps: &mut Vec<Step<P>>) {
         if !self.replays {
             return self.release(steps);
         }
         let from = self.next - u64::from(self.last.is_some());
-        self.replay = Some(Replay { from, answered: false });
-        steps.push(Step::Replay { from, attempt: self.attempts });
+        self.replay = Some(Replay { from, answered: false, probe });
+        steps.push(Step::Replay { from, attempt: self.attempts, probe });
         self.attempts += 1;
     }
 
-    /// Applies what was held, as far as it goes on from here.
+    /// Applies what was held, and asks again for what is still missing before it or was held back.
     fn release(&mut self, steps: &mut Vec<Step<P>>) {
         while let Some((sequence, payload)) = self.held.pop_first() {
             self.held_bytes -= payload.as_ref().len();
@@ -215,7 +229,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
                 if self.replays && self.attempts < self.limits.attempts {
                     self.held_bytes += payload.as_ref().len();
                     self.held.insert(sequence, payload);
-                    return self.ask(steps);
+                    return self.ask(false, steps);
                 }
                 self.lose(sequence, steps);
             }
@@ -225,7 +239,22 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
                 self.apply(sequence, payload, false, steps);
             }
         }
+        self.forget_earlier_publisher();
+        if let Some(live) = self.live.filter(|&live| live >= self.next) {
+            // There was no room to hold this batch. Nothing is settled without it.
+            if self.replays && self.attempts < self.limits.attempts {
+                return self.ask(false, steps);
+            }
+            self.lose(live + 1, steps);
+        }
         steps.push(Step::Settled);
+    }
+
+    /// Forgets what came live on earlier connections, if this one may be to another publisher.
+    fn forget_earlier_publisher(&mut self) {
+        if self.fresh && self.unproven && self.live.is_some_and(|live| live >= self.next) {
+            self.live = self.next.checked_sub(1);
+        }
     }
 
     fn hold(&mut self, sequence: u64, payload: P, steps: &mut Vec<Step<P>>) {

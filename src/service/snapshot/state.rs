@@ -16,9 +16,9 @@ use crate::event::{Event, EventData, Worker};
 use crate::index::Closed;
 use crate::service::doubt::Doubt;
 use crate::service::engine::Engine;
-use crate::service::ingest::SEATS;
+use crate::service::ingest::{Content, SEATS};
 use crate::service::model::{Key, Model, Models};
-use crate::service::rank::{Content, Rank, Resume};
+use crate::service::rank::{Rank, Resume};
 use crate::service::tier::Tier;
 
 /// Blocks that are imported at a time: enough that publishing costs little, and 16 MiB.
@@ -118,7 +118,7 @@ fn at_rest(model: &Model, publishers: &[Arc<Rank>]) -> Result<(Vec<Resume>, Vec<
     let resumes = publishers.iter().enumerate().map(|(place, rank)| {
         let mut resume = rank.checkpoint();
         for worker in rank.workers().iter().filter(|worker| unplaced.contains(worker)) {
-            resume.standing.doubt_rank(worker.dp_rank, Doubt::Unplaced);
+            resume.doubts.raise_for(worker.dp_rank, Doubt::Unplaced);
         }
         if place > 0 {
             resume.content = Content::default();
@@ -222,7 +222,7 @@ fn publisher(model: &Model, saved: &SavedRank) -> Result<Option<Engine>, String>
         return Err(format!("it is publisher {} of its worker, of at most {SEATS}", resume.seat));
     }
     let (rank, engine) = if saved.engine.is_empty() {
-        resume.standing.doubt(Doubt::Restored);
+        resume.doubts.raise(Doubt::Restored);
         (Rank::http(worker), None)
     } else {
         let engine: Engine = serde_json::from_str(&saved.engine).map_err(|error| error.to_string())?;

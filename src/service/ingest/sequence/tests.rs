@@ -54,6 +54,10 @@ struct World {
     degraded: bool,
     /// Something may be missing from before the first batch.
     joined_late: bool,
+    /// It is known that something is missing that may be had again.
+    catching_up: bool,
+    /// What came live last of what the publisher says now.
+    heard: Option<Vec<u8>>,
 }
 
 impl World {
@@ -69,6 +73,8 @@ impl World {
             applied: Vec::new(),
             degraded: false,
             joined_late: false,
+            catching_up: false,
+            heard: None,
         }
     }
 
@@ -90,6 +96,14 @@ impl World {
         self.life += 1;
         self.said = 0;
         self.buffer.clear();
+        self.heard = None;
+    }
+
+    /// Where nobody can tell whether what came on earlier connections is this publisher's, it does not count.
+    fn forget_earlier_publisher(&mut self) {
+        if self.sequencer.fresh && self.sequencer.unproven {
+            self.heard = None;
+        }
     }
 
     fn take(&mut self, steps: Vec<Step<Vec<u8>>>) {
@@ -98,21 +112,30 @@ impl World {
                 Step::Apply { sequence, payload, .. } => {
                     self.joined_late &= sequence > 0;
                     self.applied.push(payload);
+                    self.forget_earlier_publisher();
                 }
-                Step::Replay { from, .. } => {
+                Step::Replay { from, probe, .. } => {
                     assert!(self.replays);
+                    self.catching_up |= !probe;
                     self.answer = Some(self.buffer.iter().filter(|batch| batch.0 >= from).cloned().collect());
                 }
-                Step::Settled => self.answer = None,
+                Step::Settled => {
+                    (self.answer, self.catching_up) = (None, false);
+                    self.forget_earlier_publisher();
+                }
                 Step::Restart => {
                     self.answer = None;
                     self.applied.clear();
-                    (self.degraded, self.joined_late) = (false, false);
+                    (self.degraded, self.joined_late, self.catching_up) = (false, false, false);
+                    if self.sequencer.fresh {
+                        self.heard = None;
+                    }
                 }
                 Step::Lost { from: 0, .. } => self.joined_late = true,
                 Step::Lost { .. } => self.degraded = true,
                 Step::Nothing => self.joined_late = false,
-                Step::Duplicate | Step::HeldBack | Step::Gap => {}
+                Step::Gap => self.catching_up = true,
+                Step::Duplicate | Step::HeldBack => {}
             }
         }
     }
@@ -123,6 +146,7 @@ impl World {
             Act::Say { arrives } => {
                 let (sequence, batch) = self.say();
                 if arrives {
+                    self.heard = Some(batch.clone());
                     self.sequencer.live(sequence, batch, &mut steps);
                 }
             }
@@ -152,12 +176,16 @@ impl World {
                     self.restart();
                     (0..ahead).for_each(|_| drop(self.say()));
                 }
-                self.answer = None;
+                (self.answer, self.catching_up) = (None, true);
                 self.sequencer.connected(&mut steps);
             }
             Act::Probe => self.sequencer.probe(&mut steps),
         }
         self.take(steps);
+        if !self.catching_up && !self.degraded && !self.joined_late {
+            let unapplied = self.heard.as_ref().filter(|batch| !self.applied.contains(batch));
+            assert_eq!(unapplied, None, "it came, and answers without it are called exact");
+        }
     }
 
     /// Everything in the buffer gets through, and the publisher says one more thing.
