@@ -6,7 +6,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{Mismatch, Options, Tally, Verifier};
+use super::tally::{Tally, histogram};
+use super::{Mismatch, Options, Verifier};
 use crate::index::Status;
 
 /// What a replay measured. Serialised flat, the options among the figures. Blocks are counted in blocks.
@@ -153,7 +154,7 @@ impl Lookup {
 
 impl Staleness {
     fn new<'a>(lags: impl Iterator<Item = &'a Histogram<u64>>) -> Self {
-        let mut all = super::histogram();
+        let mut all = histogram();
         for lag in lags {
             all.add(lag).expect("a histogram that resizes takes any other");
         }
@@ -208,7 +209,7 @@ mod tests {
     #[test]
     fn the_lags_of_all_shards_count() {
         let lag = |nanoseconds| {
-            let mut lag = super::super::histogram();
+            let mut lag = histogram();
             lag.record(nanoseconds).unwrap();
             lag
         };

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
-use super::wire::{Kind, put, take};
+use super::encoding::{Encoded, put, take};
 use super::{Op, Schedule, SweepError, What};
 use crate::{Builder, Event, EventData};
 
@@ -78,9 +78,9 @@ impl Load {
     pub fn write(&self, to: impl Write) -> io::Result<()> {
         let mut to = BufWriter::new(to);
         put(&(self.warm.len() as u64), &mut to)?;
-        self.warm.iter().try_for_each(|event| put(&Kind::of_event(event), &mut to))?;
+        self.warm.iter().try_for_each(|event| put(&Encoded::of_event(event), &mut to))?;
         put(&(self.ops.len() as u64), &mut to)?;
-        self.ops.iter().try_for_each(|op| put(&(op.at_ns, Kind::of(&op.what)), &mut to))?;
+        self.ops.iter().try_for_each(|op| put(&(op.at_ns, Encoded::of(&op.what)), &mut to))?;
         to.flush()
     }
 
@@ -93,14 +93,14 @@ impl Load {
         let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let mut warm = Vec::new();
         for _ in 0..take::<u64>(&mut from).map_err(damaged)? {
-            match take::<Kind<Vec<u64>>>(&mut from).map_err(damaged)?.into() {
+            match take::<Encoded<Vec<u64>>>(&mut from).map_err(damaged)?.into() {
                 What::Event(event) => warm.push(event),
                 What::Lookup(_) => return Err(damaged("a lookup among the events".to_owned())),
             }
         }
         let mut ops = Vec::new();
         for _ in 0..take::<u64>(&mut from).map_err(damaged)?.min(limit as u64) {
-            let (at_ns, what): (u64, Kind<Vec<u64>>) = take(&mut from).map_err(damaged)?;
+            let (at_ns, what): (u64, Encoded<Vec<u64>>) = take(&mut from).map_err(damaged)?;
             ops.push(Op { at_ns, what: what.into() });
         }
         Ok(Self { warm, ops })

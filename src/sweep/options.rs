@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::search::Plan;
-use super::{Spec, SweepError, System, Threads, nanoseconds};
+use super::threshold::Search;
+use super::{Spec, SweepError, System, Threads};
 
 /// How to sweep.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -84,8 +84,8 @@ impl Options {
     }
 
     /// The rates to try for a load of so many blocks.
-    pub(super) fn plan(&self, blocks: u64) -> Plan {
-        Plan {
+    pub(super) fn search(&self, blocks: u64) -> Search {
+        Search {
             lowest: self.lowest,
             rung: self.rung.max(1.01),
             highest: blocks as f64 / SHORTEST.min(self.window.as_secs_f64()),
@@ -102,4 +102,9 @@ impl Options {
         let window = Duration::from_secs_f64(blocks[operations].max(1) as f64 / rate);
         Spec { system, threads: self.threads, operations, window_ns: nanoseconds(window) }
     }
+}
+
+/// Nanoseconds in a duration.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

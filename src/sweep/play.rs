@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::others::Usage;
-use super::player::{Clock, Idle, Log, Markers, Timed, ask, feed};
+use super::open_loop::{Clock, Idle, Log, Markers, Timed, ask, feed};
 use super::threads::cores;
+use super::usage::Usage;
 use super::{Load, Op, Quantiles, Spec, SweepError, Trial, What};
 use crate::Event;
 use crate::baseline::Backend;
@@ -29,8 +29,8 @@ const APART: u64 = 1_000_000;
 /// [`SweepError::Backend`], [`SweepError::Zero`], and [`SweepError::EmptySchedule`] for no operations.
 pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     spec.threads.check()?;
-    let plan = spec.threads.plan(&cores());
-    let backend: Arc<dyn Backend> = spec.system.open(&plan.writers)?.into();
+    let placement = spec.threads.place(&cores());
+    let backend: Arc<dyn Backend> = spec.system.open(&placement.writers)?.into();
     load.warm.into_iter().for_each(|event| backend.apply(event));
     backend.flush();
 
@@ -42,14 +42,14 @@ pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     let event_logs: Vec<Arc<Log>> = events.iter().map(|_| Log::new(0)).collect();
 
     let mut askers = Vec::new();
-    let idle = if plan.shared { Idle::Sleep } else { Idle::Spin };
-    for (number, ((queries, log), core)) in queries.into_iter().zip(&query_logs).zip(plan.query).enumerate() {
+    let idle = if placement.shared { Idle::Sleep } else { Idle::Spin };
+    for (number, ((queries, log), core)) in queries.into_iter().zip(&query_logs).zip(placement.query).enumerate() {
         let (backend, clock, log) = (Arc::clone(&backend), Arc::clone(&clock), Arc::clone(log));
         let markers = (number == 0 && count > 0).then(|| Arc::clone(&markers));
         askers.push(start(core, move || ask(&*backend, &queries, (&clock, idle), &log, markers.as_deref()))?);
     }
     let mut feeders = Vec::new();
-    for ((mut events, log), core) in events.into_iter().zip(&event_logs).zip(plan.event) {
+    for ((mut events, log), core) in events.into_iter().zip(&event_logs).zip(placement.event) {
         if feeders.is_empty() && count > 0 {
             events.extend(markers.events());
             events.sort_by_key(|&(deadline, _)| deadline);

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use super::search::Found;
+use super::threshold::Threshold;
 use super::{Answers, Load, Options, Quantiles, System, Trial, What};
 
 /// What a sweep found.
@@ -145,7 +145,7 @@ impl BackendReport {
         self.answers.wrong + self.answers.collisions_wrong
     }
 
-    pub(super) fn new(name: System, found: &Found, answers: Answers, trials: Vec<Trial>) -> Self {
+    pub(super) fn new(name: System, found: &Threshold, answers: Answers, trials: Vec<Trial>) -> Self {
         let near = |trial: &&Trial, rate: f64| (trial.offered_block_ops / rate - 1.0).abs() < 0.001;
         let mut at: Vec<&Trial> = match found.threshold {
             Some(rate) => trials.iter().filter(|trial| near(trial, rate) && trial.passes()).collect(),

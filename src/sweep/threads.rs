@@ -39,17 +39,17 @@ impl Threads {
     }
 
     /// The core of each thread, given those that there are; none where nothing is pinned.
-    pub(super) fn plan(self, cores: &[usize]) -> Plan {
+    pub(super) fn place(self, cores: &[usize]) -> Placement {
         if !self.pin || cores.is_empty() {
             let nowhere = |count| vec![None; count];
             let (query, event, writers) = (nowhere(self.query), nowhere(self.event), self.writers(Vec::new()));
-            return Plan { query, event, writers, shared: self.query + self.event + self.writers > cores.len() };
+            return Placement { query, event, writers, shared: self.query + self.event + self.writers > cores.len() };
         }
         let core = |number: usize| cores[number % cores.len()];
         let enough = self.query + self.event + self.writers <= cores.len();
         let event = |number: usize| if enough { core(self.query + number) } else { core(number % self.query) };
         let writer = |number| if enough { core(self.query + self.event + number) } else { core(self.query + number) };
-        Plan {
+        Placement {
             query: (0..self.query).map(|number| Some(core(number))).collect(),
             event: (0..self.event).map(|number| Some(event(number))).collect(),
             writers: self.writers((0..self.writers).map(writer).collect()),
@@ -71,7 +71,7 @@ impl Default for Threads {
 
 /// Which thread goes where.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Placement {
     pub(super) query: Vec<Option<usize>>,
     pub(super) event: Vec<Option<usize>>,
     pub(super) writers: Writers,
@@ -90,15 +90,15 @@ pub(super) fn cores() -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn plan(threads: Threads, cores: usize) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
-        let plan = threads.plan(&(0..cores).collect::<Vec<_>>());
+    fn place(threads: Threads, cores: usize) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+        let placement = threads.place(&(0..cores).collect::<Vec<_>>());
         let pinned = |cores: Vec<Option<usize>>| cores.into_iter().flatten().collect();
-        (pinned(plan.query), pinned(plan.event), plan.writers.pin)
+        (pinned(placement.query), pinned(placement.event), placement.writers.pin)
     }
 
     #[test]
     fn the_default_leaves_applying_a_core_of_its_own() {
-        let default = |cores| plan(Threads::for_cores(cores), cores);
+        let default = |cores| place(Threads::for_cores(cores), cores);
         assert_eq!(default(1), (vec![0], vec![0], vec![0]));
         assert_eq!(default(2), (vec![0], vec![0], vec![1]), "feeding shares a core with asking");
         assert_eq!(default(3), (vec![0], vec![1], vec![2]));
@@ -108,9 +108,9 @@ mod tests {
     #[test]
     fn more_threads_than_cores_wrap_around() {
         let threads = Threads { query: 3, event: 2, writers: 2, pin: true };
-        assert_eq!(plan(threads, 4), (vec![0, 1, 2], vec![0, 1], vec![3, 0]));
-        assert!(threads.plan(&[0, 1, 2, 3]).shared && !threads.plan(&[0, 1, 2, 3, 4, 5, 6]).shared);
-        let loose = Threads { pin: false, ..threads }.plan(&[0, 1]);
+        assert_eq!(place(threads, 4), (vec![0, 1, 2], vec![0, 1], vec![3, 0]));
+        assert!(threads.place(&[0, 1, 2, 3]).shared && !threads.place(&[0, 1, 2, 3, 4, 5, 6]).shared);
+        let loose = Threads { pin: false, ..threads }.place(&[0, 1]);
         assert_eq!((loose.query.len(), loose.event.len(), loose.writers.threads), (3, 2, 2));
         assert!(loose.query.iter().chain(&loose.event).all(Option::is_none) && loose.writers.pin.is_empty());
     }

@@ -11,7 +11,7 @@ use std::{error, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{Op, Schedule};
-use crate::sweep::wire::{Kind, put, take};
+use crate::sweep::encoding::{Encoded, put, take};
 
 const MAGIC: [u8; 8] = *b"kvleap\0S";
 const VERSION: u32 = 1;
@@ -34,7 +34,7 @@ struct Header {
 struct Entry<H> {
     /// Nanoseconds since the one before.
     after_ns: u64,
-    what: Kind<H>,
+    what: Encoded<H>,
 }
 
 impl Schedule {
@@ -70,7 +70,7 @@ impl Schedule {
             let unsorted =
                 || io::Error::new(io::ErrorKind::InvalidInput, "the operations are not in the order of time");
             let after_ns = op.at_ns.checked_sub(before).ok_or_else(unsorted)?;
-            put(&Entry { after_ns, what: Kind::of(&op.what) }, &mut frame)?;
+            put(&Entry { after_ns, what: Encoded::of(&op.what) }, &mut frame)?;
             before = op.at_ns;
         }
         frame.finish()?.into_inner()?.sync_all()

@@ -222,7 +222,7 @@ pub(super) fn ask(
 ) {
     let mut reader = backend.reader();
     let mut scores = Vec::new();
-    let mut search = markers.map(|markers| Search { markers, found: 0, next: 0, scores: Vec::new() });
+    let mut search = markers.map(|markers| MarkerSearch { markers, found: 0, next: 0, scores: Vec::new() });
     let mut look =
         |now, reader: &mut dyn Reader| search.as_mut().map_or(NEVER, |search| search.look(reader, clock, now));
     for (number, (deadline, query)) in queries.iter().enumerate() {
@@ -253,14 +253,14 @@ pub(super) fn ask(
 }
 
 /// The search for markers, in the order in which they are handed over.
-struct Search<'a> {
+struct MarkerSearch<'a> {
     markers: &'a Markers,
     found: usize,
     next: u64,
     scores: Vec<(Worker, u32)>,
 }
 
-impl Search<'_> {
+impl MarkerSearch<'_> {
     /// Looks for the next marker, if it has been handed over and the last look is a while ago. Returns when to look
     /// again; [`NEVER`] when all have been seen.
     fn look(&mut self, reader: &mut dyn Reader, clock: &Clock, now: u64) -> u64 {

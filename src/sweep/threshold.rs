@@ -9,7 +9,7 @@ const LADDER_REPEATS: u32 = 4;
 
 /// How to look for a threshold. Rates are block operations per second.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
+pub(super) struct Search {
     /// The lowest rate that is tried.
     pub(super) lowest: f64,
     /// Of one rung of the ladder to the one below; above 1.
@@ -24,27 +24,27 @@ pub(super) struct Plan {
 
 /// Where a backend's limit is.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct Threshold {
     /// The highest rate at which so many runs in a row passed; `None` if the lowest was too much.
     pub(super) threshold: Option<f64>,
     /// Whether the highest rate that can be measured was not too much.
     pub(super) beyond: bool,
 }
 
-impl Plan {
+impl Search {
     /// Tries rates until the threshold is settled. `run` plays one trial at a rate, and says whether there is time to
     /// repeat it if it was disturbed.
-    pub(super) fn search(
+    pub(super) fn run(
         &self,
         mut run: impl FnMut(f64) -> Result<(Trial, bool), SweepError>,
-    ) -> Result<Found, SweepError> {
+    ) -> Result<Threshold, SweepError> {
         // The ladder: one trial a rung, up to the first that fails.
         let mut low = None;
         let mut high = self.lowest.min(self.highest);
         while takes(high, 1, LADDER_REPEATS, &mut run)? {
             if high >= self.highest {
                 if takes(high, self.in_a_row, REPEATS, &mut run)? {
-                    return Ok(Found { threshold: Some(high), beyond: true });
+                    return Ok(Threshold { threshold: Some(high), beyond: true });
                 }
                 break;
             }
@@ -52,7 +52,7 @@ impl Plan {
             high = (high * self.rung).min(self.highest);
         }
         let Some(mut low) = low else {
-            return Ok(Found { threshold: None, beyond: false });
+            return Ok(Threshold { threshold: None, beyond: false });
         };
         // What the chart shows of a backend beyond its limit.
         if high * self.rung <= self.highest {
@@ -69,13 +69,13 @@ impl Plan {
                     high = middle;
                 }
             } else if settled || takes(low, self.in_a_row, REPEATS, &mut run)? {
-                return Ok(Found { threshold: Some(low), beyond: false });
+                return Ok(Threshold { threshold: Some(low), beyond: false });
             } else if low > self.lowest {
                 // It passed once and not again: the threshold is lower than it seemed.
                 high = low;
                 low = (low / self.rung).max(self.lowest);
             } else {
-                return Ok(Found { threshold: None, beyond: false });
+                return Ok(Threshold { threshold: None, beyond: false });
             }
         }
     }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::sweep::Quantiles;
 
-    const PLAN: Plan = Plan { lowest: 1e3, rung: 6.0, highest: 1e8, precision: 1.1, in_a_row: 3 };
+    const SEARCH: Search = Search { lowest: 1e3, rung: 6.0, highest: 1e8, precision: 1.1, in_a_row: 3 };
 
     fn trial(rate: f64, passes: bool, others: f64) -> Trial {
         let none = Quantiles { count: 0, p50: 0.0, p99: 0.0, p999: 0.0, max: 0.0 };
@@ -137,9 +137,9 @@ mod tests {
     }
 
     /// Searches for a limit; returns what was found, and the rates that were tried.
-    fn search(limit: f64) -> (Found, Vec<f64>) {
+    fn search(limit: f64) -> (Threshold, Vec<f64>) {
         let mut rates = Vec::new();
-        let found = PLAN.search(|rate| {
+        let found = SEARCH.run(|rate| {
             rates.push(rate);
             Ok((trial(rate, rate <= limit, 0.0), true))
         });
@@ -151,10 +151,10 @@ mod tests {
         for limit in [1.2e3, 5.9e3, 6.0e3, 6.1e3, 4.44e5, 3.3e6, 6.0e7, 9.9e7] {
             let (found, rates) = search(limit);
             let threshold = found.threshold.expect("the limit is above the lowest rate");
-            assert!(threshold <= limit && limit <= threshold * PLAN.precision, "{threshold} for {limit}");
+            assert!(threshold <= limit && limit <= threshold * SEARCH.precision, "{threshold} for {limit}");
             assert!(!found.beyond && rates.len() <= 30, "{} trials for {limit}", rates.len());
             let confirmed = rates.iter().filter(|&&rate| (rate / threshold - 1.0).abs() < 1e-9).count();
-            assert!(confirmed as u32 >= PLAN.in_a_row, "{confirmed} runs at the threshold {threshold}");
+            assert!(confirmed as u32 >= SEARCH.in_a_row, "{confirmed} runs at the threshold {threshold}");
         }
     }
 
@@ -162,7 +162,7 @@ mod tests {
     fn beyond_its_limit_a_backend_is_tried_only_once_more() {
         let (_, rates) = search(5e3);
         let worst = rates.iter().copied().fold(0.0, f64::max);
-        assert!(worst <= 6e3 * PLAN.rung, "{rates:?}");
+        assert!(worst <= 6e3 * SEARCH.rung, "{rates:?}");
     }
 
     #[test]
@@ -171,36 +171,36 @@ mod tests {
         assert_eq!((found.threshold, found.beyond, rates.len()), (None, false, 1));
         let (found, rates) = search(1e12);
         assert!(found.beyond && found.threshold == rates.iter().copied().reduce(f64::max), "{found:?}");
-        assert!(rates.iter().all(|&rate| rate <= PLAN.highest));
+        assert!(rates.iter().all(|&rate| rate <= SEARCH.highest));
     }
 
     #[test]
     fn a_rate_that_passes_only_now_and_then_is_no_threshold() {
         let mut runs = 0;
-        let found = PLAN.search(|rate| {
+        let found = SEARCH.run(|rate| {
             runs += 1;
             // From 1e5 on, every other run passes.
             Ok((trial(rate, rate < 1e5 || runs % 2 == 0, 0.0), true))
         });
         let threshold = found.expect("no trial fails to run").threshold.expect("low rates pass");
-        assert!((1e5 / PLAN.precision.powi(3)..1e5).contains(&threshold), "{threshold}");
+        assert!((1e5 / SEARCH.precision.powi(3)..1e5).contains(&threshold), "{threshold}");
     }
 
     #[test]
     fn what_fails_beside_other_work_is_repeated_and_not_for_ever() {
         let mut runs = 0;
-        let found = PLAN.search(|rate| {
+        let found = SEARCH.run(|rate| {
             runs += 1;
             // Every third run is disturbed and fails, whatever the rate.
             let disturbed = runs % 3 == 0;
             Ok((trial(rate, rate <= 1e5 && !disturbed, if disturbed { 0.5 } else { 0.0 }), true))
         });
         let threshold = found.expect("no trial fails to run").threshold.expect("low rates pass");
-        assert!(threshold <= 1e5 && 1e5 <= threshold * PLAN.precision, "{threshold}");
+        assert!(threshold <= 1e5 && 1e5 <= threshold * SEARCH.precision, "{threshold}");
 
         for patient in [false, true] {
             let mut runs = 0;
-            let always = PLAN.search(|rate| {
+            let always = SEARCH.run(|rate| {
                 runs += 1;
                 Ok((trial(rate, false, 0.5), patient))
             });

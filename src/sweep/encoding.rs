@@ -10,13 +10,13 @@ use crate::{Block, Event, EventData, Worker};
 
 /// A lookup or an event; `H` is a list of hashes.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Kind<H> {
+pub(super) enum Encoded<H> {
     Lookup(H),
-    Event { id: u64, dp_rank: u32, event: u64, data: Data<H> },
+    Event { id: u64, dp_rank: u32, event: u64, data: EncodedData<H> },
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) enum Data<H> {
+pub(super) enum EncodedData<H> {
     /// Sequence hashes and local hashes.
     Stored {
         parent: Option<u64>,
@@ -29,7 +29,7 @@ pub(super) enum Data<H> {
     CopiesCounted,
 }
 
-impl<'a> Kind<&'a [u64]> {
+impl<'a> Encoded<&'a [u64]> {
     pub(super) fn of(what: &'a What) -> Self {
         match what {
             What::Lookup(hashes) => Self::Lookup(hashes),
@@ -41,34 +41,34 @@ impl<'a> Kind<&'a [u64]> {
         let data = match &event.data {
             EventData::Stored { parent, blocks } => {
                 let blocks = blocks.iter().map(|block| (block.sequence, block.local)).collect();
-                Data::Stored { parent: *parent, blocks }
+                EncodedData::Stored { parent: *parent, blocks }
             }
-            EventData::Removed { blocks } => Data::Removed(&blocks[..]),
-            EventData::Cleared => Data::Cleared,
-            EventData::WorkerRemoved => Data::WorkerRemoved,
-            EventData::WorkerAdded => Data::WorkerAdded,
-            EventData::CopiesCounted => Data::CopiesCounted,
+            EventData::Removed { blocks } => EncodedData::Removed(&blocks[..]),
+            EventData::Cleared => EncodedData::Cleared,
+            EventData::WorkerRemoved => EncodedData::WorkerRemoved,
+            EventData::WorkerAdded => EncodedData::WorkerAdded,
+            EventData::CopiesCounted => EncodedData::CopiesCounted,
         };
         Self::Event { id: event.worker.id, dp_rank: event.worker.dp_rank, event: event.id, data }
     }
 }
 
-impl From<Kind<Vec<u64>>> for What {
-    fn from(kind: Kind<Vec<u64>>) -> Self {
+impl From<Encoded<Vec<u64>>> for What {
+    fn from(kind: Encoded<Vec<u64>>) -> Self {
         let (id, dp_rank, event, data) = match kind {
-            Kind::Lookup(hashes) => return Self::Lookup(hashes.into()),
-            Kind::Event { id, dp_rank, event, data } => (id, dp_rank, event, data),
+            Encoded::Lookup(hashes) => return Self::Lookup(hashes.into()),
+            Encoded::Event { id, dp_rank, event, data } => (id, dp_rank, event, data),
         };
         let data = match data {
-            Data::Stored { parent, blocks } => {
+            EncodedData::Stored { parent, blocks } => {
                 let blocks = blocks.into_iter().map(|(sequence, local)| Block { sequence, local }).collect();
                 EventData::Stored { parent, blocks }
             }
-            Data::Removed(blocks) => EventData::Removed { blocks },
-            Data::Cleared => EventData::Cleared,
-            Data::WorkerRemoved => EventData::WorkerRemoved,
-            Data::WorkerAdded => EventData::WorkerAdded,
-            Data::CopiesCounted => EventData::CopiesCounted,
+            EncodedData::Removed(blocks) => EventData::Removed { blocks },
+            EncodedData::Cleared => EventData::Cleared,
+            EncodedData::WorkerRemoved => EventData::WorkerRemoved,
+            EncodedData::WorkerAdded => EventData::WorkerAdded,
+            EncodedData::CopiesCounted => EventData::CopiesCounted,
         };
         Self::Event(Event { worker: Worker::new(id, dp_rank), id: event, data })
     }
