@@ -192,7 +192,7 @@ fn what_cannot_be_learnt_or_drawn_is_refused() {
         assert!(refusal(&Options { limits, ..Options::default() }).starts_with("--osl-multiplier"));
     }
     assert!(refusal(&Options { prefix_root_multiplier: 0, ..Options::default() }).starts_with("--prefix-root"));
-    assert!(refusal(&Options { num_requests: 0, ..Options::default() }).starts_with("--num-requests"));
+    assert!(refusal(&Options { num_requests: 0, ..Options::default() }).starts_with("--requests"));
     assert!(refusal(&Options { shuffle: 0, ..Options::default() }).starts_with("--shuffle is 0"));
     let limits = Limits { min_isl: 2, max_isl: 1, ..Limits::default() };
     assert!(refusal(&Options { limits, ..Options::default() }).contains("--min-isl is 2, above the maximum 1"));

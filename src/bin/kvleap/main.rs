@@ -1,17 +1,54 @@
 //! The `kvleap` command.
 //!
 //! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
+//!
+//! A subcommand is compiled where its library feature is on. In other builds its name is still there, and says which
+//! features it needs.
 
-mod figures;
+#[macro_use]
+mod missing;
+mod numbers;
 mod outputs;
-mod publish;
-mod replay;
-mod serve;
-mod simulate;
-mod sweep;
-mod text;
-mod trace;
+mod progress;
+mod strays;
+mod table;
 
+#[cfg(feature = "figures")]
+mod figures;
+#[cfg(not(feature = "figures"))]
+missing!(figures, "figures");
+
+#[cfg(all(feature = "service", feature = "replay"))]
+mod publish;
+#[cfg(not(all(feature = "service", feature = "replay")))]
+missing!(publish, "service,replay");
+
+#[cfg(feature = "replay")]
+mod replay;
+#[cfg(not(feature = "replay"))]
+missing!(replay, "replay");
+
+#[cfg(feature = "service")]
+mod serve;
+#[cfg(not(feature = "service"))]
+missing!(serve, "service");
+
+#[cfg(feature = "sim")]
+mod simulate;
+#[cfg(not(feature = "sim"))]
+missing!(simulate, "sim");
+
+#[cfg(feature = "sweep")]
+mod sweep;
+#[cfg(not(feature = "sweep"))]
+missing!(sweep, "sweep");
+
+#[cfg(feature = "trace")]
+mod trace;
+#[cfg(not(feature = "trace"))]
+missing!(trace, "trace");
+
+use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -20,7 +57,12 @@ use clap::{Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Global KV-cache prefix index for LLM routers.
+/// How a command ended: the exit code, or why it failed.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// A global index of the KV-cache blocks that LLM inference workers hold, for routers.
+///
+/// `kvleap COMMAND --help` explains each command, with examples.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
@@ -30,29 +72,38 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Figures(figures::Args),
-    Publish(publish::Args),
     Replay(replay::Args),
-    Serve(Box<serve::Args>),
     Simulate(Box<simulate::Args>),
+    Trace(trace::Args),
     Sweep(sweep::Args),
+    #[cfg(feature = "sweep")]
     #[command(name = sweep::JOB, hide = true)]
     SweepJob(sweep::JobArgs),
-    Trace(trace::Args),
+    Figures(figures::Args),
+    Serve(Box<serve::Args>),
+    Publish(publish::Args),
+}
+
+impl Command {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Replay(args) => args.run(),
+            Self::Simulate(args) => args.run(),
+            Self::Trace(args) => args.run(),
+            Self::Sweep(args) => args.run(),
+            #[cfg(feature = "sweep")]
+            Self::SweepJob(args) => args.run(),
+            Self::Figures(args) => args.run(),
+            Self::Serve(args) => args.run(),
+            Self::Publish(args) => args.run(),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Figures(args) => figures::run(&args),
-        Command::Publish(args) => publish::run(args),
-        Command::Replay(args) => replay::run(args),
-        Command::Serve(args) => serve::run(&args),
-        Command::Simulate(args) => simulate::run(*args),
-        Command::Sweep(args) => sweep::run(&args),
-        Command::SweepJob(args) => sweep::run_job(&args),
-        Command::Trace(args) => trace::run(args),
-    };
-    done.unwrap_or_else(|error| {
+    let cli = Cli::try_parse_from(strays::renamed(std::env::args_os()));
+    let cli = cli.unwrap_or_else(|error| strays::explained(error).exit());
+    cli.command.run().unwrap_or_else(|error| {
         // Nobody is left to tell if this fails.
         let _ = writeln!(io::stderr(), "error: {error}");
         ExitCode::from(2)

@@ -1,6 +1,5 @@
 //! `kvleap publish`.
 
-use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,47 +7,59 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use indicatif::{ProgressBar, ProgressStyle};
 use kvleap::service::publish::{Form, Options, Publisher};
 
-/// Publish events as an engine would: a mock engine behind real sockets, in vLLM's wire format.
+use crate::{Outcome, numbers, progress};
+
+/// Publish events as an engine would: simulated engines behind real sockets, in vLLM's wire format.
 ///
-/// Every rank plays conversations of many turns under shared system prompts, and publishes what its cache stores and
-/// evicts until Ctrl-C. `ready` on stdout says that the sockets are bound. The line `pause` on stdin ends the requests,
-/// writes the state, and is answered by `paused`; what was said can still be asked for.
+/// Every data-parallel rank plays conversations of many turns under shared system prompts, and publishes what its cache
+/// stores and evicts, until Ctrl-C. It prints `ready` when the sockets are bound. A line `pause` on standard input ends
+/// the requests and writes the state; it prints `paused` then. Batches can still be asked for after that.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   kvleap publish
-      One engine at tcp://127.0.0.1:5557, to be asked at tcp://127.0.0.1:5657. In another terminal: kvleap serve, and
-      curl -d '{\"instance_id\": 1, \"model_name\": \"mock\", \"block_size\": 16, \"endpoint\": \"tcp://127.0.0.1:5557\",
-      \"replay_endpoint\": \"tcp://127.0.0.1:5657\"}' -H 'content-type: application/json' http://127.0.0.1:8090/register
+      One engine at tcp://127.0.0.1:5557, with replay at tcp://127.0.0.1:5657.
+      In another terminal, run kvleap serve; in a third one, register it:
+      curl -H 'content-type: application/json' -d '{\"instance_id\": 1,
+        \"model_name\": \"mock\", \"block_size\": 16,
+        \"endpoint\": \"tcp://127.0.0.1:5557\",
+        \"replay_endpoint\": \"tcp://127.0.0.1:5657\"}' \\
+        http://127.0.0.1:8090/register
   kvleap publish --ranks 4 --form array --rate 100
-      Four data-parallel ranks at ports 5557 to 5560, positional events.
+      Four data-parallel ranks at ports 5557 to 5560, events as arrays.
   kvleap publish --drop 0.05 --state engine.json
-      One batch in twenty is left unsaid and has to be asked for; at the end, what the engine holds goes to a file.
+      One batch in twenty is not sent and has to be asked for; at the end, what
+      the engine holds goes to a file.
+
+Defaults:
+  Fleets differ from command to command, and stay as they are so that figures
+  remain comparable with published ones. Here: one worker with 4096 blocks of
+  16 tokens, the block size that vLLM uses if not told otherwise.
 
 Exit codes:
   0  ended when it was told to
-  2  did not start: an option is bad, or an endpoint is taken; or the state could not be written")]
+  2  did not start: an option is bad, or an endpoint is taken; or the state
+     could not be written")]
 pub(crate) struct Args {
-    /// Where rank 0 publishes; other ranks use the ports after it
+    /// Endpoint at which rank 0 publishes; the other ranks use the ports after it
     #[arg(long, value_name = "ENDPOINT", default_value_t = Options::default().endpoint)]
     endpoint: String,
 
-    /// Where rank 0 answers for what was missed
+    /// Endpoint at which rank 0 sends batches again that were missed; the other ranks use the ports after it
     #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:5657")]
     replay_endpoint: String,
 
-    /// Topic of all messages
-    #[arg(long, default_value = "")]
+    /// Topic of all messages [default: empty]
+    #[arg(long, value_name = "TOPIC", default_value = "", hide_default_value = true)]
     topic: String,
 
-    /// How events look: map, as vLLM 0.24 and later has them, or array, as before
+    /// Form of the events: map, as in vLLM 0.24 and later, or array, as before
     #[arg(long, default_value = Options::default().form.name(), value_parser = form())]
     form: Form,
 
-    /// Data-parallel ranks
+    /// Data-parallel ranks, each of which is a worker
     #[arg(long, value_name = "N", default_value_t = Options::default().ranks)]
     ranks: u16,
 
@@ -56,31 +67,31 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TOKENS", default_value_t = Options::default().block_size)]
     block_size: u32,
 
-    /// Blocks that a rank can hold
-    #[arg(long, value_name = "N", default_value_t = Options::default().blocks)]
+    /// Blocks that each worker's cache has room for
+    #[arg(long, value_name = "BLOCKS", default_value_t = Options::default().blocks)]
     blocks: u32,
 
-    /// Requests that a rank serves in a second
-    #[arg(long, value_name = "N", default_value_t = Options::default().rate)]
+    /// Requests per second that each rank serves
+    #[arg(long, value_name = "RATE", default_value_t = Options::default().rate)]
     rate: f64,
 
-    /// Requests that a rank serves in all; it goes on answering then [default: no end]
+    /// Requests that each rank serves in all; after that it still sends batches again [default: no end]
     #[arg(long, value_name = "N")]
     requests: Option<u64>,
 
-    /// Share of the batches, 0 to 1, that are not said but can be asked for
+    /// Share of the batches, 0 to 1, that are not sent but can be asked for
     #[arg(long, value_name = "SHARE", default_value_t = Options::default().drop)]
     drop: f64,
 
-    /// Batches that can be asked for
+    /// Batches that are kept, to be sent again
     #[arg(long, value_name = "N", default_value_t = Options::default().buffer_steps)]
     buffer_steps: usize,
 
-    /// Seed of requests, names of blocks and drops
+    /// Seed of requests, sequence hashes and drops
     #[arg(long, value_name = "SEED", default_value_t = Options::default().seed)]
     seed: u64,
 
-    /// Write what the engine holds, when it is paused and when it ends, as JSON; complete or not there
+    /// Write what the engine holds as JSON, when it is paused and when it ends; renamed into place when complete
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 }
@@ -110,43 +121,45 @@ impl From<Args> for Options {
     }
 }
 
-/// What the outside wants.
-enum Wish {
+/// What the process is told to do.
+enum Order {
     Pause,
     End,
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let publisher = Publisher::start(args.into())?;
-    let (sender, wishes) = channel();
-    let end = sender.clone();
-    // Nobody listens any more when a wish cannot be sent.
-    ctrlc::set_handler(move || drop(end.send(Wish::End)))?;
-    std::thread::spawn(move || {
-        let lines = io::stdin().lines().map_while(Result::ok);
-        lines.filter(|line| line == "pause").try_for_each(|_| sender.send(Wish::Pause))
-    });
-    writeln!(io::stdout(), "ready")?;
-    let style = ProgressStyle::with_template("{spinner} {msg}").expect("the template is well-formed");
-    let bar = ProgressBar::new_spinner().with_style(style);
-    loop {
-        match wishes.recv_timeout(Duration::from_millis(200)) {
-            Ok(Wish::Pause) => {
-                publisher.pause()?;
-                writeln!(io::stdout(), "paused")?;
-            }
-            Ok(Wish::End) | Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                let said = publisher.said();
-                bar.set_message(format!(
-                    "{} batches, {} of them left unsaid, {} blocks stored and removed",
-                    said.batches, said.dropped, said.blocks
-                ));
-                bar.tick();
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        let publisher = Publisher::start(self.into())?;
+        let (sender, orders) = channel();
+        let end = sender.clone();
+        // When an order cannot be sent, nobody listens any more: the process is ending.
+        ctrlc::set_handler(move || drop(end.send(Order::End)))?;
+        std::thread::spawn(move || {
+            let lines = io::stdin().lines().map_while(Result::ok);
+            lines.filter(|line| line == "pause").try_for_each(|_| sender.send(Order::Pause))
+        });
+        writeln!(io::stdout(), "ready")?;
+        let bar = progress::spinner("publishing");
+        loop {
+            match orders.recv_timeout(Duration::from_millis(200)) {
+                Ok(Order::Pause) => {
+                    publisher.pause()?;
+                    writeln!(io::stdout(), "paused")?;
+                }
+                Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let said = publisher.said();
+                    bar.set_message(format!(
+                        "{} batches, {} of them not sent, {} blocks stored and removed",
+                        numbers::count(said.batches),
+                        numbers::count(said.dropped),
+                        numbers::count(said.blocks)
+                    ));
+                }
             }
         }
+        bar.finish_and_clear();
+        publisher.stop()?;
+        Ok(ExitCode::SUCCESS)
     }
-    bar.finish_and_clear();
-    publisher.stop()?;
-    Ok(ExitCode::SUCCESS)
 }

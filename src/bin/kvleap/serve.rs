@@ -1,7 +1,7 @@
 //! `kvleap serve`.
 
 use std::error::Error;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,22 +11,27 @@ use kvleap::service::{Config, LogFormat, Server};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
+use crate::{Outcome, outputs};
+
 /// Run the standalone indexer: engines' events in, answers over HTTP.
 ///
-/// Settings come from a file; the environment overrides it, and flags override both. Every setting of the file is a flag
-/// with - for _, and a variable with KVLEAP_ before it in capitals; engines are given in the file, or register.
+/// Settings come from a file; environment variables override it, and options override both. Every setting of the file
+/// is an option with - for _, and a variable in capitals after KVLEAP_. Engines are listed in the file, or register
+/// themselves with POST /register.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   kvleap serve
       Listens on 127.0.0.1:8090; engines register with POST /register.
   kvleap serve --config kvleap.toml --listen 0.0.0.0:8090
-      As the file says, but reachable by others. It must name token files, or allow_anonymous.
+      As the file says, but reachable by others. The file must name token files,
+      or allow_anonymous.
   kvleap serve --example-config > kvleap.toml
       A file to start from, with every setting.
   kvleap serve --config kvleap.toml --check-config
-      Says whether it could start so.
-  KVLEAP_READ_TOKEN=... KVLEAP_ADMIN_TOKEN=... kvleap serve --peers http://other:8090
+      Says whether it could start with these settings.
+  KVLEAP_READ_TOKEN=... KVLEAP_ADMIN_TOKEN=... \\
+      kvleap serve --peers http://other:8090
       Tokens from the environment; starts with what another instance knows.
 
 Exit codes:
@@ -34,15 +39,15 @@ Exit codes:
   1  ended when it was told to, but some requests could not finish in time
   2  did not start: a setting is bad, or the address is taken")]
 pub(crate) struct Args {
-    /// Settings, as TOML
+    /// File with settings, as TOML
     #[arg(long, value_name = "FILE", env = "KVLEAP_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Check the settings and all files that they name, and end
+    /// Check the settings and all files that they name, and exit
     #[arg(long)]
     check_config: bool,
 
-    /// Print a configuration file with every setting, its default and what it is for, and end
+    /// Print a file with every setting, its default and what it is for, and exit
     #[arg(long)]
     example_config: bool,
 
@@ -53,10 +58,10 @@ pub(crate) struct Args {
     bench_null: bool,
 }
 
-/// A name and what it stands for.
+/// Parses a name and what it stands for.
 fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
-    let (name, medium) = pair.ok_or_else(|| format!("{text:?} is not like NAME=MEDIUM"))?;
+    let (name, medium) = pair.ok_or_else(|| format!("{text:?} is not of the form NAME=MEDIUM"))?;
     Ok((name.to_owned(), medium.to_owned()))
 }
 
@@ -68,94 +73,94 @@ fn as_map<S: Serializer>(pairs: &Option<Vec<(String, String)>>, serializer: S) -
     }
 }
 
-/// What overrides the file.
+/// The settings that override those of the file.
 #[derive(clap::Args, Serialize)]
 struct Settings {
     /// Address to listen on [default: 127.0.0.1:8090]
     #[arg(long, value_name = "ADDRESS", env = "KVLEAP_LISTEN")]
     listen: Option<SocketAddr>,
 
-    /// Let everybody in although others can reach the address and no token is set
+    /// Answer everybody, although others can reach the address and no token is set
     #[arg(long, env = "KVLEAP_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true")]
     allow_anonymous: Option<bool>,
 
-    /// File with tokens for asking, one a line
+    /// File with tokens that allow queries, one a line
     #[arg(long, value_name = "FILE", env = "KVLEAP_READ_TOKEN_FILE")]
     read_token_file: Option<PathBuf>,
 
-    /// File with tokens for reporting events
+    /// File with tokens that allow reporting events, one a line
     #[arg(long, value_name = "FILE", env = "KVLEAP_WRITE_TOKEN_FILE")]
     write_token_file: Option<PathBuf>,
 
-    /// File with tokens for everything
+    /// File with tokens that allow everything, one a line
     #[arg(long, value_name = "FILE", env = "KVLEAP_ADMIN_TOKEN_FILE")]
     admin_token_file: Option<PathBuf>,
 
-    /// Certificate chain, PEM; with --tls-key, connections are encrypted
+    /// File with the certificate chain, as PEM; with --tls-key, connections are encrypted
     #[arg(long, value_name = "FILE", env = "KVLEAP_TLS_CERTIFICATE")]
     tls_certificate: Option<PathBuf>,
 
-    /// Its key, PEM
+    /// File with the certificate's private key, as PEM
     #[arg(long, value_name = "FILE", env = "KVLEAP_TLS_KEY")]
     tls_key: Option<PathBuf>,
 
-    /// Threads that serve requests [default: one a core]
+    /// Threads that serve requests [default: one per core]
     #[arg(long, value_name = "N", env = "KVLEAP_THREADS")]
     threads: Option<usize>,
 
-    /// Connections at a time; more wait [default: 1024]
+    /// Connections at a time, at most; others wait [default: 1024]
     #[arg(long, value_name = "N", env = "KVLEAP_MAX_CONNECTIONS")]
     max_connections: Option<usize>,
 
-    /// Bytes of a request's body [default: 8388608]
+    /// Bytes of a request's body, at most [default: 8388608]
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_BODY_BYTES")]
     max_body_bytes: Option<usize>,
 
-    /// Bytes of a request's head [default: 16384]
+    /// Bytes of a request's head, at most [default: 16384]
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_HEADER_BYTES")]
     max_header_bytes: Option<usize>,
 
-    /// Seconds for a request's head to arrive, and for a connection to be idle [default: 60]
+    /// Seconds that a request's head may take to arrive, and that a connection may be idle [default: 60]
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_HEADER_TIMEOUT_SECONDS")]
     header_timeout_seconds: Option<u64>,
 
-    /// Seconds for a request's body to arrive [default: 30]
+    /// Seconds that a request's body may take to arrive [default: 30]
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_BODY_TIMEOUT_SECONDS")]
     body_timeout_seconds: Option<u64>,
 
-    /// Seconds that requests in progress get at the end [default: 10]
+    /// Seconds that requests in progress have to finish when the service ends [default: 10]
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_SHUTDOWN_SECONDS")]
     shutdown_seconds: Option<u64>,
 
-    /// Models at a time, counting groups and tenants [default: 256]
+    /// Models at a time, at most, counted once per tenant and routing group [default: 256]
     #[arg(long, value_name = "N", env = "KVLEAP_MAX_MODELS")]
     max_models: Option<usize>,
 
-    /// Writers of each index [default: 1]
+    /// Shards of each index, each with a writer thread [default: 1]
     #[arg(long, value_name = "N", env = "KVLEAP_SHARDS")]
     shards: Option<usize>,
 
-    /// Events that wait for a writer at most [default: 65536]
+    /// Events that may wait for a writer thread, at most [default: 65536]
     #[arg(long, value_name = "N", env = "KVLEAP_MAILBOX")]
     mailbox: Option<usize>,
 
-    /// Microseconds after which an applied event is visible at the latest [default: 100]
+    /// Microseconds after which an applied event is visible, at the latest [default: 100]
     #[arg(long, value_name = "MICROSECONDS", env = "KVLEAP_PUBLISH_INTERVAL_US")]
     publish_interval_us: Option<u64>,
 
-    /// Other instances; the first that answers is copied at the start
+    /// URLs of other instances; at the start, the first that answers is copied
     #[arg(long, value_name = "URL,...", value_delimiter = ',', env = "KVLEAP_PEERS")]
     peers: Option<Vec<String>>,
 
-    /// File with the token that the peers ask for
+    /// File with the token that the peers require
     #[arg(long, value_name = "FILE", env = "KVLEAP_PEER_TOKEN_FILE")]
     peer_token_file: Option<PathBuf>,
 
-    /// File with a secret key for block hashes, 32 hexadecimal digits
+    /// File with a secret key for local hashes, 32 hexadecimal digits
     #[arg(long, value_name = "FILE", env = "KVLEAP_HASH_KEY_FILE")]
     hash_key_file: Option<PathBuf>,
 
-    /// What engines call their storage, beside the known names: each is gpu, cpu, disk, or shared
+    /// Names that engines give their storage, beside the known ones; each MEDIUM is gpu, cpu, disk or shared
     #[arg(long, value_name = "NAME=MEDIUM,...", value_delimiter = ',', value_parser = pair, env = "KVLEAP_MEDIA")]
     #[serde(serialize_with = "as_map")]
     media: Option<Vec<(String, String)>>,
@@ -164,11 +169,11 @@ struct Settings {
     #[arg(long, value_name = "N", env = "KVLEAP_INGEST_THREADS")]
     ingest_threads: Option<usize>,
 
-    /// Seconds for which the blocks of an engine that disappeared are kept [default: 60]
+    /// Seconds for which the blocks of an engine are kept after it disappeared [default: 60]
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_GRACE_SECONDS")]
     grace_seconds: Option<u64>,
 
-    /// File to keep all of it in; a restart goes on from there
+    /// File for snapshots of all state, from which a restart continues
     #[arg(long, value_name = "FILE", env = "KVLEAP_SNAPSHOT")]
     snapshot: Option<PathBuf>,
 
@@ -176,59 +181,62 @@ struct Settings {
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_SNAPSHOT_SECONDS")]
     snapshot_seconds: Option<u64>,
 
-    /// Bytes that all indexes may take together [default: no bound]
+    /// Bytes that all indexes together may take [default: no limit]
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MEMORY_BUDGET")]
     memory_budget: Option<u64>,
 
-    /// Beyond the budget: refuse new content, or forget the least recently stored [default: refuse]
+    /// What happens beyond the memory budget: new blocks are refused, or the least recently stored ones are forgotten
+    /// [default: refuse]
     #[arg(long, value_name = "WHAT", env = "KVLEAP_OVER_BUDGET", value_parser = ["refuse", "forget"])]
     over_budget: Option<String>,
 
-    /// Form of log lines, on stderr: text or json [default: text]
+    /// Form of the log lines on standard error [default: text]
     #[arg(long, value_name = "FORM", env = "KVLEAP_LOG", value_parser = ["text", "json"])]
     log: Option<String>,
 
-    /// What is logged, as in info,kvleap=debug [default: info,zeromq=warn]
+    /// What is logged, for instance info,kvleap=debug [default: info,zeromq=warn]
     #[arg(long, value_name = "FILTER", env = "KVLEAP_LOG_FILTER")]
     log_filter: Option<String>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
-    if args.example_config {
-        io::stdout().write_all(Config::EXAMPLE.as_bytes())?;
-        return Ok(ExitCode::SUCCESS);
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        if self.example_config {
+            outputs::print(Config::EXAMPLE)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let config = self.config()?;
+        let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| format!("log_filter: {error}"))?;
+        if self.check_config {
+            config.check()?;
+            outputs::print("the settings are good\n")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        start_log(config.log, filter);
+        let (told, end) = mpsc::channel();
+        ctrlc::set_handler(move || {
+            // Nobody listens to a second signal: the service is ending already.
+            let _ = told.send(());
+        })?;
+        let server = Server::start(config)?;
+        end.recv()?;
+        tracing::info!("ending");
+        Ok(if server.stop() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
-    let config = config(args)?;
-    let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| format!("log_filter: {error}"))?;
-    if args.check_config {
-        config.check()?;
-        writeln!(io::stdout(), "the settings are good")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    start_log(config.log, filter);
-    let (told, end) = mpsc::channel();
-    ctrlc::set_handler(move || {
-        // A second signal finds nobody who listens: the end is under way.
-        let _ = told.send(());
-    })?;
-    let server = Server::start(config)?;
-    end.recv()?;
-    tracing::info!("ending");
-    Ok(if server.stop() { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
 
-fn config(args: &Args) -> Result<Config, Box<dyn Error>> {
-    let file = match &args.config {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
-        None => String::new(),
-    };
-    let named = |error| match &args.config {
-        Some(path) => format!("{}: {error}", path.display()),
-        None => format!("{error}"),
-    };
-    let mut config = Config::load(&file, &args.settings).map_err(named)?;
-    config.bench_null = args.bench_null;
-    Ok(config)
+    fn config(&self) -> Result<Config, Box<dyn Error>> {
+        let file = match &self.config {
+            Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
+            None => String::new(),
+        };
+        let named = |error| match &self.config {
+            Some(path) => format!("{}: {error}", path.display()),
+            None => format!("{error}"),
+        };
+        let mut config = Config::load(&file, &self.settings).map_err(named)?;
+        config.bench_null = self.bench_null;
+        Ok(config)
+    }
 }
 
 fn start_log(format: LogFormat, filter: EnvFilter) {

@@ -80,7 +80,7 @@ impl Options {
         positive("--prefix-len-multiplier", self.prefix_len_multiplier)?;
         positive("--prompt-len-multiplier", self.prompt_len_multiplier)?;
         at_least_one("--prefix-root-multiplier", self.prefix_root_multiplier.into())?;
-        at_least_one("--num-requests", self.num_requests)?;
+        at_least_one("--requests", self.num_requests)?;
         at_least_one("--shuffle", self.shuffle.into())?;
         self.limits.check()
     }

@@ -14,12 +14,12 @@ use kvleap::sim::{
 
 use crate::outputs;
 
-/// What the report is called unless the options say otherwise.
+/// The report's file unless the options name another.
 const REPORT: &str = "simulate.html";
 
 #[derive(clap::Args)]
 pub(super) struct Values {
-    /// The values, instead of the usual ones
+    /// Values to try, instead of the usual ones
     #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
     pub(super) values: Vec<f64>,
 
@@ -29,46 +29,46 @@ pub(super) struct Values {
 
 #[derive(clap::Args)]
 pub(super) struct Settings {
-    /// Traffic to make up: conversations, agents, rag, rag-sorted, shared-prompts, unique or hot-spot; mixed by
-    /// weight, as in rag=3,agents=1 [default: conversations]
+    /// Traffic to generate: conversations, agents, rag, rag-sorted, shared-prompts, unique or hot-spot; or a mix of
+    /// them by weight, as in rag=3,agents=1 [default: conversations]
     #[arg(long, value_name = "MIX", help_heading = "Workload")]
     workload: Option<Mix>,
 
-    /// Trace to play instead: Mooncake format, plain, gzip or zstd
+    /// Trace to play instead, in the Mooncake format, plain or compressed with gzip or zstd; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "workload", help_heading = "Workload")]
     trace: Option<PathBuf>,
 
-    /// Tokens in a block of the trace; a multiple of --block-size
+    /// Tokens that one hash id of the trace stands for; a multiple of --block-size
     #[arg(long, value_name = "TOKENS", default_value_t = 512, requires = "trace", help_heading = "Workload")]
     trace_block_size: u32,
 
-    /// Requests [default: the whole trace; of others 10000, or 200 for every worker if that is more]
+    /// Requests to play [default: the whole trace; of generated traffic 10000, or 200 per worker if that is more]
     #[arg(long, value_name = "N", help_heading = "Workload")]
     requests: Option<u64>,
 
-    /// Requests a second; a trace's times are then made anew, as a Poisson process [default: the times of the trace; of
-    /// others 4 for every worker]
+    /// Requests per second, as a Poisson process, which replaces the times of a trace [default: the times of the trace;
+    /// of generated traffic 4 per worker]
     #[arg(long, value_name = "RATE", help_heading = "Workload")]
     rate: Option<f64>,
 
-    /// The times of the trace, so many times as fast
+    /// Play the trace's own times FACTOR times as fast
     #[arg(long, value_name = "FACTOR", help_heading = "Workload")]
     speedup: Option<f64>,
 
-    /// Whether the next request of a session waits for the answer before (closed) or not (open) [default: open for a
-    /// trace, closed for others]
+    /// Whether the next request of a session waits for the previous answer (closed) or not (open) [default: open for a
+    /// trace, closed for generated traffic]
     #[arg(long, value_name = "WHEN", value_parser = sessions(), help_heading = "Workload")]
     sessions: Option<Sessions>,
 
-    /// Requests come for ON seconds, as many as otherwise in ON + OFF, then none for OFF seconds
+    /// Let requests come for ON seconds, as many as otherwise in ON + OFF seconds, and then none for OFF seconds
     #[arg(long, value_name = "ON,OFF", value_parser = bursts, help_heading = "Workload")]
     burst: Option<Bursts>,
 
-    /// Models; worker w serves model w % MODELS, and every session asks for one
+    /// Models in the fleet; worker w serves model w % MODELS, and every session asks for one
     #[arg(long, value_name = "MODELS", default_value_t = 1, help_heading = "Workload")]
     models: u32,
 
-    /// Adapters of each model; equal tokens under different ones are different blocks
+    /// Adapters of each model; equal tokens under different adapters are different blocks
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Workload")]
     adapters: u32,
 
@@ -80,76 +80,77 @@ pub(super) struct Settings {
     #[arg(long, value_name = "PROFILE", default_value_t = Options::default().profile, help_heading = "Fleet")]
     profile: String,
 
-    /// Tokens in a block [default: 64]
+    /// Tokens in a block of the workers and of the index [default: 64]
     #[arg(long, value_name = "TOKENS", help_heading = "Fleet")]
     block_size: Option<u32>,
 
-    /// Blocks that a worker can cache [default: what the profile has memory for]
+    /// Blocks that each worker's cache has room for [default: what the profile has memory for]
     #[arg(long, value_name = "BLOCKS", help_heading = "Fleet")]
     blocks: Option<u32>,
 
-    /// Policies to compare [default: all for compare; cost for temperature; else round-robin, least-loaded,
-    /// longest-prefix and cost]
+    /// Policies to compare [default: all for compare; cost for temperature; round-robin, least-loaded, longest-prefix
+    /// and cost for other experiments]
     #[arg(long, value_name = "POLICY,...", value_delimiter = ',', value_parser = policies(), help_heading = "Router")]
     policy: Vec<String>,
 
-    /// What the router knows of caches: events; those and its predictions until they come; or its decisions only
+    /// What the router knows of caches: the workers' events; events, and its own predictions until they come; or only
+    /// its own decisions
     #[arg(long, value_name = "SOURCE", default_value = "events", value_parser = knowledge(), help_heading = "Router")]
     knowledge: Knowledge,
 
-    /// What a block to compute weighs in the policy cost, against a block in use [default: 8]
+    /// Weight of a block to compute in the policy cost; a block in use weighs 1 [default: 8]
     #[arg(long, value_name = "WEIGHT", help_heading = "Router")]
     prefill_weight: Option<f64>,
 
-    /// Temperature of the policy cost, in blocks; 0 takes the cheapest worker [default: 0]
+    /// Temperature of the policy cost, in blocks; 0 always takes the cheapest worker [default: 0]
     #[arg(long, value_name = "BLOCKS", help_heading = "Router")]
     temperature: Option<f64>,
 
-    /// Seconds that an event is on its way to the router [default: 0]
+    /// Seconds that every event takes to reach the router [default: 0]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "World")]
     lag: Option<Duration>,
 
-    /// Seconds that are added to the lag at most, evenly distributed
+    /// Seconds that are added to the lag: up to this many, evenly distributed
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds, help_heading = "World")]
     jitter: Duration,
 
-    /// Part of the events that is lost, 0 to 1
-    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "World")]
+    /// Share of the events that are lost, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, help_heading = "World")]
     loss: f64,
 
-    /// Part of the events that arrives twice, 0 to 1
-    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "World")]
+    /// Share of the events that arrive twice, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, help_heading = "World")]
     duplication: f64,
 
-    /// A worker dies and is back with an empty cache; SECONDS from the beginning
+    /// Let a worker die, SECONDS from the beginning, and come back with an empty cache; may be given again
     #[arg(long, value_name = "SECONDS:WORKER", value_parser = incident(Change::Restart), help_heading = "World")]
     restart: Vec<Incident>,
 
-    /// A worker dies
+    /// Let a worker die; may be given again
     #[arg(long, value_name = "SECONDS:WORKER", value_parser = incident(Change::Leave), help_heading = "World")]
     leave: Vec<Incident>,
 
-    /// A worker joins, for instance one beyond --workers
+    /// Let a worker join, for instance one beyond --workers; may be given again
     #[arg(long, value_name = "SECONDS:WORKER", value_parser = incident(Change::Join), help_heading = "World")]
     join: Vec<Incident>,
 
-    /// A worker's steps take FACTOR times as long as usual
+    /// Let a worker's steps take FACTOR times as long as usual; may be given again
     #[arg(long, value_name = "SECONDS:WORKER:FACTOR", value_parser = slow, help_heading = "World")]
     slow: Vec<Incident>,
 
-    /// How often a request is tried again when its worker dies under it
+    /// Times that a request is retried when its worker dies [default: 3]
     #[arg(long, value_name = "N", help_heading = "World")]
     retries: Option<u32>,
 
-    /// Seed of all that is drawn; equal seeds give equal reports
+    /// Seed of everything random; equal seeds give equal reports
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
 
-    /// Where to write the page with the charts, one HTML file; a file of that name is replaced
+    /// File for the page with the charts, one HTML file; replaces a file of that name
     #[arg(long, value_name = "FILE", default_value = REPORT)]
     report: PathBuf,
 
-    /// Draw the charts into a file, .svg or .png, too; may be given again
+    /// Draw the charts as .svg or .png, too; may be given again
     #[arg(long, value_name = "FILE")]
     pub(super) figure: Vec<PathBuf>,
 
@@ -164,10 +165,14 @@ pub(super) struct Settings {
     /// Print the report as one JSON object
     #[arg(long)]
     pub(super) json: bool,
+
+    /// Print all columns of the table, however wide it gets
+    #[arg(long)]
+    pub(super) wide: bool,
 }
 
 impl Settings {
-    /// Whether what is varied is not also set.
+    /// Refuses options that set what the experiment varies.
     pub(super) fn check_varied(&self, vary: &[Vary]) -> Result<(), SimError> {
         for vary in vary {
             let (option, given) = match vary {
@@ -188,7 +193,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The policies that the experiment is about.
+    /// Fills in the policies that an experiment compares unless it is told others.
     pub(super) fn default_policies(&mut self, experiment: &str) {
         if self.policy.is_empty() {
             let policies: &[&str] = match experiment {
@@ -240,13 +245,13 @@ impl Settings {
         })
     }
 
-    /// Whether results can go where they should.
+    /// Checks that results can go where they should.
     pub(super) fn check_files(&self) -> Result<(), Box<dyn Error>> {
         self.report_file().map_or(Ok(()), outputs::check)?;
         self.figure.iter().try_for_each(|path| outputs::check_figure(path))
     }
 
-    /// Where the page goes, if anywhere.
+    /// Returns the file for the page, if there is to be one.
     pub(super) fn report_file(&self) -> Option<&Path> {
         (!self.no_report).then_some(&self.report)
     }
@@ -266,7 +271,7 @@ fn policies() -> PossibleValuesParser {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    let seconds = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
@@ -275,7 +280,7 @@ fn bursts(text: &str) -> Result<Bursts, String> {
     Ok(Bursts { on: seconds(on)?, off: seconds(off)? })
 }
 
-/// `SECONDS:WORKER`.
+/// Parses `SECONDS:WORKER`.
 fn incident(change: Change) -> impl Fn(&str) -> Result<Incident, String> + Clone {
     move |text| {
         let (at, worker) = text.split_once(':').ok_or("write SECONDS:WORKER")?;
@@ -283,12 +288,12 @@ fn incident(change: Change) -> impl Fn(&str) -> Result<Incident, String> + Clone
     }
 }
 
-/// `SECONDS:WORKER:FACTOR`.
+/// Parses `SECONDS:WORKER:FACTOR`.
 fn slow(text: &str) -> Result<Incident, String> {
     let (rest, factor) = text.rsplit_once(':').ok_or("write SECONDS:WORKER:FACTOR")?;
     incident(Change::Slow(number(factor)?))(rest)
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text:?} is no number of this kind"))
+    text.parse().map_err(|_| format!("{text:?} is not such a number"))
 }

@@ -4,23 +4,24 @@ mod args;
 mod table;
 
 use std::error::Error;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
-use kvleap::report::write;
+use indicatif::ProgressBar;
 use kvleap::sim::{Dimension, Experiment, Progress, Report, SimError, Vary, page};
 
 use args::{Settings, Values};
+
+use crate::{Outcome, outputs, progress};
 
 /// Play requests over a simulated fleet behind a router, and compare routing policies.
 ///
 /// Every request is looked up in the index and sent where a policy says; a simulated engine with a block pool and
 /// continuous batching serves it, and its events update the index. All policies get the same requests. Without options,
-/// all policies serve conversations on eight workers; the table goes to stdout and the charts to simulate.html.
+/// all policies serve conversations on eight workers. The table goes to standard output and the charts to
+/// simulate.html.
 #[derive(clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -28,16 +29,25 @@ use args::{Settings, Values};
 Examples:
   kvleap simulate
       All policies on conversations, 8 workers, 10,000 requests.
-  kvleap simulate compare --workload rag=3,agents=1 --workers 100 --policy cost,round-robin
+  kvleap simulate compare --workload rag=3,agents=1 --workers 100 \\
+      --policy cost,round-robin
       Two policies, a mix of traffic, 100 workers.
-  kvleap simulate compare --trace conversation_trace.jsonl --workers 16 --speedup 4
+  kvleap simulate compare --trace conversation_trace.jsonl --workers 16 \\
+      --speedup 4
       A trace, its own times four times as fast.
   kvleap simulate lag --policy cost,longest-prefix
       What it costs when events come late.
   kvleap simulate grid --vary lag=0,1,10 --vary policy=cost,round-robin
-      A grid; `--vary` takes the names of options and a list of values.
-  kvleap simulate compare --workers 4 --restart 60:0 --leave 90:1 --slow 30:2:3 --loss 0.01
-      A worker that restarts, one that dies, one at a third of its speed, and 1% of the events lost.
+      A grid; --vary takes the name of an option and a list of values.
+  kvleap simulate compare --workers 4 --restart 60:0 --leave 90:1 \\
+      --slow 30:2:3 --loss 0.01
+      A worker that restarts, one that dies, one at a third of its speed, and 1%
+      of the events lost.
+
+Defaults:
+  Fleets differ from command to command, and stay as they are so that figures
+  remain comparable with published ones. Here: 8 workers, with as many blocks
+  of 64 tokens as their profile has memory for.
 
 Exit codes:
   0  done
@@ -53,26 +63,26 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compare policies; what `simulate` does without a subcommand
+    /// Compare policies: the default
     Compare(Settings),
-    /// Vary the tokens in a block: 16 to 256
+    /// Vary the block size: 16 to 256 tokens
     BlockSize(Values),
-    /// Vary the workers, at the same rate for each: 1 to 1,000
+    /// Vary the number of workers, at the same rate for each: 1 to 1,000
     FleetSize(Values),
-    /// Vary the blocks that a worker can cache
+    /// Vary the size of each worker's cache: 1,024 to 32,768 blocks
     Capacity(Values),
     /// Vary how late events arrive: 0 to 10 s
     Lag(Values),
-    /// Vary the temperature of the policy cost
+    /// Vary the temperature of the policy cost: 0 to 300 blocks
     Temperature(Values),
-    /// Vary anything, in all combinations
+    /// Vary any options, in all combinations
     Grid(Grid),
 }
 
 #[derive(clap::Args)]
 struct Grid {
-    /// What to vary, and the values: NAME=A,B,... with block-size, workers, blocks, lag, rate, temperature,
-    /// prefill-weight or policy. The first one is the outermost
+    /// What to vary, and the values: block-size, workers, blocks, lag, rate, temperature, prefill-weight or policy; may
+    /// be given again, the outermost first
     #[arg(long, value_name = "NAME=A,B,...", required = true)]
     vary: Vec<Vary>,
 
@@ -81,7 +91,7 @@ struct Grid {
 }
 
 impl Args {
-    /// The experiment, and where its results go.
+    /// Returns the experiment, and where its results go.
     fn experiment(self) -> Result<(Experiment, Settings), SimError> {
         let along = |name, dimension, defaults: &[f64], Values { values, settings }: Values| {
             let values = if values.is_empty() { defaults.to_vec() } else { values };
@@ -110,54 +120,39 @@ impl Args {
         settings.default_policies(name);
         Ok((Experiment::new(name, settings.options()?, vary)?, settings))
     }
-}
 
-pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let (experiment, settings) = args.experiment()?;
-    settings.check_files()?;
-    let bar = progress_bar();
-    let report = kvleap::sim::run(&experiment, |progress| show(&bar, progress));
-    bar.finish_and_clear();
-    let report = report?;
-    if let Some(file) = settings.report_file() {
-        save(file, &report)?;
-    }
-    for path in &settings.figure {
-        page::figure(&report).save(path, settings.theme)?;
-    }
-    let text = if settings.json { serde_json::to_string(&report)? + "\n" } else { table::text(&report) };
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough, as `head` has, is no failure.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
+    pub(crate) fn run(self) -> Outcome {
+        let (experiment, settings) = self.experiment()?;
+        settings.check_files()?;
+        // Until the first request is served, nobody knows how many there are.
+        let bar = progress::spinner("making or reading the requests");
+        let report = kvleap::sim::run(&experiment, |progress| show(&bar, progress));
+        bar.finish_and_clear();
+        let report = report?;
+        if let Some(file) = settings.report_file() {
+            save(file, &report)?;
+        }
+        for path in &settings.figure {
+            page::figure(&report).save(path, settings.theme)?;
+        }
+        let json = settings.json.then(|| serde_json::to_string(&report)).transpose()?;
+        outputs::print(&json.map_or_else(|| table::text(&report, settings.wide), |json| json + "\n"))?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Writes the charts, and says where.
 fn save(file: &Path, report: &Report) -> Result<(), Box<dyn Error>> {
-    let replaced = file.exists();
-    let html = page::html(report)?;
-    write(file, html.as_bytes()).map_err(|error| format!("{}: cannot be written: {error}", file.display()))?;
-    let replaced = if replaced { ", in place of the file of that name" } else { "" };
+    let replaced = if file.exists() { ", in place of the file of that name" } else { "" };
+    outputs::write(file, &page::html(report)?)?;
     // Nobody is left to tell if this fails.
     let _ = writeln!(io::stderr(), "the charts are in {}{replaced}", file.display());
     Ok(())
 }
 
-/// On stderr; draws nothing where that is no terminal. Before the first request is over, there is no telling how far it
-/// is.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message("making or reading the requests");
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
-}
-
 fn show(bar: &ProgressBar, at: Progress) {
     if bar.length().is_none() {
-        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} requests, {eta} left: {msg}");
-        bar.set_style(style.expect("the template is well-formed"));
-        bar.set_length(at.total);
-        bar.reset_eta();
+        progress::becomes_counted(bar, at.total);
     }
     if bar.message() != at.policy {
         bar.set_message(at.policy);

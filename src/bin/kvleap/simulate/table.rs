@@ -2,29 +2,32 @@
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{HumanCount, HumanFloatCount};
 use kvleap::sim::{PolicyReport, Report, Setting, Times};
 
-pub(super) fn text(report: &Report) -> String {
-    format!("{}\n{}\n", head(&report.setting), table(report))
+use crate::numbers::{count, percent, plural, tenths, whole};
+use crate::table::{Column, table};
+
+/// Writes the setting, and a row for each policy and each combination of what was varied.
+pub(super) fn text(report: &Report, wide: bool) -> String {
+    format!("{}\n{}", head(&report.setting), table(columns(report), &report.policies, wide))
 }
 
 fn head(setting: &Setting) -> String {
     let mut head = format!(
-        "{} requests of {}: {}\n{} workers, {}, each with {} blocks of {} tokens; seed {}\n",
-        HumanCount(setting.requests),
+        "{} requests of {}: {}\n{}, {}, each with {} blocks of {} tokens; seed {}\n",
+        count(setting.requests),
         setting.workload,
         setting.arrivals,
-        HumanCount(setting.workers.into()),
+        plural(setting.workers, "worker"),
         setting.profile,
-        HumanCount(setting.blocks_per_worker.into()),
+        count(setting.blocks_per_worker),
         setting.block_size,
         setting.seed,
     );
     if setting.models > 1 || setting.adapters > 1 {
+        let (models, adapters) = (plural(setting.models, "model"), plural(setting.adapters, "adapter"));
         // Writing to a string does not fail.
-        let _ = writeln!(head, "{} models, {} adapters of each", setting.models, setting.adapters);
+        let _ = writeln!(head, "{models}, each with {adapters}");
     }
     for line in setting.router.iter().chain(&setting.world) {
         head += line;
@@ -33,65 +36,42 @@ fn head(setting: &Setting) -> String {
     head
 }
 
-fn table(report: &Report) -> Table {
-    let mut table = Table::new();
-    let varied = report.axes.iter().map(|axis| match axis.unit.as_str() {
-        "" => axis.name.clone(),
-        unit if unit == axis.name => axis.name.clone(),
-        unit => format!("{}, {unit}", axis.name),
-    });
-    let measured = [
-        "policy",
-        "block hits",
-        "request hits",
-        "expected",
-        "TTFT ms: mean",
-        "p50",
-        "p95",
-        "p99",
-        "latency ms: mean",
-        "p99",
-        "queue ms",
-        "imbalance",
-        "saved GPU s",
-    ];
-    let rejects = report.policies.iter().any(|policy| policy.rejected > 0);
-    let heads: Vec<String> =
-        varied.chain(measured.into_iter().chain(rejects.then_some("rejected")).map(str::to_owned)).collect();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(heads);
-    for (column, number) in table.column_iter_mut().zip(0..) {
-        if number != report.axes.len() {
-            column.set_cell_alignment(CellAlignment::Right);
+fn columns(report: &Report) -> Vec<Column<'_, PolicyReport>> {
+    type PolicyColumn<'a> = Column<'a, PolicyReport>;
+    let mean = |times: fn(&PolicyReport) -> &Times| {
+        move |policy: &PolicyReport| {
+            let times = times(policy);
+            if times.count == 0 { "-".to_owned() } else { tenths(times.mean) }
         }
-    }
-    for policy in &report.policies {
-        let rejected = rejects.then(|| HumanCount(policy.rejected).to_string());
-        table.add_row(row(policy).into_iter().chain(rejected));
-    }
-    table
-}
-
-fn row(policy: &PolicyReport) -> Vec<String> {
-    let percent = |part: f64| format!("{:.1}%", 100.0 * part);
-    let ms =
-        |value: f64| if value < 99.95 { format!("{value:.1}") } else { HumanFloatCount(value.round()).to_string() };
-    let mean = |times: &Times| if times.count == 0 { "-".to_owned() } else { ms(times.mean) };
-    let asked = policy.blocks.asked.max(1) as f64;
-    let mut row: Vec<String> = policy.at.iter().map(f64::to_string).collect();
-    row.extend([
-        policy.name.clone(),
-        percent(policy.block_hit_rate),
-        percent(policy.request_hit_rate),
-        percent(policy.blocks.predicted as f64 / asked),
-        mean(&policy.ttft_ms),
-        ms(policy.ttft_ms.p50),
-        ms(policy.ttft_ms.p95),
-        ms(policy.ttft_ms.p99),
-        mean(&policy.latency_ms),
-        ms(policy.latency_ms.p99),
-        mean(&policy.queue_ms),
-        format!("{:.2}", policy.load_imbalance),
-        format!("{:.0}", policy.prefill_saved_gpu_s),
+    };
+    let varied = report.axes.iter().enumerate().map(|(number, axis)| {
+        let head = match axis.unit.as_str() {
+            "" => axis.name.clone(),
+            unit if unit == axis.name => axis.name.clone(),
+            unit => format!("{}, {unit}", axis.name),
+        };
+        PolicyColumn::new(head, move |policy| policy.at[number].to_string())
+    });
+    let mut columns: Vec<_> = varied.collect();
+    columns.extend([
+        PolicyColumn::names("policy", |policy| policy.name.clone()),
+        PolicyColumn::new("block hits", |policy| percent(policy.block_hit_rate)),
+        PolicyColumn::wide("request hits", |policy| percent(policy.request_hit_rate)),
+        PolicyColumn::wide("expected", |policy| {
+            percent(policy.blocks.predicted as f64 / policy.blocks.asked.max(1) as f64)
+        }),
+        PolicyColumn::new("TTFT ms: mean", mean(|policy| &policy.ttft_ms)),
+        PolicyColumn::new("p50", |policy| tenths(policy.ttft_ms.p50)),
+        PolicyColumn::wide("p95", |policy| tenths(policy.ttft_ms.p95)),
+        PolicyColumn::new("p99", |policy| tenths(policy.ttft_ms.p99)),
+        PolicyColumn::new("latency ms: mean", mean(|policy| &policy.latency_ms)),
+        PolicyColumn::wide("p99", |policy| tenths(policy.latency_ms.p99)),
+        PolicyColumn::wide("queue ms: mean", mean(|policy| &policy.queue_ms)),
+        PolicyColumn::wide("imbalance", |policy| format!("{:.2}", policy.load_imbalance)),
+        PolicyColumn::new("saved GPU s", |policy| whole(policy.prefill_saved_gpu_s)),
     ]);
-    row
+    if report.policies.iter().any(|policy| policy.rejected > 0) {
+        columns.push(PolicyColumn::new("rejected", |policy| count(policy.rejected)));
+    }
+    columns
 }

@@ -1,4 +1,4 @@
-//! What becomes of an output when the process is told to end.
+//! Outputs of processes that are told to end before they are done.
 
 use std::{fs, process};
 
@@ -10,7 +10,7 @@ const INTERRUPTED: i32 = 130;
 /// Fills an output with `fill` and gives it its name. If the process is told to end before that, nothing is left.
 pub(super) fn write(output: Output, fill: impl FnOnce(&mut Output) -> Result<(), ToolError>) -> Result<(), ToolError> {
     if let Some(partial) = output.partial().map(ToOwned::to_owned) {
-        // Without a handler, the file under its temporary name would stay; no more than that.
+        // Without a handler, the file under its temporary name would stay, and nothing worse would happen.
         let _ = ctrlc::set_handler(move || {
             let _ = fs::remove_file(&partial);
             process::exit(INTERRUPTED);

@@ -1,13 +1,13 @@
 //! `kvleap trace hash`.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kvleap::trace::Output;
 use kvleap::trace::text::{Prompts, Settings, Tokenizer, hash};
 
-use super::{guard, progress};
+use super::guard;
+use crate::{Outcome, progress};
 
 /// Turn prompts into a trace: tokenise them and number their blocks.
 ///
@@ -15,14 +15,17 @@ use super::{guard, progress};
 /// Prompts are tokenised in parallel, without special tokens, and written in order.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Each line is an object with the text prompt. It may have timestamp (milliseconds, 0 if not given), output_length (tokens)
-and session_id, which are taken over.
+Input:
+  Each line is an object with the text prompt. It may have timestamp
+  (milliseconds; 0 if not given), output_length (tokens) and session_id, which
+  are copied.
 
 Examples:
-  kvleap trace hash --tokenizer tokenizer.json --block-size 64 prompts.jsonl --output-file trace.jsonl
+  kvleap trace hash --tokenizer tokenizer.json --block-size 64 prompts.jsonl \\
+      --out trace.jsonl
       With the tokenizer of a model.
   kvleap trace hash --tokenizer bytes --block-size 16 - < prompts.jsonl
-      Every byte is a token; from standard input.
+      Every byte is a token; from standard input to standard output.
 
 Exit codes:
   0  done
@@ -36,32 +39,35 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", default_value = "whitespace")]
     tokenizer: PathBuf,
 
-    /// Tokens that one hash id stands for
+    /// Tokens that one hash id of the trace stands for
     #[arg(long, value_name = "TOKENS", default_value_t = Settings::default().block_size)]
     block_size: u32,
 
-    /// Tokens of the answer to a prompt that does not say
+    /// Tokens of an answer, where a prompt does not say
     #[arg(long, value_name = "TOKENS", default_value_t = Settings::default().output_length)]
     output_length: u32,
 
-    /// Where to write; compressed if the name ends in .gz, complete or not there; - is standard output
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    output_file: PathBuf,
+    /// File for the trace, compressed if the name ends in .gz, and renamed into place when complete; - is standard
+    /// output
+    #[arg(long, value_name = "FILE", alias = "output-file", default_value = "-")]
+    out: PathBuf,
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
-    let settings = Settings { block_size: args.block_size, output_length: args.output_length };
-    let tokenizer = Tokenizer::load(&args.tokenizer)?;
-    let prompts = Prompts::open(&args.prompts)?;
-    let read = prompts.progress();
-    let bar = progress::bytes(&read);
-    let written = guard::write(Output::create(&args.output_file)?, |output| {
-        hash(prompts, &tokenizer, &settings, |row| {
-            bar.set_position(read.read());
-            output.write(&row)
-        })
-    });
-    bar.finish_and_clear();
-    written?;
-    Ok(ExitCode::SUCCESS)
+impl Args {
+    pub(super) fn run(self) -> Outcome {
+        let settings = Settings { block_size: self.block_size, output_length: self.output_length };
+        let tokenizer = Tokenizer::load(&self.tokenizer)?;
+        let prompts = Prompts::open(&self.prompts)?;
+        let read = prompts.progress();
+        let bar = progress::bytes(read.total());
+        let written = guard::write(Output::create(&self.out)?, |output| {
+            hash(prompts, &tokenizer, &settings, |row| {
+                bar.set_position(read.read());
+                output.write(&row)
+            })
+        });
+        bar.finish_and_clear();
+        written?;
+        Ok(ExitCode::SUCCESS)
+    }
 }

@@ -3,15 +3,16 @@
 mod analyze;
 mod convert;
 mod guard;
+#[cfg(feature = "tokenizer")]
 mod hash;
-mod progress;
+#[cfg(not(feature = "tokenizer"))]
+missing!(hash, "tokenizer");
 mod synthesize;
 mod table;
 
-use std::error::Error;
-use std::process::ExitCode;
+use crate::Outcome;
 
-/// Analyse, synthesise and make request traces.
+/// Analyse, synthesise and convert request traces.
 #[derive(clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Args {
@@ -27,11 +28,13 @@ enum Tool {
     Convert(convert::Args),
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    match args.tool {
-        Tool::Analyze(args) => analyze::run(&args),
-        Tool::Synthesize(args) => synthesize::run(*args),
-        Tool::Hash(args) => hash::run(&args),
-        Tool::Convert(args) => convert::run(args),
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        match self.tool {
+            Tool::Analyze(args) => args.run(),
+            Tool::Synthesize(args) => args.run(),
+            Tool::Hash(args) => args.run(),
+            Tool::Convert(args) => args.run(),
+        }
     }
 }

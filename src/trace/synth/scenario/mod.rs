@@ -238,7 +238,7 @@ impl Scenario {
         &self,
         num_requests: u64,
     ) -> Result<impl Iterator<Item = Result<Row, ToolError>> + use<>, ToolError> {
-        at_least_one("--num-requests", num_requests)?;
+        at_least_one("--requests", num_requests)?;
         let rows: Box<dyn Iterator<Item = Row>> = match self.kind {
             Kind::SharedPrompts | Kind::Rag => Box::new(single::Singles::new(self)),
             Kind::Conversations | Kind::Agents => Box::new(session::Sessions::new(self)),
