@@ -193,7 +193,7 @@ fn options_that_cannot_be_are_refused() {
     let trace = scratch.file("t.jsonl", ROWS.as_bytes());
     // What is not refused is at least short.
     let refusal = |args: &[&str]| refusal(&[&["--trace", &trace], args].concat());
-    let zeros = ["--workers", "--blocks-per-worker", "--block-size", "--trace-block-size", "--shards", "--requests"];
+    let zeros = ["--workers", "--blocks", "--block-size", "--trace-block-size", "--shards", "--requests"];
     for option in zeros {
         let text = refusal(&[option, "0"]);
         assert!(text.contains(&option[2..]), "{text}");

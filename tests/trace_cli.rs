@@ -120,7 +120,7 @@ fn an_analysis_is_drawn() {
     assert_eq!(scratch.names(), ["plot.png", "plot.svg", "t.jsonl"]);
 
     let two = refusal(&["analyze", &trace, &trace, "--plot", &scratch.path("two.svg")]);
-    assert!(two.contains("--plot"), "{two}");
+    assert!(two.contains("--figure"), "{two}");
     assert!(refusal(&["analyze", &trace, "--plot", &scratch.path("plot.pdf")]).contains(".svg or .png"));
     assert!(refusal(&["analyze", &trace, "--plot", &scratch.path("no/plot.svg")]).contains("no/plot.svg"));
     assert_eq!(scratch.names().len(), 3);

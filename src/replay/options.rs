@@ -70,7 +70,7 @@ impl Options {
     pub(super) fn check(&self) -> Result<(), ReplayError> {
         let counts = [
             ("workers", self.workers == 0),
-            ("blocks-per-worker", self.blocks_per_worker == 0),
+            ("blocks", self.blocks_per_worker == 0),
             ("block-size", self.block_size == 0),
             ("trace-block-size", self.trace_block_size == 0),
             ("shards", self.shards == 0),

@@ -8,9 +8,14 @@ pub(crate) fn count(count: impl Into<u64>) -> String {
     HumanCount(count.into()).to_string()
 }
 
-/// A rate per second, whole from a hundred on: `12,345`, `0.25`.
+/// A rate per second, with three digits, and whole from a hundred on: `12,345`, `0.25`.
 pub(crate) fn rate(rate: f64) -> String {
-    HumanFloatCount(if rate < 99.95 { rate } else { rate.round() }).to_string()
+    if rate >= 99.95 {
+        return whole(rate);
+    }
+    let digits = if rate > 0.0 { (2.0 - rate.log10().floor()).clamp(0.0, 9.0) as usize } else { 0 };
+    let text = format!("{rate:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// A value with one digit after the point, and none from a hundred on: `12.3`, `2,806`.
@@ -62,7 +67,8 @@ mod tests {
     #[test]
     fn numbers_are_short_and_have_commas() {
         assert_eq!([count(0_u64), count(12_345_u64)], ["0", "12,345"]);
-        assert_eq!([rate(0.25), rate(99.5), rate(12_345.6)], ["0.25", "99.5", "12,346"]);
+        assert_eq!([rate(0.0), rate(0.033_33), rate(0.25), rate(10.0)], ["0", "0.0333", "0.25", "10"]);
+        assert_eq!([rate(10.885), rate(99.5), rate(12_345.6)], ["10.9", "99.5", "12,346"]);
         assert_eq!([tenths(0.04), tenths(99.94), tenths(99.96), tenths(2806.4)], ["0.0", "99.9", "100", "2,806"]);
         assert_eq!([whole(0.4), whole(2806.4)], ["0", "2,806"]);
         assert_eq!([percent(0.0), percent(0.8449)], ["0.0%", "84.5%"]);

@@ -11,7 +11,7 @@ use kvleap::service::publish::{Form, Options, Publisher};
 
 use crate::{Outcome, numbers, progress};
 
-/// Publish events as an engine would: simulated engines behind real sockets, in vLLM's wire format.
+/// Publish KV events as vLLM would, from simulated engines behind real sockets.
 ///
 /// Every data-parallel rank plays conversations of many turns under shared system prompts, and publishes what its cache
 /// stores and evicts, until Ctrl-C. It prints `ready` when the sockets are bound. A line `pause` on standard input ends

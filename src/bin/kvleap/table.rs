@@ -1,10 +1,12 @@
 //! Tables that fit 80 columns, unless they are asked to be wide.
 #![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "each command uses some of these"))]
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 /// Columns of a terminal that every table fits.
 const WIDTH: u16 = 80;
+/// Columns that a cell takes beside its text.
+const PADDING: u16 = 2;
 
 /// A column: its head, whether only wide tables have it, and how a row fills it.
 pub(crate) struct Column<'a, R> {
@@ -38,16 +40,44 @@ pub(crate) fn table<'r, R: 'r>(
     wide: bool,
 ) -> String {
     let columns: Vec<Column<'_, R>> = columns.into_iter().filter(|column| wide || !column.wide).collect();
+    let rows: Vec<Vec<String>> =
+        rows.into_iter().map(|row| columns.iter().map(|column| (column.cell)(row)).collect()).collect();
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(columns.iter().map(|column| column.head.as_str()));
     if !wide {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     }
-    for (column, laid) in columns.iter().zip(table.column_iter_mut()) {
+    for (number, (column, laid)) in columns.iter().zip(table.column_iter_mut()).enumerate() {
         laid.set_cell_alignment(if column.left { CellAlignment::Left } else { CellAlignment::Right });
+        // Heads fold between their words, and nothing else does.
+        let texts = rows.iter().map(|row| row[number].as_str()).chain(column.head.split(' '));
+        let least = texts.map(|text| text.chars().count()).max().unwrap_or(0) as u16 + PADDING;
+        laid.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
     }
-    for row in rows {
-        table.add_row(columns.iter().map(|column| (column.cell)(row)));
-    }
+    table.add_rows(rows);
     format!("{table}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_folds_its_heads_and_leaves_columns_out_unless_it_is_wide() {
+        let columns = || {
+            vec![
+                Column::names("name", |name: &&str| (*name).to_owned()),
+                Column::new("a head of many words that take some room", |name| name.len().to_string()),
+                Column::new("another head of many words that take some room", |_| "at least 1,000,000".to_owned()),
+                Column::wide("only in wide tables", |_| "0".to_owned()),
+            ]
+        };
+        let rows = ["concurrent-radix-tree", "null"];
+        let narrow = table(columns(), &rows, false);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert!(narrow.contains("| concurrent-radix-tree ") && narrow.contains(" at least 1,000,000 |"), "{narrow}");
+        assert!(!narrow.contains("only"), "{narrow}");
+        let wide = table(columns(), &rows, true);
+        assert!(wide.contains("| only in wide tables |") && wide.lines().count() == 4, "{wide}");
+    }
 }

@@ -1,33 +1,40 @@
 //! Why there is no schedule.
 
 use std::path::PathBuf;
-use std::{error, fmt};
+
+use thiserror::Error;
 
 use crate::mock::{ConfigError, Refusal};
 use crate::replay::Options;
 use crate::trace::{ExpandError, TraceError};
 
 /// Why there is no schedule.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PartitionError {
     /// A count that must be positive is zero.
+    #[error("--{option} is 0; it must be at least 1")]
     Zero {
         /// The option, as the command spells it.
         option: &'static str,
     },
-    /// More workers than [`Options::MAX_WORKERS`].
+    /// There are more workers than [`Options::MAX_WORKERS`].
+    #[error("--workers is {workers}; a fleet has at most {}", Options::MAX_WORKERS)]
     TooManyWorkers {
-        /// What was asked for.
+        /// How many were asked for.
         workers: u32,
     },
-    /// No engine can be like that.
-    Engine(ConfigError),
-    /// The trace's blocks cannot be cut into the engine's.
-    BlockSizes(ExpandError),
+    /// Engines like these cannot be simulated.
+    #[error("the workers cannot be simulated: {0}")]
+    Engine(#[source] ConfigError),
+    /// The trace's blocks cannot be cut into the engines'.
+    #[error("{0}")]
+    BlockSizes(#[source] ExpandError),
     /// The trace cannot be read.
-    Trace(TraceError),
+    #[error("{0}")]
+    Trace(#[source] TraceError),
     /// A row of the trace does not fit the block sizes.
+    #[error("{}:{line}: {source}", path.display())]
     Row {
         /// The trace.
         path: PathBuf,
@@ -37,17 +44,28 @@ pub enum PartitionError {
         source: ExpandError,
     },
     /// A row of the trace is earlier than the one before.
+    #[error(
+        "{}:{line}: the timestamp {timestamp} is earlier than {before} in the row before: sort the trace by timestamp",
+        path.display()
+    )]
     Unsorted {
         /// The trace.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// Its time.
+        /// Its timestamp.
         timestamp: u64,
-        /// The time of the row before.
+        /// The timestamp of the row before.
         before: u64,
     },
-    /// An id of the trace follows two different ids, so that it does not stand for one prefix.
+    /// An id of the trace follows two different ids, so it does not stand for one prefix.
+    #[error(
+        "{}:{line}: id {id} follows {} here and {} before, but must stand for one block and its whole prefix: \
+         `kvleap trace convert --chain` makes such ids",
+        path.display(),
+        named(parents[1]),
+        named(parents[0])
+    )]
     TwoParents {
         /// The trace.
         path: PathBuf,
@@ -59,15 +77,20 @@ pub enum PartitionError {
         parents: [Option<u64>; 2],
     },
     /// A request needs more blocks than a worker has.
+    #[error(
+        "request {request} needs {blocks} blocks and a worker has {capacity}: give workers more --blocks, or choose a \
+         larger --block-size or a smaller --length-factor"
+    )]
     TooLong {
         /// The request, from 1.
         request: u64,
-        /// What it needs, the answer included.
+        /// The blocks it needs, with its answer.
         blocks: u64,
-        /// What a worker has.
+        /// The blocks of a worker.
         capacity: u32,
     },
-    /// An engine did not take a request.
+    /// An engine did not accept a request.
+    #[error("request {request} was refused by its worker: {source}")]
     Refused {
         /// The request, from 1, in the order of arrival, copies counted.
         request: u64,
@@ -76,52 +99,6 @@ pub enum PartitionError {
     },
 }
 
-impl fmt::Display for PartitionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = |parent: &Option<u64>| parent.map_or("the beginning".to_owned(), |id| format!("id {id}"));
-        match self {
-            Self::Zero { option } => write!(f, "{option} is 0; it must be at least 1"),
-            Self::TooManyWorkers { workers } => {
-                write!(f, "workers is {workers}; a fleet has at most {}", Options::MAX_WORKERS)
-            }
-            Self::Engine(source) => write!(f, "the workers cannot be simulated: {source}"),
-            Self::BlockSizes(source) => source.fmt(f),
-            Self::Trace(source) => source.fmt(f),
-            Self::Row { path, line, source } => write!(f, "{}:{line}: {source}", path.display()),
-            Self::Unsorted { path, line, timestamp, before } => write!(
-                f,
-                "{}:{line}: the timestamp {timestamp} is before that of the row before, {before}: sort the trace by \
-                 timestamp",
-                path.display()
-            ),
-            Self::TwoParents { path, line, id: child, parents: [first, second] } => write!(
-                f,
-                "{}:{line}: id {child} follows {} here and {} before: an id must stand for one block and its whole \
-                 prefix; make the ids anew",
-                path.display(),
-                id(second),
-                id(first)
-            ),
-            Self::TooLong { request, blocks, capacity } => write!(
-                f,
-                "request {request} needs {blocks} blocks and a worker has {capacity}: give workers more blocks, or \
-                 choose larger blocks or a smaller length factor"
-            ),
-            Self::Refused { request, source } => {
-                write!(f, "request {request} was refused by its worker: {source}")
-            }
-        }
-    }
-}
-
-impl error::Error for PartitionError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Engine(source) => Some(source),
-            Self::Trace(source) => Some(source),
-            Self::BlockSizes(source) | Self::Row { source, .. } => Some(source),
-            Self::Refused { source, .. } => Some(source),
-            _ => None,
-        }
-    }
+fn named(parent: Option<u64>) -> String {
+    parent.map_or("the beginning".to_owned(), |id| format!("id {id}"))
 }

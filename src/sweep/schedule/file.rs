@@ -3,12 +3,13 @@
 //! A file is eight bytes of magic, the version as four bytes (little-endian), and one zstd frame with a checksum. In
 //! it are, in postcard's format, a [`Header`] and as many [`Entry`]s as it says.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::{error, fmt};
 
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+use thiserror::Error;
 
 use super::{Op, Schedule};
 use crate::sweep::encoding::{Encoded, put, take};
@@ -38,28 +39,24 @@ struct Entry<H> {
 }
 
 impl Schedule {
-    /// Writes the schedule to `path`, replacing a file of that name when it is complete. Until then it bears the name
-    /// with `.partial` appended, which is removed if this fails.
+    /// Writes the schedule to `path`. It is written under a temporary name in the same folder, and renamed when it is
+    /// complete; only then does it replace a file of that name.
     ///
     /// # Errors
     /// [`ScheduleError::File`], for instance when the disk is full, or when the operations are not in order.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ScheduleError> {
         let path = path.as_ref();
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let written = self.write_to(Path::new(&partial)).and_then(|()| fs::rename(&partial, path));
-        written.map_err(|source| {
-            // It is not worth more than an attempt: what failed before is the error to report.
-            let _ = fs::remove_file(&partial);
-            ScheduleError::File { path: path.to_owned(), source }
-        })
+        self.write_to(path).map_err(|source| ScheduleError::File { path: path.to_owned(), source })
     }
 
     fn write_to(&self, path: &Path) -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(path)?);
-        file.write_all(&MAGIC)?;
-        file.write_all(&VERSION.to_le_bytes())?;
-        let mut frame = zstd::Encoder::new(file, LEVEL)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Removed when it is dropped before it has been renamed.
+        let mut file = temporary(folder)?;
+        let mut sink = BufWriter::new(file.as_file_mut());
+        sink.write_all(&MAGIC)?;
+        sink.write_all(&VERSION.to_le_bytes())?;
+        let mut frame = zstd::Encoder::new(sink, LEVEL)?;
         frame.include_checksum(true)?;
         frame.long_distance_matching(true)?;
         frame.window_log(WINDOW_LOG)?;
@@ -73,7 +70,8 @@ impl Schedule {
             put(&Entry { after_ns, what: Encoded::of(&op.what) }, &mut frame)?;
             before = op.at_ns;
         }
-        frame.finish()?.into_inner()?.sync_all()
+        frame.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        file.persist(path).map(drop).map_err(|failed| failed.error)
     }
 
     /// Reads what [`save`](Self::save) wrote.
@@ -115,23 +113,38 @@ impl Schedule {
     }
 }
 
+/// Creates the file that is renamed later, with the permissions of any new file: what `tempfile` creates by default
+/// belongs to its owner alone.
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
 /// Why a schedule was not saved or loaded.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// The operating system says no.
+    /// The operating system refuses.
+    #[error("{}: {source}: check the path and its permissions", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What it says.
+        /// What the system says.
         source: io::Error,
     },
     /// The file is something else.
+    #[error("{}: not a schedule: give a file that was saved as one", path.display())]
     NotASchedule {
         /// The file.
         path: PathBuf,
     },
     /// The file is of another version.
+    #[error(
+        "{}: a schedule of version {found}, and this program reads version {VERSION}: make it again from its trace",
+        path.display()
+    )]
     Version {
         /// The file.
         path: PathBuf,
@@ -139,40 +152,11 @@ pub enum ScheduleError {
         found: u32,
     },
     /// The file is cut off or damaged.
+    #[error("{}: the schedule is cut off or damaged ({why}): make it again from its trace", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What does not fit.
         why: String,
     },
-}
-
-impl fmt::Display for ScheduleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, source } => {
-                write!(f, "{}: {source}: check the path and its permissions", path.display())
-            }
-            Self::NotASchedule { path } => {
-                write!(f, "{}: not a schedule: give a file that was saved as one", path.display())
-            }
-            Self::Version { path, found } => write!(
-                f,
-                "{}: a schedule of version {found}, where version {VERSION} is read: make it anew from its trace",
-                path.display()
-            ),
-            Self::Damaged { path, why } => {
-                write!(f, "{}: the schedule is cut off or damaged ({why}): make it anew from its trace", path.display())
-            }
-        }
-    }
-}
-
-impl error::Error for ScheduleError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::File { source, .. } => Some(source),
-            _ => None,
-        }
-    }
 }

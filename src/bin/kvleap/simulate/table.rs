@@ -14,7 +14,7 @@ pub(super) fn text(report: &Report, wide: bool) -> String {
 
 fn head(setting: &Setting) -> String {
     let mut head = format!(
-        "{} requests of {}: {}\n{}, {}, each with {} blocks of {} tokens; seed {}\n",
+        "{} requests of {}\n{}\n{}, {}, each with {} blocks of {} tokens; seed {}\n",
         count(setting.requests),
         setting.workload,
         setting.arrivals,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use kvleap::trace::analyze::{Analysis, Summary, Window};
 
-use crate::numbers::{count, percent, plural, rate, seconds, tenths};
+use crate::numbers::{count, percent, plural, rate, seconds};
 use crate::table::{Column, table};
 
 /// Rows of a table at most, where there may be any number.
@@ -89,13 +89,13 @@ fn arrivals(analysis: &Analysis, wide: bool) -> String {
     let step = analysis.windows.len().div_ceil(ROWS).max(1);
     let left_out = if step > 1 { format!(", one window of {step}; --json has all") } else { String::new() };
     format!(
-        "{} requests/s over {}, {} in the busiest window; gaps {} ms on average,\nat most {}\nWorking set over \
-         time{left_out}\n{}",
+        "{} requests/s over {}, {} in the busiest window\nfrom one to the next {} on average, at most {}\nWorking set \
+         over time{left_out}\n{}",
         rate(arrivals.requests_per_second),
         seconds(arrivals.duration_ms as f64 / 1e3),
         rate(arrivals.peak_requests_per_second),
-        tenths(arrivals.gap_ms.mean),
-        tenths(arrivals.gap_ms.max),
+        seconds(arrivals.gap_ms.mean / 1e3),
+        seconds(arrivals.gap_ms.max / 1e3),
         table(columns, analysis.windows.iter().step_by(step), wide)
     )
 }
