@@ -1,4 +1,4 @@
-//! The workers: who serves a request, and what they say about it.
+//! The workers of a replay: which of them serves a request, and the events that come of it.
 
 use fastrand::Rng;
 
@@ -7,9 +7,9 @@ use crate::hash::hash_pair;
 use crate::mock::{self, Config, Copies, Engine};
 use crate::{Event, Worker};
 
-/// Sets the random assignment apart from the workload, which draws from the same seed.
+/// Makes the random policy independent of the workload, which has the same seed.
 const ASSIGNMENT: u64 = 0xA551;
-/// Sets the answers apart from each other and from all prompts.
+/// Makes every answer different from all others, and from all prompts.
 const ANSWER: u64 = 0x0D7;
 
 /// The workers of a replay.
@@ -20,27 +20,27 @@ pub(super) struct Fleet {
     random: Rng,
     served: u64,
     block_size: u32,
-    /// Blocks of a worker.
+    /// Blocks that each worker's cache has room for.
     capacity: u32,
 }
 
 #[derive(Debug)]
 struct Member {
     engine: Engine,
-    /// Requests served.
+    /// Requests served so far.
     load: u64,
 }
 
 impl Fleet {
-    /// `options` are checked.
+    /// Creates idle workers with empty caches. The options must have been checked.
     pub(super) fn new(options: &Options) -> Self {
-        // More than anybody fills.
+        // No replay fills more blocks than a `u32` counts.
         let capacity = u32::try_from(options.blocks_per_worker).unwrap_or(u32::MAX);
         let member = |id| {
             let config = Config {
                 block_size: options.block_size,
                 blocks: capacity,
-                // A listener then knows exactly what is cached, and a hit is what it says.
+                // One copy of each block, so that the events say exactly what is cached.
                 copies: Copies::Merged,
                 // Even and odd workers name the same content differently, as engines of two makes would.
                 seed: id % 2,
@@ -58,7 +58,7 @@ impl Fleet {
         }
     }
 
-    /// The worker that serves the next request, given every worker's depth.
+    /// Chooses the worker for the next request, given how deep each worker matches.
     pub(super) fn choose(&mut self, answer: &[(Worker, u32)]) -> Worker {
         let workers = self.members.len() as u64;
         let id = match self.assign {
@@ -74,8 +74,8 @@ impl Fleet {
         Worker::new(id, 0)
     }
 
-    /// Lets `worker` serve the request, alone and to its end, and returns what it says, in order. What of it would not
-    /// fit an empty worker is left out.
+    /// Lets `worker` serve the request, alone and to its end, and returns its events in order. Prompts and answers are
+    /// cut to what fits an empty cache.
     pub(super) fn serve(&mut self, worker: Worker, request: &Request) -> Vec<Event> {
         let room = u64::from(self.capacity) * u64::from(self.block_size);
         let input_tokens = request.input_length.min(room);
@@ -83,7 +83,7 @@ impl Fleet {
         let request = mock::Request {
             prompt: request.prompt[..blocks].into(),
             input_tokens,
-            // Its last token takes no room.
+            // The key-value data of the last token is never computed, so it needs no room.
             output_tokens: request.output_length.min(room - input_tokens + 1),
             text: hash_pair(ANSWER, self.served),
             ..mock::Request::default()
@@ -93,9 +93,9 @@ impl Fleet {
         let Member { engine, load } = &mut self.members[worker.id as usize];
         *load += 1;
         engine.submit(engine.clock_ns(), request).expect("an idle engine without rates takes what fits");
-        let mut said = Vec::new();
-        engine.run_until(u64::MAX, |step| said.extend(step.events));
-        said
+        let mut events = Vec::new();
+        engine.run_until(u64::MAX, |step| events.extend(step.events));
+        events
     }
 }
 

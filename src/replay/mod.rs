@@ -1,5 +1,7 @@
-//! Driving an index with a trace: a fleet of [simulated engines](crate::mock) serves the requests, one after another;
-//! every request is looked up before the worker that serves it says what it stored and evicted.
+//! Driving an index with a trace or a built-in workload, over a fleet of [simulated engines](crate::mock).
+//!
+//! Requests are served one after another. Each is looked up in the index first; then a worker serves it, and its events
+//! update the index. [`run`] does all of it and returns a [`Report`].
 
 mod error;
 mod fleet;

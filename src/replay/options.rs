@@ -12,33 +12,36 @@ use crate::trace::Expansion;
 /// What to replay, and on what.
 #[derive(Clone, Debug, Serialize)]
 pub struct Options {
-    /// The trace, `.jsonl` or `.jsonl.gz`; `None` plays the built-in [`Workload`](super::Workload). Default `None`.
+    /// The trace, as [`trace::open`](crate::trace::open) takes it; `None` plays the built-in
+    /// [`Workload`](super::Workload). Default `None`.
     #[serde(serialize_with = "lossy")]
     pub trace: Option<PathBuf>,
-    /// Tokens that one hash id of the trace stands for; a multiple of `block_size`. Default 512. The built-in
-    /// workload has no use for it.
+    /// Tokens that one hash id of the trace stands for; a multiple of `block_size`. The built-in workload has no use for
+    /// it. Default 512.
     pub trace_block_size: u32,
-    /// Requests to play. Default `None`: all of the trace, or 10,000 of the built-in workload.
+    /// Requests to play, the first ones of the trace. Default `None`: the whole trace, or 10,000 requests of the built-in
+    /// workload.
     #[serde(skip)]
     pub requests: Option<u64>,
-    /// Workers of the fleet, with the ids 0, 1, ... and rank 0; at most [`Options::MAX_WORKERS`]. Default 32.
+    /// Workers in the fleet, at most [`Options::MAX_WORKERS`]; their ids are 0, 1, ... and their `dp_rank` is 0. Default
+    /// 32.
     pub workers: u32,
-    /// Blocks that each worker can cache. Default 4,096.
+    /// Blocks that each worker's cache has room for. Default 4,096.
     pub blocks_per_worker: usize,
     /// Tokens in a block. Default 128.
     pub block_size: u32,
     /// Which worker serves a request. Default [`Assign::Random`].
     pub assign: Assign,
-    /// Shards of the index, one writer thread each. Default 1.
+    /// Shards of the index, each with a writer thread. Default 1.
     pub shards: usize,
-    /// Cores to pin the writers to: shard i to `pin[i % len]`. Default empty: not pinned.
+    /// Cores to pin the writer threads to: shard i to `pin[i % len]`. Default empty: not pinned.
     pub pin: Vec<usize>,
-    /// Seeds the workload, the random assignment and the index. Equal seeds, equal requests and events. Default 0.
+    /// Seed of the workload, the random policy and the index; equal seeds give equal requests and events. Default 0.
     pub seed: u64,
-    /// Whether to compare every answer with the reference. Default no.
+    /// Whether to compare every answer with the reference model. Default `false`.
     #[serde(skip)]
     pub verify: bool,
-    /// Where to write what happened as JSON lines, gzipped if the name ends in `.gz`. Default `None`.
+    /// File for events, queries and answers as JSON lines, gzipped if the name ends in `.gz`. Default `None`.
     #[serde(skip)]
     pub record: Option<PathBuf>,
 }
@@ -66,7 +69,7 @@ impl Options {
     /// The widest fleet that a replay simulates.
     pub const MAX_WORKERS: u32 = 1 << 20;
 
-    /// Whether the options make sense together.
+    /// Checks that the options are in range and fit together.
     pub(super) fn check(&self) -> Result<(), ReplayError> {
         let counts = [
             ("workers", self.workers == 0),
@@ -89,29 +92,29 @@ impl Options {
     }
 }
 
-/// JSON knows text only; a path that is none is shown as well as it can be.
+/// Serialises a path as text, as well as it can be where it is not Unicode.
 #[allow(clippy::ref_option)] // the signature that serde asks for
 fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }
 
-/// Which worker serves a request. Written and parsed as `random`, `round-robin`, `best`.
+/// The policy that chooses the worker that serves a request. Written and parsed as `random`, `round-robin`, `best`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Assign {
-    /// Any, all equally likely: shared prefixes end up on every worker, the hard case for the index.
+    /// Any worker, all equally likely: shared prefixes end up on every worker, the hard case for the index.
     Random,
-    /// Each in turn.
+    /// Each worker in turn.
     RoundRobin,
-    /// The one with the deepest match; of equals the one that served the fewest requests so far, then the lowest id.
+    /// The worker with the deepest match; of equals the one that served the fewest requests so far, then the lowest id.
     Best,
 }
 
 impl Assign {
-    /// Every kind.
+    /// All policies.
     pub const ALL: [Self; 3] = [Self::Random, Self::RoundRobin, Self::Best];
 
-    /// The name it is written by.
+    /// Returns the name that it is written and parsed by.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Random => "random",

@@ -1,4 +1,4 @@
-//! The record of a replay: JSON lines that another implementation of the contract can check.
+//! The record of a replay, as JSON lines, so that another program can check every answer.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use super::ReplayError;
 use crate::trace::Output;
 use crate::{Event, EventData, Worker};
 
-/// Writes what took effect, in order, one JSON object a line: `stored`, `removed`, `cleared`, `query`. The file is
-/// complete or not there, as every [`Output`].
+/// Writes events and queries in the order in which they took effect, one JSON object a line: `stored`, `removed`,
+/// `cleared`, `query`. Like every [`Output`], the file is renamed into place when it is complete.
 #[derive(Debug)]
 pub struct Record(Output);
 
-/// A line. Worker and rank are apart, as the format has it.
+/// One line of the record.
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Line<'a> {
@@ -24,17 +24,16 @@ enum Line<'a> {
 }
 
 impl Record {
-    /// Starts a record; gzipped if the name ends in `.gz`. Replaces a file of that name when finished.
+    /// Starts a record, gzipped if the name ends in `.gz`. It replaces a file of that name when it is finished.
     ///
     /// # Errors
-    /// [`ReplayError::Record`] where the file cannot be created, or where something other than a file has the name.
+    /// [`ReplayError::Record`] if the file cannot be created, or if something other than a file has that name.
     pub fn create(path: &Path) -> Result<Self, ReplayError> {
         Output::create(path).map(Self).map_err(ReplayError::Record)
     }
 
-    /// Writes an applied event. The format has no word for workers that go and come: a removed worker is written as
-    /// cleared, which answers alike, and an added one not at all. Nor has it one for copies, which no simulated engine
-    /// counts.
+    /// Writes an event. The format cannot say that a worker was removed or added, nor that copies are counted: a removed
+    /// worker is written as a cleared one, for which answers are the same, and the other two are left out.
     ///
     /// # Errors
     /// [`ReplayError::Record`], for instance when the disk is full.
@@ -51,7 +50,7 @@ impl Record {
         })
     }
 
-    /// Writes a query and its answer: the prompt's local hashes, and every worker's depth in blocks.
+    /// Writes a query and its answer: the prompt's local hashes, and how many blocks each worker matches.
     ///
     /// # Errors
     /// [`ReplayError::Record`], for instance when the disk is full.
@@ -63,7 +62,7 @@ impl Record {
     /// Completes the record and gives it its name.
     ///
     /// # Errors
-    /// [`ReplayError::Record`], for instance when the disk is full; then nothing is left.
+    /// [`ReplayError::Record`], for instance when the disk is full; no file is left then.
     pub fn finish(self) -> Result<(), ReplayError> {
         self.0.finish().map_err(ReplayError::Record)
     }

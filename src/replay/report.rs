@@ -10,7 +10,7 @@ use super::tally::{Tally, histogram};
 use super::{Mismatch, Options, Verifier};
 use crate::index::Status;
 
-/// What a replay measured. Serialised flat, the options among the figures. Blocks are counted in blocks.
+/// What a replay measured. It is serialised flat, with the options among the figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// What was replayed, and on what.
@@ -20,15 +20,15 @@ pub struct Report {
     pub requests: u64,
     /// Blocks of all prompts.
     pub query_blocks: u64,
-    /// Blocks that the assigned workers held when the request came.
+    /// Blocks of all prompts that the worker that served the request held when it arrived.
     pub matched_blocks: u64,
-    /// Matched blocks of the assigned worker per block asked for, 0 to 1.
+    /// `matched_blocks / query_blocks`, 0 to 1.
     pub hit_rate: f64,
-    /// Blocks that the deepest match held.
+    /// Blocks of all prompts that the worker with the deepest match held.
     pub best_matched_blocks: u64,
-    /// Answers compared with the reference; `None` when that was not asked for.
+    /// Answers compared with the reference model; `None` without [`Options::verify`].
     pub verified: Option<u64>,
-    /// Answers that were wrong; `None` when that was not asked for.
+    /// Answers that were wrong; `None` without [`Options::verify`].
     pub mismatches: Option<u64>,
     /// The first wrong answer.
     pub first_mismatch: Option<Mismatch>,
@@ -40,29 +40,29 @@ pub struct Report {
     pub removed_blocks: u64,
     /// Events that the index rejected.
     pub rejected_events: u64,
-    /// Events that the index missed, by their numbers.
+    /// Events missing from the index, by the gaps in their numbers.
     pub event_gaps: u64,
-    /// One lookup: the call alone, on the calling thread.
+    /// Times of the lookup call alone, on the calling thread.
     pub lookup_ns: Lookup,
-    /// Nanoseconds of a writer per block of an event, stored or removed; publishing not included.
+    /// Nanoseconds that a writer thread takes per stored or removed block, without publishing.
     pub apply_ns_per_block: f64,
-    /// Events per second of a writer's time, publishing included.
+    /// Events per second of writer thread time, with publishing.
     pub events_per_second: f64,
-    /// From an event's acceptance to its visibility.
+    /// Times from an event's acceptance to its visibility.
     pub staleness_us: Staleness,
     /// Runs in the index at the end.
     pub runs: u64,
-    /// Different blocks (with their prefix) in the index at the end.
+    /// Distinct blocks in the index at the end, each under its whole prefix.
     pub distinct_blocks: u64,
-    /// Blocks that the workers hold at the end, each worker's counted.
+    /// Blocks held at the end, summed over the workers.
     pub held_blocks: u64,
     /// Bytes that the index takes at the end.
     pub index_bytes: u64,
-    /// Of these, per held block.
+    /// `index_bytes / held_blocks`.
     pub bytes_per_held_block: f64,
-    /// The most memory that the whole process ever had resident; `None` where the system does not tell.
+    /// The largest resident set of the whole process so far; `None` where the system does not say.
     pub peak_rss_bytes: Option<u64>,
-    /// The replay's wall-clock time, without reading the trace.
+    /// Wall-clock time of the replay, without reading the trace.
     pub seconds: f64,
 }
 
@@ -77,20 +77,20 @@ pub struct Lookup {
     pub p99: u64,
     /// 99.9% took no longer.
     pub p999: u64,
-    /// The slowest.
+    /// The slowest lookup.
     pub max: u64,
-    /// All, divided by their number.
+    /// The mean.
     pub mean: f64,
 }
 
-/// Microseconds from acceptance to visibility, as precise as the index records them.
+/// Microseconds from acceptance to visibility, with the precision of [`ShardStatus::lag`](crate::ShardStatus::lag).
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Staleness {
     /// Half of the events took no longer.
     pub p50: f64,
     /// 99% took no longer.
     pub p99: f64,
-    /// The slowest.
+    /// The slowest event.
     pub max: f64,
 }
 
@@ -167,19 +167,19 @@ impl Staleness {
     }
 }
 
-/// Of every kind, those of workers that the index does not know included.
+/// Counts rejected events of every kind, also of workers that the index does not know.
 fn rejected_events(index: &Status) -> u64 {
     let known = index.workers.iter().flat_map(|worker| worker.rejected);
     let strangers = index.shards.iter().flat_map(|shard| shard.rejected_strangers);
     known.chain(strangers).sum()
 }
 
-/// 0 of nothing is 0: a report holds numbers only.
+/// Divides, and returns 0 where the whole is 0, since JSON has no `NaN`.
 fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// The process's high-water mark as Linux keeps it, in bytes.
+/// Reads the process's largest resident set, in bytes, from where Linux keeps it.
 fn peak_rss() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

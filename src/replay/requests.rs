@@ -1,4 +1,4 @@
-//! Where the requests come from: a trace or the built-in workload.
+//! The requests of a replay, from a trace or from the built-in workload.
 
 use std::path::Path;
 use std::vec;
@@ -6,17 +6,17 @@ use std::vec;
 use super::{Options, ReplayError, Workload};
 use crate::trace::{self, Expansion, Row};
 
-/// Requests that the built-in workload is played for, unless the options say otherwise.
+/// Requests of the built-in workload, unless the options say otherwise.
 const GENERATED: u64 = 10_000;
 
-/// What a user asks of the fleet.
+/// A request to the fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Local hashes of the prompt's full blocks.
     pub prompt: Vec<u64>,
     /// Tokens of the prompt.
     pub input_length: u64,
-    /// Tokens that the model answers.
+    /// Tokens of the model's answer.
     pub output_length: u64,
 }
 
@@ -34,8 +34,8 @@ enum Source {
 }
 
 impl Requests {
-    /// The requests that `options` describe. A trace is read to its end, or to as many rows as are asked for, so that
-    /// its faults show before anything runs.
+    /// Opens the requests that `options` describe. A trace is read to its end, or as far as it is needed, so that its
+    /// faults show before anything runs.
     ///
     /// # Errors
     /// [`ReplayError::Trace`], [`ReplayError::BlockSizes`] and [`ReplayError::Row`].
@@ -50,18 +50,19 @@ impl Requests {
         Ok(Self { left: rows.len() as u64, source: Source::Trace { rows: rows.into_iter(), expansion } })
     }
 
-    /// How many are left.
+    /// Returns how many requests are left.
     pub fn len(&self) -> u64 {
         self.left
     }
 
-    /// Whether none is left.
+    /// Returns whether no request is left.
     pub fn is_empty(&self) -> bool {
         self.left == 0
     }
 }
 
-/// At most `limit` rows, all of which can be expanded. What they expand to is many times larger, and not kept.
+/// Reads at most `limit` rows, and checks that each can be expanded. What they expand to is not kept, because it is many
+/// times larger.
 fn read(path: &Path, expansion: Expansion, limit: u64) -> Result<Vec<Row>, ReplayError> {
     let mut trace = trace::open(path).map_err(ReplayError::Trace)?;
     let mut rows = Vec::new();

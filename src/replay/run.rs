@@ -1,4 +1,4 @@
-//! The loop of a replay: a lookup, then what the worker that serves the request says.
+//! The loop of a replay: look a request up, let a worker serve it, apply its events.
 
 use std::time::Instant;
 
@@ -9,13 +9,13 @@ use crate::{Index, Matches};
 
 /// Plays the requests that `options` describe and reports what was measured.
 ///
-/// `progress` is told the requests done and the requests in all, after each. The calling thread does everything but
-/// applying the events, which is the index's own threads' work; a lookup starts only when every event before it is
-/// visible.
+/// Calls `progress` after each request, with the number of requests done and the number of all requests. The calling
+/// thread does everything but applying the events, which the index's writer threads do. A lookup starts only when every
+/// earlier event is visible, so that equal options give equal counts.
 ///
 /// # Errors
-/// Options that cannot be, a trace that cannot be read and a record that cannot be created are found before anything
-/// runs. After that only a full disk or an index whose writer died ends the replay. No record is left behind.
+/// Invalid options, a trace that cannot be read and a record that cannot be created are reported before anything runs.
+/// After that, only a full disk or an index whose writer thread died ends the replay. No record is left behind then.
 pub fn run(options: &Options, mut progress: impl FnMut(u64, u64)) -> Result<Report, ReplayError> {
     options.check()?;
     let index = build(options)?;
@@ -65,7 +65,7 @@ pub fn run(options: &Options, mut progress: impl FnMut(u64, u64)) -> Result<Repo
     Ok(report)
 }
 
-/// The index under test.
+/// Builds the index under test.
 fn build(options: &Options) -> Result<Index, ReplayError> {
     let builder = Index::builder().shards(options.shards).pin(options.pin.clone());
     let builder = builder.seed(options.seed).max_workers(options.workers);

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use super::Request;
 use crate::{EventData, Worker};
 
-/// What the loop counts.
+/// What the loop counts, in requests, events and blocks, and times.
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) requests: u64,
@@ -17,7 +17,7 @@ pub(super) struct Tally {
     pub(super) events: u64,
     pub(super) stored_blocks: u64,
     pub(super) removed_blocks: u64,
-    /// Nanoseconds.
+    /// Lookup times in nanoseconds.
     pub(super) lookup: Histogram<u64>,
 }
 
@@ -37,7 +37,7 @@ impl Tally {
 
     pub(super) fn lookup(&mut self, took: Duration) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        // Not `saturating_record`, which clamps to the range so far.
+        // `saturating_record` would clamp to the range so far instead of growing it.
         self.lookup.record(nanoseconds).expect("a histogram that resizes takes any value");
     }
 
@@ -59,7 +59,7 @@ impl Tally {
     }
 }
 
-/// Of nanoseconds, to three significant digits; grows with what it is given.
+/// Creates a histogram of nanoseconds, to three significant digits, whose range grows with its values.
 pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three significant digits are within its limits")
 }

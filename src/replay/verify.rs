@@ -1,11 +1,11 @@
-//! Comparing every answer with the reference.
+//! Comparing every answer with the reference model.
 
 use serde::Serialize;
 
 use crate::baseline::reference::Reference;
 use crate::{Event, Worker};
 
-/// Judges answers by the reference, which it keeps up to date.
+/// Compares answers with those of a reference model, which it keeps up to date.
 #[derive(Debug, Default)]
 pub struct Verifier {
     reference: Reference,
@@ -21,26 +21,27 @@ pub struct Mismatch {
     pub request: u64,
     /// The worker's id.
     pub worker: u64,
-    /// The worker's rank.
+    /// The worker's data-parallel rank.
     pub dp_rank: u32,
-    /// What the reference says, in blocks; 0 if it holds nothing of the prompt.
+    /// The blocks that the reference model says; 0 if the worker holds nothing of the prompt.
     pub expected: u32,
-    /// What the answer said: once for every time it named the worker.
+    /// The blocks that the answer said, once for every time that it named the worker.
     pub got: Vec<u32>,
 }
 
 impl Verifier {
-    /// Starts from an empty fleet.
+    /// Starts with a fleet that holds nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes an event into account. What the reference rejects changes nothing there, and should not elsewhere.
+    /// Applies an event to the reference model. An event that it rejects changes nothing there, and must change nothing
+    /// in the index.
     pub fn apply(&mut self, event: &Event) {
         let _ = self.reference.apply(event);
     }
 
-    /// Compares an answer, every worker of it. `request` counts from 1.
+    /// Compares an answer for every worker. `request` counts from 1.
     pub fn check(&mut self, request: u64, hashes: &[u64], answer: &[(Worker, u32)]) {
         self.verified += 1;
         let expected = self.reference.find(hashes);
@@ -66,17 +67,17 @@ impl Verifier {
         });
     }
 
-    /// Answers compared.
+    /// Returns how many answers were compared.
     pub fn verified(&self) -> u64 {
         self.verified
     }
 
-    /// Answers that were wrong about at least one worker.
+    /// Returns how many answers were wrong about at least one worker.
     pub fn mismatches(&self) -> u64 {
         self.mismatches
     }
 
-    /// The first wrong answer.
+    /// Returns the first wrong answer.
     pub fn first(&self) -> Option<&Mismatch> {
         self.first.as_ref()
     }

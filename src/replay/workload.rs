@@ -7,21 +7,21 @@ use fastrand::Rng;
 use super::Request;
 use crate::hash::hash_pair;
 
-/// Conversations that are open at a time.
+/// Conversations that are open at the same time.
 const OPEN: usize = 64;
-/// System prompts; number i has (i + 1) x 512 tokens, and low numbers are the more popular.
+/// System prompts. Number i has (i + 1) x 512 tokens, and lower numbers are more popular.
 const SYSTEMS: u64 = 8;
-/// Turns of a conversation.
+/// Turns in a conversation.
 const TURNS: Range<u32> = 1..16;
-/// Tokens that the user says in a turn.
+/// Tokens of the user in a turn.
 const USER: Range<u64> = 16..1024;
-/// Tokens that the model says in a turn.
+/// Tokens of the model in a turn.
 const MODEL: Range<u64> = 8..512;
 
 /// An endless stream of requests, the same for the same seed and block size.
 ///
-/// Every turn's prompt is the system prompt and all that was said before. One block in sixteen is boilerplate with
-/// a local hash of 0 to 3, so that the same local hash occurs under many prefixes and at many positions.
+/// The prompt of every turn is the system prompt and everything that was said since. One block in sixteen is
+/// boilerplate with a local hash of 0 to 3, so that equal local hashes occur under many prefixes and at many positions.
 #[derive(Debug)]
 pub struct Workload {
     random: Rng,
@@ -33,7 +33,7 @@ pub struct Workload {
 
 #[derive(Debug)]
 struct Conversation {
-    /// Sets its blocks apart; system prompts have the ids below [`SYSTEMS`].
+    /// Makes its blocks unique; system prompts have the ids below [`SYSTEMS`].
     id: u64,
     system: u64,
     /// Tokens so far.
@@ -42,7 +42,7 @@ struct Conversation {
 }
 
 impl Workload {
-    /// Requests in blocks of `block_size` tokens (at least 1).
+    /// Starts the stream, in blocks of `block_size` tokens; 0 is taken as 1.
     pub fn new(seed: u64, block_size: u32) -> Self {
         let random = Rng::with_seed(seed);
         let mut workload = Self { random, seed, block_size: block_size.max(1).into(), open: Vec::new(), started: 0 };
@@ -61,7 +61,7 @@ impl Workload {
         }
     }
 
-    /// The local hash of a conversation's block.
+    /// Returns the local hash of a block of a conversation.
     fn local(&self, conversation: &Conversation, block: u64) -> u64 {
         let of_system = (block + 1) * self.block_size <= system_tokens(conversation.system);
         let text = if of_system { conversation.system } else { conversation.id };
