@@ -1,4 +1,4 @@
-//! Whether a backend's answers are right: a pass of its own, in which nothing is timed.
+//! Comparing a backend's answers with the reference model's, in a pass of its own in which nothing is timed.
 
 use std::time::{Duration, Instant};
 
@@ -8,23 +8,24 @@ use super::{Load, SweepError, System, What};
 use crate::baseline::reference::Reference;
 use crate::baseline::{Backend, Collisions, Writers};
 
-/// Answers compared with the reference's.
+/// How many answers were compared with the reference model's, and how many were wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answers {
     /// Lookups of the load that were compared.
     pub checked: u64,
-    /// How many differed for any worker.
+    /// How many of these were wrong about at least one worker.
     pub wrong: u64,
-    /// Lookups of the [collision workload](Collisions).
+    /// Lookups of the [collision workload](Collisions) that were compared.
     pub collisions_checked: u64,
-    /// How many of these differed.
+    /// How many of these were wrong.
     pub collisions_wrong: u64,
 }
 
-/// Plays the load to a backend and to the literal reference, in step, and compares every answer.
+/// Plays the load to a backend and to the reference model in step, and compares every answer.
 ///
-/// The backend is flushed before each lookup, so the comparison is exact: both have seen the same events. It goes on
-/// for `budget`, and for one lookup at least: the operations from the beginning of the load, without a gap.
+/// The backend is flushed before each lookup, so that both have seen the same events and the comparison is exact. The
+/// operations are taken from the beginning of the load, without a gap, until `budget` is used up; at least one lookup is
+/// compared.
 ///
 /// # Errors
 /// [`SweepError::Backend`].
@@ -44,14 +45,14 @@ fn compare(load: &Load, backend: &dyn Backend, budget: Duration) -> (u64, u64) {
     let mut scores = Vec::new();
     let (mut checked, mut wrong) = (0, 0);
     for event in &load.warm {
-        // Events of an export make sense.
+        // The events of an export are never rejected.
         let _ = reference.apply(event);
         backend.apply(event.clone());
     }
     for op in &load.ops {
         match &op.what {
             What::Event(event) => {
-                // What one rejects is no part of either's state.
+                // A rejected event changes the state of neither.
                 let _ = reference.apply(event);
                 backend.apply(event.clone());
             }

@@ -3,11 +3,12 @@
 use super::{BackendReport, Report, System, Trial};
 use crate::report::{Axis, Chart, Figure, Series, Unit};
 
-/// Achieved against offered load and the lookups' p99 against load, of every backend; thresholds are ringed.
+/// Draws achieved load and the 99th percentile of lookups against offered load, for every backend. Rings mark
+/// thresholds.
 ///
-/// Both axes of the first chart count block operations per second. A rate that was played several times is shown by its
-/// medians, those left out that count for nothing. What cannot be on a logarithmic axis, a trial in which nothing was
-/// completed, is left out, too.
+/// Both axes of the first chart count block operations per second. Of a rate that was played several times, the chart
+/// shows the median of the trials that count. A trial in which nothing was completed has no place on a logarithmic axis,
+/// and is left out.
 pub fn figure(report: &Report) -> Figure {
     let rate = |label: &str| Axis::log(label, Unit::Of("block operations/s".into()));
     let mut throughput = Chart::new("Throughput", rate("offered"), rate("achieved")).identity("keeps up");
@@ -51,13 +52,13 @@ pub fn figure(report: &Report) -> Figure {
         .chart(latency)
 }
 
-/// Rates are written with so many digits that two trials of one rate have the same.
+/// Whether two trials were offered the same rate; it comes out slightly different each time.
 fn same(a: f64, b: f64) -> bool {
     (a / b - 1.0).abs() < 0.001
 }
 
-/// Offered rates, ascending, each with the median of a positive value over the trials that count, or over all if none
-/// does.
+/// Returns the offered rates, ascending, each with the median of a positive value over the trials that count, or over
+/// all trials of that rate if none counts.
 fn medians(backend: &BackendReport, value: impl Fn(&Trial) -> f64) -> Vec<(f64, f64)> {
     let mut trials: Vec<&Trial> = backend.trials.iter().filter(|trial| value(trial) > 0.0).collect();
     trials.sort_by(|a, b| a.offered_block_ops.total_cmp(&b.offered_block_ops));

@@ -1,4 +1,4 @@
-//! What trials play: the second half of a schedule, on the state that the first half leaves.
+//! What trials play: the second half of a schedule, on the state that its first half leaves.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
@@ -8,24 +8,24 @@ use crate::{Builder, Event, EventData};
 
 /// The part of a schedule that trials play, and the state that all of them start from.
 ///
-/// Every trial of whatever rate begins at the same place, in the middle of the schedule, where caches are full and
-/// evict: a slow backend is spared nothing that a fast one must do. The state before it is handed over as the events of
-/// an [export](crate::Index::export): stores, and no history of evictions, so that it does not take a slow backend
+/// Every trial, at whatever rate, begins in the middle of the schedule, where caches are full and evict; a slow backend
+/// is spared nothing that a fast one must do. The state before that is applied as the events of an
+/// [export](crate::Index::export). These are stores without the history of evictions, which would take a slow backend
 /// hours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// The state to begin with; applying these is not timed.
+    /// The events that lead to the state at the beginning. Applying them is not timed.
     pub warm: Vec<Event>,
-    /// What is timed, ascending in time, which begins at 0.
+    /// The operations that are timed, ascending in time, which begins at 0.
     pub ops: Vec<Op>,
 }
 
 impl Load {
-    /// Cuts a schedule in the middle of its lookups, and after the last of them: what a fleet still says when nobody
-    /// asks any more is another load.
+    /// Cuts a schedule in the middle of its lookups, and after the last one: events to which nobody looks up any more
+    /// are a different load.
     ///
     /// # Errors
-    /// [`SweepError::EmptySchedule`] where what is played has no lookups or no events.
+    /// [`SweepError::EmptySchedule`] if there are no lookups or no events to play.
     pub fn new(schedule: Schedule) -> Result<Self, SweepError> {
         let mut ops = schedule.ops;
         let asks = |(place, op): (usize, &Op)| matches!(op.what, What::Lookup(_)).then_some(place);
@@ -40,7 +40,7 @@ impl Load {
             Builder::default().build_local().map_err(|error| SweepError::Backend(error.to_string()))?;
         for op in ops {
             if let What::Event(event) = op.what {
-                // What an index rejects, it rejects when it is played, too; it is no part of the state.
+                // A rejected event changes no state, here or when it is played.
                 let _ = index.apply(&event);
             }
         }
@@ -51,7 +51,7 @@ impl Load {
         Ok(Self { warm: index.export(), ops: timed })
     }
 
-    /// How many blocks are held to begin with, each worker's counted.
+    /// Returns how many blocks are held at the beginning, summed over the workers.
     pub fn held(&self) -> u64 {
         let sum = |counts: fn(&EventData) -> bool| {
             let counted = self.warm.iter().filter(|event| counts(&event.data));
@@ -61,7 +61,7 @@ impl Load {
         stored - sum(|data| matches!(data, EventData::Removed { .. }))
     }
 
-    /// How many blocks the first n operations name, for every n from 0.
+    /// Returns how many blocks the first n operations name, for every n from 0.
     pub fn blocks(&self) -> Vec<u64> {
         let mut sum = 0;
         let sums = self.ops.iter().map(|op| {
@@ -71,10 +71,11 @@ impl Load {
         std::iter::once(0).chain(sums).collect()
     }
 
-    /// Writes it down for [`read`](Self::read): for processes of one program, not for keeping.
+    /// Writes the load so that another process of this program can [`read`](Self::read) it. The format is not for
+    /// keeping.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The errors of the writer.
     pub fn write(&self, to: impl Write) -> io::Result<()> {
         let mut to = BufWriter::new(to);
         put(&(self.warm.len() as u64), &mut to)?;
@@ -87,7 +88,7 @@ impl Load {
     /// Reads the state and at most `limit` operations.
     ///
     /// # Errors
-    /// Those of the reader, and `InvalidData` where it is not what [`write`](Self::write) wrote.
+    /// The errors of the reader, and `InvalidData` if the bytes are not what [`write`](Self::write) wrote.
     pub fn read(from: impl Read, limit: usize) -> io::Result<Self> {
         let mut from = BufReader::with_capacity(1 << 20, from);
         let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);

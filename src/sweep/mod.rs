@@ -1,22 +1,25 @@
-//! Finding how much load a backend can take: what a fleet would say is worked out once on a virtual clock, as a
-//! [`Schedule`] of lookups and events, and then played against one backend after another.
+//! Finding how much load this index takes, and other designs beside it.
 //!
-//! A [`Partition`] makes the schedule. [`run`] plays its second half (a [`Load`]) at rising rates, one [`Trial`] at a
-//! time, each in a process of its own, until the threshold of each backend is found; [`figure`] draws the [`Report`].
+//! A [`Partition`] simulates a fleet once, on a virtual clock, which yields a [`Schedule`] of lookups and events.
+//! [`run`] plays its second half, a [`Load`], to one backend after another at rising rates, one [`Trial`] at a time and
+//! each in a process of its own, until the threshold of each backend is found. [`figure`] draws the [`Report`].
 //!
 //! # What is measured
-//! A trial is an open loop: every operation has a deadline, set before the trial begins, and a backend that is slow
-//! finds its work waiting. The trial is over when every lookup has its answer and every event is visible, which includes
-//! draining the queues; rates are by that time. A backend takes a load when all of it was issued within
-//! [1.01](Trial::VALID) windows, completed within [1.10](Trial::KEPT_UP), and no more than [5%](Trial::LEFT) of the
-//! events (or [16](Trial::FEW)) were still waiting when the window ended. Operations are lookups and events; block
-//! operations are the blocks that they name: of queries (all of them, however few a search looks at), stored, and
-//! removed.
+//! A trial is an open loop: every operation has a deadline that is set before the trial begins, so a slow backend finds
+//! its work waiting. (A closed loop, which sends the next request after the last answer, slows down with the backend
+//! and hides that: Schroeder, Wierman and Harchol-Balter, "Open Versus Closed", 2006; also known as coordinated
+//! omission.) The trial is over when every lookup has its answer and every event is visible, queues drained; achieved
+//! rates are divided by that time.
 //!
-//! A machine that does other work at the same time makes trials fail. Every trial says what share of the cores others
-//! took; one that failed beside more than [5%](Trial::OTHERS) counts for nothing and is repeated a few times.
+//! A backend takes a load if all of it was issued within [1.01](Trial::VALID) windows and completed within
+//! [1.10](Trial::KEPT_UP), and if no more than [5%](Trial::LEFT) of the events (or [16](Trial::FEW)) were still waiting
+//! when the window ended. Operations are lookups and events. Block operations are the blocks that these name: all
+//! blocks of queries, however few a search looks at, and blocks stored and removed.
 //!
-//! Answers are compared in a pass of their own, so that nothing that is timed differs from what ships.
+//! Other work on the machine makes trials fail. Every trial says what share of the cores other processes took; a trial
+//! that failed while they took more than [5%](Trial::OTHERS) does not count, and is repeated a few times.
+//!
+//! Answers are compared in a pass of their own, so that what is timed is what ships.
 
 #![allow(clippy::cast_sign_loss)] // times, ranks and counts are not negative
 

@@ -1,10 +1,11 @@
-//! Playing a load at its deadlines: the threads of a trial.
+//! The threads of a trial, which play a load at its deadlines.
 //!
-//! Open loop: every operation has an absolute deadline, set before anything runs. A thread that is late does not wait
-//! and does not skip, and its lateness counts. Threads own what they hand over, so that nothing is copied meanwhile.
+//! They form an open loop: every operation has an absolute deadline that is set before anything runs. A thread that is
+//! late neither waits nor skips an operation, and its lateness counts. Threads own what they hand over, so that nothing
+//! is copied during the trial.
 //!
-//! How old answers are is measured with *markers*: now and then an event thread stores a block that only the first query
-//! thread looks for, between its lookups, until it is found.
+//! *Markers* measure how old answers are: now and then an event thread stores a block that only the first query thread
+//! looks for, between its lookups, until it finds it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -17,21 +18,22 @@ use crate::{Block, Event, EventData, Worker};
 
 /// The worker that stores markers.
 const MARKER_WORKER: Worker = Worker::new(u64::MAX, 0);
-/// Sets the hashes of markers apart from all others.
+/// Makes the hashes of markers different from all others.
 const MARKER: u64 = 0x4D4B;
-/// Between two looks for a marker: this, or a part of its age so far. Staleness is measured to no less. Whoever looks all
-/// the time keeps a core busy, and may get in the way of what he is waiting for.
+/// The nanoseconds between two looks for a marker, or, if that is more, this fraction of its age so far. Staleness is
+/// measured no more precisely. A thread that looked all the time would keep a core busy, and might delay the very event
+/// that it waits for.
 const LOOK: u64 = 5_000;
 const LOOK_PART: u64 = 16;
-/// A thread with a core of its own spins for the last part of its wait, for the system wakes threads up late.
+/// The last nanoseconds of a wait, in which a thread with a core of its own spins: the system wakes threads up late.
 const SPIN: u64 = 100_000;
-/// No time: the operation has not happened.
+/// The time of something that has not happened.
 const NEVER: u64 = u64::MAX;
 
-/// A lookup or an event and its deadline, in nanoseconds from the beginning.
+/// A lookup or an event with its deadline, in nanoseconds from the beginning.
 pub(super) type Timed<T> = (u64, T);
 
-/// What all threads of a trial share. Nanoseconds are counted from the beginning.
+/// The clock that all threads of a trial share. It counts nanoseconds from the beginning of the window.
 #[derive(Debug)]
 pub(super) struct Clock {
     begin: Instant,
@@ -39,23 +41,23 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// A clock that begins a moment from now, when all threads are ready.
+    /// Creates a clock that begins `lead` from now, when all threads are ready.
     pub(super) fn new(lead: Duration) -> Self {
         Self { begin: Instant::now() + lead, stop: AtomicBool::new(false) }
     }
 
-    /// Now; 0 before the beginning.
+    /// Returns the time; 0 before the beginning.
     pub(super) fn now(&self) -> u64 {
         Instant::now().saturating_duration_since(self.begin).as_nanos() as u64
     }
 
-    /// Sleeps until then.
+    /// Sleeps until `time`.
     pub(super) fn sleep_until(&self, time: u64) {
         let then = self.begin + Duration::from_nanos(time);
         thread::sleep(then.saturating_duration_since(Instant::now()));
     }
 
-    /// Lets every thread end after what it is at.
+    /// Tells every thread to end after its current operation.
     pub(super) fn stop(&self) {
         self.stop.store(true, Relaxed);
     }
@@ -64,8 +66,8 @@ impl Clock {
         self.stop.load(Relaxed)
     }
 
-    /// Waits for `deadline` and returns the time. Whenever there is a moment, `meanwhile` is told the time, and says when
-    /// it wants to be told again.
+    /// Waits for `deadline` and returns the time. Meanwhile it calls `meanwhile` with the time, which returns when it
+    /// wants to be called again.
     fn wait(&self, deadline: u64, idle: Idle, mut meanwhile: impl FnMut(u64) -> u64) -> u64 {
         self.sleep_until(0);
         loop {
@@ -83,36 +85,35 @@ impl Clock {
     }
 }
 
-/// What a thread does while it waits.
+/// How a thread waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Idle {
-    /// It is on time to a fraction of a microsecond, and keeps a core busy.
+    /// Keeps a core busy, and is on time to a fraction of a microsecond.
     Spin,
-    /// It leaves the core to others, above all to the thread that applies what it hands over, and is some tens of
-    /// microseconds late.
+    /// Leaves the core to others, above all to the thread that applies its events, and is some tens of microseconds late.
     Sleep,
 }
 
-/// What became of one thread's operations. Written by it, read by whoever watches, at any time.
+/// What became of one thread's operations. That thread writes it; the watching thread may read it at any time.
 #[derive(Debug)]
 pub(super) struct Log {
-    /// Operations begun and ended.
+    /// Operations that have begun, and that have ended.
     pub(super) begun: AtomicU64,
     pub(super) ended: AtomicU64,
-    /// Blocks that the ended ones name.
+    /// Blocks that the ended operations name.
     pub(super) blocks: AtomicU64,
-    /// When the last one was begun and ended.
+    /// When the last operation began, and when the last one ended.
     pub(super) last_begun: AtomicU64,
     pub(super) last_ended: AtomicU64,
-    /// Of lookups: from call to answer, and from deadline to answer.
+    /// The nanoseconds of each lookup from call to answer, and from deadline to answer.
     pub(super) service: Box<[AtomicU64]>,
     pub(super) response: Box<[AtomicU64]>,
 }
 
 impl Log {
-    /// Room for so many lookups, none for events.
+    /// Creates a log with room for the times of `lookups` lookups; event threads need none.
     pub(super) fn new(lookups: usize) -> Arc<Self> {
-        // Not zero, so that the pages are there before they are needed.
+        // Not zero, so that the system maps the pages now and not in the middle of the trial.
         let room = || (0..lookups).map(|_| AtomicU64::new(NEVER)).collect();
         let zero = AtomicU64::default;
         Arc::new(Self {
@@ -126,7 +127,7 @@ impl Log {
         })
     }
 
-    /// Times of one kind that were taken, and the time so far of a lookup that has not ended at `now`.
+    /// Returns the times in `of`, and for a lookup that has not ended at `now` the time that it has taken so far.
     pub(super) fn times<'a>(&self, of: &'a [AtomicU64], now: u64) -> impl Iterator<Item = u64> + use<'a> {
         let pending = self.begun.load(Relaxed) > self.ended.load(Acquire);
         let so_far = pending.then(|| now.saturating_sub(self.last_begun.load(Relaxed)));
@@ -145,30 +146,31 @@ impl Log {
     }
 }
 
-/// The markers of a trial: when each was handed over, and how long it took to be seen.
+/// The markers of a trial: when each was handed over, and how long it took until a lookup found it.
 #[derive(Debug)]
 pub(super) struct Markers {
     window: u64,
-    /// How many have been handed over.
+    /// How many have been handed over. Released after `sent_at`, which the query thread reads then.
     sent: AtomicU64,
     sent_at: Box<[AtomicU64]>,
     ages: Box<[AtomicU64]>,
 }
 
 impl Markers {
-    /// So many, evenly spread over the window.
+    /// Creates `count` markers, evenly spread over the window.
     pub(super) fn new(count: usize, window: u64) -> Self {
         let room = || (0..count).map(|_| AtomicU64::new(NEVER)).collect();
         Self { window, sent: AtomicU64::new(0), sent_at: room(), ages: room() }
     }
 
-    /// In the middle of its part of the window, so that the last one has time to be seen; [`NEVER`] for no marker.
+    /// Returns a marker's deadline, in the middle of its part of the window, so that the last one has time to be found;
+    /// [`NEVER`] after the last marker.
     fn deadline(&self, number: usize) -> u64 {
         let count = self.ages.len() as u64;
         if number < self.ages.len() { self.window / (2 * count) * (2 * number as u64 + 1) } else { NEVER }
     }
 
-    /// The markers as events with their deadlines.
+    /// Returns the markers as events with their deadlines.
     pub(super) fn events(&self) -> impl Iterator<Item = Timed<Event>> {
         (0..self.ages.len()).map(|number| {
             let blocks = vec![Block { sequence: number as u64, local: hash_pair(MARKER, number as u64) }];
@@ -177,8 +179,7 @@ impl Markers {
         })
     }
 
-    /// Nanoseconds from hand-over to being seen, of those that were handed over; so far, of one that is still looked
-    /// for at `now`.
+    /// Returns the nanoseconds from handing each marker over to finding it, or to `now` if it was not found.
     pub(super) fn ages(&self, now: u64) -> Vec<u64> {
         let times = self.ages.iter().zip(&self.sent_at).map(|(age, at)| (age.load(Relaxed), at.load(Relaxed)));
         let sent = times.filter(|&(_, at)| at != NEVER);
@@ -186,12 +187,12 @@ impl Markers {
     }
 }
 
-/// Whether an event is a marker.
+/// Returns whether an event is a marker.
 fn is_marker(event: &Event) -> bool {
     event.worker == MARKER_WORKER
 }
 
-/// Hands the events over at their deadlines.
+/// Hands the events over at their deadlines: the work of an event thread.
 pub(super) fn feed(backend: &dyn Backend, events: Vec<Timed<Event>>, clock: &Clock, log: &Log, markers: &Markers) {
     for (deadline, event) in events {
         let now = clock.wait(deadline, Idle::Sleep, |_| NEVER);
@@ -212,7 +213,7 @@ pub(super) fn feed(backend: &dyn Backend, events: Vec<Timed<Event>>, clock: &Clo
     }
 }
 
-/// Looks up at the deadlines, and, where there are markers, looks for those between.
+/// Looks up at the deadlines, and looks for markers in between, if there are any: the work of a query thread.
 pub(super) fn ask(
     backend: &dyn Backend,
     queries: &[Timed<Box<[u64]>>],
@@ -226,14 +227,14 @@ pub(super) fn ask(
     let mut look =
         |now, reader: &mut dyn Reader| search.as_mut().map_or(NEVER, |search| search.look(reader, clock, now));
     for (number, (deadline, query)) in queries.iter().enumerate() {
-        // Once before every lookup, for a thread that is late has no other moment.
+        // Once before every lookup: a thread that is late does not wait, and would never look otherwise.
         look(clock.now(), &mut *reader);
         let now = clock.wait(*deadline, idle, |now| look(now, &mut *reader));
         if clock.stopped() {
             return;
         }
         log.begin(now);
-        // As late as possible: the clock is a part of what a lookup seems to take.
+        // As late as possible, since reading the clock counts as part of the lookup.
         let start = Instant::now();
         reader.find(query, &mut scores);
         let took = start.elapsed().as_nanos() as u64;
@@ -242,7 +243,7 @@ pub(super) fn ask(
         log.response[number].store(ended - deadline, Relaxed);
         log.end(ended, query.len() as u64);
     }
-    // The last markers may be on their way still.
+    // The last markers may not be visible yet.
     while !clock.stopped() {
         let next = look(clock.now(), &mut *reader);
         if next == NEVER {
@@ -252,7 +253,7 @@ pub(super) fn ask(
     }
 }
 
-/// The search for markers, in the order in which they are handed over.
+/// Looks for markers in the order in which they are handed over.
 struct MarkerSearch<'a> {
     markers: &'a Markers,
     found: usize,
@@ -261,8 +262,8 @@ struct MarkerSearch<'a> {
 }
 
 impl MarkerSearch<'_> {
-    /// Looks for the next marker, if it has been handed over and the last look is a while ago. Returns when to look
-    /// again; [`NEVER`] when all have been seen.
+    /// Looks for the next marker, if it has been handed over and the last look is long enough ago. Returns when to look
+    /// again; [`NEVER`] when all have been found.
     fn look(&mut self, reader: &mut dyn Reader, clock: &Clock, now: u64) -> u64 {
         let deadline = self.markers.deadline(self.found);
         if deadline == NEVER || now < deadline.max(self.next) {
@@ -274,7 +275,7 @@ impl MarkerSearch<'_> {
                 let age = clock.now() - self.markers.sent_at[self.found].load(Relaxed);
                 self.markers.ages[self.found].store(age, Relaxed);
                 self.found += 1;
-                // The next one may have been there for long.
+                // The next marker may have been visible for a while: look for it at once.
                 return self.markers.deadline(self.found);
             }
         }

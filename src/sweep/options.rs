@@ -1,4 +1,4 @@
-//! How to sweep.
+//! The settings of a sweep.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 use super::threshold::Search;
 use super::{Spec, SweepError, System, Threads};
 
-/// How to sweep.
+/// The settings of a sweep.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Options {
-    /// The backends, in this order. Default all.
+    /// The backends to measure, in this order. Default all.
     pub systems: Vec<System>,
-    /// Threads of a trial. Default those that suit this machine.
+    /// The threads of a trial. Default as many as suit this machine.
     pub threads: Threads,
-    /// How long a window is where the load is long enough for it. Default 2 s.
+    /// The length of a trial's window, if the load is long enough for it. Default 2 s.
     pub window: Duration,
-    /// How many runs in a row must pass at the threshold. Default 3.
+    /// The runs in a row that must pass at the threshold. Default 3.
     pub in_a_row: u32,
-    /// The lowest rate that is tried, in block operations per second. Default 2,000.
+    /// The lowest rate to try, in block operations per second. Default 2,000.
     pub lowest: f64,
-    /// By which factor the rate rises until the limit is passed. Default 3.
+    /// The factor by which the rate rises until a backend fails. Default 3.
     pub rung: f64,
-    /// To which factor the threshold is found. Default 1.1.
+    /// The factor to within which the threshold is found. Default 1.1.
     pub precision: f64,
-    /// For how long trials of a backend are repeated when others disturb them. Default 3 minutes.
+    /// For how long the disturbed trials of a backend are repeated. Default 3 minutes.
     pub patience: Duration,
-    /// For how long answers are compared, for each backend. Default 10 s.
+    /// For how long the answers of each backend are compared. Default 10 s.
     pub answers: Duration,
 }
 
@@ -46,13 +46,15 @@ impl Default for Options {
     }
 }
 
-/// The shortest window: in a shorter one, a percent is what a scheduler takes at a time.
+/// The shortest window in seconds. In a shorter one, a single time slice of the scheduler would be more than the percent
+/// by which a trial may be late.
 const SHORTEST: f64 = 0.05;
-/// Fewer operations than these are no load.
+/// The fewest operations of a trial.
 const FEWEST: usize = 64;
 
 impl Options {
-    /// All backends in under three minutes on two cores: shorter windows, fewer runs in a row.
+    /// Returns settings that take all backends through in under three minutes on two cores: shorter windows, fewer runs
+    /// in a row.
     #[must_use]
     pub fn quick() -> Self {
         Self {
@@ -66,7 +68,7 @@ impl Options {
         }
     }
 
-    /// Whether the options make sense together; [`run`](super::run) asks, too.
+    /// Checks the options, as [`run`](super::run) also does.
     ///
     /// # Errors
     /// [`SweepError::Zero`].
@@ -83,7 +85,7 @@ impl Options {
         self.threads.check()
     }
 
-    /// The rates to try for a load of so many blocks.
+    /// Returns how to search for the threshold with a load of `blocks` block operations.
     pub(super) fn search(&self, blocks: u64) -> Search {
         Search {
             lowest: self.lowest,
@@ -94,8 +96,7 @@ impl Options {
         }
     }
 
-    /// The trial at a rate: as much of the load as fills the window. `blocks` are [those](super::Load::blocks) of the
-    /// first operations.
+    /// Describes the trial at a rate: as many operations as fill the window. `blocks` is [`Load::blocks`](super::Load::blocks).
     pub(super) fn spec(&self, system: System, blocks: &[u64], rate: f64) -> Spec {
         let wanted = rate * self.window.as_secs_f64();
         let operations = blocks.partition_point(|&blocks| (blocks as f64) < wanted).max(FEWEST).min(blocks.len() - 1);
@@ -104,7 +105,7 @@ impl Options {
     }
 }
 
-/// Nanoseconds in a duration.
+/// Returns the nanoseconds in a duration.
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

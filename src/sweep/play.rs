@@ -1,4 +1,4 @@
-//! One trial: one backend, one rate.
+//! A trial: playing a load to one backend at one rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed};
@@ -12,21 +12,21 @@ use super::{Load, Op, Quantiles, Spec, SweepError, Trial, What};
 use crate::Event;
 use crate::baseline::Backend;
 
-/// From here to the beginning of a trial: all threads are there by then.
+/// The time from starting the threads to the beginning of a trial, by when all of them run.
 const LEAD: Duration = Duration::from_millis(20);
-/// Between two looks whether a trial is over.
+/// The time between two checks whether a trial is over.
 const WATCH: Duration = Duration::from_millis(1);
-/// Markers of a trial, and how far they are apart at least.
+/// Markers in a trial, at most, and the nanoseconds between two, at least.
 const MARKERS: u64 = 200;
 const APART: u64 = 1_000_000;
 
-/// Plays the first operations of `load` and reports what came of it.
+/// Plays the first operations of `load` and reports how the backend did.
 ///
-/// A trial that was given up leaves threads behind, which end after what they are at; it takes at most
-/// [`Trial::GIVE_UP`] windows, and at least a tenth of a second.
+/// A trial is given up after [`Trial::GIVE_UP`] windows, or after a tenth of a second if that is longer. Its threads are
+/// then left behind, and end after their current operation.
 ///
 /// # Errors
-/// [`SweepError::Backend`], [`SweepError::Zero`], and [`SweepError::EmptySchedule`] for no operations.
+/// [`SweepError::Backend`], [`SweepError::Zero`], and [`SweepError::EmptySchedule`] if there are no operations.
 pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     spec.threads.check()?;
     let placement = spec.threads.place(&cores());
@@ -86,7 +86,8 @@ pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     Ok(summary(spec, &totals, &seen, &query_logs, &event_logs, (staleness, rejected, others)))
 }
 
-/// Every thread's operations with their deadlines.
+/// The operations of every thread with their deadlines. Lookups go to the query threads in turn; the events of a worker
+/// all go to one event thread, in order.
 struct Lanes {
     queries: Vec<Vec<Timed<Box<[u64]>>>>,
     events: Vec<Vec<Timed<Event>>>,
@@ -145,20 +146,20 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Waits for the end of the window, and says how many events are not visible then.
+/// Waits for the end of the window, and returns how many events are not visible then.
 fn watch(backend: &dyn Backend, clock: &Clock, spec: &Spec, logs: &[Arc<Log>], events: u64) -> u64 {
     clock.sleep_until(spec.window_ns);
     let handed_over: u64 = logs.iter().map(|log| log.ended.load(Acquire)).sum();
-    // Markers wait in the queue, too.
+    // The queue also holds markers, so it can be longer than all events.
     (events - handed_over + backend.queued() as u64).min(events)
 }
 
-/// What the watching thread saw.
+/// What the watching thread saw. Times are nanoseconds from the beginning of the window.
 struct Seen {
     ended: u64,
-    /// When the last event was visible.
+    /// When the last event was visible; `None` if the trial was given up before that.
     drained: Option<u64>,
-    /// Events in the queue when the trial was given up.
+    /// Events that waited when the trial was given up.
     waiting: u64,
     left_in_queue: u64,
 }
@@ -181,7 +182,7 @@ fn summary(
     let begun: u64 = all().map(|log| log.begun.load(Relaxed)).sum();
     let ended: u64 = all().map(|log| log.ended.load(Acquire)).sum();
     let blocks: u64 = all().map(|log| log.blocks.load(Relaxed)).sum();
-    // Events that wait name as many blocks as all do on average.
+    // How many blocks the waiting events name is not known: as many as other events, on average.
     let waiting_blocks = seen.waiting as f64 * totals.event_blocks as f64 / totals.events.max(1) as f64;
     let completed = ended.saturating_sub(seen.waiting) as f64;
     let completed_blocks = (blocks as f64 - waiting_blocks).max(0.0);

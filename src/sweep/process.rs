@@ -1,4 +1,4 @@
-//! A fresh process for every trial: what one leaves in caches, heap and frequency does not favour the next.
+//! A process for every trial, so that what one trial leaves in caches and on the heap does not affect the next.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answers, Load, Spec, SweepError, System, Trial, check, play};
 
-/// What a process is started for.
+/// What a process is started to do.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Job {
     /// Play a trial.
     Trial(Spec),
-    /// Compare answers.
+    /// Compare a backend's answers with the reference model's.
     Answers {
         /// The backend.
         system: System,
@@ -24,12 +24,12 @@ pub enum Job {
     },
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// Of a trial.
+    /// The result of a trial.
     Trial(Box<Trial>),
-    /// Of a comparison.
+    /// The result of a comparison.
     Answers(Answers),
 }
 
@@ -41,10 +41,10 @@ impl Job {
         }
     }
 
-    /// Does it, in this process.
+    /// Does the job in this process.
     ///
     /// # Errors
-    /// Those of [`play`] and [`check`].
+    /// The errors of [`play`] and [`check`].
     pub fn perform(&self, load: Load) -> Result<Reply, SweepError> {
         match self {
             Self::Trial(spec) => play(load, spec).map(|trial| Reply::Trial(Box::new(trial))),
@@ -71,7 +71,7 @@ impl Reply {
 
 /// Starts a process for every job.
 ///
-/// The load is in a file without a name, which goes away with the last process that has it open, however that ends.
+/// The load is in a file without a name, which the system removes when no process has it open any more.
 #[derive(Debug)]
 pub struct Launcher {
     program: PathBuf,
@@ -80,8 +80,8 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Writes the load down. A job is `program subcommand JOB` with the load on its standard input; that hands both to
-    /// [`perform`], prints what comes back, and ends at once.
+    /// Writes the load to a file. Jobs are run as `program subcommand JOB` with the load on standard input; that program
+    /// must pass both to [`perform`], print the result, and exit.
     ///
     /// # Errors
     /// [`SweepError::Load`], for instance when the disk is full.
@@ -94,10 +94,10 @@ impl Launcher {
     /// Does the job in a process of its own.
     ///
     /// # Errors
-    /// [`SweepError::Trial`] where the process cannot be started, fails, or says something else than its result.
+    /// [`SweepError::Trial`] if the process cannot be started, fails, or prints something other than a result.
     pub fn launch(&mut self, job: &Job) -> Result<Reply, SweepError> {
         let fail = |what: String| SweepError::Trial { system: job.system(), what };
-        // Processes share the place in the file.
+        // The position in the file is shared with the previous process, which left it at the end.
         self.load.rewind().map_err(SweepError::Load)?;
         let load = self.load.try_clone().map_err(SweepError::Load)?;
         let text = serde_json::to_string(job).map_err(|error| fail(error.to_string()))?;
@@ -111,10 +111,10 @@ impl Launcher {
     }
 }
 
-/// Does a job that a [`Launcher`] started this process for, and returns what to print.
+/// Does the job for which a [`Launcher`] started this process, and returns what to print.
 ///
 /// # Errors
-/// [`SweepError::Load`] for what is no job or no load, and those of the job.
+/// [`SweepError::Load`] if this is not a job or not a load, and the errors of the job.
 pub fn perform(job: &str, load: impl Read) -> Result<String, SweepError> {
     let job: Job = serde_json::from_str(job).map_err(|error| SweepError::Load(error.into()))?;
     let limit = match &job {

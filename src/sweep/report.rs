@@ -1,4 +1,4 @@
-//! What a sweep found.
+//! The report of a sweep.
 
 use std::fs;
 
@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 use super::threshold::Threshold;
 use super::{Answers, Load, Options, Quantiles, System, Trial, What};
 
-/// What a sweep found.
+/// What a sweep found. Its JSON is what `kvleap sweep --out` writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Of this format: [`Report::VERSION`].
+    /// The version of the format, [`Report::VERSION`].
     pub version: u32,
     /// Where it was measured.
     pub machine: Machine,
     /// What was played.
     pub workload: Workload,
-    /// How it was swept.
+    /// The settings of the sweep.
     pub options: Options,
-    /// By backend.
+    /// What was found for each backend.
     pub backends: Vec<BackendReport>,
-    /// How long the sweep took.
+    /// The seconds that the sweep took.
     pub seconds: f64,
 }
 
 impl Report {
-    /// The share of the cores' time that other processes took, 0 to 1, on average over all trials; `None` where the
-    /// system does not tell.
+    /// Returns the share of the cores' time that other processes took, 0 to 1, on average over all trials; `None` where
+    /// the system does not say.
     pub fn others(&self) -> Option<f64> {
         let shares: Vec<f64> = self.backends.iter().flat_map(|b| &b.trials).filter_map(|trial| trial.others).collect();
         (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
@@ -36,16 +36,16 @@ impl Report {
     pub const VERSION: u32 = 1;
 }
 
-/// A machine.
+/// The machine of a sweep.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
-    /// The processor's name; `None` where the system does not tell.
+    /// The processor's name; `None` where the system does not say.
     pub cpu: Option<String>,
-    /// Cores that this process may use.
+    /// The cores that this process may use.
     pub cores: usize,
-    /// Operating system and architecture.
+    /// The operating system and the architecture.
     pub system: String,
-    /// Version of this crate.
+    /// The version of this crate.
     pub kvleap: String,
 }
 
@@ -63,33 +63,33 @@ impl Machine {
     }
 }
 
-/// What was played.
+/// The workload of a sweep.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Workload {
-    /// The name of the trace's or schedule's file, or `built-in`.
+    /// The file name of the trace or schedule, or `built-in`.
     pub source: String,
     /// Tokens in a block.
     pub block_size: u32,
-    /// Workers of the fleet.
+    /// Workers in the fleet.
     pub workers: u32,
-    /// Blocks that each of them can cache.
+    /// Blocks that each worker's cache has room for.
     pub blocks_per_worker: u64,
-    /// Blocks held when a trial begins, each worker's counted.
+    /// Blocks held when a trial begins, summed over the workers.
     pub held_blocks: u64,
-    /// Operations that trials play, or the first of.
+    /// Operations of the load, of which a trial plays the first ones or all.
     pub operations: u64,
-    /// Of these, lookups.
+    /// Operations that are lookups.
     pub lookups: u64,
     /// Blocks that the operations name.
     pub block_operations: u64,
-    /// Of these, blocks of queries.
+    /// Block operations that are blocks of queries.
     pub query_blocks: u64,
-    /// Of these, blocks removed.
+    /// Block operations that are removed blocks.
     pub removed_blocks: u64,
 }
 
 impl Workload {
-    /// Describes a load: where it is from, the fleet's block size, workers and blocks per worker, and what is counted.
+    /// Describes a load: its source, the fleet's block size, workers and blocks per worker, and counts of its operations.
     pub fn new(source: String, (block_size, workers, blocks_per_worker): (u32, u32, u64), load: &Load) -> Self {
         let count = |of: fn(&What) -> u64| load.ops.iter().map(|op| of(&op.what)).sum();
         let removed = |what: &What| match what {
@@ -112,42 +112,42 @@ impl Workload {
     }
 }
 
-/// What was found of one backend.
+/// What a sweep found for one backend.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BackendReport {
-    /// Its name.
+    /// The backend.
     pub name: System,
-    /// The threshold in block operations per second: the highest rate that it took several times in a row. `None` if
-    /// even the lowest rate was too much.
+    /// The threshold in block operations per second: the highest rate that it took several times in a row; `None` if even
+    /// the lowest rate was too much.
     pub threshold_block_ops_per_s: Option<f64>,
-    /// The same in operations.
+    /// The same in operations per second.
     pub threshold_ops_per_s: Option<f64>,
     /// Whether the threshold is the highest rate that this load could measure; the real one may be higher.
     pub threshold_is_a_bound: bool,
-    /// Lookups at the threshold, from call to answer, in the trial of the median p99; at the lowest rate if there is
-    /// no threshold.
+    /// Lookup times from call to answer in the trial at the threshold with the median p99, or in the first trial if there
+    /// is no threshold.
     pub lookup_ns: Quantiles,
-    /// From deadline to answer, in the same trial.
+    /// Lookup times from deadline to answer in the same trial.
     pub response_ns: Quantiles,
-    /// From an event's hand-over to its visibility, in the same trial. `None` for a backend that holds nothing.
+    /// Times from handing an event over to its visibility in the same trial; `None` for a backend that holds nothing.
     pub staleness_us: Option<Quantiles>,
-    /// Wrong answers among those compared.
+    /// Wrong answers to lookups of the load.
     pub wrong_answers: u64,
-    /// What was compared.
+    /// How many answers were compared, and how many were wrong.
     pub answers: Answers,
-    /// Every trial, in the order in which they were played.
+    /// All trials, in the order in which they were played.
     pub trials: Vec<Trial>,
 }
 
 impl BackendReport {
-    /// Wrong answers of all that were compared.
+    /// Returns the number of wrong answers, those on collisions included.
     pub fn wrong(&self) -> u64 {
         self.answers.wrong + self.answers.collisions_wrong
     }
 
     pub(super) fn new(name: System, found: &Threshold, answers: Answers, trials: Vec<Trial>) -> Self {
         let near = |trial: &&Trial, rate: f64| (trial.offered_block_ops / rate - 1.0).abs() < 0.001;
-        let mut at: Vec<&Trial> = match found.threshold {
+        let mut at: Vec<&Trial> = match found.rate {
             Some(rate) => trials.iter().filter(|trial| near(trial, rate) && trial.passes()).collect(),
             None => trials.iter().take(1).collect(),
         };
@@ -155,9 +155,9 @@ impl BackendReport {
         let typical = at[at.len() / 2];
         Self {
             name,
-            threshold_block_ops_per_s: found.threshold,
-            threshold_ops_per_s: found.threshold.map(|_| typical.offered_ops),
-            threshold_is_a_bound: found.beyond,
+            threshold_block_ops_per_s: found.rate,
+            threshold_ops_per_s: found.rate.map(|_| typical.offered_ops),
+            threshold_is_a_bound: found.is_a_bound,
             lookup_ns: typical.lookup_ns,
             response_ns: typical.response_ns,
             staleness_us: typical.staleness_us,

@@ -1,28 +1,29 @@
-//! The sweep itself: backend by backend, first the answers, then the threshold.
+//! The sweep itself: for each backend, first its answers, then its threshold.
 
 use std::time::Instant;
 
 use super::{BackendReport, Job, Load, Machine, Options, Reply, Report, SweepError, System, Workload};
 
-/// How far a sweep is.
+/// How far a sweep has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// The backend at hand.
+    /// The backend that is being measured.
     pub system: System,
-    /// Its trials so far, with the one that begins.
+    /// The number of its trial that begins, from 1; 0 while answers are compared.
     pub trial: u32,
-    /// The rate of that, in block operations per second; `None` while answers are compared.
+    /// The trial's rate in block operations per second; `None` while answers are compared.
     pub rate: Option<f64>,
-    /// How much of the sweep is done, of a thousand. An estimate: how many trials a backend needs is known at the end.
+    /// How much of the sweep is done, in thousandths. An estimate, since nobody knows how many trials a backend needs.
     pub thousandths: u64,
 }
 
 /// Finds the threshold of every backend that `options` name.
 ///
-/// `launch` does one [`Job`] with `load`, in a process of its own ([`Launcher`]) or not. `progress` is told before each.
+/// `launch` does one [`Job`] with `load`, in a process of its own, as a [`Launcher`](super::Launcher) does, or in this one. `progress` is
+/// called before each job.
 ///
 /// # Errors
-/// Options that cannot be, and what `launch` says.
+/// Invalid options, and the errors of `launch`.
 pub fn run(
     load: &Load,
     workload: Workload,
@@ -39,7 +40,7 @@ pub fn run(
     for (number, &system) in (0..).zip(&options.systems) {
         let mut trials = Vec::new();
         let share = |trials: usize| {
-            // Of a search that is half done after a dozen trials, and never quite.
+            // A search is taken to be half done after a dozen trials, and never complete.
             let part = trials as f64 / (trials as f64 + 12.0);
             (1000.0 * (f64::from(number) + part) / options.systems.len() as f64) as u64
         };

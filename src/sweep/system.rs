@@ -1,4 +1,4 @@
-//! What a sweep compares: this index, and the designs of [`baseline`](crate::baseline).
+//! The backends that a sweep compares: this index, and the designs of [`baseline`](crate::baseline).
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,18 +10,18 @@ use super::SweepError;
 use crate::baseline::{Backend, Design, Reader, Writers};
 use crate::{Event, Index, Matches, Worker};
 
-/// A backend by its name. Written and parsed as `kvleap`, and as the designs are.
+/// A backend by its name. Written and parsed as `kvleap`, or as the [`Design`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum System {
     /// This index: an [`Index`] as anybody would use it.
     Kvleap,
-    /// Another way to hold it.
+    /// Another design.
     Design(Design),
 }
 
 impl System {
-    /// Every backend, ours first.
+    /// All backends, this index first.
     pub const ALL: [Self; 9] = {
         let mut all = [Self::Kvleap; 9];
         let mut number = 0;
@@ -32,7 +32,7 @@ impl System {
         all
     };
 
-    /// How tables and charts call it.
+    /// Returns its name in tables and charts.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kvleap => "kvleap",
@@ -40,15 +40,15 @@ impl System {
         }
     }
 
-    /// Whether it holds anything at all.
+    /// Returns whether it answers at all; [`Design::Null`] does not.
     pub fn answers(self) -> bool {
         self != Self::Design(Design::Null)
     }
 
-    /// An empty one, with these threads to apply events: the shards of ours, the pool of a design that has one.
+    /// Opens an empty backend with these threads to apply events: the shards of this index, or the pool of a design.
     ///
     /// # Errors
-    /// [`SweepError::Backend`]: cores that are not there, or threads that cannot be started.
+    /// [`SweepError::Backend`] if a core does not exist, or if a thread cannot be started.
     pub fn open(self, writers: &Writers) -> Result<Box<dyn Backend>, SweepError> {
         match self {
             Self::Kvleap => {
@@ -90,7 +90,7 @@ impl FromStr for System {
     }
 }
 
-/// Ours. Counts what it sends, because the number of events that are not visible yet is a difference.
+/// This index as a backend. It counts the events that it sends, since those that wait are the ones sent and not visible.
 #[derive(Debug)]
 struct Kvleap {
     index: Index,
@@ -104,7 +104,7 @@ impl Backend for Kvleap {
 
     fn apply(&self, event: Event) {
         self.sent.fetch_add(1, Relaxed);
-        self.index.send(event).expect("the index is open, unless a writer panicked");
+        self.index.send(event).expect("the index is open, unless a writer thread panicked");
     }
 
     fn reader(&self) -> Box<dyn Reader + Send + '_> {
@@ -112,7 +112,7 @@ impl Backend for Kvleap {
     }
 
     fn flush(&self) {
-        self.index.flush().expect("the index is open, unless a writer panicked");
+        self.index.flush().expect("the index is open, unless a writer thread panicked");
     }
 
     fn queued(&self) -> usize {

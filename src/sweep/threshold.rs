@@ -1,50 +1,55 @@
-//! Which rates to try: up a ladder until a backend is beyond its limit, then bisection to its threshold.
+//! The search for a backend's threshold.
+//!
+//! It is an exponential search (Bentley and Yao 1976), on a logarithmic scale: the rate rises by a factor, a rung of a
+//! ladder, until the backend fails, and bisection finds the threshold between the last two rungs. What differs from the
+//! textbook is that trials are noisy. A rate counts as taken only if several runs in a row pass; a trial that failed
+//! while the machine was busy with other work is repeated; and a rung that passed once but not again is taken back.
 
 use super::{SweepError, Trial};
 
-/// How many trials of a rate may be repeated because the machine was busy. A rung of the ladder decides where to look
-/// for the threshold at all.
+/// How many trials of a rate may be repeated because the machine was busy. There are more for the rungs of the ladder,
+/// because they decide where the threshold is looked for at all.
 const REPEATS: u32 = 2;
 const LADDER_REPEATS: u32 = 4;
 
-/// How to look for a threshold. Rates are block operations per second.
+/// How to search. Rates are block operations per second.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search {
     /// The lowest rate that is tried.
     pub(super) lowest: f64,
-    /// Of one rung of the ladder to the one below; above 1.
+    /// The factor from one rung of the ladder to the next; above 1.
     pub(super) rung: f64,
     /// The highest rate at which a window is still long enough to be measured.
     pub(super) highest: f64,
-    /// The threshold is found to within this factor; above 1.
+    /// The factor to within which the threshold is found; above 1.
     pub(super) precision: f64,
-    /// How many runs in a row must pass.
+    /// The runs in a row that must pass.
     pub(super) in_a_row: u32,
 }
 
-/// Where a backend's limit is.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub(super) struct Threshold {
-    /// The highest rate at which so many runs in a row passed; `None` if the lowest was too much.
-    pub(super) threshold: Option<f64>,
-    /// Whether the highest rate that can be measured was not too much.
-    pub(super) beyond: bool,
+    /// The highest rate that the backend took; `None` if the lowest was too much.
+    pub(super) rate: Option<f64>,
+    /// Whether it took even the highest rate that can be measured.
+    pub(super) is_a_bound: bool,
 }
 
 impl Search {
-    /// Tries rates until the threshold is settled. `run` plays one trial at a rate, and says whether there is time to
-    /// repeat it if it was disturbed.
+    /// Tries rates until the threshold is settled. `run` plays one trial at a rate, and also returns whether there is
+    /// time to repeat it if it was disturbed.
     pub(super) fn run(
         &self,
         mut run: impl FnMut(f64) -> Result<(Trial, bool), SweepError>,
     ) -> Result<Threshold, SweepError> {
-        // The ladder: one trial a rung, up to the first that fails.
+        // The ladder: one trial for each rung, up to the first that fails.
         let mut low = None;
         let mut high = self.lowest.min(self.highest);
         while takes(high, 1, LADDER_REPEATS, &mut run)? {
             if high >= self.highest {
                 if takes(high, self.in_a_row, REPEATS, &mut run)? {
-                    return Ok(Threshold { threshold: Some(high), beyond: true });
+                    return Ok(Threshold { rate: Some(high), is_a_bound: true });
                 }
                 break;
             }
@@ -52,13 +57,13 @@ impl Search {
             high = (high * self.rung).min(self.highest);
         }
         let Some(mut low) = low else {
-            return Ok(Threshold { threshold: None, beyond: false });
+            return Ok(Threshold { rate: None, is_a_bound: false });
         };
-        // What the chart shows of a backend beyond its limit.
+        // One trial far beyond the limit, so that the chart shows what happens there.
         if high * self.rung <= self.highest {
             run(high * self.rung)?;
         }
-        // Bisection. `low` has passed once; once it has passed in a row, it is settled.
+        // Bisection. `low` has passed once, which settles nothing yet: only runs in a row do.
         let mut settled = false;
         loop {
             if high / low > self.precision {
@@ -69,20 +74,20 @@ impl Search {
                     high = middle;
                 }
             } else if settled || takes(low, self.in_a_row, REPEATS, &mut run)? {
-                return Ok(Threshold { threshold: Some(low), beyond: false });
+                return Ok(Threshold { rate: Some(low), is_a_bound: false });
             } else if low > self.lowest {
-                // It passed once and not again: the threshold is lower than it seemed.
+                // `low` passed once and not again: the threshold is a rung lower than it seemed.
                 high = low;
                 low = (low / self.rung).max(self.lowest);
             } else {
-                return Ok(Threshold { threshold: None, beyond: false });
+                return Ok(Threshold { rate: None, is_a_bound: false });
             }
         }
     }
 }
 
-/// Whether so many runs in a row pass. One that failed on a machine that was busy with other things counts for
-/// nothing, and is repeated, so many times at most.
+/// Returns whether `times` runs in a row pass. A run that failed while the machine was busy with other work does not
+/// count, and is repeated, `repeats` times in all.
 fn takes(
     rate: f64,
     times: u32,
@@ -150,9 +155,9 @@ mod tests {
     fn a_threshold_is_found_to_a_tenth_in_few_trials() {
         for limit in [1.2e3, 5.9e3, 6.0e3, 6.1e3, 4.44e5, 3.3e6, 6.0e7, 9.9e7] {
             let (found, rates) = search(limit);
-            let threshold = found.threshold.expect("the limit is above the lowest rate");
+            let threshold = found.rate.expect("the limit is above the lowest rate");
             assert!(threshold <= limit && limit <= threshold * SEARCH.precision, "{threshold} for {limit}");
-            assert!(!found.beyond && rates.len() <= 30, "{} trials for {limit}", rates.len());
+            assert!(!found.is_a_bound && rates.len() <= 30, "{} trials for {limit}", rates.len());
             let confirmed = rates.iter().filter(|&&rate| (rate / threshold - 1.0).abs() < 1e-9).count();
             assert!(confirmed as u32 >= SEARCH.in_a_row, "{confirmed} runs at the threshold {threshold}");
         }
@@ -168,9 +173,9 @@ mod tests {
     #[test]
     fn ends_of_the_range_are_reported_as_such() {
         let (found, rates) = search(1.0);
-        assert_eq!((found.threshold, found.beyond, rates.len()), (None, false, 1));
+        assert_eq!((found.rate, found.is_a_bound, rates.len()), (None, false, 1));
         let (found, rates) = search(1e12);
-        assert!(found.beyond && found.threshold == rates.iter().copied().reduce(f64::max), "{found:?}");
+        assert!(found.is_a_bound && found.rate == rates.iter().copied().reduce(f64::max), "{found:?}");
         assert!(rates.iter().all(|&rate| rate <= SEARCH.highest));
     }
 
@@ -182,7 +187,7 @@ mod tests {
             // From 1e5 on, every other run passes.
             Ok((trial(rate, rate < 1e5 || runs % 2 == 0, 0.0), true))
         });
-        let threshold = found.expect("no trial fails to run").threshold.expect("low rates pass");
+        let threshold = found.expect("no trial fails to run").rate.expect("low rates pass");
         assert!((1e5 / SEARCH.precision.powi(3)..1e5).contains(&threshold), "{threshold}");
     }
 
@@ -195,7 +200,7 @@ mod tests {
             let disturbed = runs % 3 == 0;
             Ok((trial(rate, rate <= 1e5 && !disturbed, if disturbed { 0.5 } else { 0.0 }), true))
         });
-        let threshold = found.expect("no trial fails to run").threshold.expect("low rates pass");
+        let threshold = found.expect("no trial fails to run").rate.expect("low rates pass");
         assert!(threshold <= 1e5 && 1e5 <= threshold * SEARCH.precision, "{threshold}");
 
         for patient in [false, true] {
@@ -204,7 +209,7 @@ mod tests {
                 runs += 1;
                 Ok((trial(rate, false, 0.5), patient))
             });
-            assert_eq!(always.expect("no trial fails to run").threshold, None);
+            assert_eq!(always.expect("no trial fails to run").rate, None);
             assert_eq!(runs, if patient { 1 + LADDER_REPEATS } else { 1 });
         }
     }

@@ -1,9 +1,9 @@
-//! What else the machine is doing: a trial that fails beside other work says little.
+//! How busy the machine is with other work: a trial that fails beside it says little.
 
 use std::fs;
 use std::time::Instant;
 
-/// Processor time so far, in seconds: of the whole machine and of this process.
+/// Processor time used so far, in seconds, by the whole machine and by this process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
     at: Instant,
@@ -11,18 +11,18 @@ pub(super) struct Usage {
     own: f64,
 }
 
-/// Ticks in a second, as Linux counts processor time for programs.
+/// Ticks per second in which Linux reports processor time.
 const TICKS: f64 = 100.0;
 
 impl Usage {
-    /// Now; `None` where the system does not tell.
+    /// Reads both; `None` where the system does not say.
     pub(super) fn now() -> Option<Self> {
         let machine = machine(&fs::read_to_string("/proc/stat").ok()?)?;
         let own = own(&fs::read_to_string("/proc/self/stat").ok()?)?;
         Some(Self { at: Instant::now(), machine, own })
     }
 
-    /// The share of so many cores' time that others took from `self` to `later`, 0 to 1.
+    /// Returns the share of the time of `cores` cores that other processes took from `self` to `later`, 0 to 1.
     pub(super) fn others(&self, later: &Self, cores: usize) -> f64 {
         let all = (later.at - self.at).as_secs_f64() * cores as f64;
         let others = (later.machine - self.machine) - (later.own - self.own);
@@ -30,16 +30,16 @@ impl Usage {
     }
 }
 
-/// What all cores were busy with, also what a hypervisor took from them.
+/// Parses the busy time of all cores, with what a hypervisor took from them.
 fn machine(stat: &str) -> Option<f64> {
     let all = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    // user, nice, system, idle, iowait, irq, softirq, steal; then guests, who are in user already.
+    // user, nice, system, idle, iowait, irq, softirq, steal; then guest time, which user includes already.
     let ticks: Vec<f64> = all.split_whitespace().take(8).map_while(|ticks| ticks.parse().ok()).collect();
     let idle: f64 = ticks.get(3..5)?.iter().sum();
     Some((ticks.iter().sum::<f64>() - idle) / TICKS)
 }
 
-/// Of a process with all its threads.
+/// Parses the busy time of a process, with all its threads.
 fn own(stat: &str) -> Option<f64> {
     // The second field is a name in parentheses, which may hold anything.
     let fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
