@@ -1,4 +1,4 @@
-//! Operations in bytes, in postcard's format: what a file of a schedule and a load for other processes have in common.
+//! Operations as bytes, in postcard's format, both for schedules in files and for the load of a trial's process.
 
 use std::io::{self, Read, Write};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::What;
 use crate::{Block, Event, EventData, Worker};
 
-/// A lookup or an event; `H` is a list of hashes.
+/// An encoded lookup or event; `H` is a list of hashes, borrowed to write and owned when read.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Encoded<H> {
     Lookup(H),
@@ -79,6 +79,6 @@ pub(super) fn put(value: &impl Serialize, sink: &mut impl Write) -> io::Result<(
 }
 
 pub(super) fn take<T: DeserializeOwned>(source: &mut impl Read) -> Result<T, String> {
-    // Nothing that is read borrows from the scratch space.
+    // The scratch space is empty because nothing that is read borrows from it.
     postcard::from_io((source, &mut [])).map(|(value, _)| value).map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! How many threads ask, feed and apply, and on which cores.
+//! How many threads look up, hand events over and apply them, and on which cores.
 
 use std::thread;
 
@@ -10,20 +10,20 @@ use crate::baseline::Writers;
 /// The threads of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Threads {
-    /// Threads that look up, one request after another.
+    /// Threads that look up, each one request after another.
     pub query: usize,
-    /// Threads that hand events over; a worker sticks to one of them.
+    /// Threads that hand events over; each worker's events come from one of them.
     pub event: usize,
-    /// Threads of the backend that apply events, for backends that can have several: the shards of ours.
+    /// Threads that apply events, for backends that can have several: the shards of this index, the pools of designs.
     pub writers: usize,
     /// Whether every thread is pinned to a core.
     pub pin: bool,
 }
 
 impl Threads {
-    /// What suits so many cores: half of them ask, a quarter feeds and a quarter applies. With fewer than three, one
-    /// thread of each kind: applying has a core of its own if there are two, and asking shares one with feeding, which
-    /// is little work where a backend has a queue.
+    /// Returns what suits `cores` cores: half of them look up, a quarter hand events over, and a quarter apply them. On
+    /// fewer than three cores there is one thread of each kind. On two, applying has a core of its own, and looking up
+    /// shares the other with handing over, which is little work if the backend has a queue.
     #[must_use]
     pub fn for_cores(cores: usize) -> Self {
         let part = (cores / 4).max(1);
@@ -38,7 +38,7 @@ impl Threads {
         }
     }
 
-    /// The core of each thread, given those that there are; none where nothing is pinned.
+    /// Assigns each thread to one of `cores`, or to none if threads are not to be pinned.
     pub(super) fn place(self, cores: &[usize]) -> Placement {
         if !self.pin || cores.is_empty() {
             let nowhere = |count| vec![None; count];
@@ -63,23 +63,23 @@ impl Threads {
 }
 
 impl Default for Threads {
-    /// For the cores of this machine.
+    /// Returns what suits the cores of this machine.
     fn default() -> Self {
         Self::for_cores(cores().len())
     }
 }
 
-/// Which thread goes where.
+/// The core of each thread; `None` for a thread that is not pinned.
 #[derive(Debug)]
 pub(super) struct Placement {
     pub(super) query: Vec<Option<usize>>,
     pub(super) event: Vec<Option<usize>>,
     pub(super) writers: Writers,
-    /// Whether threads that look up have to share their cores.
+    /// Whether threads that look up share their cores with others.
     pub(super) shared: bool,
 }
 
-/// The cores that this process may use, as the operating system numbers them.
+/// Returns the cores that this process may use, as the operating system numbers them.
 pub(super) fn cores() -> Vec<usize> {
     let ids = core_affinity::get_core_ids().unwrap_or_default();
     let cores: Vec<usize> = ids.into_iter().map(|core| core.id).collect();

@@ -1,84 +1,85 @@
-//! What a trial is, and what comes of it.
+//! The description and the result of a trial.
 
 use serde::{Deserialize, Serialize};
 
 use super::{System, Threads};
 
-/// What to play, on what.
+/// A trial to play.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Spec {
     /// The backend.
     pub system: System,
-    /// The threads.
+    /// The threads that play, and that apply.
     pub threads: Threads,
-    /// How many operations of the load.
+    /// How many operations of the load to play, from its beginning.
     pub operations: usize,
-    /// In how many nanoseconds. The load's times are scaled so that the last deadline is the window's end.
+    /// The window, in nanoseconds. The load's times are scaled so that the last deadline is the end of the window.
     pub window_ns: u64,
 }
 
-/// What came of it. Rates are per second; times are counted from the window's beginning.
+/// The result of a trial. Rates are per second, and times are counted from the beginning of the window.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trial {
-    /// Seconds in which everything was to be issued.
+    /// Seconds in which all operations were due.
     pub window: f64,
-    /// Operations to be issued: lookups and events.
+    /// Operations that were due: lookups and events.
     pub operations: u64,
-    /// Blocks that they name: of queries, stored and removed.
+    /// Blocks that these name: blocks of queries, blocks stored, and blocks removed.
     pub block_operations: u64,
-    /// Operations by the window.
+    /// `operations / window`.
     pub offered_ops: f64,
-    /// Block operations by the window.
+    /// `block_operations / window`.
     pub offered_block_ops: f64,
-    /// Operations issued, by the time of the last one.
+    /// Operations issued, divided by the time of the last one.
     pub issued_ops: f64,
-    /// Operations completed by the time of the last completion: lookups answered and events visible.
+    /// Operations completed (lookups answered and events visible), divided by the time of the last completion.
     pub achieved_ops: f64,
-    /// Block operations likewise.
+    /// The same in block operations.
     pub achieved_block_ops: f64,
     /// Seconds until the last operation was issued.
     pub issued_after: f64,
-    /// Seconds until everything was completed, queues drained; or until the trial was given up.
+    /// Seconds until everything was completed and the queues were drained, or until the trial was given up.
     pub done_after: f64,
-    /// Whether it took too long and was given up. What is achieved is then estimated from how many events wait.
+    /// Whether the trial took too long and was given up. The achieved rates are then estimated from the number of events
+    /// that wait.
     pub given_up: bool,
-    /// Whether the last operation was issued within 1.01 windows.
+    /// Whether all operations were issued, within [`Trial::VALID`] windows.
     pub valid: bool,
-    /// Whether everything was completed within 1.10 windows.
+    /// Whether everything was completed within [`Trial::KEPT_UP`] windows.
     pub kept_up: bool,
-    /// Events not visible at the end of the window: queued, or not handed over yet.
+    /// Events that were not visible at the end of the window, whether queued or not handed over yet.
     pub left_in_queue: u64,
     /// Their share of all events, 0 to 1.
     pub left_share: f64,
-    /// Lookups, from call to answer.
+    /// Lookup times from call to answer.
     pub lookup_ns: Quantiles,
-    /// Lookups, from deadline to answer: with the wait for lookups before.
+    /// Lookup times from deadline to answer, which include waiting for earlier lookups.
     pub response_ns: Quantiles,
-    /// Events, from hand-over to visibility, by markers; `None` where nothing is ever seen.
+    /// Times from handing an event over to its visibility, measured with markers; `None` for a backend that holds nothing.
     pub staleness_us: Option<Quantiles>,
-    /// The share of the cores' time that other processes took meanwhile, 0 to 1; `None` where the system does not tell.
+    /// The share of the cores' time that other processes took meanwhile, 0 to 1; `None` where the system does not say.
     pub others: Option<f64>,
-    /// Events that the backend rejected, of the load and before; unknown where the trial was given up.
+    /// Events that the backend rejected, those before the window included; `None` if the trial was given up.
     pub rejected: Option<u64>,
 }
 
-/// Exact quantiles, by nearest rank.
+/// Exact quantiles, by the nearest-rank method.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
-    /// How many values there were.
+    /// The number of values.
     pub count: u64,
-    /// Half are no larger.
+    /// Half of the values are no larger.
     pub p50: f64,
-    /// 99% are no larger.
+    /// 99% of the values are no larger.
     pub p99: f64,
-    /// 99.9% are no larger.
+    /// 99.9% of the values are no larger.
     pub p999: f64,
-    /// The largest.
+    /// The largest value.
     pub max: f64,
 }
 
 impl Quantiles {
-    /// Of values in some unit, given as so many of its parts.
+    /// Computes the quantiles of values that are given in parts of a unit, `parts` of which make one.
     pub(super) fn new(mut values: Vec<u64>, parts: f64) -> Self {
         values.sort_unstable();
         let at = |quantile: f64| {
@@ -90,26 +91,26 @@ impl Quantiles {
 }
 
 impl Trial {
-    /// Issued within this many windows, it is valid.
+    /// A trial is valid if all operations were issued within this many windows.
     pub const VALID: f64 = 1.01;
-    /// Done within this many, the backend kept up.
+    /// The backend kept up if everything was completed within this many windows.
     pub const KEPT_UP: f64 = 1.10;
-    /// The largest share of the events that may be left in the queue when the window ends.
+    /// The largest share of the events that may still wait when the window ends.
     pub const LEFT: f64 = 0.05;
-    /// So few events are no queue, whatever their share: they came just before the end.
+    /// Up to this many waiting events are no queue, whatever their share: they came just before the end.
     pub const FEW: u64 = 16;
-    /// After this many windows, it is given up.
+    /// A trial is given up after this many windows.
     pub const GIVE_UP: f64 = 2.0;
 
-    /// Others disturb a trial if they take more of the cores than this.
+    /// A trial is disturbed if other processes take more than this share of the cores' time.
     pub const OTHERS: f64 = 0.05;
 
-    /// Whether the machine was busy with other things.
+    /// Returns whether the machine was busy with other work.
     pub fn is_disturbed(&self) -> bool {
         self.others.is_some_and(|others| others > Self::OTHERS)
     }
 
-    /// Whether the backend takes this load.
+    /// Returns whether the backend takes this load.
     pub fn passes(&self) -> bool {
         let drained = self.left_share <= Self::LEFT || self.left_in_queue <= Self::FEW;
         self.valid && self.kept_up && drained

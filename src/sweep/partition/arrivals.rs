@@ -1,4 +1,4 @@
-//! The requests, in the order of their times.
+//! The requests of a schedule, in the order of their times.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,29 +14,29 @@ use crate::trace::{self, Expansion, Row};
 
 /// Requests of the built-in workload, unless the options say otherwise.
 const GENERATED: u64 = 2_000;
-/// Sets the times of the built-in workload apart from its texts.
+/// Makes the times of the built-in workload independent of its prompts, which have the same seed.
 const TIMES: u64 = 0x71E5;
-/// Sets the answers apart from each other and from all prompts.
+/// Makes every answer different from all others, and from all prompts.
 const ANSWER: u64 = 0x0D7;
-/// Sets the blocks of copies apart from all others.
+/// Makes the blocks of copies different from all others.
 const COPY: u64 = 0xC0B1;
 const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// A request, and when it comes.
+/// A request with the time of its arrival.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
     pub(super) at_ns: u64,
-    /// Local hashes of its full blocks.
+    /// Local hashes of the prompt's full blocks.
     pub(super) prompt: Box<[u64]>,
     pub(super) input_tokens: u64,
     pub(super) output_tokens: u64,
-    /// Different for every request.
+    /// Identifies the text of the answer, which is different for every request.
     pub(super) text: u64,
 }
 
 impl Arrival {
-    /// As an engine is asked.
+    /// Returns the request as an engine takes it.
     pub(super) fn request(&self) -> Request {
         Request {
             prompt: self.prompt.clone(),
@@ -48,7 +48,7 @@ impl Arrival {
     }
 }
 
-/// All requests that `partition` describes, every one of which an engine has room for.
+/// Reads or generates all requests of `partition`, and checks that each fits an engine.
 pub(super) fn read(partition: &Partition) -> Result<Vec<Arrival>, PartitionError> {
     let originals = match &partition.trace {
         Some(path) => of_trace(path, partition)?,
@@ -120,7 +120,8 @@ fn of_trace(path: &Path, partition: &Partition) -> Result<Vec<Arrival>, Partitio
     Ok(arrivals)
 }
 
-/// An id of the row that came after another one before, and both of them: such an id does not stand for one prefix.
+/// Returns an id of the row that followed a different id before, and both of these, if there is one: it does not stand
+/// for one prefix.
 fn second_parent(row: &Row, parents: &mut HashMap<u64, Option<u64>>) -> Option<(u64, [Option<u64>; 2])> {
     let mut parent = None;
     for &id in &row.hash_ids {
@@ -134,13 +135,13 @@ fn second_parent(row: &Row, parents: &mut HashMap<u64, Option<u64>>) -> Option<(
     None
 }
 
-/// Each block as several; the first keeps its hash.
+/// Turns each block of the prompt into `length_factor` blocks, the first of which keeps its hash.
 fn lengthen(mut arrival: Arrival, number: u64, partition: &Partition) -> Result<Arrival, PartitionError> {
     let Partition { engine, length_factor, .. } = partition;
     let factor = u64::from(*length_factor);
     let added = (arrival.prompt.len() as u64 * (factor - 1)).saturating_mul(engine.block_size.into());
     arrival.input_tokens = arrival.input_tokens.saturating_add(added);
-    // Before the hashes are made, of which there may be many.
+    // Checked before the hashes are made, of which there may be too many.
     let blocks = arrival.request().blocks(engine.block_size);
     if blocks > engine.blocks.into() {
         return Err(PartitionError::TooLong { request: number, blocks, capacity: engine.blocks });
@@ -152,7 +153,7 @@ fn lengthen(mut arrival: Arrival, number: u64, partition: &Partition) -> Result<
     Ok(arrival)
 }
 
-/// The same request with other blocks; copy 0 has the same.
+/// Returns a copy of the request with different blocks; copy 0 has the same blocks.
 fn duplicate(arrival: &Arrival, copy: u32) -> Arrival {
     let mut arrival = arrival.clone();
     if copy > 0 {

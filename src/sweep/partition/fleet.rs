@@ -1,4 +1,4 @@
-//! The workers of a schedule, each of which serves its part of the requests.
+//! The fleet behind a schedule, each worker of which serves its part of the requests.
 
 use std::path::PathBuf;
 
@@ -12,40 +12,43 @@ use crate::mock::{Config, Engine, Profile, Step};
 use crate::replay;
 use crate::sweep::{Op, Schedule, What};
 
-/// Sets the assignment apart from the workload, which draws from the same seed.
+/// Makes the assignment independent of the workload, which has the same seed.
 const ASSIGNMENT: u64 = 0xA551;
 
-/// Requests, and the fleet that they are spread over, at random and evenly.
+/// Requests, and the fleet over which they are spread, evenly and at random.
 ///
-/// Each worker is a simulated [`Engine`] that serves its part on the virtual clock. Ids are 0, 1, ..., all of rank 0.
-/// Even and odd ones name the same content differently, as engines of two makes would.
+/// Each worker is a simulated [`Engine`] that serves its part of the requests on the virtual clock. The workers' ids are
+/// 0, 1, ..., and their `dp_rank` is 0. Workers with even and with odd ids have different sequence hashes for the same
+/// content, as engines of two makes would.
 #[derive(Clone, Debug)]
 pub struct Partition {
-    /// The trace, `.jsonl` or `.jsonl.gz`, in the order of its times; `None` plays the built-in
-    /// [`Workload`](replay::Workload). Default `None`.
+    /// The trace, as [`trace::open`](crate::trace::open) takes it, in the order of its timestamps; `None` plays the
+    /// built-in [`Workload`](replay::Workload). Default `None`.
     pub trace: Option<PathBuf>,
-    /// Tokens that one hash id of the trace stands for; a multiple of the engine's block size. Default 512. The
-    /// built-in workload has no use for it.
+    /// Tokens that one hash id of the trace stands for; a multiple of the engine's block size. The built-in workload has
+    /// no use for it. Default 512.
     pub trace_block_size: u32,
-    /// Requests to take, the first ones of the trace. Default `None`: all of it, or 2,000 of the built-in workload.
+    /// Requests to play, the first ones of the trace. Default `None`: the whole trace, or 2,000 requests of the built-in
+    /// workload.
     pub requests: Option<u64>,
-    /// Requests per second of the built-in workload, in the whole fleet: the gaps between them are even between 0 and
-    /// twice the mean. Default 50. A trace has its own times.
+    /// Requests per second of the built-in workload, in the whole fleet; the gaps between them are evenly distributed
+    /// between 0 and twice the mean. A trace has its own times. Default 50.
     pub requests_per_second: u32,
-    /// Every block becomes as many blocks. The rest of a prompt and the answer stay as they are. Default 1.
+    /// Every full block of a prompt becomes this many blocks; the rest of the prompt and the answer stay as they are.
+    /// Default 1.
     pub length_factor: u32,
-    /// Every request comes as often at its time, each time with blocks of its own, so that the copies share nothing.
+    /// Every request comes this many times at its time, each time with different blocks, so that copies share nothing.
     /// Default 1.
     pub duplication_factor: u32,
-    /// Workers of the fleet; at most [`replay::Options::MAX_WORKERS`]. Default 16.
+    /// Workers in the fleet, at most [`replay::Options::MAX_WORKERS`]. Default 16.
     pub workers: u32,
-    /// What each of them is like, block size and blocks included. Its seed counts for the even ones. Default 2,048
-    /// blocks of 16 tokens, as fast as a `llama-3.1-8b@h100-80g`.
+    /// The configuration of each worker, with block size and blocks. Its seed is that of the workers with even ids.
+    /// Default 2,048 blocks of 16 tokens, as fast as a `llama-3.1-8b@h100-80g`.
     pub engine: Config,
-    /// Every so many nanoseconds one worker's cache is emptied, as by a reset: of worker 0 first, then of 1, and so on
-    /// in turn, as long as it has requests to come. Default `None`: never.
+    /// The nanoseconds after which the cache of one more worker is emptied, as by a reset: first of worker 0, then of 1,
+    /// and so on in turn, for as long as that worker still has requests to serve. Default `None`: never.
     pub reset_every_ns: Option<u64>,
-    /// Seeds the workload and the assignment. Equal seeds, equal schedules. Default 0.
+    /// Seed of the workload and the assignment; equal seeds give equal schedules. Default 0.
     pub seed: u64,
 }
 
@@ -69,13 +72,14 @@ impl Default for Partition {
 }
 
 impl Partition {
-    /// Plays the requests and writes down when each arrives and what the workers say. `progress` is told the requests
-    /// served and the requests in all, now and then.
+    /// Serves the requests, and writes down when each arrives and which events the workers send. Calls `progress` now and
+    /// then, with the number of requests served and the number of all requests.
     ///
-    /// All requests, and what comes of them, are held in memory.
+    /// All requests, and the whole schedule, are held in memory.
     ///
     /// # Errors
-    /// [`PartitionError`]; all but a refusal by an engine that has rates or a short queue is found before anything runs.
+    /// [`PartitionError`]. All are found before anything runs, except that an engine with rates or a short queue refuses a
+    /// request.
     pub fn schedule(&self, mut progress: impl FnMut(u64, u64)) -> Result<Schedule, PartitionError> {
         self.check()?;
         let arrivals = arrivals::read(self)?;
@@ -97,19 +101,19 @@ impl Partition {
             for &number in part {
                 let arrival = &arrivals[number];
                 while let Some(at_ns) = resets.next_if(|&at_ns| at_ns < arrival.at_ns) {
-                    engine.run_until(at_ns, |step| say(step, &mut ops));
+                    engine.run_until(at_ns, |step| write_down(step, &mut ops));
                     ops.push(Op { at_ns: at_ns.max(engine.clock_ns()), what: What::Event(engine.clear()) });
                 }
-                engine.run_until(arrival.at_ns, |step| say(step, &mut ops));
+                engine.run_until(arrival.at_ns, |step| write_down(step, &mut ops));
                 let submitted = engine.submit(arrival.at_ns, arrival.request());
                 submitted.map_err(|source| PartitionError::Refused { request: number as u64 + 1, source })?;
                 served += 1;
                 progress(served, total);
             }
-            engine.run_until(u64::MAX, |step| say(step, &mut ops));
+            engine.run_until(u64::MAX, |step| write_down(step, &mut ops));
             length_ns = length_ns.max(engine.clock_ns());
         }
-        // Stable: what one worker says stays in its order, and lookups come before what is said at the same time.
+        // A stable sort: events of one worker stay in order, and lookups come before events of the same time.
         ops.sort_by_key(|op| op.at_ns);
         Ok(Schedule {
             block_size: self.engine.block_size,
@@ -120,7 +124,7 @@ impl Partition {
         })
     }
 
-    /// When the worker's cache is emptied.
+    /// Returns the times at which a worker's cache is emptied.
     fn resets(&self, id: u64) -> impl Iterator<Item = u64> {
         let turns = (id + 1..).step_by(self.workers as usize);
         let every = self.reset_every_ns.into_iter().flat_map(move |every| turns.clone().map(move |turn| (every, turn)));
@@ -132,7 +136,7 @@ impl Partition {
         Engine::new(Worker::new(id, 0), config).map_err(PartitionError::Engine)
     }
 
-    /// Whether the options make sense together.
+    /// Checks that the options are in range and fit together.
     fn check(&self) -> Result<(), PartitionError> {
         let counts = [
             ("workers", self.workers == 0),
@@ -153,7 +157,7 @@ impl Partition {
     }
 }
 
-fn say(step: Step, ops: &mut Vec<Op>) {
+fn write_down(step: Step, ops: &mut Vec<Op>) {
     let at_ns = step.at_ns;
     ops.extend(step.events.into_iter().map(|event| Op { at_ns, what: What::Event(event) }));
 }

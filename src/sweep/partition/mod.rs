@@ -1,4 +1,4 @@
-//! Who serves which request, and what the fleet says while it does: requests to a schedule.
+//! Turning requests into a schedule: a simulated fleet serves them, and its events are written down.
 
 mod arrivals;
 mod error;

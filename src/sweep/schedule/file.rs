@@ -1,7 +1,7 @@
 //! Schedules in files.
 //!
-//! A file is eight bytes of magic, the version as four bytes (little-endian), and one zstd frame with a checksum. In
-//! it are, in postcard's format, a [`Header`] and as many [`Entry`]s as it says.
+//! A file is eight bytes of magic, the version as four bytes (little-endian), and one zstd frame with a checksum. The
+//! frame contains, in postcard's format, a [`Header`] and as many [`Entry`]s as that says.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -16,9 +16,10 @@ use crate::sweep::encoding::{Encoded, put, take};
 
 const MAGIC: [u8; 8] = *b"kvleap\0S";
 const VERSION: u32 = 1;
-/// Of zstd: the fastest that finds repeated prompts.
+/// The level of zstd: the fastest one that finds repeated prompts.
 const LEVEL: i32 = 1;
-/// Queries repeat, but far apart: look back 128 MiB, the most that a decoder accepts unasked.
+/// How far back zstd looks, as a power of two: 128 MiB, the most that a decoder accepts by default. Queries repeat, but
+/// far apart.
 const WINDOW_LOG: u32 = 27;
 
 #[derive(Serialize, Deserialize)]
@@ -33,7 +34,7 @@ struct Header {
 /// An operation; `H` is a list of hashes.
 #[derive(Serialize, Deserialize)]
 struct Entry<H> {
-    /// Nanoseconds since the one before.
+    /// Nanoseconds since the operation before.
     after_ns: u64,
     what: Encoded<H>,
 }
@@ -77,7 +78,7 @@ impl Schedule {
     /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// [`ScheduleError`], and no part of a file that is damaged or cut off.
+    /// [`ScheduleError`]; a file that is damaged or cut off is refused as a whole.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ScheduleError> {
         let path = path.as_ref();
         let unreadable = |source| ScheduleError::File { path: path.to_owned(), source };
@@ -103,7 +104,7 @@ impl Schedule {
             at_ns = at_ns.checked_add(entry.after_ns).ok_or("a time is out of range")?;
             ops.push(Op { at_ns, what: entry.what.into() });
         }
-        // Reading on to the end is also what verifies the checksum.
+        // The decoder verifies the checksum only when it is read to the end.
         let mut more = frame.read(&mut [0]).map_err(|error| error.to_string())?;
         more += frame.into_inner().finish().read(&mut [0]).map_err(|error| error.to_string())?;
         if more > 0 {

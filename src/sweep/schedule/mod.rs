@@ -1,4 +1,4 @@
-//! What happens to the index, and when.
+//! Schedules: what happens to an index, and when.
 
 mod file;
 
@@ -6,53 +6,53 @@ pub use file::ScheduleError;
 
 use crate::Event;
 
-/// Lookups and events in the order of their time, as a fleet produced them on the virtual clock.
+/// Lookups and events in the order of their times, as a simulated fleet produced them on a virtual clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Tokens in a block.
     pub block_size: u32,
-    /// Workers of the fleet, with the ids 0, 1, ...
+    /// Workers in the fleet, with the ids 0, 1, ...
     pub workers: u32,
-    /// Blocks that each worker can cache.
+    /// Blocks that each worker's cache has room for.
     pub blocks_per_worker: u64,
-    /// From the first request to the end of the last answer, in nanoseconds of virtual time.
+    /// Nanoseconds of virtual time from the first request to the end of the last answer.
     pub length_ns: u64,
-    /// What happens, ascending by [`Op::at_ns`]; what is equal is in the order in which it happens.
+    /// The operations, ascending by [`Op::at_ns`]; operations of the same time are in the order in which they happen.
     pub ops: Vec<Op>,
 }
 
-/// One thing that happens.
+/// An operation on the index, with its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Op {
-    /// When, in nanoseconds of virtual time since the schedule began.
+    /// When it happens, in nanoseconds of virtual time since the schedule began.
     pub at_ns: u64,
-    /// What.
+    /// What happens.
     pub what: What,
 }
 
 /// What happens to the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A request arrives; the local hashes of its prompt are looked up.
+    /// A request arrives, and the local hashes of its prompt are looked up.
     Lookup(Box<[u64]>),
-    /// A worker says something.
+    /// A worker sends an event.
     Event(Event),
 }
 
 impl Schedule {
-    /// How many lookups and events there are.
+    /// Returns the number of lookups and events.
     pub fn operations(&self) -> u64 {
         self.ops.len() as u64
     }
 
-    /// How many blocks they name: those of the queries, those stored and those removed.
+    /// Returns the number of blocks that they name: blocks of queries, blocks stored, and blocks removed.
     pub fn block_operations(&self) -> u64 {
         self.ops.iter().map(|op| op.what.blocks()).sum()
     }
 }
 
 impl What {
-    /// How many blocks it names; 0 for the events about a whole worker.
+    /// Returns the number of blocks that it names; 0 for events about a whole worker.
     pub fn blocks(&self) -> u64 {
         match self {
             Self::Lookup(hashes) => hashes.len() as u64,
