@@ -1,12 +1,12 @@
-//! An index behind an actor: the second design of the story, and what its third and fourth live in.
+//! A design behind an actor (Hewitt, Bishop and Steiger 1973), as the second, third and fourth of the story are.
 //!
-//! One thread owns the model, and takes turns between two bounded queues: of events and of lookups. Nothing is shared
-//! and nothing is locked, which is why the model may be made of `Rc` and `RefCell`.
+//! One thread owns the model and serves two bounded queues, of events and of lookups, without a preference. Nothing is
+//! shared and nothing is locked, so the model may be made of `Rc` and `RefCell`.
 //!
-//! **Cost**: a lookup is a message there and one back, two thread switches, behind whatever the thread is at: one event
-//! or lookup at a time, for the whole fleet.
+//! **Cost**: a lookup takes two messages and two thread switches, and waits for what the thread is doing: one event or
+//! lookup at a time, for the whole fleet.
 //!
-//! **Wrong answers**: those of the model. The second design has the [nested dictionary](super::nested)'s.
+//! **Wrong answers**: those of the model. The second design has those of the [nested dictionary](super::nested).
 
 use std::io;
 
@@ -17,7 +17,7 @@ use super::thread::Thread;
 use super::{Backend, Reader, Writers};
 use crate::{Event, Worker};
 
-/// As many as in the story.
+/// The lengths of the queues in the story.
 const EVENTS: usize = 2048;
 const LOOKUPS: usize = 128;
 
@@ -31,13 +31,13 @@ pub(super) struct Actor {
 #[derive(Debug)]
 struct Lookup {
     query: Vec<u64>,
-    /// Room for the answer.
+    /// The caller's buffer for the answer.
     scores: Vec<(Worker, u32)>,
     reply: Sender<Vec<(Worker, u32)>>,
 }
 
 impl Actor {
-    /// An actor with an empty `M`, which is made on its thread.
+    /// Starts an actor with an empty `M`, which is created on the actor's thread.
     pub(super) fn start<M: Model>(name: &'static str, writers: &Writers) -> io::Result<Self> {
         let (lookups, questions) = bounded::<Lookup>(LOOKUPS);
         let thread =
@@ -53,7 +53,7 @@ impl Actor {
                         recv(questions) -> lookup => {
                             let Ok(Lookup { query, mut scores, reply }) = lookup else { return };
                             model.find(&query, &mut scores);
-                            // Who asked and went away needs no answer.
+                            // The send fails only if the caller has gone away, and needs no answer.
                             let _ = reply.send(scores);
                         }
                     }

@@ -1,32 +1,33 @@
-//! Events and queries on which a design that is not exact goes wrong.
+//! Events and queries for which a design that is not exact gives wrong answers.
 
 use super::Backend;
 use super::reference::Reference;
 use crate::{Block, Event, EventData, Worker};
 
-/// Prompts that share blocks without sharing prefixes, as documents do that are put behind different instructions.
+/// Prompts that share blocks without sharing prefixes, like documents after different instructions.
 ///
-/// There are four instructions and four documents, each of 32 blocks, and eight workers. Every worker has cached two
-/// prompts, of an instruction and the document of the same number each, and no others. Worker 7 then lost a block in
-/// the middle of one. Nothing else is unusual: blocks are stored in order, behind their parents, and under one name.
+/// There are four instructions and four documents of 32 blocks each, and eight workers. Every worker has cached two
+/// prompts, each of an instruction and the document with the same number, and no others. Worker 7 then evicted a block in
+/// the middle of one. Nothing else is unusual: blocks are stored in order, after their parents, and under one sequence
+/// hash.
 #[derive(Clone, Debug)]
 pub struct Collisions {
-    /// What the workers said, in this order.
+    /// The workers' events, in this order.
     pub events: Vec<Event>,
-    /// The prompts that are looked up after that, as local hashes: every document behind every instruction, whole, and
-    /// with one block of the instruction that nobody holds.
+    /// The prompts to look up after that, as local hashes: every document after every instruction, once whole, and once
+    /// with one block of the instruction replaced by a block that nobody holds.
     pub queries: Vec<Vec<u64>>,
 }
 
-/// Instructions, documents.
+/// The number of instructions, and of documents.
 const KINDS: u64 = 4;
-/// Blocks of an instruction, and of a document.
+/// Blocks in an instruction, and in a document.
 const LEN: u64 = 32;
-/// The block that the edited prompts differ in, and the one that is lost.
+/// The block that is replaced in edited prompts, and the one that worker 7 evicts.
 const MIDDLE: usize = LEN as usize / 2;
 
 impl Collisions {
-    /// The workload: the same every time.
+    /// Creates the workload, the same every time.
     pub fn new() -> Self {
         let mut events = Vec::new();
         for id in 0..2 * KINDS {
@@ -52,11 +53,11 @@ impl Collisions {
         Self { events, queries }
     }
 
-    /// Feeds an empty backend, and counts the queries that it answers otherwise than the [`Reference`] does.
+    /// Feeds an empty backend, and counts the queries to which its answer differs from that of the [`Reference`].
     pub fn wrong_answers(&self, backend: &dyn Backend) -> usize {
         let mut reference = Reference::new();
         for event in &self.events {
-            // None is rejected, unless somebody changed the workload.
+            // No event of this workload is rejected.
             let _ = reference.apply(event);
             backend.apply(event.clone());
         }
@@ -78,7 +79,7 @@ impl Default for Collisions {
     }
 }
 
-/// A document behind an instruction, as local hashes.
+/// Returns the local hashes of a document after an instruction.
 fn prompt(instruction: u64, document: u64) -> Vec<u64> {
     let blocks = |first: u64| first..first + LEN;
     blocks(instruction * LEN).chain(blocks((KINDS + document) * LEN)).collect()

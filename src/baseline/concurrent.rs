@@ -1,12 +1,13 @@
-//! The fifth design: a concurrent radix tree. The [radix tree](super::radix) with `Arc<RwLock>` for its nodes and a
-//! concurrent map of the workers' tables. Lookups run on the caller's thread; a pool of threads applies the events.
+//! The fifth design: a concurrent radix tree, which is the [radix tree](super::radix) with `Arc<RwLock>` for its nodes,
+//! and a concurrent map for the workers' tables. Lookups run on the caller's thread, and a pool of threads applies the
+//! events.
 //!
-//! One lock of a node is held at a time, so a lookup may see a part of an event, and of several workers' events in
-//! different orders.
+//! A thread holds the lock of one node at a time (without lock coupling: Bayer and Schkolnick 1977), so a lookup may see
+//! a part of an event, and two lookups may see the events of two workers in different orders.
 //!
-//! **Cost**: a lookup follows a pointer, counts a reference, takes a lock and compares all workers that are left, at
-//! every block. Whoever looks up writes to the counters and locks that everybody shares, most of all to those near the
-//! root. An event costs a lock and a few hash table operations per block.
+//! **Cost**: at every block, a lookup follows a pointer, counts a reference, takes a lock and compares all remaining
+//! workers. Lookups write to counters and locks that all of them share, most of all near the root. An event costs a lock
+//! and a few hash table operations per block.
 //!
 //! **Wrong answers**: those of the [radix tree](super::radix), once everything is applied.
 
@@ -32,7 +33,7 @@ struct Block {
 #[derive(Default)]
 pub(super) struct ConcurrentRadixTree {
     root: Node,
-    /// By worker and sequence hash. A worker has one thread, which alone takes the inner lock.
+    /// The nodes by worker and sequence hash. Only the worker's own thread takes the inner lock.
     lookup: DashMap<Worker, RwLock<FxHashMap<u64, Node>>, FxBuildHasher>,
 }
 
@@ -103,7 +104,7 @@ impl Model for Arc<ConcurrentRadixTree> {
     }
 }
 
-/// Without recursion: a sequence may be longer than the stack is deep.
+/// Drops the tree without recursion, since a sequence may be longer than the stack is deep.
 impl Drop for Block {
     fn drop(&mut self) {
         let mut loose: Vec<Node> = mem::take(&mut self.children).into_values().collect();

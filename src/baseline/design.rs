@@ -1,4 +1,4 @@
-//! The designs by name, and how to open them.
+//! The designs by name, and how they are opened.
 
 use std::sync::Arc;
 use std::{fmt, io};
@@ -11,32 +11,32 @@ use super::pool::Pool;
 use super::reference::Reference;
 use super::{concurrent, inverted, nested, null, positional, radix};
 
-/// The backends to compare with.
+/// A design to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Design {
-    /// 1. For every worker, a map from local hash to the sequence hashes stored with it; behind a lock. Counts a block
+    /// 1. A map for every worker, from local hash to the sequence hashes stored with it, behind a lock. Counts a block
     ///    wherever the worker holds it.
     Nested,
-    /// 2. The same, owned by a thread that events and lookups are sent to.
+    /// 2. The same, owned by a thread to which events and lookups are sent.
     NestedActor,
-    /// 3. A map from local hash to sequence hash to workers; owned by a thread. Counts like the first.
+    /// 3. A map from local hash to sequence hash to workers, owned by a thread. Counts blocks like the first design.
     Inverted,
-    /// 4. A tree with a node for every block under its prefix; owned by a thread. Exact while every worker holds a block
-    ///    only together with all before it, and under one name.
+    /// 4. A tree with a node for every block under its prefix, owned by a thread. Exact as long as every worker holds a
+    ///    block only together with all blocks before it, and under one sequence hash.
     RadixTree,
-    /// 5. The same with a lock in every node: lookups run on the caller's thread, and a pool of threads applies events.
+    /// 5. The same with a lock in every node. Lookups run on the caller's thread, and a pool of threads applies events.
     ConcurrentRadixTree,
-    /// 6. A map from position and local hash to workers, searched by jumps: threads as before. Does not see what it
-    ///    jumps over, and takes a block that is alone at its position for the query's.
+    /// 6. A map from position and local hash to workers, searched by jumps, with threads like the fifth. Does not compare
+    ///    what it jumps over, and takes a block that is the only one with its tokens at its position for the query's.
     Positional,
     /// The literal [`Reference`] behind a lock.
     Reference,
-    /// Nothing at all: forgets events and finds nobody. What the caller itself costs.
+    /// An index that forgets events and finds nobody, to measure what the caller itself costs.
     Null,
 }
 
 impl Design {
-    /// Every design.
+    /// All designs.
     pub const ALL: [Self; 8] = [
         Self::Nested,
         Self::NestedActor,
@@ -48,7 +48,7 @@ impl Design {
         Self::Null,
     ];
 
-    /// How tables and charts call it.
+    /// Returns its name in tables and charts.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nested => "nested",
@@ -62,10 +62,10 @@ impl Design {
         }
     }
 
-    /// An empty index. Dropping it ends its threads and waits for them; events that still wait are dropped, too.
+    /// Opens an empty index. Dropping it drops the events that still wait, ends its threads, and waits for their end.
     ///
     /// # Errors
-    /// A core to pin to is not there ([`io::ErrorKind::InvalidInput`]), or a thread could not be started.
+    /// A core to pin to does not exist ([`io::ErrorKind::InvalidInput`]), or a thread cannot be started.
     pub fn open(self, writers: &Writers) -> io::Result<Box<dyn Backend>> {
         writers.check()?;
         let name = self.name();
@@ -90,18 +90,17 @@ impl fmt::Display for Design {
     }
 }
 
-/// The threads by which a design applies events.
+/// The threads with which a design applies events.
 #[derive(Clone, Debug, Default)]
 pub struct Writers {
-    /// How many, for the designs with a pool; the others have one or none. 0 is taken for 1. Default 0.
+    /// How many threads, for designs with a pool; the others have one or none. 0 is taken as 1. Default 0.
     pub threads: usize,
-    /// Cores to pin them to, numbered as the operating system does: thread i to `pin[i % len]`. Default empty: not
-    /// pinned.
+    /// Cores to pin them to, as the operating system numbers them: thread i to `pin[i % len]`. Default empty: not pinned.
     pub pin: Vec<usize>,
 }
 
 impl Writers {
-    /// Whether the cores are there.
+    /// Checks that the cores exist.
     fn check(&self) -> io::Result<()> {
         let cores: Vec<_> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
         match self.pin.iter().find(|core| !cores.contains(core)) {
@@ -113,7 +112,7 @@ impl Writers {
         }
     }
 
-    /// The core for a thread.
+    /// Returns the core for a thread.
     pub(super) fn core(&self, thread: usize) -> Option<usize> {
         (!self.pin.is_empty()).then(|| self.pin[thread % self.pin.len()])
     }

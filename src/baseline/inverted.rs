@@ -1,29 +1,29 @@
-//! The third design: an inverted index, behind an actor. A local hash leads to the sequence hashes that were stored with
-//! it, and those to their workers.
+//! The third design: an inverted index, as search engines have it, behind an actor. A local hash leads to the sequence
+//! hashes that were stored with it, and these lead to their workers.
 //!
-//! **Cost**: a lookup walks the query once, and at every block makes the union of the workers there: O(D + W) in the
-//! story, though where W workers share D blocks the unions alone are D * W. A removed block is searched for in the
-//! whole index, and so is what a worker held when it is cleared.
+//! **Cost**: a lookup walks the query once, and unites the workers at every block. The story says O(D + W), but where W
+//! workers share D blocks the unions alone are D * W. The removal of a block searches the whole index, and so does the
+//! clearing of a worker.
 //!
-//! **Wrong answers**, all of them too deep: those of the [nested dictionary](super::nested). The sequence hashes that
-//! could tell prefixes apart are there, but the query has none to compare.
+//! **Wrong answers**, all of them too deep: those of the [nested dictionary](super::nested). The index has the sequence
+//! hashes that could tell prefixes apart, but the query has none to compare them with.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::model::{Model, drain};
 use crate::{Event, EventData, Rejection, Worker};
 
-/// By sequence hash: the workers that hold the block, never none.
+/// The workers that hold a block, by sequence hash; no set is empty.
 type Holders = FxHashMap<u64, FxHashSet<Worker>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Inverted {
-    /// By local hash; never without holders.
+    /// The holders by local hash; no map is empty.
     index: FxHashMap<u64, Holders>,
 }
 
 impl Inverted {
-    /// Takes the worker from the blocks with that sequence hash; from all blocks if there is none.
+    /// Removes the worker from the blocks with that sequence hash, or from all blocks without one.
     fn remove(&mut self, worker: Worker, sequence: Option<u64>) {
         self.index.retain(|_, holders| {
             holders.retain(|&named, workers| {

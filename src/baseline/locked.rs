@@ -1,4 +1,4 @@
-//! A model behind one lock: whoever applies or looks up waits for all others.
+//! A model behind one lock: every event and every lookup waits for all others.
 
 use std::sync::{Mutex, MutexGuard};
 

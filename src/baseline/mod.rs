@@ -1,14 +1,14 @@
-//! Other ways to hold the same index, to judge and to compare with.
+//! Other designs of the same index: one to verify answers with, and seven to compare with.
 //!
-//! [`reference`](mod@reference) is the contract, word for word. Whatever can be fed and asked implements one trait,
-//! [`Backend`]: the reference, an index that does nothing, and six historic designs, which [`Design::open`] makes. On
-//! [`Collisions`], those that are not exact show it.
+//! [`reference`](mod@reference) is a literal model of the contract. [`Design::open`] opens it, six historic designs, and
+//! an index that does nothing, all behind one trait, [`Backend`]. On [`Collisions`], the designs that are not exact give
+//! wrong answers.
 //!
-//! The six are the chapters of a published story, "Flash Indexer: A Story of Inter-Galactic KV Routing" (2026-02-14),
-//! told by the authors of NVIDIA Dynamo's router. They are written as it tells them, flaws included; each file
-//! says what its design costs, where it is wrong, and what it adds where the story is silent. All maps have one fast
-//! hash, since designs are compared, and not hashes. Removed workers and events that make no sense, of which the story
-//! knows nothing, are dealt with outside the designs.
+//! The six historic designs are the chapters of "Flash Indexer: A Story of Inter-Galactic KV Routing" (2026-02-14), by
+//! the authors of NVIDIA Dynamo's router. They are written as the story tells them, flaws included. Each file says what
+//! its design costs, where it is wrong, and what was added where the story does not say. All maps use one fast hash, so
+//! that designs are compared and not hashes. Removed workers and invalid events, which the story does not mention, are
+//! handled outside the designs.
 
 pub mod reference;
 

@@ -1,18 +1,19 @@
-//! A design as a plain state machine, without a thread or a lock of its own.
+//! Designs as plain state machines, without threads or locks of their own.
 
 use rustc_hash::FxHashSet;
 
 use crate::baseline::reference::Reference;
 use crate::{Event, EventData, Rejection, Worker};
 
-/// What a design makes of events and queries. A lock, an actor or a pool makes a [`Backend`](super::Backend) of it.
+/// How a design applies events and answers queries. A lock, an actor or a pool makes a [`Backend`](super::Backend) of it.
 ///
-/// A model that can be cloned is a handle: its clones share what they know.
+/// A model that can be cloned is a handle: its clones share one state.
 pub(super) trait Model: Default {
     /// Applies one event, or changes nothing and says why.
     fn apply(&mut self, event: &Event) -> Result<(), Rejection>;
 
-    /// Adds the depth of every worker that holds the query's first block to `scores`, which is empty.
+    /// Adds to `scores`, which is empty, how many leading blocks of the query each worker holds, without the workers that
+    /// hold none.
     fn find(&self, query: &[u64], scores: &mut Vec<(Worker, u32)>);
 }
 
@@ -26,8 +27,8 @@ impl Model for Reference {
     }
 }
 
-/// A historic design behind what the story leaves out: removed workers are remembered, and events that make no sense
-/// are rejected. The design sees none of them.
+/// A historic design behind what the story leaves out: it remembers removed workers, and rejects invalid events before
+/// the design sees them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Admitted<M> {
     removed: FxHashSet<Worker>,
@@ -62,7 +63,7 @@ impl<M: Model> Model for Admitted<M> {
     }
 }
 
-/// Lets those of the `active` workers go that do not stay, with the depth that they have come to.
+/// Drops the `active` workers that do not stay, and adds them to `scores` with the depth that they have reached.
 pub(super) fn drain(
     active: &mut Vec<Worker>,
     depth: u32,

@@ -1,15 +1,15 @@
-//! The first design: a nested dictionary, behind one lock. What a worker holds is a map from local hash to the sequence
-//! hashes that were stored with it.
+//! The first design: a nested dictionary behind one lock. Each worker has a map from local hash to the sequence hashes
+//! that were stored with it.
 //!
-//! **Cost**: a lookup walks the query once for every worker of the fleet, and a removed block is searched for in all
-//! that its worker holds. Everybody waits for everybody.
+//! **Cost**: a lookup walks the query once for every worker of the fleet, and the removal of a block searches everything
+//! that its worker holds. All events and lookups wait for each other.
 //!
-//! **Wrong answers**, all of them too deep: a block counts wherever the worker holds it, so
+//! **Wrong answers**, all of them too deep, because a block counts wherever the worker holds it:
 //! - under another prefix: two sequences that share a block lend it to each other;
 //! - at another position, or in another order;
-//! - beyond a hole, where the missing block is held elsewhere;
-//! - without a parent: nobody looks at it, so what is stored behind an unknown block is taken, too;
-//! - where it was, after its name was given to another block.
+//! - beyond a hole, if the missing block is held elsewhere;
+//! - without a parent: parents are ignored, so blocks stored after an unknown block count, too;
+//! - at its old place, after its sequence hash was given to another block.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -18,7 +18,7 @@ use crate::{Event, EventData, Rejection, Worker};
 
 #[derive(Debug, Default)]
 pub(super) struct Nested {
-    /// By worker and local hash: the sequence hashes, never none.
+    /// The sequence hashes by worker and local hash; no set is empty.
     workers: FxHashMap<Worker, FxHashMap<u64, FxHashSet<u64>>>,
 }
 

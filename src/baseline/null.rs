@@ -1,4 +1,4 @@
-//! No index at all: what the caller itself costs.
+//! No index at all, to measure what the caller itself costs.
 
 use super::{Backend, Design, Reader};
 use crate::{Event, Worker};

@@ -1,5 +1,5 @@
-//! A model that threads share, as the fifth and sixth designs do: lookups run where they are asked for, and events go
-//! to a pool of threads. A worker sticks to one of them, so that its events stay in order.
+//! A model that threads share, as in the fifth and sixth designs: lookups run on the caller's thread, and a pool of
+//! threads applies events. All events of a worker go to one of them, so that they stay in order.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::{fmt, io};
@@ -13,14 +13,14 @@ use super::thread::Thread;
 use super::{Backend, Reader, Writers};
 use crate::{Event, Worker};
 
-/// A pool around `M`, a handle on shared state. Any number of events may wait, as in the story.
+/// A pool around `M`, which is a handle on shared state. Any number of events may wait, as in the story.
 pub(super) struct Pool<M> {
     name: &'static str,
     model: M,
     threads: Vec<Thread>,
-    /// Each worker's thread.
+    /// The thread of each worker.
     assigned: DashMap<Worker, usize, FxBuildHasher>,
-    /// How many workers were assigned.
+    /// How many workers have a thread.
     workers: AtomicUsize,
 }
 
@@ -76,13 +76,13 @@ impl<M: Model> Reader for &Pool<M> {
     }
 }
 
-/// The worker's own table; an empty one if the worker is new.
+/// Returns the worker's own table; an empty one if the worker is new.
 pub(super) fn table_of<T: Default>(worker: Worker, tables: &DashMap<Worker, T, FxBuildHasher>) -> Ref<'_, Worker, T> {
-    // To look first costs a second look for new workers only; to insert waits for all tables that are in use nearby.
+    // `entry` alone would wait for all tables in use nearby; looking first costs a second look for new workers only.
     tables.get(&worker).unwrap_or_else(|| tables.entry(worker).or_default().downgrade())
 }
 
-/// Without the model, which is as large as a fleet.
+/// Leaves out the model, which is as large as a fleet.
 impl<M> fmt::Debug for Pool<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, threads, assigned, workers, model: _ } = self;

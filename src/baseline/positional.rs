@@ -1,23 +1,23 @@
-//! The sixth design: a positional index, searched by jumps. One concurrent map leads from a position and a local hash to
-//! the chain hashes (the story's sequence hashes) that were stored there, and those to their workers. Lookups run on
-//! the caller's thread; a pool of threads applies the events.
+//! The sixth design: a positional inverted index, searched by jumps as skip pointers do in search engines. One concurrent
+//! map leads from a position and a local hash to the chain hashes (the story's sequence hashes) that were stored there,
+//! and from these to their workers. Lookups run on the caller's thread, and a pool of threads applies the events.
 //!
-//! A lookup looks at every 32nd position. If as many workers are there as are left, the positions between are skipped;
-//! if not, they are scanned. The query's chain hashes are computed only as far as a position needs them that has more
-//! than one. The story takes the engines' own for them, if they are of its kind; here they are computed where blocks are
-//! stored, each from its parent's, so that engines may name blocks as they like.
+//! A lookup probes every 32nd position. If as many workers are there as remain, it skips the positions between; if not,
+//! it scans them. It computes chain hashes of the query only as far as a position has several and needs to tell them
+//! apart. The story uses the engines' own hashes if they are of the right kind; here they are computed when blocks are
+//! stored, each from that of its parent, so that engines may name blocks as they like.
 //!
-//! **Cost**: a lookup of D blocks costs D / 32 probes of a large table where all workers hold all, and otherwise a probe
-//! and a comparison of all workers that are left per scanned block. A probe takes a lock that it shares with whoever
-//! writes nearby. An event costs a hash and a few table operations per block.
+//! **Cost**: a lookup of D blocks takes D / 32 probes of a large table if all workers hold everything; otherwise each
+//! scanned block costs a probe and a comparison of all remaining workers. A probe takes a lock that it shares with
+//! writers nearby. An event costs a hash and a few table operations per block.
 //!
 //! **Wrong answers**, mostly too deep:
-//! - between two looks nothing is compared: a query that differs in a skipped block still counts as a match;
-//! - nor is a hole there seen;
-//! - looks compare numbers of workers: others that are there, as many as are missing, stand in for them;
-//! - a block that is the only one with its tokens at its position counts under whatever prefix;
-//! - where a worker gives the name of a block to another, the first is held for ever;
-//! - too shallow, where a worker has two names for a block and removes one.
+//! - nothing is compared between two probes: a query that differs in a skipped block still counts as a match;
+//! - holes between two probes are not seen either;
+//! - probes compare numbers of workers: as many others stand in for workers that are missing;
+//! - a block that is the only one with its tokens at its position counts under any prefix;
+//! - where a worker gives the sequence hash of a block to another block, the first is held for ever;
+//! - too shallow, where a worker has two sequence hashes for a block and removes one.
 
 use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
@@ -31,27 +31,27 @@ use super::model::{Model, drain};
 use super::pool::table_of;
 use crate::{Event, EventData, Rejection, Worker};
 
-/// Positions from one look to the next, as in the story.
+/// Positions from one probe to the next, as in the story.
 const JUMP: usize = 32;
 
 type Holders = FxHashSet<Worker>;
 
 #[derive(Default)]
 pub(super) struct Positional {
-    /// By position and local hash; never without holders.
+    /// The chain hashes by position and local hash; none is without holders.
     index: DashMap<(usize, u64), Chains, FxBuildHasher>,
-    /// By worker and sequence hash. A worker has one thread, which alone takes the inner lock.
+    /// The places by worker and sequence hash. Only the worker's own thread takes the inner lock.
     places: DashMap<Worker, RwLock<FxHashMap<u64, Place>>, FxBuildHasher>,
 }
 
-/// Who holds the blocks with equal tokens at one position, by chain hash.
+/// The holders of the blocks with equal tokens at one position, by chain hash.
 enum Chains {
-    /// The common case, without a map.
+    /// One chain hash, the common case, which needs no map.
     One(u64, Holders),
     Many(FxHashMap<u64, Holders>),
 }
 
-/// Where a block is.
+/// The place of a block.
 #[derive(Clone, Copy)]
 struct Place {
     position: usize,
@@ -70,7 +70,7 @@ impl Place {
     }
 }
 
-/// A block's chain hash: of the chain hash before it and its local hash.
+/// Hashes a block's local hash with the chain hash before it.
 fn chain(before: Option<u64>, local: u64) -> u64 {
     let Some(before) = before else { return local };
     let mut bytes = [0; 16];
@@ -79,7 +79,7 @@ fn chain(before: Option<u64>, local: u64) -> u64 {
     XxHash3_64::oneshot(&bytes)
 }
 
-/// A query, with its chain hashes as far as they were needed.
+/// A query, with its chain hashes as far as they were needed so far.
 struct Query<'q> {
     locals: &'q [u64],
     chains: Vec<u64>,
@@ -110,7 +110,7 @@ impl Chains {
         }
     }
 
-    /// Takes the worker away. Returns whether nobody is left.
+    /// Removes the worker. Returns whether nobody is left.
     fn remove(&mut self, chain: u64, worker: Worker) -> bool {
         match self {
             Self::One(only, holders) => {
@@ -146,7 +146,7 @@ impl Positional {
         }
     }
 
-    /// Reads who holds the query's block at a position.
+    /// Reads the workers that hold the query's block at a position.
     fn holders<R>(&self, query: &mut Query<'_>, position: usize, read: impl FnOnce(&Holders) -> R) -> R {
         let chains = self.index.get(&(position, query.locals[position]));
         let holders = chains.as_deref().and_then(|chains| match chains {

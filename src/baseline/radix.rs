@@ -1,18 +1,20 @@
-//! The fourth design: a radix tree of `Rc<RefCell>`, behind an actor. A node is a block under its whole prefix: its
-//! children by local hash, and its workers. Every worker has a table from its sequence hashes to nodes.
+//! The fourth design: a prefix tree (a trie; the story calls it a radix tree, but paths are not compressed) of
+//! `Rc<RefCell>`, behind an actor. A node is a block under its whole prefix, and has its children by local hash and its
+//! workers. Every worker has a table from its sequence hashes to nodes. SGLang's `RadixAttention` keeps the cache of a
+//! single engine in such a tree.
 //!
-//! The story does not say when nodes go. This is what its authors' first published code did: a node that the last
-//! worker leaves lets go of its children. It is itself let go of only when that happens to its parent, so the root
-//! keeps a node for every first block that there ever was.
+//! The story does not say when nodes are freed. This follows its authors' first published code: when the last worker
+//! leaves a node, the node drops its children. The node itself is dropped only when that happens to its parent, so the
+//! root keeps a node for every first block that there ever was.
 //!
-//! **Cost**: a lookup follows a pointer and compares all workers that are left, at every block; an event costs a few
-//! hash table operations per block. All of it is one thread's work.
+//! **Cost**: a lookup follows a pointer and compares all remaining workers at every block; an event costs a few hash
+//! table operations per block. One thread does all of it.
 //!
-//! **Wrong answers**: none on streams of caches that hold a block only together with all before it. Otherwise
-//! - too shallow, where a hole is filled again: the node that was left let go of what is behind it;
-//! - too shallow, where a worker has two names for a block and removes one: the node counts workers, not names;
-//! - too deep, where a worker gives the name of a block to another: nobody takes it from the first node again, not even
-//!   with all of its worker's blocks.
+//! **Wrong answers**: none for caches that hold a block only together with all blocks before it. Otherwise
+//! - too shallow, where a hole is filled again: the node that everybody had left has dropped what is behind it;
+//! - too shallow, where a worker has two sequence hashes for a block and removes one: a node counts workers, not hashes;
+//! - too deep, where a worker gives the sequence hash of a block to another block: nothing removes it from the first
+//!   node again, not even when all of the worker's blocks are cleared.
 
 use std::cell::RefCell;
 use std::mem;
@@ -34,7 +36,7 @@ struct Block {
 #[derive(Debug, Default)]
 pub(super) struct RadixTree {
     root: Node,
-    /// By worker and sequence hash.
+    /// The nodes by worker and sequence hash.
     lookup: FxHashMap<Worker, FxHashMap<u64, Node>>,
 }
 
@@ -102,7 +104,7 @@ impl Model for RadixTree {
     }
 }
 
-/// Without recursion: a sequence may be longer than the stack is deep.
+/// Drops the tree without recursion, since a sequence may be longer than the stack is deep.
 impl Drop for Block {
     fn drop(&mut self) {
         let mut loose: Vec<Node> = mem::take(&mut self.children).into_values().collect();

@@ -1,29 +1,29 @@
-//! The contract, word for word: what every answer of the index is compared with.
+//! A literal model of the contract, with which every answer of the index is compared.
 //!
-//! Nothing here is shared with the engine and nothing is clever. A worker is a dictionary from sequence hash to the
-//! place that the hash names, a place is its parent's place and a local hash, and a query is walked position by
-//! position.
+//! It is an executable specification in the sense of model-based testing: it shares no code with the index, and is
+//! simple rather than fast. A worker is a map from sequence hash to the place that the hash names, a place is its
+//! parent's place and a local hash, and a query is walked position by position.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{Block, Event, EventData, MAX_LEFT_OUT, Rejection, Worker};
 
-/// A model of the whole fleet, exact and slow: every event costs a few hash table operations per block it names,
-/// every [`find`](Self::find) one per worker and matched block. Places are interned and never given back.
+/// A model of the whole fleet, exact and slow. An event costs a few hash table operations per block that it names, and a
+/// [`find`](Self::find) one per worker and matched block. Places are interned and never freed.
 #[derive(Debug)]
 pub struct Reference {
     max_positions: u32,
     max_workers: u32,
-    /// Every place ever named, by the place before it and the local hash.
+    /// All places that were ever named, by the place before them and the local hash.
     places: HashMap<(Option<Place>, u64), Place>,
     workers: BTreeMap<Worker, Cache>,
     removed: BTreeSet<Worker>,
 }
 
-/// A position under one exact prefix of local hashes: two places are equal if and only if all of that is.
+/// A position under one exact prefix of local hashes. Two places are equal if and only if position and prefix are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Place {
-    /// Unique to the prefix.
+    /// A number that only this prefix has.
     id: usize,
     /// The block's index from the root.
     position: u32,
@@ -36,11 +36,12 @@ struct Cache {
     named: HashMap<u64, Place>,
     /// How many sequence hashes name a place; absent where none does.
     names: HashMap<Place, usize>,
-    /// How many copies there are of what each sequence hash names; `None` where they are not counted.
+    /// How many copies the worker has of the block that each sequence hash names; `None` if copies are not counted.
     copies: Option<HashMap<u64, u64>>,
-    /// How many copies of which blocks the engine may hold that are not in here; one, where copies are not counted.
+    /// How many copies of which blocks the engine may hold although the model does not; one each, if copies are not
+    /// counted.
     left_out: HashMap<u64, u64>,
-    /// More was left out than is remembered.
+    /// Whether more blocks were left out than are remembered.
     too_many_left_out: bool,
 }
 
@@ -82,7 +83,7 @@ impl Cache {
         }
     }
 
-    /// A store was rejected.
+    /// Remembers the blocks of a rejected store.
     fn leave_out(&mut self, blocks: &[Block]) {
         for block in blocks {
             let left_out = self.left_out.entry(block.sequence).or_default();
@@ -91,12 +92,12 @@ impl Cache {
         self.too_many_left_out |= self.left_out.len() as u64 > MAX_LEFT_OUT;
     }
 
-    /// How many blocks were left out, or one more than are remembered.
+    /// Returns how many blocks are left out, or one more than are remembered.
     fn left_out(&self) -> u64 {
         if self.too_many_left_out { MAX_LEFT_OUT + 1 } else { self.left_out.len() as u64 }
     }
 
-    /// The block is gone, however many copies there were.
+    /// Removes a block, however many copies there are.
     fn forget(&mut self, sequence: u64) {
         if let Some(copies) = &mut self.copies {
             copies.remove(&sequence);
@@ -117,7 +118,7 @@ impl Default for Reference {
 }
 
 impl Reference {
-    /// An empty fleet without limits.
+    /// Creates an empty fleet without limits.
     pub fn new() -> Self {
         Self {
             max_positions: u32::MAX,
@@ -128,14 +129,14 @@ impl Reference {
         }
     }
 
-    /// Blocks may lie at positions below `limit` only. Default `u32::MAX`.
+    /// Limits blocks to positions below `limit`. Default `u32::MAX`.
     #[must_use]
     pub fn max_positions(mut self, limit: u32) -> Self {
         self.max_positions = limit;
         self
     }
 
-    /// At most `limit` workers are known at a time. Default `u32::MAX`.
+    /// Limits the workers that are known at a time. Default `u32::MAX`.
     #[must_use]
     pub fn max_workers(mut self, limit: u32) -> Self {
         self.max_workers = limit;
@@ -145,9 +146,9 @@ impl Reference {
     /// Applies one event.
     ///
     /// # Errors
-    /// Says why the event changed nothing. Where several reasons apply, the first in this order counts: the worker
-    /// was removed, too many workers, no blocks, a block is its own parent, the parent is unknown, a position is
-    /// beyond the limit. An event turned away for its blocks (the last four) still makes its worker known.
+    /// Says why the event changed nothing. If several reasons apply, it is the first in this order: the worker was
+    /// removed, there are too many workers, there are no blocks, a block is its own parent, the parent is unknown, a
+    /// position is beyond the limit. An event that is rejected for its blocks (the last four) still makes its worker known.
     pub fn apply(&mut self, event: &Event) -> Result<(), Rejection> {
         let worker = event.worker;
         match &event.data {
@@ -195,7 +196,7 @@ impl Reference {
         }
     }
 
-    /// The cache of a worker that may speak.
+    /// Returns the cache of a worker, unless that was removed.
     fn admit(&mut self, worker: Worker) -> Result<&mut Cache, Rejection> {
         if self.removed.contains(&worker) {
             return Err(Rejection::WorkerRemoved);
@@ -203,7 +204,7 @@ impl Reference {
         self.know(worker)
     }
 
-    /// The worker's cache; an empty one if the worker is new.
+    /// Returns the cache of a worker; an empty one if the worker is new.
     fn know(&mut self, worker: Worker) -> Result<&mut Cache, Rejection> {
         if !self.workers.contains_key(&worker) && self.workers.len() >= self.max_workers as usize {
             return Err(Rejection::TooManyWorkers);
@@ -211,7 +212,7 @@ impl Reference {
         Ok(self.workers.entry(worker).or_default())
     }
 
-    /// Applies a `Stored` of a known worker.
+    /// Applies a `Stored` event of a known worker.
     fn store(&mut self, worker: Worker, parent: Option<u64>, blocks: &[Block]) -> Result<(), Rejection> {
         let cache = self.workers.get_mut(&worker).expect("the caller has admitted the worker");
         if blocks.is_empty() {
@@ -241,8 +242,8 @@ impl Reference {
         Ok(())
     }
 
-    /// How many leading blocks of the prompt with these local hashes every worker holds, in blocks; sorted by
-    /// worker, without the workers that hold none.
+    /// Returns how many leading blocks of the prompt with these local hashes each worker holds, sorted by worker and
+    /// without the workers that hold none.
     pub fn find(&self, hashes: &[u64]) -> Vec<(Worker, u32)> {
         let mut path = Vec::new();
         let mut at = None;
@@ -255,29 +256,29 @@ impl Reference {
         self.workers.iter().map(|(&worker, cache)| (worker, depth(cache))).filter(|&(_, depth)| depth > 0).collect()
     }
 
-    /// How many sequence hashes `worker` holds; 0 if it is unknown.
+    /// Returns how many sequence hashes `worker` holds; 0 if it is unknown.
     pub fn held(&self, worker: Worker) -> usize {
         self.workers.get(&worker).map_or(0, |cache| cache.named.len())
     }
 
-    /// How many copies `worker` has of its blocks, beyond one each; `None` where they are not counted.
+    /// Returns how many copies `worker` has of its blocks, beyond one each; `None` if copies are not counted.
     pub fn extra_copies(&self, worker: Worker) -> Option<u64> {
         let copies = self.workers.get(&worker)?.copies.as_ref()?;
         Some(copies.values().map(|copies| copies - 1).sum())
     }
 
-    /// How many blocks of `worker` were left out and may be in its cache: those of rejected stores, until they are
-    /// stored again or removed; [`MAX_LEFT_OUT`] and one where there were more.
+    /// Returns how many blocks of `worker` are left out and may be in its cache: the blocks of rejected stores, until they
+    /// are stored again or removed; [`MAX_LEFT_OUT`] + 1 if there were more.
     pub fn left_out(&self, worker: Worker) -> u64 {
         self.workers.get(&worker).map_or(0, Cache::left_out)
     }
 
-    /// The workers that may hold more than [`find`](Self::find) says, because something was left out; sorted.
+    /// Returns the workers that may hold more than [`find`](Self::find) says, because blocks were left out; sorted.
     pub fn incomplete(&self) -> Vec<Worker> {
         self.workers.iter().filter(|(_, cache)| cache.left_out() > 0).map(|(&worker, _)| worker).collect()
     }
 
-    /// Forgets what was left out, as an export does.
+    /// Forgets which blocks were left out, as an export does.
     pub fn forget_left_out(&mut self) {
         for cache in self.workers.values_mut() {
             cache.left_out.clear();

@@ -1,4 +1,4 @@
-//! A thread that applies events, with the queue that they wait in: what actor and pool have in common.
+//! A thread that applies events, with the queue in which they wait, for actors and pools.
 
 use std::io;
 use std::sync::Arc;
@@ -10,24 +10,25 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::model::Model;
 use crate::Event;
 
-/// What the thread is asked to do, in the order of asking.
+/// What the thread is told to do, in this order.
 #[derive(Debug)]
 pub(super) enum Message {
     Apply(Event),
-    /// Say when all that came before is applied.
+    /// Reply when everything before is applied.
     Flush(Sender<()>),
 }
 
-/// The owner's half. Dropping it drops what waits, ends the thread and waits for its end.
+/// The owner's half. Dropping it drops the events that wait, ends the thread, and waits for its end.
 #[derive(Debug)]
 pub(super) struct Thread {
-    // In this order: the thread ends because its queue does.
+    // Fields are dropped in this order: the queue must be gone before `End` waits for the thread.
     queue: Sender<Message>,
     progress: Arc<Progress>,
     _end: End,
 }
 
-/// What both halves look at. Relaxed will do: a count and a hint, and whoever flushes is ordered by the reply.
+/// What both halves read. Relaxed loads and stores suffice: one is a count, the other a hint, and whoever flushes is
+/// ordered by the reply.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     rejected: AtomicU64,
@@ -41,8 +42,8 @@ struct End {
 }
 
 impl Thread {
-    /// Starts a thread that runs `work`, on the core `pin` if there is one. At most `bound` messages wait; `None` is
-    /// any number. `work` ends when the queue does.
+    /// Starts a thread that runs `work`, on the core `pin` if there is one. At most `bound` messages wait, or any number
+    /// without it. `work` must return when the queue is closed.
     pub(super) fn start(
         name: String,
         bound: Option<usize>,
@@ -66,7 +67,7 @@ impl Thread {
         self.queue.send(Message::Apply(event)).expect("the thread outlives its owner, unless it panicked");
     }
 
-    /// Asks for a sign that what was handed over is applied: the receiver gets it.
+    /// Returns a receiver that gets a message when everything that was handed over is applied.
     pub(super) fn flush(&self) -> Receiver<()> {
         let (done, wait) = bounded(1);
         self.queue.send(Message::Flush(done)).expect("the thread outlives its owner, unless it panicked");
@@ -83,13 +84,13 @@ impl Thread {
 }
 
 impl Progress {
-    /// Does what a message asks for. Returns whether to go on.
+    /// Does what a message says. Returns whether to go on.
     pub(super) fn handle(&self, message: Message, model: &mut impl Model) -> bool {
         match message {
             Message::Apply(event) => {
                 self.rejected.fetch_add(u64::from(model.apply(&event).is_err()), Relaxed);
             }
-            // Who asked and went away needs no answer.
+            // The send fails only if the caller has gone away, and needs no answer.
             Message::Flush(done) => drop(done.send(())),
         }
         !self.stopping.load(Relaxed)
@@ -99,7 +100,7 @@ impl Progress {
 impl Drop for End {
     fn drop(&mut self) {
         self.progress.stopping.store(true, Relaxed);
-        // A panic of the thread was reported where it happened.
+        // If the thread panicked, it has reported that itself.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
