@@ -11,8 +11,9 @@ use kvleap::figures::{Data, FiguresError, Options, Source, Topic};
 use kvleap::report::Theme;
 use serde_json::json;
 
+use crate::print::print;
 use crate::sweep::JOB;
-use crate::{Outcome, numbers, outputs, progress};
+use crate::{Outcome, numbers, progress};
 
 /// Draw the figures that explain the index, from runs of its own.
 ///
@@ -142,7 +143,7 @@ impl Args {
             written.push((topic, files, begin.elapsed().as_secs_f64(), data.caption()));
         }
         bar.finish_and_clear();
-        outputs::print(&if self.json { as_json(&written) } else { as_text(&written) })?;
+        print(&if self.json { as_json(&written) } else { as_text(&written) })?;
         Ok(ExitCode::SUCCESS)
     }
 }

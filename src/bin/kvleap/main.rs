@@ -8,7 +8,9 @@
 #[macro_use]
 mod missing;
 mod numbers;
+#[cfg(feature = "report")]
 mod outputs;
+mod print;
 mod progress;
 mod strays;
 mod table;

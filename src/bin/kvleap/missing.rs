@@ -5,6 +5,9 @@
 #[cfg_attr(feature = "cli", allow(unused_macros, reason = "`cli` has all subcommands"))]
 macro_rules! missing {
     ($name:ident, $features:literal) => {
+        missing!($name, stringify!($name), $features);
+    };
+    ($name:ident, $command:expr, $features:literal) => {
         mod $name {
             use std::ffi::OsString;
 
@@ -19,8 +22,8 @@ macro_rules! missing {
             impl Args {
                 pub(crate) fn run(self) -> crate::Outcome {
                     drop(self.any);
-                    let (name, features) = (stringify!($name), $features);
-                    Err(format!("this build has no `{name}`; build with --features command,{features}").into())
+                    let (command, features) = ($command, $features);
+                    Err(format!("this build has no `{command}`; build with --features command,{features}").into())
                 }
             }
         }

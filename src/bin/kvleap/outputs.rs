@@ -1,54 +1,37 @@
-//! Where results go, checked before minutes are spent on them.
+//! Files for results, checked before minutes are spent on them.
 #![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "each command uses some of these"))]
 
-use std::io::{self, ErrorKind, Write};
+use std::error::Error;
+use std::ffi::OsStr;
+use std::path::Path;
 
-#[cfg(feature = "report")]
-pub(crate) use files::{check, check_figure, theme, write};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use kvleap::report::{self, Theme};
 
-/// Prints a result on standard output.
-pub(crate) fn print(text: &str) -> io::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough, as `head` has, is no failure.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
+/// Checks that a file of this name can be written, by writing one beside it: permissions are more than their bits.
+pub(crate) fn check(path: &Path) -> Result<(), Box<dyn Error>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() || tempfile::tempfile_in(folder).is_err() {
+        return Err(format!("{}: no file of this name can be written; give another", path.display()).into());
+    }
+    Ok(())
+}
+
+/// Checks the same of a figure, whose name must also end in `.svg` or `.png`.
+pub(crate) fn check_figure(path: &Path) -> Result<(), Box<dyn Error>> {
+    match path.extension().and_then(OsStr::to_str) {
+        Some("svg" | "png") => check(path),
+        _ => Err(format!("{}: a figure's name ends in .svg or .png", path.display()).into()),
     }
 }
 
-#[cfg(feature = "report")]
-mod files {
-    use std::error::Error;
-    use std::ffi::OsStr;
-    use std::path::Path;
+/// Writes a file, which gets its name when it is complete.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
+    let written = report::write(path, text.as_bytes());
+    written.map_err(|error| format!("{}: cannot be written: {error}", path.display()).into())
+}
 
-    use clap::builder::{PossibleValuesParser, TypedValueParser};
-    use kvleap::report::{self, Theme};
-
-    /// Checks that a file of this name can be written, by writing one beside it: permissions are more than their bits.
-    pub(crate) fn check(path: &Path) -> Result<(), Box<dyn Error>> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if path.is_dir() || tempfile::tempfile_in(folder).is_err() {
-            return Err(format!("{}: no file of this name can be written; give another", path.display()).into());
-        }
-        Ok(())
-    }
-
-    /// Checks the same of a figure, whose name must also end in `.svg` or `.png`.
-    pub(crate) fn check_figure(path: &Path) -> Result<(), Box<dyn Error>> {
-        match path.extension().and_then(OsStr::to_str) {
-            Some("svg" | "png") => check(path),
-            _ => Err(format!("{}: a figure's name ends in .svg or .png", path.display()).into()),
-        }
-    }
-
-    /// Writes a file, which gets its name when it is complete.
-    pub(crate) fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
-        let written = report::write(path, text.as_bytes());
-        written.map_err(|error| format!("{}: cannot be written: {error}", path.display()).into())
-    }
-
-    /// Parses the colours of figures.
-    pub(crate) fn theme() -> impl TypedValueParser<Value = Theme> {
-        PossibleValuesParser::new(Theme::ALL.map(Theme::name)).try_map(|name| name.parse::<Theme>())
-    }
+/// Parses the colours of figures.
+pub(crate) fn theme() -> impl TypedValueParser<Value = Theme> {
+    PossibleValuesParser::new(Theme::ALL.map(Theme::name)).try_map(|name| name.parse::<Theme>())
 }

@@ -11,7 +11,8 @@ use kvleap::service::{Config, LogFormat, Server};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
-use crate::{Outcome, outputs};
+use crate::Outcome;
+use crate::print::print;
 
 /// Run the standalone indexer: engines' events in, answers over HTTP.
 ///
@@ -202,14 +203,14 @@ struct Settings {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         if self.example_config {
-            outputs::print(Config::EXAMPLE)?;
+            print(Config::EXAMPLE)?;
             return Ok(ExitCode::SUCCESS);
         }
         let config = self.config()?;
         let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| format!("log_filter: {error}"))?;
         if self.check_config {
             config.check()?;
-            outputs::print("the settings are good\n")?;
+            print("the settings are good\n")?;
             return Ok(ExitCode::SUCCESS);
         }
         start_log(config.log, filter);

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kvleap::replay::{Assign, Options};
 
-use crate::{Outcome, outputs, progress};
+use crate::print::print;
+use crate::{Outcome, progress};
 
 /// Play a trace over simulated engines, and measure the index.
 ///
@@ -135,7 +136,7 @@ impl Args {
         });
         bar.finish_and_clear();
         let report = report?;
-        outputs::print(&if json { serde_json::to_string(&report)? + "\n" } else { text::report(&report) })?;
+        print(&if json { serde_json::to_string(&report)? + "\n" } else { text::report(&report) })?;
         Ok(if report.mismatches.unwrap_or(0) > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
     }
 }

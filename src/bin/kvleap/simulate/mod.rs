@@ -14,6 +14,7 @@ use kvleap::sim::{Dimension, Experiment, Progress, Report, SimError, Vary, page}
 
 use args::{Settings, Values};
 
+use crate::print::print;
 use crate::{Outcome, outputs, progress};
 
 /// Play requests over a simulated fleet behind a router, and compare routing policies.
@@ -136,7 +137,7 @@ impl Args {
             page::figure(&report).save(path, settings.theme)?;
         }
         let json = settings.json.then(|| serde_json::to_string(&report)).transpose()?;
-        outputs::print(&json.map_or_else(|| table::text(&report, settings.wide), |json| json + "\n"))?;
+        print(&json.map_or_else(|| table::text(&report, settings.wide), |json| json + "\n"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -16,6 +16,7 @@ use kvleap::sweep::{
     Launcher, Load, Options, Partition, Progress, Report, Schedule, System, Threads, Workload, figure, perform,
 };
 
+use crate::print::print;
 use crate::{Outcome, numbers, outputs, progress};
 
 /// Find how much load this index takes, and other designs beside it.
@@ -252,14 +253,14 @@ impl Args {
             outputs::write(path, &json()?)?;
         }
         let text = if self.json { json()? } else { table::report(report, self.wide) };
-        Ok(outputs::print(&text)?)
+        Ok(print(&text)?)
     }
 }
 
 impl JobArgs {
     pub(crate) fn run(self) -> Outcome {
         let reply = perform(&self.job, io::stdin().lock())?;
-        outputs::print(&reply)?;
+        print(&reply)?;
         Ok(ExitCode::SUCCESS)
     }
 }

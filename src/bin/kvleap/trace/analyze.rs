@@ -9,7 +9,10 @@ use kvleap::trace::analyze::{Analysis, Options, analyze};
 use kvleap::trace::{ToolError, open};
 
 use super::table;
-use crate::{Outcome, outputs, progress};
+#[cfg(feature = "report")]
+use crate::outputs;
+use crate::print::print;
+use crate::{Outcome, progress};
 
 /// Describe traces: lengths, reuse, hit rate by cache size, arrivals, sessions.
 ///
@@ -97,7 +100,7 @@ impl Args {
             let json = self.json.then(|| serde_json::to_string(&analysis)).transpose()?;
             text += &json.map_or_else(|| table::analysis(&analysis, self.wide), |json| json + "\n");
         }
-        outputs::print(&text)?;
+        print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,14 +1,19 @@
 //! `kvleap trace`.
 
 mod analyze;
-mod convert;
 mod guard;
+mod synthesize;
+mod table;
+
+#[cfg(feature = "tokenizer")]
+mod convert;
+#[cfg(not(feature = "tokenizer"))]
+missing!(convert, "trace convert", "tokenizer");
+
 #[cfg(feature = "tokenizer")]
 mod hash;
 #[cfg(not(feature = "tokenizer"))]
-missing!(hash, "tokenizer");
-mod synthesize;
-mod table;
+missing!(hash, "trace hash", "tokenizer");
 
 use crate::Outcome;
 
