@@ -11,9 +11,8 @@ macro_rules! missing {
         mod $name {
             use std::ffi::OsString;
 
-            #[doc = concat!("Not in this build: needs --features command,", $features)]
             #[derive(clap::Args)]
-            #[command(disable_help_flag = true)]
+            #[command(about = concat!("Not in this build: needs --features command,", $features), disable_help_flag = true)]
             pub(crate) struct Args {
                 #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
                 any: Vec<OsString>,
