@@ -23,8 +23,25 @@ const ROWS: &str = r#"{"timestamp": 0, "input_length": 1500, "output_length": 40
 {"timestamp": 9, "input_length": 512, "output_length": 1, "hash_ids": [4]}
 "#;
 
+const COMMANDS: [&str; 10] = [
+    "replay",
+    "simulate",
+    "sweep",
+    "figures",
+    "serve",
+    "publish",
+    "trace analyze",
+    "trace synthesize",
+    "trace hash",
+    "trace convert",
+];
+
+fn kvleap(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kvleap")).args(args).output().expect("the command runs")
+}
+
 fn replay(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kvleap")).arg("replay").args(args).output().expect("the command runs")
+    kvleap(&[&["replay"], args].concat())
 }
 
 /// The report on stdout, which must be one JSON object and nothing else.
@@ -253,4 +270,36 @@ fn a_record_replaces_nothing_but_a_file() {
     let _socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket, standing for any device");
     assert!(refusal(&[&SMALL[..], &["--record", &path]].concat()).contains("something other than a file"));
     assert_eq!(scratch.names(), ["socket"]);
+}
+
+#[test]
+fn a_trace_is_played_without_its_option_too() {
+    let scratch = Scratch::new("positional");
+    let trace = scratch.file("t.jsonl", ROWS.as_bytes());
+    let small = ["--workers", "1", "--block-size", "256"];
+    assert_eq!(count(&report(&[&[&*trace][..], &small].concat()), "requests"), 3);
+    refusal(&[&trace, "--trace", &trace]);
+    for (command, option) in
+        [("sweep", "--trace"), ("simulate", "--trace"), ("figures", "--trace"), ("serve", "--config")]
+    {
+        let output = kvleap(&[command, &trace]);
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(&format!("use '{option} {trace}'")), "{command}: {text}");
+    }
+}
+
+#[test]
+fn one_thing_has_one_name_in_all_commands() {
+    for command in COMMANDS {
+        let help = kvleap(&[&command.split(' ').collect::<Vec<_>>()[..], &["--help"]].concat());
+        let help = String::from_utf8(help.stdout).expect("text");
+        assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{command}: {help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{command}: {help}");
+        let options = help.lines().filter_map(|line| line.strip_prefix("      --"));
+        for option in options {
+            let old = ["assign", "plot", "blocks-per-worker", "input-file", "output-file", "num-requests"];
+            assert!(!old.iter().any(|old| option.starts_with(old)), "{command}: {option}");
+        }
+    }
 }

@@ -267,7 +267,7 @@ fn options_out_of_range_are_refused() {
         assert!(text.contains(args[0]), "{text}");
     }
     for args in [
-        &["--num-requests", "0"][..],
+        &["--requests", "0"][..],
         &["--speedup-ratio", "0"],
         &["--speedup-ratio", "nan"],
         &["--prefix-len-multiplier", "0"],

@@ -34,9 +34,8 @@ Examples:
       the engine holds goes to a file.
 
 Defaults:
-  Fleets differ from command to command, and stay as they are so that figures
-  remain comparable with published ones. Here: one worker with 4096 blocks of
-  16 tokens, the block size that vLLM uses if not told otherwise.
+  One worker with 4096 blocks of 16 tokens, the block size that vLLM uses if not
+  told otherwise. The other commands simulate larger fleets, and say so.
 
 Exit codes:
   0  ended when it was told to

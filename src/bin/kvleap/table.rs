@@ -67,9 +67,11 @@ mod tests {
         let columns = || {
             vec![
                 Column::names("name", |name: &&str| (*name).to_owned()),
-                Column::new("a head of many words that take some room", |name| name.len().to_string()),
-                Column::new("another head of many words that take some room", |_| "at least 1,000,000".to_owned()),
-                Column::wide("only in wide tables", |_| "0".to_owned()),
+                Column::new("a head of many words that take some room", |name: &&str| name.len().to_string()),
+                Column::new("another head of many words that take some room", |_: &&str| {
+                    "at least 1,000,000".to_owned()
+                }),
+                Column::wide("only in wide tables", |_: &&str| "0".to_owned()),
             ]
         };
         let rows = ["concurrent-radix-tree", "null"];
