@@ -1,7 +1,7 @@
 //! The fourth design: a prefix tree (a trie; the story calls it a radix tree, but paths are not compressed) of
 //! `Rc<RefCell>`, behind an actor. A node is a block under its whole prefix, and has its children by local hash and its
-//! workers. Every worker has a table from its sequence hashes to nodes. SGLang's `RadixAttention` keeps the cache of a
-//! single engine in such a tree.
+//! workers. Every worker has a table from its sequence hashes to nodes. `SGLang` keeps the cache of a single
+//! engine in such a tree (`RadixAttention`).
 //!
 //! The story does not say when nodes are freed. This follows its authors' first published code: when the last worker
 //! leaves a node, the node drops its children. The node itself is dropped only when that happens to its parent, so the

@@ -9,6 +9,7 @@ pub(crate) fn count(count: impl Into<u64>) -> String {
 }
 
 /// A rate per second, with three digits, and whole from a hundred on: `12,345`, `0.25`.
+#[allow(clippy::cast_sign_loss, reason = "the digits are clamped")]
 pub(crate) fn rate(rate: f64) -> String {
     if rate >= 99.95 {
         return whole(rate);

@@ -53,6 +53,7 @@ Exit codes:
   0  done
   1  done, and kvleap gave a wrong answer
   2  not done: bad input, or something failed")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Args {
     /// Get a first impression: short windows and few runs
     #[arg(long)]
