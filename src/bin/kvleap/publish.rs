@@ -1,5 +1,6 @@
 //! `kvleap publish`.
 
+use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +8,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use kvleap::service::publish::{Form, Options, Publisher};
+use kvleap::replay::Workload;
+use kvleap::service::publish::{Form, Options, Publisher, tokens};
+use serde_json::{Value, json};
 
 use crate::{Outcome, numbers, progress};
 
@@ -21,12 +24,7 @@ use crate::{Outcome, numbers, progress};
 Examples:
   kvleap publish
       One engine at tcp://127.0.0.1:5557, with replay at tcp://127.0.0.1:5657.
-      In another terminal, run kvleap serve; in a third one, register it:
-      curl -H 'content-type: application/json' -d '{\"instance_id\": 1,
-        \"model_name\": \"mock\", \"block_size\": 16,
-        \"endpoint\": \"tcp://127.0.0.1:5557\",
-        \"replay_endpoint\": \"tcp://127.0.0.1:5657\"}' \\
-        http://127.0.0.1:8090/register
+      It prints how to register it with a kvleap serve, and a query that hits.
   kvleap publish --ranks 4 --form array --rate 100
       Four data-parallel ranks at ports 5557 to 5560, events as arrays.
   kvleap publish --drop 0.05 --state engine.json
@@ -120,6 +118,42 @@ impl From<Args> for Options {
     }
 }
 
+/// Says how to register rank 0 with a service on this machine, and how to ask for a block that it stores.
+///
+/// The prompts of all engines begin with the same few system prompts. The block is the first of the most popular one,
+/// which every engine has cached after a few requests.
+fn introduction(options: &Options) -> String {
+    let mut firsts = HashMap::new();
+    let requests = Workload::new(0, options.block_size).take(100);
+    for first in requests.filter_map(|request| request.prompt.first().copied()) {
+        *firsts.entry(first).or_insert(0) += 1;
+    }
+    let curl = |path: &str, body: &Value| {
+        format!("  curl localhost:8090/{path} -H 'content-type: application/json' -d '{body}'\n")
+    };
+    let mut text =
+        "to register this engine with a kvleap serve on this machine, and to ask for a prompt that it serves:\n"
+            .to_owned();
+    text += &curl(
+        "register",
+        &json!({
+            "instance_id": 1,
+            "model_name": "mock",
+            "block_size": options.block_size,
+            "endpoint": options.endpoint,
+            "replay_endpoint": options.replay,
+        }),
+    );
+    if let Some((&first, _)) = firsts.iter().max_by_key(|&(&first, &times)| (times, first)) {
+        text += &curl("query", &json!({ "model_name": "mock", "token_ids": tokens(first, options.block_size) }));
+    }
+    if options.ranks > 1 {
+        text +=
+            &format!("ranks 1 to {} are registered with their dp_rank and the ports after these\n", options.ranks - 1);
+    }
+    text
+}
+
 /// What the process is told to do.
 enum Order {
     Pause,
@@ -128,7 +162,9 @@ enum Order {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let publisher = Publisher::start(self.into())?;
+        let options = Options::from(self);
+        let introduction = introduction(&options);
+        let publisher = Publisher::start(options)?;
         let (sender, orders) = channel();
         let end = sender.clone();
         // When an order cannot be sent, nobody listens any more: the process is ending.
@@ -138,6 +174,8 @@ impl Args {
             lines.filter(|line| line == "pause").try_for_each(|_| sender.send(Order::Pause))
         });
         writeln!(io::stdout(), "ready")?;
+        // For people, not for programs that wait for `ready`: these read standard output.
+        let _ = write!(io::stderr(), "{introduction}");
         let bar = progress::spinner("publishing");
         loop {
             match orders.recv_timeout(Duration::from_millis(200)) {
@@ -160,5 +198,24 @@ impl Args {
         bar.finish_and_clear();
         publisher.stop()?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_introduction_registers_the_engine_and_asks_for_one_block() {
+        let options = Options { endpoint: "tcp://127.0.0.1:7001".to_owned(), ranks: 3, ..Options::default() };
+        let text = introduction(&options);
+        let bodies: Vec<Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.split_once("-d '")?.1.strip_suffix('\'')?).ok())
+            .collect();
+        let [register, query] = &bodies[..] else { panic!("two commands: {text}") };
+        assert_eq!((&register["endpoint"], &register["block_size"]), (&json!("tcp://127.0.0.1:7001"), &json!(16)));
+        assert_eq!(query["token_ids"].as_array().map(Vec::len), Some(16));
+        assert!(text.contains("ranks 1 to 2"), "{text}");
     }
 }
