@@ -46,8 +46,8 @@ async fn request(State(app): State<Arc<App>>, Json(tokens): Json<Vec<u32>>) -> R
     MATCHES.with_borrow_mut(|matches| {
         app.index.find(&prompt, matches); // before the lock is taken
         let (router, tickets) = &mut *app.fleet.lock().expect("nobody panics with the lock");
-        let routed = router.route(&request, &[matches], app.started.elapsed().as_nanos() as u64);
-        let (decision, ticket) = routed.map_err(|_refusal| StatusCode::SERVICE_UNAVAILABLE)?;
+        let sent = router.route(&request, &[matches], app.started.elapsed().as_nanos() as u64);
+        let (decision, ticket) = sent.map_err(|_refusal| StatusCode::SERVICE_UNAVAILABLE)?;
         tickets.push(ticket);
         Ok(Json(json!({"request": tickets.len() - 1, "worker": decision.worker.id, "held": decision.held})))
     })
@@ -69,9 +69,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Arc::new(App { index, hasher: BlockHasher::new(16)?, fleet, started: Instant::now() });
 
     let Some(address) = std::env::args().nth(1) else { return check(app).await };
-    let routes = Router::new().route("/events", post(event)).route("/requests", post(request));
-    let routes = routes.route("/requests/{request}", delete(finish)).with_state(app);
-    Ok(axum::serve(tokio::net::TcpListener::bind(address).await?, routes).await?)
+    let api = Router::new().route("/events", post(event)).route("/requests", post(request));
+    let api = api.route("/requests/{request}", delete(finish)).with_state(app);
+    Ok(axum::serve(tokio::net::TcpListener::bind(address).await?, api).await?)
 }
 
 async fn check(app: Arc<App>) -> Result<(), Box<dyn Error>> {
