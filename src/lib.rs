@@ -150,9 +150,11 @@ pub mod trace;
 pub use event::{Block, Event, EventData, Worker};
 pub use hash::{BlockHasher, HashKey, Prompt};
 pub use index::{
-    Builder, Closed, ConfigError, ImportError, Index, Layer, LocalReader, LocalWriter, MAX_LEFT_OUT, MAX_SHARDS,
-    Matches, Rejection, SendError, ShardStatus, Status, TrySendError, Watermark, WorkerStatus,
+    Builder, Closed, ConfigError, ImportError, Index, Layer, MAX_LEFT_OUT, MAX_SHARDS, Matches, Reader, Rejection,
+    SendError, ShardStatus, Status, TrySendError, Watermark, WorkerStatus, Writer,
 };
+// TEMPORARY
+pub use index::{Reader as LocalReader, Writer as LocalWriter};
 
 /// The README's examples are tests.
 #[cfg(doctest)]
