@@ -1,7 +1,7 @@
-//! Fetching a cache line that will be needed soon.
+//! Fetches a cache line that will be needed soon.
 
-/// Starts to bring `value`'s cache line near. Does nothing where the processor has no such instruction that stable
-/// Rust can name.
+/// Starts to fetch the cache line of `value`. Does nothing on processors whose instruction for it stable Rust does not
+/// have.
 #[inline(always)]
 pub(crate) fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]

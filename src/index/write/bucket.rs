@@ -1,23 +1,24 @@
-//! A cache line of a hash table: a byte of each key, compared all at once, and where the entries are.
+//! A bucket of the worker maps' hash table: one cache line with a tag byte of each key, compared all at once, and where
+//! the entries are.
 
-/// Entries in a group.
+/// Entries in a bucket.
 pub(crate) const MEMBERS: usize = 12;
 
 /// Up to twelve entries.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
-pub(crate) struct Group {
-    /// By member: its tag, 0 where there is none.
+pub(crate) struct Bucket {
+    /// The tag of each member; 0 where there is none.
     tags: [u8; MEMBERS],
-    /// How many entries were displaced from this group, or over it, to one behind it.
+    /// How many entries belong into this bucket, or one before it, and are in one behind it.
     displaced: u32,
-    /// By member: where the entry is.
+    /// Where the entry of each member is.
     pub(crate) entries: [u32; MEMBERS],
 }
 
-const _: () = assert!(size_of::<Group>() == 64);
+const _: () = assert!(size_of::<Bucket>() == 64);
 
-/// Members by number, as bits.
+/// A set of members, as bits.
 #[derive(Clone, Debug)]
 pub(crate) struct Members(u32);
 
@@ -32,13 +33,13 @@ impl Iterator for Members {
     }
 }
 
-/// A tag is never 0.
+/// The tag of a key: never 0.
 #[inline]
 fn tag(key: u64) -> u8 {
     (key as u8).max(1)
 }
 
-impl Group {
+impl Bucket {
     const ALL: u32 = (1 << MEMBERS) - 1;
 
     /// The members that may have this key.
@@ -47,7 +48,7 @@ impl Group {
         Members(self.equal(tag(key)))
     }
 
-    /// A place for one more.
+    /// A member number that is free.
     #[inline]
     pub(crate) fn vacant(&self) -> Option<usize> {
         Members(self.equal(0)).next()
@@ -61,10 +62,10 @@ impl Group {
     /// The members with this tag, as bits.
     #[cfg(target_arch = "x86_64")]
     #[inline]
-    #[allow(unsafe_code, reason = "pays, see BENCHMARKS.md: sixteen bytes compared at once")]
+    #[allow(unsafe_code, reason = "pays, see BENCHMARKS.md: compares sixteen bytes at once")]
     fn equal(&self, tag: u8) -> u32 {
         use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_load_si128, _mm_movemask_epi8, _mm_set1_epi8};
-        // SAFETY: SSE2 is part of x86-64. A group has more than sixteen bytes and is aligned to more.
+        // SAFETY: SSE2 is part of x86-64. A bucket has more than sixteen bytes and is aligned to more.
         let equal = unsafe {
             let tags = _mm_load_si128((&raw const *self).cast());
             _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag.cast_signed())))
@@ -89,7 +90,7 @@ impl Group {
         self.tags[member] = 0;
     }
 
-    /// Whether entries that belong into this group, or before it, may be behind it.
+    /// Whether entries that belong into this bucket, or one before it, are behind it.
     #[inline]
     pub(crate) fn displaced_any(&self) -> bool {
         self.displaced > 0
@@ -117,18 +118,18 @@ mod tests {
             asked in 0u64..300,
             displaced in any::<u32>(),
         ) {
-            let mut group = Group { displaced, ..Group::default() };
+            let mut bucket = Bucket { displaced, ..Bucket::default() };
             for (member, key) in keys.iter().enumerate() {
                 if let Some(key) = *key {
-                    group.set(member, key, member as u32);
+                    bucket.set(member, key, member as u32);
                 }
             }
             let where_ = |test: &dyn Fn(Option<u64>) -> bool| -> Vec<usize> {
                 (0..MEMBERS).filter(|&member| test(keys[member])).collect()
             };
-            prop_assert_eq!(group.find(asked).collect::<Vec<_>>(), where_(&|key| key.map(tag) == Some(tag(asked))));
-            prop_assert_eq!(group.members().collect::<Vec<_>>(), where_(&|key| key.is_some()));
-            prop_assert_eq!(group.vacant(), where_(&|key| key.is_none()).first().copied());
+            prop_assert_eq!(bucket.find(asked).collect::<Vec<_>>(), where_(&|key| key.map(tag) == Some(tag(asked))));
+            prop_assert_eq!(bucket.members().collect::<Vec<_>>(), where_(&|key| key.is_some()));
+            prop_assert_eq!(bucket.vacant(), where_(&|key| key.is_none()).first().copied());
         }
     }
 }

@@ -1,23 +1,27 @@
 //! What one worker holds: its sequence hashes, and where the index keeps each block.
 //!
-//! Entries lie in the order in which they came: an event names a chain of blocks, and so writes, and later removes,
-//! neighbours. They are found through a hash table that is less than half their size, made of groups: one cache line for
-//! up to twelve entries, a few bits of each key and where the entry is. A key's magnitude predicts its group,
-//! `key * range / 2^64`; what finds that full goes into the next one that is not. The bits are compared all at once,
-//! so that hardly a call branches on what nothing can predict, and a new key is mostly told from all others without a
-//! look at them. So a call waits for one line, which can be fetched ahead.
+//! The map is a tag-filtered hash table, like F14 (Bronson and Shi, 2019) and Swiss tables (Kulukundis, 2017): a bucket
+//! is one cache line with a byte of each key, and all bytes are compared at once. So a call waits for one line, which can
+//! be fetched ahead; a new key is mostly told from all others without a look at them; and hardly a branch depends on what
+//! nothing can predict. It differs from them in three ways:
+//!
+//! - Entries lie in the order in which they came, and buckets refer to them. An event names a chain of blocks, and so
+//!   writes, and later removes, neighbours.
+//! - The magnitude of a key predicts its bucket, `key * range / 2^64`, so any number of buckets will do, and maps grow by
+//!   a third instead of doubling. What does not fit goes into the next bucket that has room.
+//! - A bucket counts what it displaced (as F14 does), so removals leave no tombstones.
 
-use super::group::{Group, MEMBERS};
-use super::hasher::inverse;
-use super::prefetch::prefetch;
+use super::bucket::{Bucket, MEMBERS};
 use super::run::Place;
+use crate::index::shared::mix::inverse;
+use crate::index::shared::prefetch::prefetch;
 
-/// How full the groups get before there are more of them, in percent: fuller is denser, and more entries are displaced.
+/// How full the buckets get before the map grows, in percent. Fuller is denser, and displaces more entries.
 const LOAD: usize = 65;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// The scrambled sequence hash; of a vacant entry, the next vacant one.
+    /// The scrambled sequence hash. In a vacant entry it is the number of the next vacant one.
     key: u64,
     place: Place,
 }
@@ -25,17 +29,17 @@ struct Entry {
 /// A map from sequence hash to place.
 #[derive(Debug, Default)]
 pub(crate) struct BlockMap {
-    /// Groups that entries belong into, and behind them some for what the last ones displace.
-    groups: Vec<Group>,
-    /// How many groups entries belong into.
+    /// The buckets that entries belong into, and behind them some for what the last ones displace.
+    buckets: Vec<Bucket>,
+    /// How many buckets entries belong into.
     range: usize,
     entries: Vec<Entry>,
-    /// The first vacant entry; means nothing while there is none.
+    /// The first vacant entry, if there is one.
     vacant: u32,
     len: usize,
 }
 
-/// Groups behind the range. Where they do not suffice there will be more.
+/// Buckets behind the range. If they do not suffice, more are added.
 const OVERFLOW: usize = 1;
 
 impl BlockMap {
@@ -58,17 +62,17 @@ impl BlockMap {
         &mut self.entries[entry as usize]
     }
 
-    /// The group of `key`, and which of its members it is.
+    /// The bucket of `key`, and which of its members it is.
     #[inline]
     fn find(&self, key: u64) -> Option<(usize, usize)> {
         let mut at = self.home(key);
-        while let Some(group) = self.groups.get(at) {
-            for member in group.find(key) {
-                if self.entry(group.entries[member]).key == key {
+        while let Some(bucket) = self.buckets.get(at) {
+            for member in bucket.find(key) {
+                if self.entry(bucket.entries[member]).key == key {
                     return Some((at, member));
                 }
             }
-            if !group.displaced_any() {
+            if !bucket.displaced_any() {
                 break;
             }
             at += 1;
@@ -78,14 +82,14 @@ impl BlockMap {
 
     #[inline]
     pub(crate) fn get(&self, sequence: u64) -> Option<Place> {
-        self.find(scramble(sequence)).map(|(at, member)| self.entry(self.groups[at].entries[member]).place)
+        self.find(scramble(sequence)).map(|(at, member)| self.entry(self.buckets[at].entries[member]).place)
     }
 
     /// Fetches what the other calls will need for `sequence`.
     #[inline]
     pub(crate) fn prefetch(&self, sequence: u64) {
-        if let Some(group) = self.groups.get(self.home(scramble(sequence))) {
-            prefetch(group);
+        if let Some(bucket) = self.buckets.get(self.home(scramble(sequence))) {
+            prefetch(bucket);
         }
     }
 
@@ -94,7 +98,7 @@ impl BlockMap {
     pub(crate) fn insert(&mut self, sequence: u64, place: Place) -> Option<Place> {
         let key = scramble(sequence);
         if let Some((at, member)) = self.find(key) {
-            let entry = self.groups[at].entries[member];
+            let entry = self.buckets[at].entries[member];
             return Some(std::mem::replace(&mut self.entry_mut(entry).place, place));
         }
         if self.len * 100 >= self.range * MEMBERS * LOAD {
@@ -107,7 +111,7 @@ impl BlockMap {
         None
     }
 
-    /// A vacant entry, off the list.
+    /// Takes a vacant entry off the list, or adds one.
     #[inline]
     fn vacant(&mut self) -> u32 {
         let entry = self.vacant;
@@ -122,43 +126,43 @@ impl BlockMap {
         entry
     }
 
-    /// Enters a key that is not there into the groups.
+    /// Enters a key that is not there into the buckets.
     #[inline]
     fn refer(&mut self, key: u64, entry: u32) {
         let mut at = self.home(key);
         loop {
-            if let Some(member) = self.groups[at].vacant() {
-                self.groups[at].set(member, key, entry);
+            if let Some(member) = self.buckets[at].vacant() {
+                self.buckets[at].set(member, key, entry);
                 return;
             }
             at = self.displace(at);
         }
     }
 
-    /// One entry does not fit into a full group. Returns the next one.
+    /// Counts an entry that does not fit into a full bucket. Returns the next bucket.
     #[inline]
     fn displace(&mut self, from: usize) -> usize {
-        self.groups[from].displace();
-        if from + 1 == self.groups.len() {
+        self.buckets[from].displace();
+        if from + 1 == self.buckets.len() {
             self.extend_to(from + 1 + OVERFLOW);
         }
         from + 1
     }
 
-    fn extend_to(&mut self, groups: usize) {
-        self.groups.reserve_exact(groups - self.groups.len());
-        self.groups.resize(groups, Group::default());
+    fn extend_to(&mut self, buckets: usize) {
+        self.buckets.reserve_exact(buckets - self.buckets.len());
+        self.buckets.resize(buckets, Bucket::default());
     }
 
     #[inline]
     pub(crate) fn remove(&mut self, sequence: u64) -> Option<Place> {
         let key = scramble(sequence);
         let (at, member) = self.find(key)?;
-        self.groups[at].vacate(member);
+        self.buckets[at].vacate(member);
         for passed in self.home(key)..at {
-            self.groups[passed].undisplace();
+            self.buckets[passed].undisplace();
         }
-        let entry = self.groups[at].entries[member];
+        let entry = self.buckets[at].entries[member];
         let place = self.entry(entry).place;
         self.entry_mut(entry).key = u64::from(self.vacant);
         self.vacant = entry;
@@ -169,32 +173,32 @@ impl BlockMap {
         Some(place)
     }
 
-    /// Groups anew, so many, for the same entries.
+    /// Rebuilds the buckets for the same entries, with this many that entries belong into.
     fn resize(&mut self, range: usize) {
-        let old = std::mem::take(&mut self.groups);
+        let old = std::mem::take(&mut self.buckets);
         self.range = range;
         self.extend_to(range + OVERFLOW);
-        // Neighbours go to neighbours: asking a group for room just after a tag was written would wait for the write.
-        let mut taken = vec![0; self.groups.len()];
+        // Neighbours go to neighbours, so room is counted here: a bucket that was just written would have to be waited for.
+        let mut taken = vec![0; self.buckets.len()];
         for entry in entries(&old) {
             let key = self.entry(entry).key;
             let mut at = self.home(key);
             while usize::from(taken[at]) == MEMBERS {
                 at = self.displace(at);
-                taken.resize(self.groups.len(), 0_u8);
+                taken.resize(self.buckets.len(), 0_u8);
             }
-            self.groups[at].set(taken[at].into(), key, entry);
+            self.buckets[at].set(taken[at].into(), key, entry);
             taken[at] += 1;
         }
     }
 
-    /// Everything anew, as small as it goes.
+    /// Rebuilds everything, with as little memory as it takes.
     fn compact(&mut self) {
         let old = std::mem::take(self);
         if old.len > 0 {
             self.resize((old.len * 200 / (MEMBERS * LOAD)).max(1));
         }
-        for entry in entries(&old.groups) {
+        for entry in entries(&old.buckets) {
             let Entry { key, place } = *old.entry(entry);
             let entry = self.vacant();
             *self.entry_mut(entry) = Entry { key, place };
@@ -209,24 +213,24 @@ impl BlockMap {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Place)> {
-        entries(&self.groups).map(|entry| {
+        entries(&self.buckets).map(|entry| {
             let Entry { key, place } = *self.entry(entry);
             (unscramble(key), place)
         })
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.groups.capacity() * size_of::<Group>() + self.entries.capacity() * size_of::<Entry>()
+        self.buckets.capacity() * size_of::<Bucket>() + self.entries.capacity() * size_of::<Entry>()
     }
 }
 
-/// The entries that the groups refer to.
-fn entries(groups: &[Group]) -> impl Iterator<Item = u32> {
-    groups.iter().flat_map(|group| group.members().map(|member| group.entries[member]))
+/// The numbers of the entries that the buckets refer to.
+fn entries(buckets: &[Bucket]) -> impl Iterator<Item = u32> {
+    buckets.iter().flat_map(|bucket| bucket.members().map(|member| bucket.entries[member]))
 }
 
-/// The size to grow to: larger by a third to two thirds, as the key at hand has it. The maps of workers that fill evenly
-/// would otherwise all grow at the same time, and stall the writer together.
+/// The size to grow to: larger by a third to two thirds, drawn by the current key. Otherwise the maps of workers that fill
+/// evenly would all grow at the same time, and stall the writer together.
 fn grown(range: usize, key: u64) -> usize {
     range + range / 3 + key as usize % (range / 3 + 1) + 1
 }

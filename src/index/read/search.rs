@@ -1,25 +1,26 @@
 //! Jump search: from a query's local hashes to who holds how much of it.
 //!
-//! The walk goes from run to run. A run's head lists the offsets at which other runs hang off it; in ascending order
-//! each is probed in the heads table with the query's own prefix hash just behind it. A hit means that the query's
-//! whole prefix is there and that it leaves the run here, so the run's array is never touched. A miss at every branch
-//! means that the query ends inside this run, and the array is searched for the place by jumps.
+//! The walk goes from run to run. A run's head lists its branch points: the offsets at which other runs hang off it. The
+//! walk probes each of them, in ascending order, in the table of heads with the query's own prefix hash just behind it.
+//! A hit means that the query's whole prefix is there and that it leaves the run here, so the run's array is never
+//! touched. A miss at every branch point means that the query ends inside this run. Then the array is searched for the
+//! place by galloping (Bentley and Yao, 1976): jumps that double, and a bisection of the last one.
 //!
-//! Ascending order matters. The head that a deeper branch point would find may also be one that the query reaches
-//! over another run, which leaves this one further up; the first hit is the path itself.
+//! The ascending order matters. The head found behind a deeper branch point may also be one that the query reaches over
+//! another run, which leaves this one further up. The first hit is the path itself.
 //!
-//! A walk stops after every run, with what the next one needs on its way, so that many walks can take turns.
+//! A walk stops after every step with what the next one needs on its way from memory, so that many walks can take turns.
 
-use super::holders::Holders;
 use super::matches::{Matches, Search};
-use super::prefix::PrefixHasher;
 use super::snapshot::{BRANCHES, Head, Snapshot};
+use crate::index::shared::holders::Holders;
+use crate::index::shared::prefix::PrefixHasher;
 
-/// Is told of every place that a walk looks at. What ships has none, `()`, and pays nothing for it.
+/// Hears of every place that a walk looks at. Lookups have the witness `()`, which costs nothing.
 pub(crate) trait Witness {
-    /// This was found among the heads, for the query's prefix that ends at this position.
+    /// The table of heads has this for the query's prefix that ends at this position.
     fn head<'a>(&mut self, position: u32, found: Option<&'a Head>) -> Option<&'a Head>;
-    /// At this position the array of the run that the path is in has the query's prefix, or has not.
+    /// The current run's array `agrees` with the query's prefix at this position, or does not.
     fn slot(&mut self, position: u32, agrees: bool) -> bool;
 }
 
@@ -35,58 +36,49 @@ impl Witness for () {
     }
 }
 
-/// Adds to `matches` what `snapshot`, of shard number `shard`, holds of `query`.
-pub(crate) fn search(
-    snapshot: &Snapshot,
-    hasher: &PrefixHasher,
-    stride: u32,
-    query: &[u64],
-    shard: u32,
-    matches: &mut Matches,
-) {
-    let mut walk = Walk::new(snapshot, hasher, stride, query, shard, matches, ());
-    while walk.step() {}
+/// What the lookups in one shard have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookup<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    /// The number of the snapshot's shard.
+    pub(crate) shard: u32,
+    pub(crate) hasher: &'a PrefixHasher,
+    /// The first jump, in blocks.
+    pub(crate) stride: u32,
 }
 
-/// As [`search`], for shard number 0, with `witness` looking on.
-#[cfg(feature = "figures")]
-pub(crate) fn search_before<W: Witness>(
-    snapshot: &Snapshot,
-    hasher: &PrefixHasher,
-    stride: u32,
-    query: &[u64],
-    matches: &mut Matches,
-    witness: W,
-) -> W {
-    let mut walk = Walk::new(snapshot, hasher, stride, query, 0, matches, witness);
-    while walk.step() {}
-    walk.witness
-}
+/// How many walks of a batch take turns. Each fetches several cache lines at once; with more of them, their own state
+/// would not stay in the first-level cache.
+const TURNS: usize = 8;
 
-/// How many walks of a batch are under way at a time: each fetches several lines at once, and what more of them know of
-/// themselves would not stay in the first cache.
-const GROUP: usize = 8;
+impl Lookup<'_> {
+    /// Adds to `matches` what the snapshot holds of `query`.
+    pub(crate) fn find(&self, query: &[u64], matches: &mut Matches) {
+        self.find_before(query, matches, ());
+    }
 
-/// As [`search`] for many queries, each with an answer of its own: while one walk waits for memory, others go on.
-pub(crate) fn search_many(
-    snapshot: &Snapshot,
-    hasher: &PrefixHasher,
-    stride: u32,
-    queries: &[impl AsRef<[u64]>],
-    shard: u32,
-    answers: &mut [Matches],
-) {
-    let pairs = queries.iter().zip(answers);
-    let mut walks = pairs.map(|(query, into)| Walk::new(snapshot, hasher, stride, query.as_ref(), shard, into, ()));
-    let mut group: [_; GROUP] = std::array::from_fn(|_| walks.next());
-    let mut under_way = true;
-    while under_way {
-        under_way = false;
-        for place in &mut group {
-            if let Some(walk) = place {
-                under_way = true;
-                if !walk.step() {
-                    *place = walks.next();
+    /// As [`Lookup::find`], with `witness` looking on.
+    pub(crate) fn find_before<W: Witness>(&self, query: &[u64], matches: &mut Matches, witness: W) -> W {
+        let mut walk = Walk::new(*self, query, matches, witness);
+        while walk.step() {}
+        walk.witness
+    }
+
+    /// As [`Lookup::find`] for many queries, each with an answer of its own. While one walk waits for memory, others go
+    /// on.
+    pub(crate) fn find_many(&self, queries: &[impl AsRef<[u64]>], answers: &mut [Matches]) {
+        let pairs = queries.iter().zip(answers);
+        let mut walks = pairs.map(|(query, matches)| Walk::new(*self, query.as_ref(), matches, ()));
+        let mut turns: [_; TURNS] = std::array::from_fn(|_| walks.next());
+        let mut under_way = true;
+        while under_way {
+            under_way = false;
+            for turn in &mut turns {
+                if let Some(walk) = turn {
+                    under_way = true;
+                    if !walk.step() {
+                        *turn = walks.next();
+                    }
                 }
             }
         }
@@ -95,28 +87,26 @@ pub(crate) fn search_many(
 
 /// A query on its way from run to run.
 struct Walk<'a, W> {
-    snapshot: &'a Snapshot,
-    hasher: &'a PrefixHasher,
-    stride: u32,
+    lookup: Lookup<'a>,
     query: &'a [u64],
     search: Search<'a>,
-    /// The position that the path has got to: that of the first block of the run ahead.
+    /// The position that the path has reached, which is that of the next run's first block.
     start: u32,
-    /// The run left last: its holders are looked at while the next run's memory is on its way.
+    /// The run that the path left last. Its holders are looked at while the next run's memory is on its way.
     left: Option<Left<'a>>,
     ahead: Ahead<'a>,
-    /// Of the run ahead.
+    /// The branch points of the run ahead.
     aims: Aims,
     witness: W,
 }
 
-/// What a walk does next; the memory it takes is on its way.
+/// What a walk does in its next step. The memory for it is on its way.
 enum Ahead<'a> {
-    /// Finds the run that begins with this prefix hash of the query.
+    /// Find the run that begins with this prefix hash of the query; `None` if the query is empty.
     Head(Option<u64>),
-    /// Looks whether the query leaves this run at one of its branch points.
+    /// See whether the query leaves this run at one of its branch points.
     Branches(Crossing<'a>),
-    /// Looks how much of this run's array is the query's.
+    /// See how much of this run's array agrees with the query.
     Array(Crossing<'a>),
 }
 
@@ -133,11 +123,11 @@ struct Left<'a> {
 #[derive(Clone, Copy)]
 struct Crossing<'a> {
     head: &'a Head,
-    /// How many of the run's blocks matter: held by somebody, and asked for.
+    /// How many of the run's blocks matter: somebody holds them, and the query asks for them.
     limit: u32,
 }
 
-/// Branch points of a run that matter, ascending, and the query's prefix hash behind each.
+/// The branch points of a run that matter, ascending, and the query's prefix hash behind each.
 #[derive(Default)]
 struct Aims {
     list: [(u32, u64); BRANCHES],
@@ -152,47 +142,29 @@ impl Aims {
 }
 
 impl<'a, W: Witness> Walk<'a, W> {
-    fn new(
-        snapshot: &'a Snapshot,
-        hasher: &'a PrefixHasher,
-        stride: u32,
-        query: &'a [u64],
-        shard: u32,
-        matches: &'a mut Matches,
-        witness: W,
-    ) -> Self {
-        let search = matches.begin(shard, &snapshot.stamp);
-        let mut walk = Self {
-            snapshot,
-            hasher,
-            stride,
-            query,
-            search,
-            start: 0,
-            left: None,
-            ahead: Ahead::Head(None),
-            aims: Aims::default(),
-            witness,
-        };
+    fn new(lookup: Lookup<'a>, query: &'a [u64], matches: &'a mut Matches, witness: W) -> Self {
+        let search = matches.begin(lookup.shard, &lookup.snapshot.stamp);
+        let (ahead, aims) = (Ahead::Head(None), Aims::default());
+        let mut walk = Self { lookup, query, search, start: 0, left: None, ahead, aims, witness };
         if !query.is_empty() {
             walk.ahead = Ahead::Head(Some(walk.prefix(0)));
         }
         walk
     }
 
-    /// Does what is next, and says whether there is more to do.
+    /// Takes the next step, and returns whether there is another.
     #[inline]
     fn step(&mut self) -> bool {
         let next = match self.ahead {
             Ahead::Head(None) => None,
-            Ahead::Head(Some(prefix)) if self.start == 0 => self.witness.head(0, self.snapshot.root(prefix)),
-            Ahead::Head(Some(prefix)) => self.witness.head(self.start, self.snapshot.head(prefix)),
+            Ahead::Head(Some(prefix)) if self.start == 0 => self.witness.head(0, self.lookup.snapshot.root(prefix)),
+            Ahead::Head(Some(prefix)) => self.witness.head(self.start, self.lookup.snapshot.head(prefix)),
             Ahead::Branches(Crossing { head, limit }) => {
                 if !self.narrow(true) {
                     return false;
                 }
                 let look = |&(branch, prefix): &(u32, u64)| {
-                    (branch, self.witness.head(self.start + branch + 1, self.snapshot.head(prefix)))
+                    (branch, self.witness.head(self.start + branch + 1, self.lookup.snapshot.head(prefix)))
                 };
                 let mut children = self.aims.iter().map(look);
                 let Some((branch, child)) = children.find(|(_, child)| child.is_some()) else {
@@ -211,6 +183,7 @@ impl<'a, W: Witness> Walk<'a, W> {
                 }
                 let covered = self.cover(head, limit);
                 self.leave(head, covered);
+                // A head with too many branch points lists none, so the query may leave the run right here.
                 if head.branches().is_none() && (self.start as usize) < self.query.len() {
                     self.ahead = self.seek();
                     return true;
@@ -221,15 +194,16 @@ impl<'a, W: Witness> Walk<'a, W> {
         self.come_to(next)
     }
 
-    /// To the run that begins where the path has got to.
+    /// Looks for the run that begins where the path is.
     #[inline]
     fn seek(&mut self) -> Ahead<'a> {
         let prefix = self.prefix(0);
-        self.snapshot.prefetch_head(prefix);
+        self.lookup.snapshot.prefetch_head(prefix);
         Ahead::Head(Some(prefix))
     }
 
-    /// Looks at the holders of the run left last, if there is one. Returns whether somebody holds all of the path.
+    /// Looks at the holders of the run that the path left last, if there is one. Returns whether any worker holds all of
+    /// the path.
     #[inline]
     fn narrow(&mut self, goes_on: bool) -> bool {
         match self.left.take() {
@@ -238,13 +212,14 @@ impl<'a, W: Witness> Walk<'a, W> {
         }
     }
 
-    /// The path goes on behind the first `covered` blocks of the run.
+    /// Takes the path to behind the first `covered` blocks of the run.
     #[inline]
     fn leave(&mut self, head: &'a Head, covered: u32) {
         self.left = Some(Left { holders: &head.holders, start: self.start, covered });
         self.start += covered;
     }
 
+    /// Enters the next run, or ends the walk if there is none that matters. Returns whether it goes on.
     #[inline]
     fn come_to(&mut self, next: Option<&'a Head>) -> bool {
         // Beyond the deepest cutoff nobody holds anything, so it does not matter what is there.
@@ -265,11 +240,11 @@ impl<'a, W: Witness> Walk<'a, W> {
     /// The query's prefix hash at an offset of the run ahead.
     #[inline]
     fn prefix(&mut self, offset: u32) -> u64 {
-        self.search.prefixes.at(self.hasher, self.query, self.start + offset)
+        self.search.prefixes.at(self.lookup.hasher, self.query, self.start + offset)
     }
 
-    /// Takes aim at the branch points that matter, if the head lists them. Fetches all that will be looked at: one wait
-    /// instead of one after the other.
+    /// Collects the branch points that matter, if the head lists them, and fetches all that the next steps look at, so
+    /// that they wait once.
     #[inline]
     fn aim(&mut self, head: &Head, limit: u32) {
         head.holders.prefetch();
@@ -277,7 +252,7 @@ impl<'a, W: Witness> Walk<'a, W> {
         for &branch in head.branches().unwrap_or_default() {
             if branch < limit && self.start + branch + 1 < self.query.len() as u32 {
                 let prefix = self.prefix(branch + 1);
-                self.snapshot.prefetch_head(prefix);
+                self.lookup.snapshot.prefetch_head(prefix);
                 self.aims.list[self.aims.len] = (branch, prefix);
                 self.aims.len += 1;
             }
@@ -289,7 +264,7 @@ impl<'a, W: Witness> Walk<'a, W> {
 
     /// How many of the run's blocks the query covers.
     ///
-    /// Where some left the run others will, so the first look is around the branch points, from the last one up.
+    /// Queries that end in a run mostly end where others left it, so the branch points come first, from the last one up.
     #[inline]
     fn cover(&mut self, head: &Head, limit: u32) -> u32 {
         let mut miss = limit;
@@ -314,17 +289,18 @@ impl<'a, W: Witness> Walk<'a, W> {
         self.witness.slot(self.start + offset, agrees)
     }
 
-    /// How many of the run's blocks are the query's, if that at offset `hit` is and none from `miss` on is or matters.
+    /// How many of the run's blocks agree with the query. The block at offset `hit` does, and those from `miss` on do not,
+    /// or do not matter.
     ///
-    /// A prefix hash stands for the whole prefix, so agreement at one offset is agreement at all before it: gallop
-    /// from stride to stride, then bisect between the last hit and the first miss.
+    /// A prefix hash stands for the whole prefix, so agreement at one offset implies agreement at all before it. Gallop,
+    /// then bisect between the last hit and the first miss.
     #[inline]
     fn jump(&mut self, head: &Head, mut hit: u32, mut miss: u32) -> u32 {
-        // Most queries that do not leave at a branch cover all that is held.
+        // Most queries that leave at no branch point cover all that is held.
         if hit + 1 < miss && self.agrees(head, miss - 1) {
             return miss;
         }
-        let mut step = self.stride;
+        let mut step = self.lookup.stride;
         while miss - hit > step {
             if self.agrees(head, hit + step) {
                 hit += step;

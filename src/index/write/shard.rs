@@ -1,27 +1,27 @@
-//! The truth: a plain state machine that events change. No thread, no clock, no lock.
+//! The state of a shard: a plain state machine that events change.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::error::Rejection;
-use super::hasher::BuildMix;
-use super::holders::Slot;
-use super::holding::Holding;
-use super::prefix::PrefixHasher;
-use super::run::{Place, RunId, Runs};
-use super::status::WorkerStatus;
+use super::cutoff::PendingCutoff;
+use super::run::{Place, RunId};
+use super::runs::Runs;
 use super::worker::WorkerState;
 use crate::event::{Block, Event, EventData, Worker};
+use crate::index::error::Rejection;
+use crate::index::shared::holders::Slot;
+use crate::index::shared::mix::BuildMix;
+use crate::index::shared::prefix::PrefixHasher;
 
-/// How many blocks ahead of the one at work their places are fetched from memory.
+/// How many blocks ahead of the current one their map entries are fetched from memory.
 const AHEAD: usize = 32;
 
-/// How many blocks' worth of working memory is kept from event to event.
+/// The largest event, in blocks, whose working memory is kept for the next one.
 const KEPT: usize = 4096;
 
-/// How many removed workers are remembered, so that their late events are rejected.
+/// How many removed workers a shard remembers, to reject their late events.
 const REMOVED_REMEMBERED: usize = 4096;
 
 /// The state of one shard.
@@ -32,16 +32,17 @@ pub(crate) struct Shard {
     slots: HashMap<Worker, Slot, BuildMix>,
     vacant: Vec<Slot>,
     names_changed: bool,
-    /// The slots of the workers of which blocks were left out, ascending.
+    /// The slots of the workers with left-out blocks, ascending.
     incomplete: Vec<Slot>,
     incomplete_changed: bool,
-    /// Of the event at work.
+    /// The prefix hashes of the current event's blocks; here to keep the allocation.
     prefixes: Vec<u64>,
     removed: HashSet<Worker, BuildMix>,
+    /// The removed workers, the one removed longest ago first.
     removed_order: VecDeque<Worker>,
     max_positions: u32,
     max_workers: u32,
-    /// Rejections of workers that have no state.
+    /// Rejected events of workers that have no state here.
     strangers: [u64; Rejection::ALL.len()],
     events: u64,
     event_blocks: u64,
@@ -77,7 +78,7 @@ impl Shard {
         self.events
     }
 
-    /// Blocks named by the events so far.
+    /// How many blocks the events so far named.
     pub(crate) fn event_blocks(&self) -> u64 {
         self.event_blocks
     }
@@ -86,7 +87,7 @@ impl Shard {
         self.runs.take_changes(into);
     }
 
-    /// Workers by slot, if they changed since the last call; a vacant slot has nobody's name.
+    /// The workers by slot, if they changed since the last call. A vacant slot has a default name.
     pub(crate) fn take_names(&mut self) -> Option<Vec<Worker>> {
         std::mem::take(&mut self.names_changed).then(|| self.workers.iter().map(|w| w.worker).collect())
     }
@@ -125,8 +126,8 @@ impl Shard {
         result
     }
 
-    /// Applies an event of an export. Unlike in [`Shard::apply`], the event's id does not have to continue the last one,
-    /// a worker that is added loses what it had, and a removal takes all copies of a block away.
+    /// Applies an event of an export. Unlike in [`Shard::apply`], the event's id need not continue the last one, a worker
+    /// that is added loses what it had, and a removal takes all copies of a block away.
     pub(crate) fn import(&mut self, event: &Event) -> Result<(), Rejection> {
         if let Some(&slot) = self.slots.get(&event.worker) {
             let state = &mut self.workers[slot as usize];
@@ -154,6 +155,17 @@ impl Shard {
         }
     }
 
+    /// Stores a chain of blocks.
+    ///
+    /// All checks come first, so that an event is applied whole or not at all. Then the chain is placed piece by piece,
+    /// a piece being what one run has or takes. Each block of a piece ends in one of three ways:
+    ///
+    /// - its sequence hash is new to the worker: it is held from now on;
+    /// - the worker has it in this very place: one more copy, if copies are counted, and otherwise nothing;
+    /// - the worker has it in another place: the engine reuses the name, so the old place is released.
+    ///
+    /// Blocks of the first kind mostly come in one stretch, `new`, which is handed over at once. It ends wherever a block
+    /// of another kind comes, because releases and holds must reach the run in the order of the blocks.
     fn store(&mut self, slot: Slot, parent: Option<u64>, blocks: &[Block]) -> Result<(), Rejection> {
         let first = blocks.first().ok_or(Rejection::Empty)?;
         if parent == Some(first.sequence) || blocks.windows(2).any(|pair| pair[0].sequence == pair[1].sequence) {
@@ -172,24 +184,25 @@ impl Shard {
             return Err(Rejection::TooDeep);
         }
         self.runs.hasher().chain(position, prefix, blocks.iter().map(|block| block.local), &mut self.prefixes);
-        let mut holding = Holding::nothing(slot);
+        let mut pending = PendingCutoff::new(slot);
         blocks.iter().take(AHEAD).for_each(|block| state.blocks.prefetch(block.sequence));
         let mut done = 0;
         let mut result = Ok(());
         while done < blocks.len() {
-            let Some((first, count)) = self.runs.lay(at, position + done as u32, &self.prefixes[done..]) else {
-                // The worker stored these blocks somewhere else, so it no longer holds them where it had them.
+            let Some((first, count)) = self.runs.place(at, position + done as u32, &self.prefixes[done..]) else {
+                // A collision. The engine has the rest of the chain somewhere else now, and the index nowhere, so what
+                // the worker held under these names is released.
                 for block in &blocks[done..] {
                     if let Some(old) = state.blocks.remove(block.sequence) {
                         state.forget_copies(block.sequence);
-                        holding.release(&mut self.runs, state, old);
+                        pending.release(&mut self.runs, state, old);
                     }
                 }
                 result = Err(Rejection::Collision);
                 break;
             };
             let end = first.offset + count as u32;
-            // What is new to the worker: usually everything, in one piece.
+            // What is new to the worker: usually all of the piece.
             let mut new = first.offset..first.offset;
             for (offset, block) in (first.offset..end).zip(&blocks[done..]) {
                 if let Some(later) = blocks.get(done + AHEAD) {
@@ -200,25 +213,25 @@ impl Shard {
                 let old = state.blocks.insert(block.sequence, place);
                 if old == Some(place) {
                     state.add_copy(block.sequence);
-                    holding.hold_all(&mut self.runs, state, first.run, new);
+                    pending.hold_all(&mut self.runs, state, first.run, new);
                     new = offset + 1..offset + 1;
                     continue;
                 }
                 new.end += 1;
                 if let Some(old) = old {
                     state.forget_copies(block.sequence);
-                    holding.hold_all(&mut self.runs, state, first.run, new);
+                    pending.hold_all(&mut self.runs, state, first.run, new);
                     new = offset + 1..offset + 1;
-                    holding.release(&mut self.runs, state, old);
+                    pending.release(&mut self.runs, state, old);
                 }
             }
-            holding.hold_all(&mut self.runs, state, first.run, new);
+            pending.hold_all(&mut self.runs, state, first.run, new);
             at = Some(Place { run: first.run, offset: end - 1 });
         }
         if self.prefixes.capacity() > KEPT {
             self.prefixes = Vec::new();
         }
-        holding.settle(&mut self.runs);
+        pending.settle(&mut self.runs);
         self.runs.reclaim();
         if result.is_ok() && self.workers[slot as usize].left_out.is_some() {
             self.find_again(slot, blocks.iter().map(|block| block.sequence));
@@ -238,18 +251,18 @@ impl Shard {
         } else {
             blocks
         };
-        let mut holding = Holding::nothing(slot);
+        let mut pending = PendingCutoff::new(slot);
         blocks.iter().take(AHEAD).for_each(|&sequence| state.blocks.prefetch(sequence));
         for (done, &sequence) in blocks.iter().enumerate() {
             if let Some(&later) = blocks.get(done + AHEAD) {
                 state.blocks.prefetch(later);
             }
             match state.blocks.remove(sequence) {
-                Some(place) => holding.release(&mut self.runs, state, place),
+                Some(place) => pending.release(&mut self.runs, state, place),
                 None => state.miss(sequence),
             }
         }
-        holding.settle(&mut self.runs);
+        pending.settle(&mut self.runs);
         self.runs.reclaim();
         if self.workers[slot as usize].left_out.is_some() {
             self.find_again(slot, blocks.iter().copied());
@@ -274,7 +287,7 @@ impl Shard {
         self.mark(slot);
     }
 
-    /// Remembers the blocks of a rejected store: the engine may hold them.
+    /// Remembers the blocks of a rejected store, because the engine may hold them.
     #[cold]
     fn leave_out(&mut self, event: &Event) {
         if let EventData::Stored { blocks, .. } = &event.data
@@ -288,8 +301,8 @@ impl Shard {
         }
     }
 
-    /// An incomplete worker stored these blocks, or removed them, so it is known again whether it holds them. Where
-    /// copies are counted, this says nothing about the copies that were left out.
+    /// Notes that an incomplete worker stored or removed these blocks, so that it is known again whether it holds them.
+    /// Where copies are counted, this says nothing about the copies that were left out.
     #[cold]
     fn find_again(&mut self, slot: Slot, sequences: impl Iterator<Item = u64>) {
         let WorkerState { copies, left_out, .. } = &mut self.workers[slot as usize];
@@ -299,7 +312,7 @@ impl Shard {
         self.mark(slot);
     }
 
-    /// Enters the worker in the list of incomplete workers, or takes it out.
+    /// Enters the worker in the list of incomplete workers, or takes it out of it.
     fn mark(&mut self, slot: Slot) {
         let left_out = &mut self.workers[slot as usize].left_out;
         left_out.take_if(|left_out| left_out.len() == 0);
@@ -311,7 +324,7 @@ impl Shard {
         self.incomplete_changed = true;
     }
 
-    /// The slot of a worker that may speak.
+    /// The slot of a worker from which an event may come: any that was not removed.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "for every event; the other caller is rare")]
     fn admit(&mut self, worker: Worker) -> Result<Slot, Rejection> {
@@ -322,7 +335,7 @@ impl Shard {
         }
     }
 
-    /// The worker's slot; a new worker gets one.
+    /// The worker's slot. A new worker gets one.
     fn know(&mut self, worker: Worker) -> Result<Slot, Rejection> {
         if let Some(&slot) = self.slots.get(&worker) {
             return Ok(slot);
@@ -364,7 +377,7 @@ impl Shard {
             None => &mut self.strangers[rejection as usize],
         };
         *counter += 1;
-        // A misbehaving engine repeats itself: say it at the first, second, fourth, eighth, ... time.
+        // A misbehaving engine repeats itself, so this is logged at the first, second, fourth, eighth, ... time.
         if counter.is_power_of_two() {
             tracing::warn!(
                 worker = %event.worker, event_id = event.id, blocks = event.data.len(), times = *counter,
@@ -373,19 +386,19 @@ impl Shard {
         }
     }
 
-    /// Keeps what only the publisher knows for the worker's status.
+    /// Keeps the time that the worker's last event took, for its status. Only the caller has a clock.
     pub(crate) fn note_lag(&mut self, worker: Worker, lag: Duration) {
         if let Some(&slot) = self.slots.get(&worker) {
             self.workers[slot as usize].counters.lag = Some(lag);
         }
     }
 
-    /// Blocks held, over all workers.
+    /// How many blocks are held, over all workers.
     pub(crate) fn held(&self) -> u64 {
         self.workers.iter().map(|w| w.blocks.len() as u64).sum()
     }
 
-    /// Rejected events of workers without a state, by kind.
+    /// How many events of workers without a state were rejected, by kind.
     pub(crate) fn strangers(&self) -> [u64; Rejection::ALL.len()] {
         self.strangers
     }
@@ -411,9 +424,5 @@ impl Shard {
     /// The workers and what they hold.
     pub(crate) fn workers(&self) -> impl Iterator<Item = &WorkerState> {
         self.slots.values().map(|&slot| &self.workers[slot as usize])
-    }
-
-    pub(crate) fn worker_status(&self) -> impl Iterator<Item = WorkerStatus> {
-        self.workers().map(WorkerState::status)
     }
 }

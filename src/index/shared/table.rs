@@ -1,22 +1,23 @@
-//! Sorted hash tables: entries in the order of their keys when spread, each near the slot that its key predicts.
+//! Sorted hash tables: ordered linear probing (Amble and Knuth, "Ordered hash tables", 1974) without wrapping around.
 //!
-//! The magnitude of a key, spread, is its home, `spread(key) * range / 2^64`, and a collision moves the larger one on
-//! to the next slot. So a lookup touches one cache line, rarely two, and the first larger key tells that one is absent;
-//! any size will do, not only powers of two; and growing, which copies in order, streams through memory. A large table
-//! is split by the upper bits, so that one step of growth never moves more than a part of it.
+//! A key, spread, predicts its home slot by its magnitude, `spread(key) * range / 2^64`, and of two keys that want the
+//! same slot the larger one moves on. So all entries are in the order of their spread keys. A lookup touches one cache
+//! line, rarely two, and ends at the first larger key; any size will do, not only powers of two; and growing, which copies
+//! in order, streams through memory. A large table is split by the upper bits, so one step of growth moves a part only.
 //!
-//! Keys are prefix hashes, each uniformly distributed, but all together a linear image of local hashes. For consecutive
-//! numbers, or others with a structure, some seeds leave most of the keys' upper bits equal: 600 slots searched on
-//! average among 4,096 entries, once in 200 seeds. One integer product brings carries in, and all bits up.
+//! Keys are prefix hashes. Each is uniformly distributed, but all together they are a linear image of local hashes: for
+//! consecutive numbers, or others with a structure, some seeds leave most of the keys' upper bits equal (600 slots
+//! searched on average among 4,096 entries, once in 200 seeds). One integer product carries between the bits and spreads
+//! them.
 
 use super::prefetch::prefetch;
 
-/// What a [`SortedTable`] is made of.
-pub(crate) trait Slot: Sized {
-    /// How full a table may get, in percent: fuller is denser, and slower.
+/// An entry of a [`SortedTable`], or a vacant slot.
+pub(crate) trait Entry: Sized {
+    /// How full a table may get, in percent. Fuller is denser, and slower.
     const LOAD: usize;
-    /// Whether a byte per slot, apart from the slots, tells most absent keys: worth it where slots are large and many
-    /// lookups miss.
+    /// Whether the table keeps a tag byte for each slot, apart from the slots, which tells most absent keys. Worth it if
+    /// slots are large and many lookups miss.
     const TAGGED: bool;
 
     fn vacant() -> Self;
@@ -24,16 +25,15 @@ pub(crate) trait Slot: Sized {
     fn key(&self) -> Option<u64>;
 }
 
-/// Slots behind the last home, so that collisions there need not wrap around. Where they do not suffice there will be
-/// more.
+/// Slots behind the last home, for what collisions move on. If they do not suffice, more are added.
 const OVERFLOW: usize = 8;
 
-/// Entries by key.
+/// Entries by key; see the file's head.
 #[derive(Clone, Debug)]
 pub(crate) struct SortedTable<T> {
-    /// Empty until the first entry; then the last slot is always vacant, where every search ends at the latest.
+    /// Empty until the first entry. After that the last slot is always vacant, so every search ends there at the latest.
     slots: Vec<T>,
-    /// By slot, if this kind of slot is tagged: some of the key's bits, or 0 where it is vacant.
+    /// If entries are tagged, the tag of each slot; 0 where it is vacant.
     tags: Vec<u8>,
     /// How many slots are homes.
     range: usize,
@@ -48,17 +48,17 @@ impl<T> Default for SortedTable<T> {
     }
 }
 
-/// What a key is multiplied with: 2^64 over the golden ratio, odd.
+/// The factor that spreads keys: 2^64 divided by the golden ratio, odd (Fibonacci hashing, Knuth).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Where a key is in the order of the table.
+/// A key's rank in the order of the table.
 #[inline]
 fn spread(key: u64) -> u64 {
     key.wrapping_mul(SPREAD)
 }
 
-impl<T: Slot> SortedTable<T> {
-    /// A table for keys that share so many upper bits when spread, less than 64.
+impl<T: Entry> SortedTable<T> {
+    /// A table for keys that share this many upper bits when spread, fewer than 64.
     fn new(shared: u32) -> Self {
         Self { shared, ..Self::default() }
     }
@@ -68,7 +68,7 @@ impl<T: Slot> SortedTable<T> {
         ((u128::from(spread(key) << self.shared) * self.range as u128) >> 64) as usize
     }
 
-    /// The slot of `key`, or the one where it would have to be.
+    /// The slot of `key`, or the slot where it would have to be.
     #[inline]
     fn find(&self, key: u64) -> Result<usize, usize> {
         let mut at = self.home(key);
@@ -81,7 +81,7 @@ impl<T: Slot> SortedTable<T> {
         }
     }
 
-    /// Never 0, and independent of the home, which comes from all bits.
+    /// The tag of a key: never 0, and independent of the home, which depends on all bits.
     #[inline]
     fn tag(key: u64) -> u8 {
         key as u8 | 1
@@ -145,7 +145,7 @@ impl<T: Slot> SortedTable<T> {
             return None;
         }
         let at = self.find(key).ok()?;
-        // What collisions moved on moves back.
+        // Entries that collisions moved on move back.
         let moved = |slot: usize| self.slots[slot].key().is_some_and(|key| self.home(key) < slot);
         let mut last = at;
         while moved(last + 1) {
@@ -172,7 +172,7 @@ impl<T: Slot> SortedTable<T> {
         }
     }
 
-    /// Moves everything into slots for so many homes, in order.
+    /// Moves all entries, in order, into slots for this many homes.
     fn resize(&mut self, range: usize) {
         let mut entries = std::mem::take(&mut self.slots).into_iter().filter(|slot| slot.key().is_some()).peekable();
         self.range = range;
@@ -220,16 +220,16 @@ impl<T: Slot> SortedTable<T> {
     }
 }
 
-/// The size to grow to: larger by an eighth to three, as the key at hand has it. Tables that fill evenly would
-/// otherwise all grow at the same time, and stall the writer together.
+/// The size to grow to: larger by one to three eighths, drawn by the current key. Otherwise tables that fill evenly would
+/// all grow at the same time, and stall the writer together.
 #[inline]
 fn grown(range: usize, key: u64) -> usize {
     range + range / 8 + key as usize % (range / 4 + 1) + 1
 }
 
-/// A table is split when it gets so many entries: of one cache line each, a megabyte.
+/// A table with this many entries is split. With one cache line for each, that is a megabyte.
 const LARGE: usize = 1 << 14;
-/// Into so many parts, as a power of two.
+/// The number of parts, as a power of two.
 const PARTS: u32 = 8;
 
 /// A sorted table that is split once it is large.
@@ -239,7 +239,7 @@ pub(crate) enum SplitTable<T> {
     Parts(Vec<SortedTable<T>>),
 }
 
-impl<T: Slot> SplitTable<T> {
+impl<T: Entry> SplitTable<T> {
     pub(crate) fn new() -> Self {
         Self::Whole(SortedTable::default())
     }
@@ -315,15 +315,15 @@ impl<T: Slot> SplitTable<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::hasher::{inverse, mix};
-    use crate::index::prefix::PrefixHasher;
+    use crate::index::shared::mix::{inverse, mix};
+    use crate::index::shared::prefix::PrefixHasher;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     #[derive(Clone, Debug, PartialEq)]
-    struct Entry<const TAGGED: bool>(Option<(u64, u32)>);
+    struct Pair<const TAGGED: bool>(Option<(u64, u32)>);
 
-    impl<const TAGGED: bool> Slot for Entry<TAGGED> {
+    impl<const TAGGED: bool> Entry for Pair<TAGGED> {
         const LOAD: usize = 80;
         const TAGGED: bool = TAGGED;
 
@@ -338,11 +338,11 @@ mod tests {
 
     /// Applies `(insert or remove, key, value)` to a table and a map, and compares.
     fn same_as_a_map<const TAGGED: bool>(operations: &[(bool, u64, u32)]) -> Result<(), TestCaseError> {
-        let mut table = SplitTable::<Entry<TAGGED>>::new();
+        let mut table = SplitTable::<Pair<TAGGED>>::new();
         let mut model = BTreeMap::new();
         for &(insert, key, value) in operations {
             if insert {
-                let old = table.insert(Entry(Some((key, value))));
+                let old = table.insert(Pair(Some((key, value))));
                 prop_assert_eq!(old.and_then(|e| e.0).map(|e| e.1), model.insert(key, value));
             } else {
                 let old = table.remove(key);
@@ -352,7 +352,7 @@ mod tests {
             prop_assert_eq!(table.get(key).and_then(|e| e.0).map(|e| e.1), model.get(&key).copied());
         }
         let mut listed: Vec<_> = table.iter().filter_map(|e| e.0).collect();
-        prop_assert!(listed.iter().all(|&(key, value)| table.get(key) == Some(&Entry(Some((key, value))))));
+        prop_assert!(listed.iter().all(|&(key, value)| table.get(key) == Some(&Pair(Some((key, value))))));
         prop_assert!(listed.is_sorted_by_key(|&(key, _)| spread(key)));
         listed.sort_unstable();
         prop_assert_eq!(listed, model.into_iter().collect::<Vec<_>>());
@@ -379,14 +379,14 @@ mod tests {
 
     #[test]
     fn large_tables_split_and_empty_ones_cost_nothing() {
-        let mut table = SplitTable::<Entry<true>>::new();
+        let mut table = SplitTable::<Pair<true>>::new();
         let keys: Vec<u64> = (0..3 * LARGE as u64).map(mix).collect();
         for &key in &keys {
-            table.insert(Entry(Some((key, key as u32))));
+            table.insert(Pair(Some((key, key as u32))));
         }
         assert!(matches!(table, SplitTable::Parts(_)));
-        assert!(table.bytes() < keys.len() * (size_of::<Entry<true>>() + 1) * 3 / 2);
-        assert!(keys.iter().all(|&key| table.get(key) == Some(&Entry(Some((key, key as u32))))));
+        assert!(table.bytes() < keys.len() * (size_of::<Pair<true>>() + 1) * 3 / 2);
+        assert!(keys.iter().all(|&key| table.get(key) == Some(&Pair(Some((key, key as u32))))));
         assert!(keys.iter().all(|&key| table.remove(key).is_some()));
         assert_eq!((table.len(), table.get(1)), (0, None));
         assert!(table.bytes() < 64 * 1024, "{}", table.bytes());
@@ -394,9 +394,9 @@ mod tests {
 
     /// How far from its home each of the keys is, in descending order.
     fn distances(keys: &[u64]) -> Vec<usize> {
-        let mut table = SortedTable::<Entry<false>>::default();
+        let mut table = SortedTable::<Pair<false>>::default();
         for &key in keys {
-            table.insert(Entry(Some((key, 0))));
+            table.insert(Pair(Some((key, 0))));
         }
         let mut steps: Vec<_> =
             keys.iter().map(|&key| table.find(key).expect("just entered") - table.home(key)).collect();

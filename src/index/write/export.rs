@@ -1,17 +1,18 @@
-//! The whole state as events.
+//! The whole state of a shard as events that rebuild it.
 
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::hasher::BuildMix;
-use super::prefix::Backwards;
-use super::run::{Place, RunId, Runs};
+use super::run::{Place, RunId};
+use super::runs::Runs;
 use super::shard::Shard;
 use super::worker::WorkerState;
 use crate::event::{Block, Event, EventData, Worker};
+use crate::index::shared::mix::BuildMix;
+use crate::index::shared::prefix::Backwards;
 
-/// Events that rebuild the shard, or what is known of `only` one worker, when applied in order, worker by worker.
+/// Events that rebuild the shard when they are applied in order, or what is known of `only` one worker.
 pub(crate) fn export(shard: &Shard, only: Option<Worker>) -> Vec<Event> {
     let mut events = Vec::new();
     let mut workers: Vec<_> = shard.workers().filter(|state| only.is_none_or(|only| only == state.worker)).collect();
@@ -23,7 +24,7 @@ pub(crate) fn export(shard: &Shard, only: Option<Worker>) -> Vec<Event> {
         if state.copies.is_some() {
             say(EventData::CopiesCounted);
         }
-        // Bears the id, also where nothing is held.
+        // Carries the last event id, even if nothing is held.
         if last_event_id.is_some() {
             say(EventData::Cleared);
         }
@@ -32,13 +33,13 @@ pub(crate) fn export(shard: &Shard, only: Option<Worker>) -> Vec<Event> {
     events
 }
 
-/// What one worker's events have to mention.
+/// What one worker's events have to mention: the places that it holds, and all that lead to them.
 struct Worklist {
-    /// A sequence hash per place held.
+    /// One sequence hash for each place that is held.
     names: HashMap<Place, u64, BuildMix>,
-    /// What is stored at these places besides: other sequence hashes, and further copies.
+    /// What else is stored at these places: twins, and further copies.
     more: Vec<(Place, u64)>,
-    /// By position and run: how much of the run is held, or leads to what is held. Ascending, so parents come first.
+    /// How many leading blocks of each run are held, or lead to what is held. Sorted by position, so parents come first.
     extents: BTreeMap<(u32, RunId), u32>,
 }
 
@@ -65,13 +66,14 @@ impl Worklist {
         while let Some(Place { offset, run }) = next {
             let at = runs.get(run);
             let extent = self.extents.entry((at.start, run)).or_default();
-            // Whoever entered the run first also saw to its parents.
+            // Whoever entered the run first has also entered its parents.
             next = if *extent == 0 { at.parent } else { None };
             *extent = (*extent).max(offset + 1);
         }
     }
 
-    /// Stores from the root on; a hole is stored under a name that the worker does not use, and removed in the end.
+    /// Stores all of it from the root on. A hole is stored under a sequence hash that the worker does not use, and removed
+    /// at the end.
     fn events(&self, runs: &Runs, state: &WorkerState) -> Vec<EventData> {
         let mut unused = (0u64..).filter(|&sequence| state.blocks.get(sequence).is_none());
         let mut holes: HashMap<Place, u64, BuildMix> = HashMap::default();

@@ -131,7 +131,7 @@ pub(crate) fn fastest() -> Ways {
 
 mod portable {
     use super::{Keys, LANES, Multiples, Stride, Ways};
-    use crate::index::field::{reduce, times};
+    use crate::index::shared::field::{reduce, times};
 
     pub(super) const WAYS: Ways = Ways { strides, first, part, chain, times };
 
@@ -170,7 +170,7 @@ mod portable {
 #[allow(unsafe_code, reason = "pays, see BENCHMARKS.md: vector loads, and calls that need a processor's feature")]
 mod x86 {
     use super::{Keys, LANES, Stride, Ways};
-    use crate::index::field::X64;
+    use crate::index::shared::field::X64;
     use std::arch::x86_64::{
         __m128i, __m512i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_maskz_loadu_epi64,
         _mm_set_epi64x, _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256,
@@ -414,8 +414,8 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::field::tests::literal;
     use crate::index::mix;
+    use crate::index::shared::field::tests::literal;
 
     fn random(number: u64) -> u64 {
         mix(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))

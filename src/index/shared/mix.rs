@@ -1,4 +1,5 @@
-//! Arithmetic modulo 2^64, and a hash made of it for what no stranger chooses: workers and places.
+//! Arithmetic modulo 2^64, and a fast hash made of it. It has no key, so it is for what strangers do not choose: workers
+//! and places.
 
 use std::hash::{BuildHasherDefault, Hasher};
 

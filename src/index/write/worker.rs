@@ -5,23 +5,22 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use super::blocks::BlockMap;
-use super::error::Rejection;
-use super::hasher::BuildMix;
 use super::left_out::LeftOut;
 use super::multiset::Multiset;
 use super::run::Place;
-use super::status::WorkerStatus;
 use crate::event::Worker;
+use crate::index::error::Rejection;
+use crate::index::shared::mix::BuildMix;
 
 /// The state of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerState {
     pub(crate) worker: Worker,
     pub(crate) blocks: BlockMap,
-    /// Where more than one sequence hash names the same block: how many beyond the first.
+    /// For each place under more than one sequence hash, how many there are beyond the first.
     pub(crate) twins: HashMap<Place, u32, BuildMix>,
-    /// Copies of held blocks beyond the first; `None` where storing a block again changes nothing, and a removal is
-    /// final.
+    /// Copies of held blocks beyond the first. `None` if copies are not counted: then storing a block again changes
+    /// nothing, and one removal ends it.
     pub(crate) copies: Option<Box<Multiset>>,
     pub(crate) left_out: Option<Box<LeftOut>>,
     pub(crate) counters: Counters,
@@ -32,10 +31,10 @@ pub(crate) struct WorkerState {
 pub(crate) struct Counters {
     pub(crate) last_event_id: Option<u64>,
     pub(crate) lag: Option<Duration>,
-    gaps: u64,
-    missing_events: u64,
-    repeated_events: u64,
-    unknown_removals: u64,
+    pub(crate) gaps: u64,
+    pub(crate) missing_events: u64,
+    pub(crate) repeated_events: u64,
+    pub(crate) unknown_removals: u64,
     pub(crate) rejected: [u64; Rejection::ALL.len()],
 }
 
@@ -62,7 +61,7 @@ impl WorkerState {
         self.copies.as_ref().is_some_and(|copies| copies.total() > 0)
     }
 
-    /// Takes a copy of each of these blocks away, and returns the blocks that had no other.
+    /// Takes away one copy of each of these blocks, and returns the blocks that had no other copy.
     #[cold]
     pub(crate) fn take_copies(&mut self, blocks: &[u64]) -> Vec<u64> {
         let mut take = |sequence| self.copies.as_mut().is_some_and(|copies| copies.take(sequence));
@@ -78,23 +77,6 @@ impl WorkerState {
         }
     }
 
-    pub(crate) fn status(&self) -> WorkerStatus {
-        let Self { worker, blocks, copies, left_out, counters, .. } = self;
-        WorkerStatus {
-            worker: *worker,
-            held_blocks: blocks.len() as u64,
-            extra_copies: copies.as_deref().map(Multiset::total),
-            last_event_id: counters.last_event_id,
-            lag: counters.lag,
-            gaps: counters.gaps,
-            missing_events: counters.missing_events,
-            repeated_events: counters.repeated_events,
-            unknown_removals: counters.unknown_removals,
-            left_out_blocks: left_out.as_deref().map_or(0, LeftOut::len),
-            rejected: counters.rejected,
-        }
-    }
-
     /// How many bytes it has on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.blocks.bytes()
@@ -105,7 +87,7 @@ impl WorkerState {
 }
 
 impl Counters {
-    /// Takes note of an event's id.
+    /// Notes an event's id, and whether it continues the last one.
     pub(crate) fn note(&mut self, id: u64) {
         if let Some(last) = self.last_event_id {
             if id <= last {

@@ -1,7 +1,7 @@
 //! A set of workers that changes at every run of a path: a word per 64 slots, and a list of the words in use, so that a
 //! change costs the same wherever a slot is, and emptying costs what was in it.
 
-use super::holders::Chunk;
+use crate::index::shared::holders::Chunk;
 
 /// A set of slots.
 #[derive(Debug, Default)]

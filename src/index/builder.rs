@@ -1,12 +1,13 @@
-//! How an index is set up.
+//! The settings of an index.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::Index;
-use super::local::{LocalReader, LocalWriter};
-use super::prefix::PrefixHasher;
-use super::shard::Shard;
+use super::reader::Reader;
+use super::shared::prefix::PrefixHasher;
+use super::write::shard::Shard;
+use super::writer::Writer;
 
 /// Settings of an [`Index`]. Every one has a default that suits a router with a few hundred workers.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl Default for Builder {
 pub const MAX_SHARDS: usize = 256;
 
 impl Builder {
-    /// How many writers share the work, each with a thread and a part of the workers of its own. Default 1, at most
+    /// How many shards share the work, each with a writer thread and a part of the workers. Default 1, at most
     /// [`MAX_SHARDS`]. A lookup visits every shard, so more of them make writing faster and reading slower: add some
     /// when [`ShardStatus::mailbox_depth`](crate::ShardStatus::mailbox_depth) does not go down between bursts.
     #[must_use]
@@ -51,9 +52,9 @@ impl Builder {
         self
     }
 
-    /// The cores to pin the writer threads to: shard `i` to `cores[i % cores.len()]`, numbered as the operating
-    /// system does. Default: none, the threads go where the scheduler puts them. A core that this process may not use
-    /// is refused when the index is built; a writer that can still not be pinned says so in the log and in its
+    /// The cores to which writer threads are pinned: shard `i` to `cores[i % cores.len()]`, numbered as the operating
+    /// system does. Default: none, and the scheduler places the threads. A core that this process may not use is refused
+    /// when the index is built. A writer that cannot be pinned after all logs a warning, says so in its
     /// [status](crate::ShardStatus::pinned), and runs unpinned.
     #[must_use]
     pub fn pin(mut self, cores: Vec<usize>) -> Self {
@@ -61,35 +62,35 @@ impl Builder {
         self
     }
 
-    /// How many events wait for a shard's writer at most, before a sender waits or gets its event back. Default
-    /// 65,536, which are not allocated in advance. It bounds events, whatever their size, and with them memory and,
-    /// times the cost of an event, staleness.
+    /// How many events can wait for a shard's writer. Beyond that, `send` waits and `try_send` hands the event back.
+    /// Default 65,536, not allocated in advance. This bounds the number of events, whatever their size, and so the memory
+    /// and the staleness.
     #[must_use]
     pub fn mailbox(mut self, events: usize) -> Self {
         self.mailbox = events;
         self
     }
 
-    /// How long an applied event stays invisible at most while more events keep arriving; when none are waiting, what
-    /// was applied is published at once. Default 100 µs. Shorter means fresher and costs the writer some of its time.
-    /// The clock is read once in 64 blocks or events, so up to so many more, or one longer event, may come before the
-    /// publication; zero publishes whenever the clock is read.
+    /// The longest time for which an applied event stays invisible while more events keep arriving. When no event is
+    /// waiting, everything applied is published at once. Default 100 µs. A shorter interval means fresher answers, and
+    /// costs the writer some of its time. The clock is read once in 64 blocks or events, so up to 64 more of them, or one
+    /// longer event, may come before the publication. Zero publishes whenever the clock is read.
     #[must_use]
     pub fn publish_interval(mut self, interval: Duration) -> Self {
         self.publish_interval = interval;
         self
     }
 
-    /// How many events are applied at most before the next publication. Default 256. Fewer mean fresher answers under
-    /// load, more mean fewer publications; the interval still holds.
+    /// The largest number of events that are applied before the next publication. Default 256. Fewer mean fresher answers
+    /// under load, more mean fewer publications. The interval still holds.
     #[must_use]
     pub fn publish_batch(mut self, events: u64) -> Self {
         self.publish_batch = events;
         self
     }
 
-    /// The first jump of the search inside a run, in blocks; later ones double. Default 32. It changes the speed of
-    /// lookups, never their answer.
+    /// The length of the first jump of the search inside a run, in blocks. Later jumps double. Default 32. It changes the
+    /// speed of lookups, never their answers.
     #[must_use]
     pub fn jump_stride(mut self, blocks: u32) -> Self {
         self.jump_stride = blocks;
@@ -97,24 +98,24 @@ impl Builder {
     }
 
     /// The seed of the prefix hash, to repeat a run exactly. Default: none, and every index draws 256 bits of the
-    /// system's randomness. Only then does the [bound](crate#exactness) on the probability of a wrong answer hold: who
-    /// knows the seed can prepare prompts that collide.
+    /// system's randomness. Only then does the [bound](crate#exactness) on the probability of a wrong answer hold:
+    /// somebody who knows the seed can prepare prompts that collide.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Blocks at this position or beyond, counted from 0 at a sequence's root, are rejected
-    /// ([`Rejection::TooDeep`](crate::Rejection::TooDeep)). Default 1,048,576: sixteen million tokens in blocks of
-    /// sixteen.
+    /// The longest sequence, in blocks. An event that stores a block at this position or beyond, counted from 0, is
+    /// rejected ([`Rejection::TooDeep`](crate::Rejection::TooDeep)). Default 1,048,576: sixteen million tokens in blocks
+    /// of sixteen.
     #[must_use]
     pub fn max_positions(mut self, blocks: u32) -> Self {
         self.max_positions = blocks;
         self
     }
 
-    /// How many workers a shard knows at the same time at most; the first event of one more is rejected
+    /// How many workers a shard can know at the same time. Events of further workers are rejected
     /// ([`Rejection::TooManyWorkers`](crate::Rejection::TooManyWorkers)). Default 65,536.
     #[must_use]
     pub fn max_workers(mut self, workers: u32) -> Self {
@@ -125,23 +126,23 @@ impl Builder {
     /// Starts the writer threads.
     ///
     /// # Errors
-    /// A setting out of its range, a core that does not exist, a thread that cannot be started, or a system without
-    /// randomness. The writers that were started before that end.
+    /// A setting is out of its range, a core does not exist, a thread cannot be started, or the system has no randomness.
+    /// Writers that were already started end.
     pub fn build(self) -> Result<Index, ConfigError> {
         self.check()?;
         Index::start(&self)
     }
 
-    /// A single shard without a thread, for callers that own theirs: the caller applies and publishes on the writer,
-    /// and readers look up as ever. Shards, cores, mailbox and publication settings do not matter.
+    /// Builds a single shard without a thread, for callers that own one. The caller applies events and publishes on the
+    /// writer; readers look up as usual. The settings of shards, cores, mailbox and publication do not matter.
     ///
     /// # Errors
-    /// A setting out of its range, or a system without randomness.
-    pub fn build_local(self) -> Result<(LocalWriter, LocalReader), ConfigError> {
+    /// A setting is out of its range, or the system has no randomness.
+    pub fn build_local(self) -> Result<(Writer, Reader), ConfigError> {
         Self { shards: 1, pin: Vec::new(), ..self.clone() }.check()?;
         let hasher = self.hasher()?;
-        let writer = LocalWriter::new(self.shard(&hasher));
-        let reader = LocalReader::new(&writer, hasher, self.jump_stride);
+        let writer = Writer::new(self.shard(&hasher));
+        let reader = Reader::new(&writer, hasher, self.jump_stride);
         Ok((writer, reader))
     }
 
@@ -158,7 +159,7 @@ impl Builder {
         Shard::new(hasher.clone(), self.max_positions, self.max_workers)
     }
 
-    /// Whether every setting is in its range.
+    /// Checks that every setting is in its range.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let at_least_1 = |name, value: u64| (value > 0).then_some(()).ok_or(ConfigError::Zero { name });
         at_least_1("shards", self.shards as u64)?;
@@ -198,21 +199,21 @@ pub enum ConfigError {
     },
     /// More shards than [`MAX_SHARDS`].
     TooManyShards {
-        /// How many were asked for.
+        /// The number asked for.
         shards: usize,
     },
-    /// `max_workers` of every shard are more than 2^32 - 1 together.
+    /// `max_workers` times `shards` is more than 2^32 - 1.
     TooManyWorkers {
-        /// How many a shard would take.
+        /// The limit of a shard.
         max_workers: u32,
-        /// How many shards.
+        /// The number of shards.
         shards: usize,
     },
     /// A writer cannot be pinned to a core that is not there.
     NoSuchCore {
         /// The core asked for.
         core: usize,
-        /// Those this process may use.
+        /// The cores that this process may use.
         cores: Vec<usize>,
     },
     /// The operating system refused a writer thread.
@@ -225,13 +226,21 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zero { name } => write!(f, "{name} is 0; it must be at least 1"),
-            Self::TooManyShards { shards } => write!(f, "{shards} shards; at most {MAX_SHARDS} are possible"),
+            Self::TooManyShards { shards } => write!(f, "{shards} shards are too many; the most is {MAX_SHARDS}"),
             Self::TooManyWorkers { max_workers, shards } => {
-                write!(f, "{max_workers} workers in each of {shards} shards; all together may be at most {}", u32::MAX)
+                write!(
+                    f,
+                    "{max_workers} workers in each of {shards} shards are too many; the most in total is {}",
+                    u32::MAX
+                )
             }
-            Self::NoSuchCore { core, cores } => write!(f, "core {core} cannot be pinned to; choose from {cores:?}"),
-            Self::Thread(error) => write!(f, "a writer thread could not be started: {error}"),
-            Self::Randomness(error) => write!(f, "the system has no randomness for the keys of the hash: {error}"),
+            Self::NoSuchCore { core, cores } => {
+                write!(f, "there is no core {core} to pin a writer to; choose from {cores:?}")
+            }
+            Self::Thread(error) => write!(f, "cannot start a writer thread: {error}"),
+            Self::Randomness(error) => {
+                write!(f, "cannot draw keys for the prefix hash from the system's randomness: {error}")
+            }
         }
     }
 }

@@ -1,24 +1,22 @@
-//! What readers see: an immutable projection of the truth.
+//! What readers see: one shard at one moment. Nothing here changes while a reader can get at it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use super::holders::{Holders, Slot as WorkerSlot};
-use super::publish::Project;
-use super::run::{Prefixes, Run};
-use super::shard::Shard;
-use super::table::{Slot, SplitTable};
 use crate::event::Worker;
+use crate::index::shared::holders::{Holders, Slot};
+use crate::index::shared::positions::PositionArray;
+use crate::index::shared::table::{Entry, SplitTable};
 
-/// Branch points that fit into a head's cache line.
+/// How many branch points fit into a head's cache line.
 pub(crate) const BRANCHES: usize = 4;
 
 /// A run as readers see it: one cache line, found by the prefix hash of its first block.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(crate) struct Head {
-    pub(crate) prefixes: Prefixes,
+    pub(crate) prefixes: PositionArray,
     pub(crate) holders: Holders,
     /// The deepest cutoff.
     pub(crate) reach: u32,
@@ -29,29 +27,27 @@ pub(crate) struct Head {
 const _: () = assert!(size_of::<Option<Head>>() == 64);
 
 impl Head {
-    fn of(run: &Run) -> Self {
+    /// The head of a run whose branch points, ascending, are at these offsets.
+    pub(crate) fn new(
+        prefixes: PositionArray,
+        holders: Holders,
+        branch_points: impl ExactSizeIterator<Item = u32>,
+    ) -> Self {
+        let branch_count = branch_points.len() as u32;
         let mut branches = [0; BRANCHES];
-        for (slot, &(offset, _)) in branches.iter_mut().zip(&run.branches) {
-            *slot = offset;
-        }
-        Self {
-            prefixes: run.prefixes.clone(),
-            holders: run.holders.clone(),
-            reach: run.holders.reach(),
-            branches,
-            branch_count: run.branches.len() as u32,
-        }
+        branches.iter_mut().zip(branch_points).for_each(|(branch, offset)| *branch = offset);
+        Self { reach: holders.reach(), prefixes, holders, branches, branch_count }
     }
 
-    /// Offsets at which other runs hang off this one, ascending; `None` where they are too many to list.
+    /// The offsets at which other runs hang off this one, ascending; `None` if they are too many to list.
     #[inline]
     pub(crate) fn branches(&self) -> Option<&[u32]> {
         self.branches.get(..self.branch_count as usize)
     }
 }
 
-impl Slot for Option<Head> {
-    // A lookup that goes on to the next slot pays for another cache line.
+impl Entry for Option<Head> {
+    // Every further slot that a lookup touches is another cache line.
     const LOAD: usize = 65;
     const TAGGED: bool = true;
 
@@ -65,23 +61,22 @@ impl Slot for Option<Head> {
     }
 }
 
-/// What answers tell of workers beside their depths. Versions are unique in the process, so that a reader can keep a
-/// copy.
+/// What answers say of workers beside their depths. Versions are unique in the process, so a reader can keep a copy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roster {
-    /// Changes with any of it.
+    /// Changes whenever any of it does.
     pub(crate) version: u64,
-    /// Changes with the names.
+    /// Changes whenever the names do.
     pub(crate) names_version: u64,
-    /// By slot.
+    /// The workers by slot.
     pub(crate) names: Arc<[Worker]>,
-    /// The slots of the incomplete workers, ascending: those of which blocks were left out.
-    pub(crate) incomplete: Arc<[WorkerSlot]>,
+    /// The slots of the incomplete workers, ascending.
+    pub(crate) incomplete: Arc<[Slot]>,
 }
 
 impl Roster {
     /// Takes over what changed.
-    pub(crate) fn renew(&mut self, names: Option<Vec<Worker>>, incomplete: Option<Vec<WorkerSlot>>) {
+    pub(crate) fn renew(&mut self, names: Option<Vec<Worker>>, incomplete: Option<Vec<Slot>>) {
         static VERSION: AtomicU64 = AtomicU64::new(1);
         self.version = VERSION.fetch_add(1, Relaxed);
         if let Some(names) = names {
@@ -97,7 +92,7 @@ impl Roster {
 /// One shard at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// The runs that sequences begin with: few, since so are system prompts, and so mostly in cache.
+    /// The runs at position 0. They are few, because system prompts are, so they stay in the processor's cache.
     roots: SplitTable<Option<Head>>,
     /// All other runs.
     heads: SplitTable<Option<Head>>,
@@ -105,6 +100,11 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// A snapshot without runs.
+    pub(crate) fn empty(stamp: Stamp) -> Self {
+        Self { roots: SplitTable::new(), heads: SplitTable::new(), stamp }
+    }
+
     /// The run at position 0 that begins with this prefix hash.
     #[inline]
     pub(crate) fn root(&self, prefix: u64) -> Option<&Head> {
@@ -133,41 +133,25 @@ impl Snapshot {
         self.roots.bytes() + self.heads.bytes()
     }
 
-    fn put(&mut self, run: &Run) {
-        let table = if run.parent.is_none() { &mut self.roots } else { &mut self.heads };
-        // What this replaces ends here, on the writer's time.
-        table.insert(Some(Head::of(run)));
+    /// Enters a run, and frees what it replaces.
+    pub(crate) fn insert(&mut self, head: Head, is_root: bool) {
+        let table = if is_root { &mut self.roots } else { &mut self.heads };
+        table.insert(Some(head));
+    }
+
+    /// Removes the run that begins with this prefix hash.
+    pub(crate) fn remove(&mut self, prefix: u64) {
+        drop(self.heads.remove(prefix).or_else(|| self.roots.remove(prefix)));
     }
 }
 
-/// What a snapshot is as of.
+/// The moment that a snapshot shows.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
     pub(crate) roster: Roster,
-    /// How many of the shard's accepted events it shows.
+    /// How many of the shard's accepted events it reflects.
     pub(crate) watermark: u64,
-    /// Publications up to this one.
+    /// The number of publications up to this one.
     pub(crate) generation: u64,
     pub(crate) published: Instant,
-}
-
-impl Project for Snapshot {
-    type Truth = Shard;
-    type Stamp = Stamp;
-
-    fn new(shard: &Shard, stamp: Stamp) -> Self {
-        let mut snapshot = Self { roots: SplitTable::new(), heads: SplitTable::new(), stamp };
-        shard.runs().iter().for_each(|run| snapshot.put(run));
-        snapshot
-    }
-
-    fn update(&mut self, shard: &Shard, changes: &[u64], stamp: Stamp) {
-        for &key in changes {
-            match shard.runs().by_key(key) {
-                Some(run) => self.put(run),
-                None => drop(self.heads.remove(key).or_else(|| self.roots.remove(key))),
-            }
-        }
-        self.stamp = stamp;
-    }
 }

@@ -1,15 +1,16 @@
 //! A multiset of sequence hashes: each is in it a number of times. It gives memory back as it empties.
 //!
-//! What changes it is not inlined: the loops that apply events call it, and most workers have no multiset.
+//! The methods that change it are not inlined, because most workers have no multiset, and the loops that apply events
+//! are faster without their code.
 
 use hashbrown::HashMap;
 
-use super::hasher::BuildMix;
+use crate::index::shared::mix::BuildMix;
 
 /// A multiset of sequence hashes.
 #[derive(Debug, Default)]
 pub(crate) struct Multiset {
-    /// How often each is in it: at least once.
+    /// How often each is in it, at least once.
     counts: HashMap<u64, u64, BuildMix>,
     total: u64,
 }
@@ -20,7 +21,7 @@ impl Multiset {
         self.counts.len()
     }
 
-    /// How many are in it, all together.
+    /// How many are in it, counted as often as they are.
     pub(crate) fn total(&self) -> u64 {
         self.total
     }

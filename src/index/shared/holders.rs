@@ -1,8 +1,8 @@
 //! Who holds how much of a run: workers grouped by cutoff.
 //!
-//! A worker's *cutoff* is the number of leading blocks of the run that it holds without a hole. Worker sets are
-//! sparse bitmaps in one flat, sorted list, so that a set costs what its members need, whether it is one worker or
-//! ten thousand, and two sets meet in one pass.
+//! A worker's *cutoff* is the number of leading blocks of the run that it holds without a hole. A set of workers is a
+//! sparse bitmap in one flat, sorted list. So a set costs what its members need, whether it has one or ten thousand, and
+//! two sets are intersected in one pass.
 
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ impl Chunk {
     }
 }
 
-/// Workers that share a cutoff.
+/// Up to 64 workers that have the same cutoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Group {
+pub(crate) struct CutoffGroup {
     pub(crate) cutoff: u32,
     pub(crate) chunk: Chunk,
 }
@@ -37,22 +37,23 @@ pub(crate) struct Group {
 /// The holders of one run.
 #[derive(Clone, Debug)]
 pub(crate) enum Holders {
-    /// One worker, or nobody where the cutoff is 0. Most runs are private conversations.
+    /// One worker, or nobody if the cutoff is 0. Most runs are private conversations.
     One { slot: Slot, cutoff: u32 },
-    /// Cutoffs descending, chunk indices ascending within a cutoff, no empty chunk; shared with the snapshots.
-    Many(Arc<[Group]>),
+    /// In descending order of cutoffs, within a cutoff in ascending order of chunks, and without empty chunks. Shared with
+    /// the snapshots.
+    Many(Arc<[CutoffGroup]>),
 }
 
 impl Holders {
     pub(crate) const NOBODY: Self = Self::One { slot: 0, cutoff: 0 };
 
-    /// The groups, deepest first; `one` is room for the case of a single worker.
+    /// The groups, deepest first. `one` has room for the case of a single worker.
     #[inline]
-    pub(crate) fn groups<'a>(&'a self, one: &'a mut [Group; 1]) -> &'a [Group] {
+    pub(crate) fn groups<'a>(&'a self, one: &'a mut [CutoffGroup; 1]) -> &'a [CutoffGroup] {
         match self {
             Self::One { cutoff: 0, .. } => &[],
             Self::One { slot, cutoff } => {
-                *one = [Group { cutoff: *cutoff, chunk: Chunk::of(*slot) }];
+                *one = [CutoffGroup { cutoff: *cutoff, chunk: Chunk::of(*slot) }];
                 one
             }
             Self::Many(groups) => groups,
@@ -67,7 +68,7 @@ impl Holders {
         }
     }
 
-    /// The deepest cutoff; 0 where nobody holds anything.
+    /// The deepest cutoff; 0 if nobody holds anything.
     #[inline]
     pub(crate) fn reach(&self) -> u32 {
         match self {
@@ -76,7 +77,7 @@ impl Holders {
         }
     }
 
-    /// The cutoff of one worker; 0 where it is no holder.
+    /// The cutoff of one worker; 0 if it is not a holder.
     pub(crate) fn cutoff(&self, of: Slot) -> u32 {
         match self {
             Self::One { slot, cutoff } => {
@@ -105,7 +106,7 @@ impl Holders {
                     put(&mut groups, of, cutoff);
                 }
                 *self = match groups[..] {
-                    [Group { cutoff, chunk }] if chunk.bits.is_power_of_two() => {
+                    [CutoffGroup { cutoff, chunk }] if chunk.bits.is_power_of_two() => {
                         Self::One { slot: chunk.index * 64 + chunk.bits.trailing_zeros(), cutoff }
                     }
                     _ => Self::Many(groups.into()),
@@ -114,7 +115,7 @@ impl Holders {
         }
     }
 
-    /// Heap bytes behind this value.
+    /// How many bytes it has on the heap.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::One { .. } => 0,
@@ -124,9 +125,9 @@ impl Holders {
 }
 
 /// Room for [`Holders::groups`].
-pub(crate) const EMPTY: [Group; 1] = [Group { cutoff: 0, chunk: Chunk::NONE }];
+pub(crate) const EMPTY: [CutoffGroup; 1] = [CutoffGroup { cutoff: 0, chunk: Chunk::NONE }];
 
-fn take(groups: &mut Vec<Group>, slot: Slot) {
+fn take(groups: &mut Vec<CutoffGroup>, slot: Slot) {
     let Chunk { index, bits } = Chunk::of(slot);
     if let Some(at) = groups.iter().position(|g| g.chunk.index == index && g.chunk.bits & bits != 0) {
         groups[at].chunk.bits &= !bits;
@@ -136,11 +137,11 @@ fn take(groups: &mut Vec<Group>, slot: Slot) {
     }
 }
 
-fn put(groups: &mut Vec<Group>, slot: Slot, cutoff: u32) {
+fn put(groups: &mut Vec<CutoffGroup>, slot: Slot, cutoff: u32) {
     let chunk = Chunk::of(slot);
     match groups.binary_search_by(|g| cutoff.cmp(&g.cutoff).then(g.chunk.index.cmp(&chunk.index))) {
         Ok(at) => groups[at].chunk.bits |= chunk.bits,
-        Err(at) => groups.insert(at, Group { cutoff, chunk }),
+        Err(at) => groups.insert(at, CutoffGroup { cutoff, chunk }),
     }
 }
 
