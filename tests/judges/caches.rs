@@ -1,0 +1,154 @@
+//! Real engines' cache managers and publishers drive the service, and are asked the same as it: how much of a prompt
+//! would be reused?
+
+use std::env;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::common::engine::{Process, fetched, free_port, free_ports};
+use crate::common::scratch::Scratch;
+use crate::common::shared;
+
+const SGLANG: &str = "sglang-0.5.23";
+const VLLM: &str = "vllm-0.33.0";
+
+/// A test for each scenario of a driver in `tests/judges`.
+macro_rules! driven {
+    ($driver:ident of $engine:ident: $($scenario:ident)+) => {
+        mod $driver {
+            $(#[test]
+            fn $scenario() {
+                super::drive(super::$engine, stringify!($driver), stringify!($scenario));
+            })+
+        }
+    };
+}
+
+driven!(vllm of VLLM:
+    ranks resets keys digests duplicates groups full replay replay_duplicates lookahead lookahead_mixed);
+driven!(offload of VLLM: chunks chunks_replay places);
+driven!(sglang of SGLANG: ranks resets keys namespaces replay pairs pairs_mixed);
+driven!(sglang_host of SGLANG: copies copies_replay);
+
+fn drive(engine: &str, driver: &str, scenario: &str) {
+    let (Some(mut python), Some(stub)) = (python(engine), shared::shared("check/engine_stub.py")) else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/judges/drive_{driver}.py"));
+    python.args.push(script.to_str().expect("UTF-8").to_owned());
+    python.run(&format!("{driver}-{scenario}"), |command, url| {
+        command.arg(scenario).arg("--stub").arg(&stub).args(["--url", url, "--port", &free_ports(16).to_string()]);
+    });
+}
+
+#[test]
+fn the_shared_ones() {
+    for (engine, script) in [(VLLM, "check/vllm_manager.py"), (SGLANG, "check/sglang_radix.py")] {
+        let (Some(mut python), Some(script)) = (python(engine), shared::shared(script)) else { continue };
+        python.args.push(script.to_str().expect("UTF-8").to_owned());
+        python.run(engine, |command, url| {
+            command.args(["--url", url]);
+            if engine == VLLM {
+                command.args(["--replay-port", &free_port().to_string()]);
+            }
+        });
+    }
+}
+
+/// A Python that finds an engine's files.
+struct Python {
+    cache: PathBuf,
+    sources: PathBuf,
+    args: Vec<String>,
+}
+
+/// Where `.ci/engines.py` could not fetch the engine, says so and is `None`.
+fn python(engine: &str) -> Option<Python> {
+    let cache = fetched()?;
+    let sources = cache.join("sources").join(engine);
+    if sources.exists() {
+        return Some(Python { cache, sources, args: vec![] });
+    }
+    // Past the harness, which shows what a passing test prints to nobody.
+    writeln!(io::stderr(), "SKIPPED, for lack of {}: run .ci/engines.py", sources.display()).expect("stderr is open");
+    None
+}
+
+impl Python {
+    /// Runs a script against a service of its own, which ends and starts when the script says so.
+    fn run(&self, test: &str, args: impl FnOnce(&mut Command, &str)) {
+        let scratch = Scratch::new(test);
+        let mut service = Some(Service::start(&scratch));
+        let mut command = Command::new(self.cache.join("venv/bin/python"));
+        command.args(&self.args).arg("--source").arg(&self.sources);
+        command.env("PYTHONPYCACHEPREFIX", self.cache.join("bytecode"));
+        args(&mut command, &service.as_ref().expect("it was started").url);
+        let mut driver = Process::start(&mut command);
+        let mut said = Vec::new();
+        loop {
+            match driver.line().as_str() {
+                // Its end; there are no empty lines.
+                "" => break,
+                "stop" => {
+                    service.take().expect("it was started").terminate();
+                    driver.tell("ended");
+                }
+                "kill" => {
+                    drop(service.take());
+                    driver.tell("ended");
+                }
+                "start" => {
+                    let started = service.insert(Service::start(&scratch));
+                    driver.tell(&started.url);
+                }
+                line => said.push(line.to_owned()),
+            }
+        }
+        let status = driver.child.wait().expect("it ended");
+        let agreed = said.last().is_some_and(|last| last.ends_with(", different 0"));
+        assert!(status.success() && agreed, "{status}\n{}", said.join("\n"));
+    }
+}
+
+/// `kvleap serve` with a snapshot.
+struct Service {
+    child: Child,
+    url: String,
+}
+
+impl Service {
+    fn start(scratch: &Scratch) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "json"]);
+        command.args(["--snapshot", &scratch.path("snapshot"), "--snapshot-seconds", "1"]);
+        // What the machine happens to have in its environment is no part of the test.
+        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("KVLEAP_")) {
+            command.env_remove(name);
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
+        let address = log.by_ref().lines().find_map(|line| {
+            let said: Value = serde_json::from_str(&line.expect("UTF-8")).expect("a JSON object a line");
+            said["fields"]["address"].as_str().filter(|_| said["fields"]["message"] == "listening").map(str::to_owned)
+        });
+        // Read to its end, so that the service never waits for the test.
+        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+        Self { child, url: format!("http://{}", address.expect("it listens before it ends")) }
+    }
+
+    fn terminate(mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
+        assert_eq!(self.child.wait().expect("it ends").code(), Some(0));
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

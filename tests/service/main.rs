@@ -1,0 +1,26 @@
+//! The standalone service: its routes, its page, hostile clients, snapshots, peers, and what survives a kill.
+#![cfg(feature = "service")]
+
+#[path = "../common"]
+mod common {
+    pub(crate) mod browser;
+    #[cfg(feature = "cli")]
+    pub(crate) mod engine;
+    #[cfg(feature = "cli")]
+    pub(crate) mod judge;
+    #[cfg(feature = "cli")]
+    pub(crate) mod peer;
+    pub(crate) mod random;
+    pub(crate) mod scratch;
+    pub(crate) mod service;
+}
+
+mod http;
+mod page;
+#[cfg(feature = "cli")]
+mod peers;
+mod restore;
+mod safety;
+mod snapshot;
+#[cfg(feature = "cli")]
+mod survival;
