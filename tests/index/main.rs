@@ -22,6 +22,8 @@ mod fingerprint;
 #[cfg(feature = "baseline")]
 mod left_out;
 mod route;
+mod route_predict;
+mod route_tiers;
 mod status;
 #[cfg(feature = "trace")]
 mod vectors;

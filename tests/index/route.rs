@@ -9,11 +9,11 @@ use kvleap::route::{
 use kvleap::{Block, Event, EventData, Index, LocalReader, LocalWriter, Matches, Worker};
 use proptest::prelude::*;
 
-const BLOCK_SIZE: u32 = 10;
+pub(super) const BLOCK_SIZE: u32 = 10;
 /// A block is a block.
-const EVEN: Weights = Weights { prefill: 1.0, decode: 1.0, queue: 1.0, request: 0.0 };
+pub(super) const EVEN: Weights = Weights { prefill: 1.0, decode: 1.0, queue: 1.0, request: 0.0 };
 
-fn worker(id: u64) -> Worker {
+pub(super) fn worker(id: u64) -> Worker {
     Worker::new(id, 0)
 }
 
@@ -21,17 +21,17 @@ fn store(writer: &mut LocalWriter, id: u64, prompt: &[u64]) {
     store_at(writer, worker(id), prompt);
 }
 
-fn store_at(writer: &mut LocalWriter, worker: Worker, prompt: &[u64]) {
+pub(super) fn store_at(writer: &mut LocalWriter, worker: Worker, prompt: &[u64]) {
     let blocks = prompt.iter().map(|&local| Block { sequence: local, local }).collect();
     let data = EventData::Stored { parent: None, blocks };
     writer.apply(&Event { worker, id: 0, data }).expect("well-formed");
 }
 
-fn local_index() -> (LocalWriter, LocalReader) {
+pub(super) fn local_index() -> (LocalWriter, LocalReader) {
     Index::builder().seed(1).build_local().expect("valid settings")
 }
 
-fn look_up(writer: &mut LocalWriter, reader: &LocalReader, prompt: &[u64]) -> Matches {
+pub(super) fn look_up(writer: &mut LocalWriter, reader: &LocalReader, prompt: &[u64]) -> Matches {
     writer.publish();
     let mut matches = Matches::new();
     reader.find(prompt, &mut matches);
@@ -39,7 +39,7 @@ fn look_up(writer: &mut LocalWriter, reader: &LocalReader, prompt: &[u64]) -> Ma
 }
 
 /// The answer that says that these workers hold so many blocks of the prompt.
-fn answer(prompt: &[u64], depths: impl IntoIterator<Item = (u64, usize)>) -> Matches {
+pub(super) fn answer(prompt: &[u64], depths: impl IntoIterator<Item = (u64, usize)>) -> Matches {
     let (mut writer, reader) = local_index();
     for (id, depth) in depths.into_iter().filter(|&(_, depth)| depth > 0) {
         store(&mut writer, id, &prompt[..depth]);
@@ -47,11 +47,11 @@ fn answer(prompt: &[u64], depths: impl IntoIterator<Item = (u64, usize)>) -> Mat
     look_up(&mut writer, &reader, prompt)
 }
 
-fn router(workers: u64, policy: impl Policy + 'static) -> Router {
+pub(super) fn router(workers: u64, policy: impl Policy + 'static) -> Router {
     with_workers(workers, Router::builder().policy(Box::new(policy)).block_size(BLOCK_SIZE).build().expect("valid"))
 }
 
-fn by_cost(weights: Weights, temperature: f32) -> CostBased {
+pub(super) fn by_cost(weights: Weights, temperature: f32) -> CostBased {
     CostBased::new(weights, temperature).expect("no setting is negative")
 }
 
@@ -60,17 +60,17 @@ fn named(workers: u64, name: &str) -> Router {
     with_workers(workers, Router::builder().policy(policy).block_size(BLOCK_SIZE).build().expect("valid"))
 }
 
-fn with_workers(workers: u64, mut router: Router) -> Router {
+pub(super) fn with_workers(workers: u64, mut router: Router) -> Router {
     assert!((0..workers).all(|id| router.add_worker(worker(id))));
     router
 }
 
-fn predicting(workers: u64, prediction: Prediction) -> Router {
+pub(super) fn predicting(workers: u64, prediction: Prediction) -> Router {
     let builder = Router::builder().prediction(Some(prediction)).block_size(BLOCK_SIZE);
     with_workers(workers, builder.build().expect("valid"))
 }
 
-fn ask(blocks: &[u64]) -> Request<'_> {
+pub(super) fn ask(blocks: &[u64]) -> Request<'_> {
     Request { blocks, ..Request::default() }
 }
 
@@ -79,6 +79,12 @@ fn send(router: &mut Router, to: u64, tokens: u64, now_ns: u64) -> Ticket {
     let among = router.mask(|candidate| candidate == worker(to));
     let request = Request { tokens, among: Some(&among), ..Request::default() };
     router.route(&request, &[], now_ns).expect("it is there").1
+}
+
+/// Sends a prompt to one worker.
+pub(super) fn predict(router: &mut Router, to: u64, prompt: &[u64], now_ns: u64) -> Ticket {
+    let among = router.mask(|candidate| candidate == worker(to));
+    router.route(&Request { among: Some(&among), ..ask(prompt) }, &[], now_ns).expect("it is there").1
 }
 
 /// Chooses again and again, and counts.
@@ -618,333 +624,4 @@ fn equal_seeds_choose_alike() {
     };
     assert_eq!(choices(1), choices(1));
     assert_ne!(choices(1), choices(2));
-}
-
-// --- tiers of one index
-
-const RANK_BITS: u32 = 28;
-
-/// The worker of the index that stands for a tier of a worker of the fleet.
-fn in_tier(id: u64, tier: usize) -> Worker {
-    Worker::new(id, (tier as u32) << RANK_BITS)
-}
-
-fn split(worker: Worker) -> (Worker, usize) {
-    (Worker::new(worker.id, worker.dp_rank & ((1 << RANK_BITS) - 1)), (worker.dp_rank >> RANK_BITS) as usize)
-}
-
-/// A router by cost, where a block is a block, with these credits for the tiers of one index.
-fn with_tiers(workers: u64, credits: Vec<f32>) -> Router {
-    let builder = Router::builder().policy(Box::new(by_cost(EVEN, 0.0))).block_size(BLOCK_SIZE);
-    with_workers(workers, builder.credits(credits).split_tiers(split).build().expect("valid"))
-}
-
-/// The answer of one index that says what workers hold down to a tier.
-fn answer_of_tiers(prompt: &[u64], depths: &[(Worker, usize)]) -> Matches {
-    let (mut writer, reader) = local_index();
-    for &(worker, depth) in depths {
-        store_at(&mut writer, worker, &prompt[..depth]);
-    }
-    look_up(&mut writer, &reader, prompt)
-}
-
-/// What every candidate holds, and what it is worth.
-fn worth(router: &mut Router, prompt: &[u64], answers: &[&Matches]) -> Vec<(u64, u32, f32)> {
-    let explained = router.explain(&ask(prompt), answers, 0).expect("some are");
-    let candidates = explained.candidates.iter();
-    let mut worth: Vec<_> = candidates.map(|it| (it.worker.id, it.held, it.credit)).collect();
-    worth.sort_unstable_by_key(|&(id, ..)| id);
-    worth
-}
-
-/// Worker 0 has nothing, worker 1 four blocks in host memory, worker 2 four in device memory.
-#[test]
-fn host_memory_is_worth_more_than_nothing_and_less_than_device_memory() {
-    let prompt = [1, 2, 3, 4, 5];
-    let matches = answer_of_tiers(&prompt, &[(in_tier(1, 1), 4), (in_tier(2, 0), 4)]);
-    let mut router = with_tiers(3, vec![1.0, 0.5]);
-    assert_eq!(worth(&mut router, &prompt, &[&matches]), [(0, 0, 0.0), (1, 4, 2.0), (2, 4, 4.0)]);
-    let choose =
-        |router: &mut Router, matches: &Matches| router.decide(&ask(&prompt), &[matches], 0).expect("some are");
-    let decision = choose(&mut router, &matches);
-    assert_eq!((decision.worker, decision.held), (worker(2), 4));
-    router.set_available(worker(2), false);
-    let decision = choose(&mut router, &matches);
-    assert_eq!((decision.worker, decision.held), (worker(1), 4));
-
-    // Of one that has a block in device memory, and one that has three more in host memory, the latter.
-    router.set_available(worker(2), true);
-    let matches = answer_of_tiers(&prompt, &[(in_tier(0, 0), 1), (in_tier(1, 1), 4)]);
-    assert_eq!(worth(&mut router, &prompt, &[&matches]), [(0, 1, 1.0), (1, 4, 2.0), (2, 0, 0.0)]);
-    assert_eq!(choose(&mut router, &matches).worker, worker(1));
-
-    // What it holds in whatever tier need not be computed.
-    let (_, ticket) = router.route(&ask(&prompt), &[&matches], 0).expect("some are");
-    assert_eq!(router.load(worker(1)).map(|load| load.prefill_tokens), Some(10));
-    assert!(router.finish(ticket, 0));
-
-    // Without a credit for it, host memory is nothing, and without a split it is somebody else.
-    for mut router in [with_tiers(3, vec![1.0]), self::router(3, by_cost(EVEN, 0.0))] {
-        assert_eq!(worth(&mut router, &prompt, &[&matches]), [(0, 1, 1.0), (1, 0, 0.0), (2, 0, 0.0)]);
-        assert_eq!(choose(&mut router, &matches).worker, worker(0));
-    }
-}
-
-#[test]
-fn answers_about_different_workers_are_united() {
-    let prompt = [1, 2, 3, 4, 5];
-    // The second comes from engines that hash in another way, and so does its prompt.
-    let first = answer_of_tiers(&prompt, &[(in_tier(0, 0), 2), (in_tier(0, 1), 3), (in_tier(9, 0), 5)]);
-    let second = answer_of_tiers(&[6, 7, 8], &[(in_tier(1, 0), 1), (in_tier(1, 2), 3)]);
-    let third = answer_of_tiers(&prompt, &[(in_tier(0, 1), 5), (in_tier(0, 0), 1), (in_tier(2, 3), 5)]);
-    let mut router = with_tiers(3, vec![1.0, 0.5, 0.25]);
-    let both = [(0, 3, 2.5), (1, 3, 1.5), (2, 0, 0.0)];
-    assert_eq!(worth(&mut router, &prompt, &[&first, &second]), both);
-    assert_eq!(worth(&mut router, &prompt, &[&second, &first]), both, "in any order");
-    assert_eq!(worth(&mut router, &prompt, &[&first]), [(0, 3, 2.5), (1, 0, 0.0), (2, 0, 0.0)]);
-    assert_eq!(worth(&mut router, &prompt, &[]), [(0, 0, 0.0), (1, 0, 0.0), (2, 0, 0.0)]);
-    // More answers than tiers, of which the deepest counts; and a tier beyond the credits, which does not.
-    let all = [&first, &second, &third, &first];
-    assert_eq!(worth(&mut router, &prompt, &all), [(0, 5, 3.5), (1, 3, 1.5), (2, 0, 0.0)]);
-    // Two workers of the index may stand for the same tier: the deeper of them counts, whichever slot it has.
-    let mut router = Router::builder().split_tiers(|it| (worker(it.id), 0)).build().expect("valid");
-    assert!(router.add_worker(worker(0)));
-    assert_eq!(worth(&mut router, &prompt, &[&first]), [(0, 3, 3.0)]);
-}
-
-#[test]
-fn a_tier_may_come_later_and_go_again() {
-    let prompt = [1, 2, 3, 4];
-    let (mut writer, reader) = local_index();
-    let mut router = with_tiers(2, vec![1.0, 0.5]);
-    store_at(&mut writer, in_tier(0, 0), &prompt[..1]);
-    store_at(&mut writer, in_tier(1, 0), &prompt[..2]);
-    let matches = look_up(&mut writer, &reader, &prompt);
-    assert_eq!(worth(&mut router, &prompt, &[&matches]), [(0, 1, 1.0), (1, 2, 2.0)]);
-
-    store_at(&mut writer, in_tier(0, 1), &prompt);
-    let matches = look_up(&mut writer, &reader, &prompt);
-    assert_eq!(worth(&mut router, &prompt, &[&matches]), [(0, 4, 2.5), (1, 2, 2.0)]);
-
-    // The slot of the first one's device memory becomes that of the second one's host memory.
-    writer.apply(&Event { worker: in_tier(0, 0), id: 0, data: EventData::WorkerRemoved }).expect("known");
-    store_at(&mut writer, in_tier(1, 1), &prompt[..3]);
-    let matches = look_up(&mut writer, &reader, &prompt);
-    assert_eq!(worth(&mut router, &prompt, &[&matches]), [(0, 4, 2.0), (1, 3, 2.5)]);
-
-    // A worker that comes moves the rows of the tiers; one that leaves takes all its tiers with it.
-    assert!(router.add_worker(worker(5)) && router.remove_worker(worker(0)));
-    assert_eq!(worth(&mut router, &prompt, &[&matches]), [(1, 3, 2.5), (5, 0, 0.0)]);
-}
-
-/// What one index says at one time: how deep each tier of each worker is.
-type Holdings = [[usize; TIERS]; WORKERS];
-const WORKERS: usize = 4;
-const TIERS: usize = 4;
-const CREDITS: [f32; 3] = [1.0, 0.5, 0.125];
-
-fn holdings() -> impl Strategy<Value = Holdings> {
-    let depth = prop_oneof![2 => Just(0), 3 => 1usize..8];
-    prop::array::uniform4(prop::array::uniform4(depth))
-}
-
-proptest! {
-    /// A block is worth the credit of the fastest tier that has it, in whatever answer; blocks of a tier without a
-    /// credit are nowhere. Nothing of earlier answers and earlier fleets stays behind.
-    #[test]
-    fn a_block_is_worth_the_credit_of_its_fastest_tier(
-        rounds in prop::collection::vec((prop::collection::vec(holdings(), 0..4), any::<[bool; WORKERS]>()), 1..5),
-        predicted in prop::array::uniform4(0usize..5),
-    ) {
-        let prompt: Vec<u64> = (1..10).collect();
-        let builder = Router::builder().credits(CREDITS.to_vec()).split_tiers(split);
-        let mut router = builder.prediction(Some(Prediction::until_events())).build().expect("valid");
-        let mut indexes: [_; 4] = std::array::from_fn(|_| local_index());
-        let mut before = [[[0; TIERS]; WORKERS]; 4];
-        for (answers, present) in &rounds {
-            for (((writer, _), before), holdings) in indexes.iter_mut().zip(&mut before).zip(answers) {
-                for (id, tier) in (0..WORKERS).flat_map(|id| (0..TIERS).map(move |tier| (id, tier))) {
-                    let (worker, depth) = (in_tier(id as u64, tier), holdings[id][tier]);
-                    let first = match (before[id][tier], depth) {
-                        (0, 0) => continue,
-                        (0, _) => EventData::WorkerAdded,
-                        (_, 0) => EventData::WorkerRemoved,
-                        _ => EventData::Cleared,
-                    };
-                    writer.apply(&Event { worker, id: 0, data: first }).expect("well-formed");
-                    if depth > 0 {
-                        store_at(writer, worker, &prompt[..depth]);
-                    }
-                }
-                *before = *holdings;
-            }
-            let given = indexes.iter_mut().take(answers.len());
-            let given: Vec<_> = given.map(|(writer, reader)| look_up(writer, reader, &prompt)).collect();
-            for (id, &present) in (0..).zip(present) {
-                if present {
-                    router.add_worker(worker(id));
-                    predict(&mut router, id, &prompt[..predicted[id as usize]], 0);
-                } else {
-                    router.remove_worker(worker(id));
-                }
-            }
-            let expected = (0..WORKERS).filter(|&id| present[id]).map(|id| {
-                let has = |tier: usize, block: usize| {
-                    (tier == 0 && predicted[id] > block) || answers.iter().any(|it| it[id][tier] > block)
-                };
-                let worth_of = |block| (0..CREDITS.len()).find(|&tier| has(tier, block)).map(|tier| CREDITS[tier]);
-                let blocks: Vec<f32> = (0..prompt.len()).filter_map(worth_of).collect();
-                (worker(id as u64), blocks.len() as u32, blocks.iter().sum::<f32>())
-            });
-            let expected: Vec<_> = expected.collect();
-            match router.explain(&ask(&prompt), &given.iter().collect::<Vec<_>>(), 0) {
-                Err(refusal) => prop_assert_eq!((refusal, expected.len()), (Refusal::NoWorkers, 0)),
-                Ok(explained) => {
-                    let mut candidates = explained.candidates;
-                    candidates.sort_unstable_by_key(|it| it.worker);
-                    let said: Vec<_> = candidates.iter().map(|it| (it.worker, it.held, it.credit)).collect();
-                    prop_assert_eq!(said, expected);
-                    let chosen = explained.decision;
-                    prop_assert_eq!(chosen.predicted as usize, predicted[chosen.worker.id as usize]);
-                }
-            }
-        }
-    }
-}
-
-// --- predictions
-
-const SECOND: u64 = 1_000_000_000;
-
-/// How much of the prompt every worker is thought to hold, by the answer and what is predicted.
-fn held(router: &mut Router, prompt: &[u64], tiers: &[&Matches], now_ns: u64) -> Vec<u32> {
-    let explained = router.explain(&ask(prompt), tiers, now_ns).expect("some are");
-    let held: BTreeMap<_, _> = explained.candidates.iter().map(|it| (it.worker, it.held)).collect();
-    held.into_values().collect()
-}
-
-/// Sends a prompt to one worker.
-fn predict(router: &mut Router, to: u64, prompt: &[u64], now_ns: u64) -> Ticket {
-    let among = router.mask(|candidate| candidate == worker(to));
-    router.route(&Request { among: Some(&among), ..ask(prompt) }, &[], now_ns).expect("it is there").1
-}
-
-#[test]
-fn a_decision_is_known_at_once_and_for_its_time_to_live() {
-    let mut router = predicting(3, Prediction { ttl_ns: 100, ..Prediction::until_events() });
-    let prompt = [1, 2, 3, 4];
-    predict(&mut router, 1, &prompt, 0);
-    predict(&mut router, 2, &prompt[..2], 60);
-    assert_eq!(held(&mut router, &prompt, &[], 60), [0, 4, 2]);
-    assert_eq!(held(&mut router, &[1, 2, 9], &[], 60), [0, 2, 2]);
-    let decision = router.decide(&ask(&prompt), &[], 60).expect("some are");
-    assert_eq!((decision.held, decision.predicted), (0, 0), "of load and overlap, load decides here");
-    // What is really there counts where it is more, and what is predicted where that is more.
-    let matches = answer(&prompt, [(0, 1), (1, 2), (2, 3)]);
-    assert_eq!(held(&mut router, &prompt, &[&matches], 99), [1, 4, 3]);
-    assert_eq!(held(&mut router, &prompt, &[&matches], 100), [1, 2, 3], "the first expired");
-    assert_eq!(held(&mut router, &prompt, &[], 159), [0, 0, 2]);
-    assert_eq!(held(&mut router, &prompt, &[], 160), [0, 0, 0]);
-    assert_eq!(router.predicted_blocks(), 0);
-}
-
-#[test]
-fn a_slower_tier_that_tells_less_takes_nothing_away() {
-    let builder = Router::builder().credits(vec![1.0, 0.5, 0.25]).prediction(Some(Prediction::until_events()));
-    let mut router = with_workers(1, builder.build().expect("valid"));
-    let prompt = [1, 2, 3, 4, 5];
-    predict(&mut router, 0, &prompt[..3], 0);
-    let tiers = [1, 2, 5].map(|depth| answer(&prompt, [(0, depth)]));
-    let explained = router.explain(&ask(&prompt), &tiers.each_ref(), 0).expect("one is there");
-    let considered = explained.candidates[0];
-    assert_eq!((considered.held, considered.credit.to_bits()), (5, (3.0_f32 + 2.0 * 0.25).to_bits()));
-    assert_eq!((explained.decision.held, explained.decision.predicted), (5, 3));
-}
-
-#[test]
-fn a_later_decision_keeps_what_it_shares_with_an_earlier_one() {
-    let mut router = predicting(1, Prediction { ttl_ns: 100, ..Prediction::until_events() });
-    predict(&mut router, 0, &[1, 2, 3, 4], 0);
-    predict(&mut router, 0, &[1, 2, 5], 50);
-    assert_eq!(router.predicted_blocks(), 5);
-    assert_eq!(held(&mut router, &[1, 2, 3, 4], &[], 100), [2]);
-    assert_eq!(held(&mut router, &[1, 2, 5], &[], 149), [3]);
-    assert_eq!(held(&mut router, &[1, 2, 5], &[], 150), [0]);
-}
-
-#[test]
-fn the_first_token_ends_a_prediction_after_the_grace() {
-    let mut router = predicting(1, Prediction { ttl_ns: u64::MAX, grace_ns: Some(10), blocks_per_worker: 100 });
-    let first = predict(&mut router, 0, &[1, 2, 3, 4], 0);
-    let second = predict(&mut router, 0, &[1, 2, 5], 1);
-    router.first_token(first, 20);
-    assert_eq!(held(&mut router, &[1, 2, 3, 4], &[], 29), [4]);
-    assert_eq!(held(&mut router, &[1, 2, 3, 4], &[], 30), [2], "the second is still on its way");
-    router.first_token(second, 40);
-    router.first_token(second, 45);
-    assert_eq!(held(&mut router, &[1, 2, 5], &[], 50), [0]);
-    assert_eq!(router.predicted_blocks(), 0);
-
-    let third = predict(&mut router, 0, &[1, 2], 60);
-    router.first_token(third, 61);
-    predict(&mut router, 0, &[1, 2], 62);
-    assert_eq!(held(&mut router, &[1, 2], &[], 80), [2], "predicted again since");
-
-    let mut without = predicting(1, Prediction::instead_of_events(100));
-    let ticket = predict(&mut without, 0, &[1, 2], 0);
-    assert!(without.first_token(ticket, 1) && without.finish(ticket, 2));
-    assert_eq!(held(&mut without, &[1, 2], &[], 1_000 * SECOND), [2], "no event will say so");
-}
-
-#[test]
-fn a_cache_that_is_cleared_or_leaves_is_predicted_no_more() {
-    let mut router = predicting(2, Prediction::until_events());
-    let prompt = [1, 2, 3];
-    let ticket = predict(&mut router, 0, &prompt, 0);
-    predict(&mut router, 1, &prompt, 0);
-    assert!(router.cleared(worker(0)));
-    assert_eq!(held(&mut router, &prompt, &[], 0), [0, 3]);
-    predict(&mut router, 0, &prompt[..1], 1);
-    router.first_token(ticket, 2);
-    assert_eq!(held(&mut router, &prompt, &[], 3 * SECOND), [1, 3], "the old request says nothing of the new cache");
-    router.remove_worker(worker(1));
-    router.add_worker(worker(5));
-    assert_eq!(held(&mut router, &prompt, &[], 3 * SECOND), [1, 0], "it has the seat, not the blocks");
-    router.add_worker(worker(1));
-    assert_eq!(held(&mut router, &prompt, &[], 3 * SECOND), [1, 0, 0], "it is back, and empty");
-    predict(&mut router, 1, &prompt, 4 * SECOND);
-    assert_eq!(held(&mut router, &prompt, &[], 4 * SECOND), [1, 3, 0]);
-    assert_eq!(held(&mut router, &prompt, &[], 14 * SECOND), [0, 0, 0]);
-}
-
-/// Requests that share prefixes: paths in a small tree.
-fn prompts() -> impl Strategy<Value = Vec<Vec<u64>>> {
-    prop::collection::vec(prop::collection::vec(1u64..3, 0..8), 1..60)
-}
-
-proptest! {
-    /// A cache of so many blocks, as literally as can be: every prefix has the time of its last use, and beyond the
-    /// capacity goes the one used the longest ago, of one request the deepest.
-    #[test]
-    fn without_events_a_worker_is_a_cache_of_its_capacity(prompts in prompts(), capacity in 1u32..12, ttl in 1u64..80) {
-        let prediction = Prediction { ttl_ns: ttl, ..Prediction::instead_of_events(capacity) };
-        let mut router = predicting(1, prediction);
-        let mut model: BTreeMap<Vec<u64>, u64> = BTreeMap::new();
-        for (prompt, now) in prompts.iter().zip(1..) {
-            predict(&mut router, 0, prompt, now);
-            let kept = prompt.len().min(capacity as usize);
-            model.extend((1..=kept).map(|depth| (prompt[..depth].to_vec(), now)));
-            while model.len() > capacity as usize {
-                let oldest = model.iter().min_by_key(|(path, used)| (**used, std::cmp::Reverse(path.len())));
-                let oldest = oldest.map(|(path, _)| path.clone()).expect("more than the capacity");
-                model.remove(&oldest);
-            }
-            model.retain(|_, used| *used + ttl > now);
-            for query in &prompts {
-                let depth = (1..=query.len()).take_while(|&depth| model.contains_key(&query[..depth])).count();
-                prop_assert_eq!(held(&mut router, query, &[], now), [depth as u32]);
-            }
-            prop_assert_eq!(router.predicted_blocks(), model.len());
-        }
-    }
 }
