@@ -1,16 +1,13 @@
 //! Real engines' cache managers and publishers drive the service, and are asked the same as it: how much of a prompt
 //! would be reused?
 
-use std::env;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-
-use serde_json::Value;
+use std::process::Command;
 
 use crate::common::engine::{Process, fetched, free_port, free_ports};
 use crate::common::scratch::Scratch;
+use crate::common::serve::Serve;
 use crate::common::shared;
 
 const SGLANG: &str = "sglang-0.5.23";
@@ -80,7 +77,8 @@ impl Python {
     /// Runs a script against a service of its own, which ends and starts when the script says so.
     fn run(&self, test: &str, args: impl FnOnce(&mut Command, &str)) {
         let scratch = Scratch::new(test);
-        let mut service = Some(Service::start(&scratch));
+        let snapshot = scratch.path("snapshot");
+        let mut service = Some(Serve::start(&snapshot, &[]));
         let mut command = Command::new(self.cache.join("venv/bin/python"));
         command.args(&self.args).arg("--source").arg(&self.sources);
         command.env("PYTHONPYCACHEPREFIX", self.cache.join("bytecode"));
@@ -96,11 +94,11 @@ impl Python {
                     driver.tell("ended");
                 }
                 "kill" => {
-                    drop(service.take());
+                    service.take().expect("it was started").kill();
                     driver.tell("ended");
                 }
                 "start" => {
-                    let started = service.insert(Service::start(&scratch));
+                    let started = service.insert(Serve::start(&snapshot, &[]));
                     driver.tell(&started.url);
                 }
                 line => said.push(line.to_owned()),
@@ -109,46 +107,5 @@ impl Python {
         let status = driver.child.wait().expect("it ended");
         let agreed = said.last().is_some_and(|last| last.ends_with(", different 0"));
         assert!(status.success() && agreed, "{status}\n{}", said.join("\n"));
-    }
-}
-
-/// `kvleap serve` with a snapshot.
-struct Service {
-    child: Child,
-    url: String,
-}
-
-impl Service {
-    fn start(scratch: &Scratch) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "json"]);
-        command.args(["--snapshot", &scratch.path("snapshot"), "--snapshot-seconds", "1"]);
-        // What the machine happens to have in its environment is no part of the test.
-        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("KVLEAP_")) {
-            command.env_remove(name);
-        }
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
-        let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
-        let address = log.by_ref().lines().find_map(|line| {
-            let said: Value = serde_json::from_str(&line.expect("UTF-8")).expect("a JSON object a line");
-            said["fields"]["address"].as_str().filter(|_| said["fields"]["message"] == "listening").map(str::to_owned)
-        });
-        // Read to its end, so that the service never waits for the test.
-        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-        Self { child, url: format!("http://{}", address.expect("it listens before it ends")) }
-    }
-
-    fn terminate(mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
-        assert_eq!(self.child.wait().expect("it ends").code(), Some(0));
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -6,6 +6,7 @@ mod common {
     pub(crate) mod engine;
     pub(crate) mod model;
     pub(crate) mod scratch;
+    pub(crate) mod serve;
     pub(crate) mod shared;
 }
 

@@ -12,6 +12,8 @@ mod common {
     pub(crate) mod peer;
     pub(crate) mod random;
     pub(crate) mod scratch;
+    #[cfg(feature = "cli")]
+    pub(crate) mod serve;
     pub(crate) mod service;
 }
 

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 use crate::common::engine::{Process, free_ports, until};
 use crate::common::judge::Judge;
 use crate::common::scratch::Scratch;
+use crate::common::serve::{self, Serve};
 
 const ENGINES: u64 = 3;
 
@@ -51,6 +51,13 @@ impl Fleet {
         Self { scratch, engines }
     }
 
+    /// A service that listens to them, by its configuration or once they are registered.
+    fn serve(&self, configured: bool) -> Serve {
+        let config = self.scratch.path("serve.toml");
+        let more = if configured { &["--config", &config][..] } else { &[] };
+        Serve::start(&self.scratch.path("snapshot"), more)
+    }
+
     /// What the engines hold, once they have said all of it.
     fn pause(&mut self) -> (Judge, BTreeMap<u64, u64>) {
         let mut judge = Judge::default();
@@ -67,49 +74,8 @@ impl Fleet {
     }
 }
 
-/// The service, and its log.
-struct Service {
-    child: Child,
-    log: Receiver<Value>,
-    url: String,
-}
-
-impl Service {
-    fn start(scratch: &Scratch, config: bool) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "json", "--snapshot-seconds", "1"]);
-        command.args(["--snapshot", &scratch.path("snapshot")]);
-        if config {
-            command.args(["--config", &scratch.path("serve.toml")]);
-        }
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
-        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let (say, log) = channel();
-        // Read to its end, so that the service never waits for the test.
-        thread::spawn(move || {
-            for line in lines {
-                let line = line.expect("UTF-8");
-                // Nobody may want to know any more.
-                let _ = say.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
-            }
-        });
-        let mut service = Self { child, log, url: String::new() };
-        let listening = service.said("listening");
-        service.url = format!("http://{}", listening["address"].as_str().expect("an address"));
-        service
-    }
-
-    /// Waits for this message; others up to it must be good news.
-    fn said(&self, message: &str) -> Value {
-        loop {
-            let line = self.log.recv().expect("it runs");
-            assert_ne!(line["level"], "ERROR", "{line}");
-            if line["fields"]["message"] == message {
-                return line["fields"].clone();
-            }
-        }
-    }
-
+/// What a test asks a running service.
+impl Serve {
     fn get(&self, path: &str) -> Value {
         let answer = ureq::get(format!("{}{path}", self.url)).call().expect("it answers");
         serde_json::from_str(&answer.into_body().read_to_string().expect("text")).expect("JSON")
@@ -143,29 +109,10 @@ impl Service {
         });
         scores.collect()
     }
-
-    fn kill(mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it was killed");
-    }
-
-    fn terminate(mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
-        assert_eq!(self.child.wait().expect("it ends").code(), Some(0));
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// All answers are those of a judge who asks the engines.
-fn agree(service: &Service, judge: &Judge) {
+fn agree(service: &Serve, judge: &Judge) {
     let queries = judge.queries();
     assert!(!queries.is_empty());
     for query in queries {
@@ -173,7 +120,7 @@ fn agree(service: &Service, judge: &Judge) {
     }
 }
 
-fn all_live(service: &Service, batches: &BTreeMap<u64, u64>) -> bool {
+fn all_live(service: &Serve, batches: &BTreeMap<u64, u64>) -> bool {
     let said = batches.iter().map(|(&instance, &batches)| (instance, (batches.checked_sub(1), "live".to_owned())));
     service.ranks() == said.collect()
 }
@@ -186,7 +133,7 @@ fn killed_at_any_moment_it_loses_only_what_can_be_replayed() {
     let mut warm = 0;
     for round in 0..12 {
         let before = Path::new(&snapshot).exists();
-        let service = Service::start(&fleet.scratch, true);
+        let service = fleet.serve(true);
         warm += u32::from(before);
         // Sometimes once there is a snapshot, sometimes while one is being written, sometimes at once, and sometimes
         // whenever it may be.
@@ -200,14 +147,14 @@ fn killed_at_any_moment_it_loses_only_what_can_be_replayed() {
     }
     assert_eq!(warm, 11, "the first start is a cold one");
 
-    let service = Service::start(&fleet.scratch, true);
+    let service = fleet.serve(true);
     let (judge, batches) = fleet.pause();
     until("all is known", || all_live(&service, &batches));
     agree(&service, &judge);
     // What a snapshot has is not asked for again.
     service.said("saved a snapshot");
     service.kill();
-    let service = Service::start(&fleet.scratch, true);
+    let service = fleet.serve(true);
     until("all is known", || all_live(&service, &batches));
     agree(&service, &judge);
     assert!(!service.get("/v1/status")["ranks"].as_array().expect("a list").iter().any(|rank| rank["blocks"] != 0));
@@ -217,7 +164,7 @@ fn killed_at_any_moment_it_loses_only_what_can_be_replayed() {
 fn engines_that_registered_themselves_are_known_after_a_restart() {
     let mut fleet = Fleet::start("registered");
     let config: toml::Table = fs::read_to_string(fleet.scratch.path("serve.toml")).unwrap().parse().expect("TOML");
-    let service = Service::start(&fleet.scratch, false);
+    let service = fleet.serve(false);
     for engine in config["engines"].as_array().expect("a list") {
         let engine = serde_json::to_value(engine).expect("plain values");
         assert_eq!(service.post("/register", &engine)["status"], "ok");
@@ -225,7 +172,7 @@ fn engines_that_registered_themselves_are_known_after_a_restart() {
     until("something is known", || service.ranks().values().all(|(sequence, _)| *sequence > Some(30)));
     service.terminate();
 
-    let service = Service::start(&fleet.scratch, false);
+    let service = fleet.serve(false);
     let (judge, batches) = fleet.pause();
     until("all is known", || all_live(&service, &batches));
     agree(&service, &judge);
@@ -242,10 +189,9 @@ fn a_snapshot_that_cannot_be_used_is_put_aside() {
 
     let (judge, batches) = fleet.pause();
     let scratch = &fleet.scratch;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--log", "json", "--snapshot-seconds", "1"]);
-    command.args(["--snapshot", &scratch.path("snapshot"), "--config", &scratch.path("serve.toml")]);
-    let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
+    let [snapshot, config] = ["snapshot", "serve.toml"].map(|name| scratch.path(name));
+    let mut command = serve::command(&["--snapshot", &snapshot, "--snapshot-seconds", "1", "--config", &config]);
+    let mut child = command.spawn().expect("it runs");
     let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().expect("it runs").expect("UTF-8")).expect("JSON");
     let refused = next();
@@ -256,7 +202,7 @@ fn a_snapshot_that_cannot_be_used_is_put_aside() {
     child.wait().expect("it was killed");
     assert_eq!(fs::read(scratch.path("snapshot.refused")).expect("it is kept"), damaged);
 
-    let service = Service::start(scratch, true);
+    let service = fleet.serve(true);
     until("all is known", || all_live(&service, &batches));
     agree(&service, &judge);
 }
