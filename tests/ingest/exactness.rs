@@ -12,6 +12,7 @@ use kvleap::{BlockHasher, Worker};
 use serde_json::{Value, json};
 
 use crate::common::engine::until;
+use crate::common::engine_events::{batch, cleared, removed, stored};
 use crate::common::model::{depth, model};
 use crate::common::peer::dumping;
 use crate::common::scratch::Scratch;
@@ -30,27 +31,8 @@ fn tokens(from: u32, blocks: u32) -> Vec<u32> {
     (4 * from..4 * (from + blocks)).collect()
 }
 
-/// A store as vLLM has it, with `more` fields.
-fn stored(hashes: &[u64], parent: Option<u64>, tokens: &[u32], more: Value) -> Value {
-    let mut event = json!({
-        "type": "BlockStored", "block_hashes": hashes, "parent_block_hash": parent, "token_ids": tokens,
-        "block_size": 4, "lora_id": null, "medium": "GPU", "lora_name": null,
-    });
-    let (Value::Object(event_fields), Value::Object(more)) = (&mut event, more) else { unreachable!("two objects") };
-    event_fields.extend(more);
-    event
-}
-
-fn removed(hashes: &[u64], medium: &str) -> Value {
-    json!({"type": "BlockRemoved", "block_hashes": hashes, "medium": medium})
-}
-
-fn cleared() -> Value {
-    json!({"type": "AllBlocksCleared"})
-}
-
 fn payload(events: &[Value]) -> Vec<u8> {
-    rmp_serde::to_vec(&json!([1.5, events, null])).expect("plain values")
+    batch(events, None)
 }
 
 /// A publisher whose batches are handed over as a listener would.
@@ -206,8 +188,7 @@ fn a_clear_ends_the_doubts_about_its_rank_alone() {
     let (model, rank) = (model(4), Arc::new(Rank::zmq(WORKER, "tcp://127.0.0.1:1")));
     model.ranks().put(&rank);
     let say = |sequence, dp_rank: u32, events: &[Value]| {
-        let payload = rmp_serde::to_vec(&json!([1.5, events, dp_rank])).expect("plain values");
-        apply(&model, &rank, sequence, &payload).expect("the index is there");
+        apply(&model, &rank, sequence, &batch(events, Some(dp_rank))).expect("the index is there");
     };
     for dp_rank in [0, 1] {
         say(dp_rank.into(), dp_rank, &[json!({"type": "New"})]);
@@ -219,7 +200,7 @@ fn a_clear_ends_the_doubts_about_its_rank_alone() {
 
 fn rank_too_high() {
     let mut told = Told::new();
-    told.say_bytes(&rmp_serde::to_vec(&json!([1.5, [cleared()], 1_u32 << 28])).expect("plain values"));
+    told.say_bytes(&batch(&[cleared()], Some(1 << 28)));
     assert_eq!(told.doubts(), Doubt::Rank.into());
 }
 
@@ -569,8 +550,7 @@ fn ranks_of_one_name_do_not_merge() {
         model.ranks().put(rank);
     }
     let say = |rank: &Rank, sequence, named: u32, event: Value| {
-        let payload = rmp_serde::to_vec(&json!([1.5, [event], named])).expect("plain values");
-        apply(&model, rank, sequence, &payload).expect("the index is there");
+        apply(&model, rank, sequence, &batch(&[event], Some(named))).expect("the index is there");
     };
     let store = || stored(&[1, 2], None, &tokens(0, 2), json!({}));
     let held =

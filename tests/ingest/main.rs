@@ -5,6 +5,7 @@
 mod common {
     pub(crate) mod encode;
     pub(crate) mod engine;
+    pub(crate) mod engine_events;
     #[cfg(feature = "cli")]
     pub(crate) mod judge;
     pub(crate) mod model;

@@ -6,6 +6,7 @@ use kvleap::service::{Config, Key, Rank, Server, ingest};
 use kvleap::{BlockHasher, Worker};
 use serde_json::{Value, json};
 
+use crate::common::engine_events;
 use crate::common::scratch::Scratch;
 use crate::common::service::{Service, config, event, events, stored};
 
@@ -451,10 +452,8 @@ fn a_secret_key_of_hashes() {
     let model = service.server.indexer().models().get_or_add(&Key::new("m"), 4).expect("new");
     let rank = Arc::new(Rank::zmq(Worker::new(7, 0), "tcp://127.0.0.1:1"));
     model.ranks().put(&rank);
-    let event = json!({"type": "BlockStored", "block_hashes": [1], "parent_block_hash": null, "token_ids": [1, 2, 3, 4],
-        "block_size": 4, "lora_id": null, "extra_keys": [["salt"]]});
-    let payload = rmp_serde::to_vec(&json!([1.5, [event], null])).expect("plain values");
-    ingest::apply(&model, &rank, 0, &payload).expect("it runs");
+    let salted = engine_events::stored(&[1], None, &[1, 2, 3, 4], json!({"extra_keys": [["salt"]]}));
+    ingest::apply(&model, &rank, 0, &engine_events::batch(&[salted], None)).expect("it runs");
     service.flush();
     let found = |query: Value| service.post("/query", &query).1["instances"]["7"]["gpu"].as_u64();
     let tokens = json!({"model_name": "m", "token_ids": [1, 2, 3, 4], "cache_salt": "salt"});

@@ -6,6 +6,7 @@ mod common {
     pub(crate) mod browser;
     #[cfg(feature = "cli")]
     pub(crate) mod engine;
+    pub(crate) mod engine_events;
     #[cfg(feature = "cli")]
     pub(crate) mod judge;
     #[cfg(feature = "cli")]

@@ -17,6 +17,7 @@ use kvleap::{Index, Matches, Worker};
 use serde_json::{Value, json};
 
 use crate::common::engine::{free_ports, until};
+use crate::common::engine_events::{self, batch, cleared, removed};
 use crate::common::judge::Judge;
 use crate::common::peer::{dumping, ok, stub};
 use crate::common::scratch::Scratch;
@@ -31,21 +32,8 @@ fn model(service: &Service) -> Arc<Model> {
 }
 
 /// A batch of an engine's.
-fn batch(events: &[Value]) -> Vec<u8> {
-    rmp_serde::to_vec(&json!([0.5, events, 0])).expect("plain values")
-}
-
 fn chain(hashes: &[u64], parent: Option<u64>, tokens: std::ops::Range<u32>, medium: &str) -> Value {
-    json!({"type": "BlockStored", "block_hashes": hashes, "parent_block_hash": parent,
-        "token_ids": tokens.collect::<Vec<_>>(), "block_size": 4, "lora_id": null, "medium": medium})
-}
-
-fn removed(hashes: &[u64], medium: &str) -> Value {
-    json!({"type": "BlockRemoved", "block_hashes": hashes, "medium": medium})
-}
-
-fn cleared() -> Value {
-    json!({"type": "AllBlocksCleared"})
+    engine_events::stored(hashes, parent, &tokens.collect::<Vec<_>>(), json!({"medium": medium}))
 }
 
 /// The publisher of worker 1/0 in this seat says the same to all of these; returns the number of its next batch.
@@ -54,7 +42,7 @@ fn tell(services: &[&Service], seat: usize, sequence: u64, said: &[&[Value]]) ->
         let (model, mut sequence) = (model(service), sequence);
         let rank = Arc::clone(&model.ranks().of(Worker::new(1, 0))[seat]);
         for events in said {
-            apply(&model, &rank, sequence, &batch(events)).expect("it runs");
+            apply(&model, &rank, sequence, &batch(events, Some(0))).expect("it runs");
             sequence += 1;
         }
         model.index().flush().expect("it runs");
