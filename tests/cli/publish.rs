@@ -5,13 +5,13 @@ use std::process::{Command, Output, Stdio};
 
 use kvleap::service::publish::EngineState;
 
-use crate::common::engine::{Process, free_port};
+use crate::common::engine::{Process, free_ports};
 use crate::common::scratch::Scratch;
 
 /// On ports of its own.
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
-    let endpoint = || format!("tcp://127.0.0.1:{}", free_port());
+    let endpoint = || format!("tcp://127.0.0.1:{}", free_ports(1));
     command.args(["publish", "--endpoint", &endpoint(), "--replay-endpoint", &endpoint()]).args(args);
     command
 }

@@ -1,5 +1,4 @@
 //! Random fleets: events and queries from alphabets so small that everything collides with everything.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use kvleap::{Block, Event, EventData, Matches, Worker};
 use proptest::prelude::*;

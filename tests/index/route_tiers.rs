@@ -4,9 +4,7 @@ use kvleap::route::{Prediction, Refusal, Router};
 use kvleap::{Event, EventData, Matches, Worker};
 use proptest::prelude::*;
 
-use super::route::{
-    BLOCK_SIZE, EVEN, ask, by_cost, local_index, look_up, predict, router, store_at, with_workers, worker,
-};
+use super::route::{BLOCK_SIZE, EVEN, ask, by_cost, local_index, look_up, predict, store_at, with_workers, worker};
 
 const RANK_BITS: u32 = 28;
 
@@ -70,7 +68,7 @@ fn host_memory_is_worth_more_than_nothing_and_less_than_device_memory() {
     assert!(router.finish(ticket, 0));
 
     // Without a credit for it, host memory is nothing, and without a split it is somebody else.
-    for mut router in [with_tiers(3, vec![1.0]), router(3, by_cost(EVEN, 0.0))] {
+    for mut router in [with_tiers(3, vec![1.0]), super::route::router(3, by_cost(EVEN, 0.0))] {
         assert_eq!(worth(&mut router, &prompt, &[&matches]), [(0, 1, 1.0), (1, 0, 0.0), (2, 0, 0.0)]);
         assert_eq!(choose(&mut router, &matches).worker, worker(0));
     }

@@ -11,12 +11,12 @@ use kvleap::service::{Config, Doubt, Doubts, Ingest, Listener, Model, OverBudget
 use kvleap::{BlockHasher, Worker};
 use serde_json::{Value, json};
 
-use crate::common::engine::until;
 use crate::common::engine_events::{batch, cleared, removed, stored};
 use crate::common::model::{depth, model};
 use crate::common::peer::dumping;
 use crate::common::scratch::Scratch;
 use crate::common::service::{self, Service, events};
+use crate::common::until::until;
 use crate::common::zmtp::{Publisher, Subscriber};
 
 const WORKER: Worker = Worker::new(7, 0);

@@ -15,9 +15,10 @@ use kvleap::service::rank::Count;
 use kvleap::service::{Doubt, Ingest, Key, Listener, Model, Models, Rank};
 use kvleap::{Builder, Index, Matches, Worker};
 
-use crate::common::engine::{free_ports, until};
+use crate::common::engine::free_ports;
 use crate::common::judge::Judge;
 use crate::common::scratch::Scratch;
+use crate::common::until::until;
 
 /// A publisher in this process, what listens to it, and where it all goes.
 struct Pair {

@@ -4,6 +4,7 @@
 #[path = "../common"]
 mod common {
     pub(crate) mod encode;
+    #[cfg(feature = "cli")]
     pub(crate) mod engine;
     pub(crate) mod engine_events;
     #[cfg(feature = "cli")]
@@ -13,6 +14,7 @@ mod common {
     pub(crate) mod scratch;
     pub(crate) mod service;
     pub(crate) mod shared;
+    pub(crate) mod until;
     pub(crate) mod zmtp;
 }
 

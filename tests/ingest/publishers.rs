@@ -16,10 +16,11 @@ use kvleap::service::{Ingest, Rank};
 use kvleap::{Matches, Worker};
 use serde_json::{Value, json};
 
-use crate::common::engine::{Process, free_ports, until};
+use crate::common::engine::{Process, free_ports};
 use crate::common::judge::Judge;
 use crate::common::model::model;
 use crate::common::scratch::Scratch;
+use crate::common::until::until;
 
 const ENGINES: u64 = 10;
 const RANKS: u16 = 2;

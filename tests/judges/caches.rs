@@ -5,10 +5,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::engine::{Process, fetched, free_port, free_ports};
+use crate::common::engine::{Process, free_ports};
 use crate::common::scratch::Scratch;
 use crate::common::serve::Serve;
 use crate::common::shared;
+use crate::fetched;
 
 const SGLANG: &str = "sglang-0.5.23";
 const VLLM: &str = "vllm-0.33.0";
@@ -48,7 +49,7 @@ fn the_shared_ones() {
         python.run(engine, |command, url| {
             command.args(["--url", url]);
             if engine == VLLM {
-                command.args(["--replay-port", &free_port().to_string()]);
+                command.args(["--replay-port", &free_ports(1).to_string()]);
             }
         });
     }

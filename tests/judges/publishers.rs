@@ -12,9 +12,11 @@ use kvleap::service::{Ingest, Listener, Model, Rank, Tier};
 use kvleap::{BlockHasher, Worker};
 use serde_json::{Value, json};
 
-use crate::common::engine::{Process, fetched, free_port, until};
+use crate::common::engine::{Process, free_ports};
 use crate::common::model::{depth, model};
 use crate::common::shared;
+use crate::common::until::until;
+use crate::fetched;
 
 const WORKER: Worker = Worker::new(7, 0);
 
@@ -53,7 +55,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let endpoint = || format!("tcp://127.0.0.1:{}", free_port());
+        let endpoint = || format!("tcp://127.0.0.1:{}", free_ports(1));
         let source = Source { endpoint: endpoint(), replay: Some(endpoint()), ..Source::default() };
         Self { source, topic: "kv-events", buffer_steps: 1000 }
     }

@@ -11,11 +11,14 @@ mod common {
     pub(crate) mod judge;
     #[cfg(feature = "cli")]
     pub(crate) mod peer;
+    #[allow(dead_code, reason = "snapshots need single events only")]
     pub(crate) mod random;
     pub(crate) mod scratch;
     #[cfg(feature = "cli")]
     pub(crate) mod serve;
     pub(crate) mod service;
+    #[cfg(feature = "cli")]
+    pub(crate) mod until;
 }
 
 mod http;

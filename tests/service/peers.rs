@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::sync::Arc;
-use std::thread;
 
 use fastrand::Rng;
 use kvleap::service::ingest::apply;
@@ -16,12 +13,13 @@ use kvleap::service::{Config, Model, Models, Tier};
 use kvleap::{Index, Matches, Worker};
 use serde_json::{Value, json};
 
-use crate::common::engine::{free_ports, until};
+use crate::common::engine::free_ports;
 use crate::common::engine_events::{self, batch, cleared, removed};
 use crate::common::judge::Judge;
 use crate::common::peer::{dumping, ok, stub};
 use crate::common::scratch::Scratch;
 use crate::common::service::{Service, config, event, events, stored};
+use crate::common::until::until;
 
 fn copy_of(peers: &[&str]) -> Service {
     Service::start(Config { peers: peers.iter().map(|&url| url.to_owned()).collect(), ..config() })

@@ -12,10 +12,11 @@ use std::time::Duration;
 use kvleap::Worker;
 use serde_json::{Value, json};
 
-use crate::common::engine::{Process, free_ports, until};
+use crate::common::engine::{Process, free_ports};
 use crate::common::judge::Judge;
 use crate::common::scratch::Scratch;
 use crate::common::serve::{self, Serve};
+use crate::common::until::until;
 
 const ENGINES: u64 = 3;
 

@@ -1,6 +1,6 @@
 //! Figures: nothing in them is cut or overlaps, they repeat, they show what they were given, and they refuse the rest.
 
-use std::{env, fs, process};
+use std::fs;
 
 use kvleap::report::{Axis, Chart, Diagram, Figure, FigureError, Series, Shades, Theme, Unit, dark_css};
 
