@@ -153,6 +153,8 @@
 //! - The records of runs are reused but not freed: they take the memory of the largest number of runs so far.
 //! - [`ShardStatus::lag`] is a histogram of the `hdrhistogram` crate, which is therefore a public dependency.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod event;
 pub mod hash;
 pub mod index;
