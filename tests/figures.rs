@@ -10,11 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use kvleap::baseline::Design;
-use kvleap::figures::density::{Cell, Clock, Density};
-use kvleap::figures::flow::{Flow, Shard, Spread};
+use kvleap::figures::density::{Cell, Density, TimeUnit};
+use kvleap::figures::flow::{Flow, Quantiles, ShardFigures};
 use kvleap::figures::search::Search;
 use kvleap::figures::structure::{Node, Structure};
-use kvleap::figures::timeline::{Lookup, Run, Timeline, What, Work};
+use kvleap::figures::timeline::{Activity, Lookup, Timeline, Totals, Work};
 use kvleap::figures::{Data, FiguresError, Options, Source, Topic};
 use kvleap::index::{Found, Holding, Probe, Run as Array};
 use kvleap::mock::Config;
@@ -55,7 +55,7 @@ fn density() -> Density {
     let workers = vec![(3, 0), (3, 1), (9, 0)];
     Density {
         source: "a test".to_owned(),
-        clock: Clock::Seconds,
+        clock: TimeUnit::Seconds,
         step: 5.0,
         workers,
         requests: 4321,
@@ -65,8 +65,8 @@ fn density() -> Density {
 }
 
 fn flow() -> Flow {
-    let spread = |p50, p99, max| Spread { p50, p99, max };
-    let shard = |events, lag_ns| Shard {
+    let spread = |p50, p99, max| Quantiles { p50, p99, max };
+    let shard = |events, lag_ns| ShardFigures {
         events,
         blocks: 10 * events,
         waiting: spread(1, 22, 333),
@@ -135,13 +135,13 @@ fn timeline() -> Timeline {
         beside: 2,
         cores: 2,
         writer: vec![
-            work(10_000, 12_000, What::Apply(5)),
-            work(12_100, 15_000, What::Apply(9)),
-            work(15_100, 17_000, What::Publish(41)),
-            work(30_000, 31_000, What::Publish(42)),
+            work(10_000, 12_000, Activity::Apply(5)),
+            work(12_100, 15_000, Activity::Apply(9)),
+            work(15_100, 17_000, Activity::Publish(41)),
+            work(30_000, 31_000, Activity::Publish(42)),
         ],
         readers: vec![vec![lookup(5_000, 40), lookup(11_000, 40), lookup(20_000, 41)], vec![lookup(40_000, 42)]],
-        run: Run {
+        run: Totals {
             length_ns: 5_000_000,
             events: 1_111,
             publications: 222,
@@ -304,7 +304,7 @@ fn a_timeline_has_a_bar_for_everything_that_was_done() {
     assert_shows(&data, &["reader 1", "reader 2", "writer", "50.0 µs of a run of 5.00 ms", "most lookups, 2, began"]);
     assert_says(&data, &["2 of 4 lookups", "4 things", "1,111 events", "222 snapshots", "3,333 lookups", "444 ns"]);
     assert_says(&data, &["55.5 µs", "The 66 that began", "77 ns", "None saw an older"]);
-    let back = Timeline { run: Run { backwards: 8, ..timeline().run }, ..timeline() };
+    let back = Timeline { run: Totals { backwards: 8, ..timeline().run }, ..timeline() };
     assert_says(&Data::Concurrency(back), &["8 saw an older"]);
 }
 
@@ -372,7 +372,10 @@ fn recorded_events_are_counted_by_request() {
         Topic::Density.collect(&Options { source: Source::Record(path.to_owned()), ..Options::default() }, |_| ())
     };
     let Ok(Data::EventDensity(density)) = collect(&path) else { panic!() };
-    assert_eq!((density.clock, density.requests, density.events, density.totals()), (Clock::Requests, 2, 3, [2, 1, 1]));
+    assert_eq!(
+        (density.clock, density.requests, density.events, density.totals()),
+        (TimeUnit::Requests, 2, 3, [2, 1, 1])
+    );
     assert_eq!(density.workers, [(3, 1)]);
     assert_shows(&Data::EventDensity(density), &["requests so far", "record.jsonl"]);
 
@@ -397,7 +400,7 @@ fn a_trace_is_played_and_an_empty_one_refused() {
     else {
         panic!()
     };
-    assert_eq!((density.clock, density.requests), (Clock::Seconds, 2));
+    assert_eq!((density.clock, density.requests), (TimeUnit::Seconds, 2));
     assert!(density.totals()[0] >= 62 && density.source.starts_with("a.jsonl on 16 simulated engines"), "{density:?}");
     assert!(matches!(collect(scratch.file_path("b.jsonl", "")), Err(FiguresError::Fleet(_))));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kvleap::mock::{Constant, Latency};
 use kvleap::sim::{
-    Blocks, Bursts, Change, Events, Experiment, Incident, Knowledge, Options, PolicyReport, Prediction, Report,
+    Blocks, Bursts, Change, Events, Experiment, Incident, Knowledge, Options, PolicyReport, PredictionAccuracy, Report,
     Sessions, SimError, Source, Traffic, Vary, Workload, World, run,
 };
 use proptest::prelude::*;
@@ -108,7 +108,7 @@ fn three_workers_and_ten_requests_by_hand() {
     let report = only(small(&path));
     assert_eq!((report.requests, report.finished, report.rejected, report.retried), (10, 10, 0, 0));
     assert_eq!(report.blocks, Blocks { asked: 23, reused: 7, computed: 16, recomputed: 0, predicted: 5 });
-    assert_eq!(report.prediction, Prediction { exact: 9, over: 0, under: 1, over_blocks: 0, under_blocks: 2 });
+    assert_eq!(report.prediction, PredictionAccuracy { exact: 9, over: 0, under: 1, over_blocks: 0, under_blocks: 2 });
     near(report.block_hit_rate, 7.0 / 23.0);
     near(report.request_hit_rate, 0.4);
 
@@ -466,7 +466,7 @@ proptest! {
                 prop_assert_eq!(asked, reused + computed);
                 prop_assert_eq!(recomputed, 0);
             }
-            let Prediction { exact, over, under, over_blocks, under_blocks } = policy.prediction;
+            let PredictionAccuracy { exact, over, under, over_blocks, under_blocks } = policy.prediction;
             prop_assert_eq!(exact + over + under, policy.finished);
             prop_assert_eq!(predicted + under_blocks, reused + over_blocks);
             for bins in [&policy.latency_bins, &policy.match_blocks] {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::{error, fmt, io};
 
 use super::Topic;
+use crate::index::{Closed, ConfigError};
 use crate::report::FigureError;
 use crate::sweep::{PartitionError, SweepError};
 use crate::trace::TraceError;
-use crate::{Closed, ConfigError};
 
 /// Why a figure was not made.
 #[derive(Debug)]

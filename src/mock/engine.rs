@@ -4,7 +4,7 @@ use super::admission::Admission;
 use super::request::Task;
 use super::scheduler::{Progress, Scheduler};
 use super::{Config, ConfigError, Finished, Latency, Refusal, Request, Work};
-use crate::{Event, EventData, Worker};
+use crate::event::{Event, EventData, Worker};
 
 /// One rank of a simulated inference engine. Engines with data parallelism are as many of these as they have ranks:
 /// each has its own cache, scheduler and event numbers.

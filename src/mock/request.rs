@@ -2,7 +2,7 @@
 
 use std::{error, fmt};
 
-use crate::Block;
+use crate::event::Block;
 use crate::hash::hash_pair;
 
 /// What is asked of an engine.

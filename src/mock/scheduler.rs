@@ -6,7 +6,7 @@ use super::pool::{Pool, Sequence, Shortage};
 use super::request::Task;
 use super::waiting::Waiting;
 use super::{Config, Finished, Limits, Work};
-use crate::EventData;
+use crate::event::EventData;
 
 /// Requests that run, in the order in which they were admitted, and that wait.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::FigureError;
 use super::chart::Point;
-use super::head::Head;
 use super::image::{render, save};
 use super::pen::{Pen, text_style, width};
 use super::theme::{BOX_OPACITY, GAP, HEADING, LEADING, MARKER, STROKE, TEXT, Theme, WIDTH};
+use super::title::Title;
 use std::path::Path;
 
 /// Around the text of a box, between boxes, and beside and around the labels of an arrow.
@@ -110,7 +110,7 @@ impl Diagram {
             return Err(FigureError::Empty { title: self.title.clone() });
         }
         let inner = self.stages.iter().map(Stage::width).fold(f64::from(WIDTH - 2 * GAP), f64::max).ceil();
-        let head = Head::new(&self.title, &self.note, inner);
+        let head = Title::new(&self.title, &self.note, inner);
         let stages: f64 = self.stages.iter().map(|stage| stage.arrows_height() + stage.boxes_height()).sum();
         let high = (head.bottom() + stages).ceil() as u32 + GAP;
         Pen::svg((inner as u32 + 2 * GAP, high), theme.palette(), |pen| {

@@ -7,10 +7,10 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Span;
 use super::chart::{Chart, Marks, Point, Rule, Series};
-use super::head::Head;
 use super::pen::{Pen, failed, fine, pixels, stroke, text_style, width};
 use super::series::{Look, Place, draw_marks, draw_sample};
 use super::theme::{COLUMN, GAP, GRID, HEADING, LABEL_OPACITY, LEADING, ROW, TEXT, Theme, WIDTH};
+use super::title::Title;
 use super::{Figure, FigureError};
 
 type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Span, Span>>;
@@ -50,7 +50,7 @@ impl Figure {
         let (wide, row_height) = self.size.unwrap_or((WIDTH + (columns as u32 - 1) * COLUMN, ROW));
         let inner = f64::from(wide - 2 * GAP);
         let gap = f64::from(GAP);
-        let head = Head::new(&self.title, &self.note, inner);
+        let head = Title::new(&self.title, &self.note, inner);
         let (legend, charts_top) = self.legend(head.bottom(), gap + inner);
         let rows = self.charts.len().div_ceil(columns);
         let high = charts_top.ceil() as u32 + rows as u32 * row_height + GAP;

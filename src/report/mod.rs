@@ -26,12 +26,12 @@ mod diagram;
 mod draw;
 mod error;
 mod file;
-mod head;
 mod image;
 mod pen;
 mod series;
 mod shades;
 mod theme;
+mod title;
 
 pub use axis::{Axis, Scale, Unit};
 pub use chart::{Chart, Figure, Point, Series};

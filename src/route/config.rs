@@ -3,7 +3,7 @@
 use super::overlap::Split;
 use super::policy::{CostBased, Policy};
 use super::{ConfigError, Prediction, Router};
-use crate::Worker;
+use crate::event::Worker;
 
 /// Settings of a [`Router`].
 #[derive(Debug)]

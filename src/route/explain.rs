@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Cost, Decision, Load};
-use crate::Worker;
+use crate::event::Worker;
 
 /// A decision with what led to it.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::mask::Mask;
-use crate::Worker;
+use crate::event::Worker;
 use crate::index::BuildMix;
 
 /// What is in flight at a worker.

@@ -152,7 +152,7 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Worker;
+    use crate::event::Worker;
 
     #[test]
     fn nothing_is_kept_of_requests_that_are_over() {

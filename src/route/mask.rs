@@ -85,13 +85,13 @@ impl Mask {
         );
     }
 
-    /// Overwrites the figures of the seats that are not in it.
-    pub(super) fn overwrite_others(&self, figures: &mut [f32], with: f32) {
-        for (chunk, &word) in figures.chunks_mut(64).zip(&self.words) {
+    /// Overwrites the scores of the seats that are not in it.
+    pub(super) fn overwrite_others(&self, scores: &mut [f32], with: f32) {
+        for (chunk, &word) in scores.chunks_mut(64).zip(&self.words) {
             if word != u64::MAX >> (64 - chunk.len()) {
-                for (bit, figure) in chunk.iter_mut().enumerate() {
+                for (bit, score) in chunk.iter_mut().enumerate() {
                     if word >> bit & 1 == 0 {
-                        *figure = with;
+                        *score = with;
                     }
                 }
             }

@@ -106,7 +106,8 @@ pub use policy::{SessionAffinity, UnknownPolicy, Weights};
 pub use predict::Prediction;
 pub use random::Random;
 
-use crate::{Matches, Worker};
+use crate::event::Worker;
+use crate::index::Matches;
 use fleet::Fleet;
 use load::InFlight;
 use overlap::Overlap;

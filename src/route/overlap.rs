@@ -1,7 +1,8 @@
-//! From answers of an index to figures by seat.
+//! From answers of an index to scores by seat.
 
 use super::fleet::Fleet;
-use crate::{Matches, Worker};
+use crate::event::Worker;
+use crate::index::Matches;
 
 /// What a worker of an answer stands for: a worker of the fleet, and which of its tiers.
 pub(super) type Split = fn(Worker) -> (Worker, usize);
@@ -138,7 +139,8 @@ fn each(maps: &[SlotMap], matches: &Matches, mut write: impl FnMut(usize, u32)) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Block, Event, EventData, Index};
+    use crate::event::{Block, Event, EventData};
+    use crate::index::Index;
 
     /// The host tier of a worker has the upper bit.
     fn split(worker: Worker) -> (Worker, usize) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Axis, Options, SimError};
+use super::{ExperimentAxis, Options, SimError};
 
 /// Something that an experiment varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,8 +150,8 @@ impl Experiment {
         Ok(Self { name: name.to_owned(), options, vary: along })
     }
 
-    pub(super) fn axes(&self) -> Vec<Axis> {
-        let axis = |(dimension, values): &(Dimension, Vec<f64>)| Axis {
+    pub(super) fn axes(&self) -> Vec<ExperimentAxis> {
+        let axis = |(dimension, values): &(Dimension, Vec<f64>)| ExperimentAxis {
             name: dimension.name().to_owned(),
             unit: dimension.unit().to_owned(),
             values: values.clone(),

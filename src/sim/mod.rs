@@ -29,7 +29,7 @@
 mod clock;
 mod error;
 mod experiment;
-mod fleet;
+mod member;
 mod options;
 pub mod page;
 mod play;
@@ -41,7 +41,9 @@ mod world;
 pub use error::SimError;
 pub use experiment::{Dimension, Experiment, Vary};
 pub use options::{Knowledge, Options};
-pub use report::{Axis, Bins, Blocks, Events, Interval, PolicyReport, Prediction, Report, Setting, Times};
+pub use report::{
+    Bins, Blocks, Events, ExperimentAxis, Interval, PolicyReport, PredictionAccuracy, Report, Setting, Times,
+};
 pub use workload::{Bursts, Mix, Sessions, Source, Traffic, Workload};
 pub use world::{Change, Incident, World};
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::workload::Source;
 use super::{Setting, SimError, Workload, World};
-use crate::Worker;
+use crate::event::Worker;
 use crate::mock::{Config, Copies, Engine, Latency, Profile};
 use crate::route::Prediction;
 use crate::route::policy::{self, CostBased, Policy, UnknownPolicy, Weights};

@@ -2,16 +2,17 @@
 
 use fastrand::Rng;
 
-use super::clock::{Clock, Happening};
-use super::fleet::{Flight, Member};
+use super::clock::{Clock, Occurrence};
+use super::member::{Flight, Member};
 use super::tally::Tally;
 use super::workload::Requests;
 use super::world::{Change, Incident};
 use super::{Knowledge, Options, PolicyReport, SimError};
+use crate::event::{Event, EventData};
 use crate::hash::hash_pair;
+use crate::index::{Index, LocalReader, LocalWriter, Matches};
 use crate::mock::{self, Finished};
 use crate::route::{self, Mask, Router};
-use crate::{Event, EventData, Index, LocalReader, LocalWriter, Matches};
 
 /// Sets what befalls events apart from what policies draw.
 const FATE: u64 = 0xFA7E;
@@ -73,7 +74,7 @@ impl<'a> Simulation<'a> {
         }
         simulation.fleet_changed();
         for (incident, number) in simulation.incidents.iter().zip(0..) {
-            simulation.clock.at(nanoseconds(incident.at), Happening::Incident(number));
+            simulation.clock.at(nanoseconds(incident.at), Occurrence::Incident(number));
         }
         simulation.next_comes(0);
         Ok(simulation)
@@ -82,15 +83,15 @@ impl<'a> Simulation<'a> {
     /// Plays until nothing happens any more. `progress` is told the requests that are over.
     pub(super) fn play(mut self, mut progress: impl FnMut(u64)) -> PolicyReport {
         let mut told = 0;
-        while let Some((now, happening)) = self.clock.next() {
-            match happening {
-                Happening::StepEnds { worker, life } if life == self.members[worker as usize].life() => {
+        while let Some((now, occurrence)) = self.clock.next() {
+            match occurrence {
+                Occurrence::StepEnds { worker, life } if life == self.members[worker as usize].life() => {
                     self.step_ends(worker, now);
                 }
-                Happening::StepEnds { .. } => {}
-                Happening::Heard { worker } => self.hear(worker, now),
-                Happening::Incident(number) => self.incident(number, now),
-                Happening::Comes(number) => {
+                Occurrence::StepEnds { .. } => {}
+                Occurrence::Heard { worker } => self.hear(worker, now),
+                Occurrence::Incident(number) => self.incident(number, now),
+                Occurrence::Comes(number) => {
                     if !self.requests.get(number).follows {
                         self.next_comes(number + 1);
                     }
@@ -112,7 +113,7 @@ impl<'a> Simulation<'a> {
     fn next_comes(&mut self, from: u32) {
         let mut numbers = from..self.requests.len() as u32;
         if let Some(number) = numbers.find(|&number| !self.requests.get(number).follows) {
-            self.clock.at(self.requests.get(number).at_ns, Happening::Comes(number));
+            self.clock.at(self.requests.get(number).at_ns, Occurrence::Comes(number));
         }
     }
 
@@ -163,7 +164,7 @@ impl<'a> Simulation<'a> {
         if let Some(next) = self.requests.get(number).next {
             let request = self.requests.get(next);
             if request.follows {
-                self.clock.at(now.saturating_add(request.at_ns), Happening::Comes(next));
+                self.clock.at(now.saturating_add(request.at_ns), Occurrence::Comes(next));
             }
         }
     }
@@ -171,7 +172,7 @@ impl<'a> Simulation<'a> {
     fn go_on(&mut self, worker: u32) {
         let member = &mut self.members[worker as usize];
         if let Some(ends) = member.go_on() {
-            self.clock.at(ends, Happening::StepEnds { worker, life: member.life() });
+            self.clock.at(ends, Occurrence::StepEnds { worker, life: member.life() });
         }
     }
 
@@ -228,7 +229,7 @@ impl<'a> Simulation<'a> {
         }
         let more = if jitter == 0 { 0 } else { self.fate.u64(..=jitter) };
         let heard = self.members[worker as usize].say(now.saturating_add(delay + more), event);
-        self.clock.at(heard, Happening::Heard { worker });
+        self.clock.at(heard, Occurrence::Heard { worker });
     }
 
     fn hear(&mut self, worker: u32, now: u64) {

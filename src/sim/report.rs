@@ -10,7 +10,7 @@ pub struct Report {
     /// What was simulated, but for what the axes say.
     pub setting: Setting,
     /// What was varied, outermost first; empty where nothing was.
-    pub axes: Vec<Axis>,
+    pub axes: Vec<ExperimentAxis>,
     /// One entry for each policy of each cell; cells in the order of the axes, policies in the order asked for.
     pub policies: Vec<PolicyReport>,
 }
@@ -46,7 +46,7 @@ pub struct Setting {
 
 /// Something that an experiment varies.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Axis {
+pub struct ExperimentAxis {
     /// As the command spells it: `block-size`, `workers`, `blocks`, `lag`, `temperature`, `rate`.
     pub name: String,
     /// What it counts: `tokens`, `workers`, `blocks`, `s`, `requests/s`; empty for a plain number.
@@ -77,7 +77,7 @@ pub struct PolicyReport {
     /// Blocks of prompts.
     pub blocks: Blocks,
     /// What the router expected, against what was there.
-    pub prediction: Prediction,
+    pub prediction: PredictionAccuracy,
     /// From arrival to the first token.
     pub ttft_ms: Times,
     /// Of those, the requests that reused a block.
@@ -145,7 +145,7 @@ pub struct Blocks {
 
 /// What the router expected of the worker it chose, against what was reused, in blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Prediction {
+pub struct PredictionAccuracy {
     /// Requests that reused as many blocks as expected.
     pub exact: u64,
     /// Requests that reused fewer.

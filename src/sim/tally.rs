@@ -2,11 +2,11 @@
 
 use hdrhistogram::Histogram;
 
-use super::fleet::{Flight, Member};
-use super::report::{Bins, Blocks, Events, Interval, PolicyReport, Prediction, Times};
+use super::member::{Flight, Member};
+use super::report::{Bins, Blocks, Events, Interval, PolicyReport, PredictionAccuracy, Times};
 use super::workload::Request;
+use crate::event::{Event, EventData};
 use crate::mock::{Config, Finished, Latency, Work};
-use crate::{Event, EventData};
 
 /// Intervals that the arrivals are divided into.
 const INTERVALS: u64 = 60;
@@ -24,34 +24,34 @@ pub(super) struct Tally {
     pub(super) retried: u64,
     hits: u64,
     blocks: Blocks,
-    prediction: Prediction,
+    prediction: PredictionAccuracy,
     preempted: u64,
     evicted: u64,
     saved_ns: u64,
     last_ns: u64,
     pub(super) events: Events,
-    ttft: Split,
-    whole: Split,
-    queue: Spread,
-    matched: Spread,
+    ttft: ByHit,
+    whole: ByHit,
+    queue: Distribution,
+    matched: Distribution,
     over_time: Vec<Interval>,
 }
 
 /// Numbers and their distribution.
 #[derive(Debug)]
-struct Spread {
+struct Distribution {
     sum: u128,
     histogram: Histogram<u64>,
 }
 
 /// Times of all requests, of those that reused a block, and of those that did not.
 #[derive(Debug)]
-struct Split {
-    hit: Spread,
-    miss: Spread,
+struct ByHit {
+    hit: Distribution,
+    miss: Distribution,
 }
 
-impl Spread {
+impl Distribution {
     fn new() -> Self {
         Self { sum: 0, histogram: Histogram::new(3).expect("three digits are possible") }
     }
@@ -76,19 +76,19 @@ impl Spread {
     }
 }
 
-impl Split {
+impl ByHit {
     fn new() -> Self {
-        Self { hit: Spread::new(), miss: Spread::new() }
+        Self { hit: Distribution::new(), miss: Distribution::new() }
     }
 
     fn add(&mut self, hit: bool, value: u64) {
         if hit { self.hit.add(value) } else { self.miss.add(value) }
     }
 
-    fn all(&self) -> Spread {
+    fn all(&self) -> Distribution {
         let mut histogram = self.hit.histogram.clone();
         histogram.add(&self.miss.histogram).expect("a histogram that resizes takes any other");
-        Spread { sum: self.hit.sum + self.miss.sum, histogram }
+        Distribution { sum: self.hit.sum + self.miss.sum, histogram }
     }
 }
 
@@ -105,16 +105,16 @@ impl Tally {
             retried: 0,
             hits: 0,
             blocks: Blocks::default(),
-            prediction: Prediction::default(),
+            prediction: PredictionAccuracy::default(),
             preempted: 0,
             evicted: 0,
             saved_ns: 0,
             last_ns: 0,
             events: Events::default(),
-            ttft: Split::new(),
-            whole: Split::new(),
-            queue: Spread::new(),
-            matched: Spread::new(),
+            ttft: ByHit::new(),
+            whole: ByHit::new(),
+            queue: Distribution::new(),
+            matched: Distribution::new(),
             over_time: Vec::new(),
         }
     }
@@ -152,7 +152,7 @@ impl Tally {
         self.blocks.asked += asked;
         self.blocks.reused += reused;
         self.blocks.predicted += predicted;
-        let Prediction { exact, over, under, over_blocks, under_blocks } = &mut self.prediction;
+        let PredictionAccuracy { exact, over, under, over_blocks, under_blocks } = &mut self.prediction;
         *match predicted.cmp(&reused) {
             std::cmp::Ordering::Equal => exact,
             std::cmp::Ordering::Greater => over,
@@ -203,7 +203,7 @@ impl Tally {
         let (requests_imbalance, requests_cv) = imbalance(served.iter().map(|&served| served as f64));
         let (ttft, whole) = (self.ttft.all(), self.whole.all());
         let latency_edges = latency_edges(whole.histogram.max());
-        let latency = |spread: &Spread| bins(&spread.histogram, &latency_edges, NS_PER_MS);
+        let latency = |spread: &Distribution| bins(&spread.histogram, &latency_edges, NS_PER_MS);
         PolicyReport {
             name: policy.to_owned(),
             at: Vec::new(),

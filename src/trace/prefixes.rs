@@ -6,9 +6,9 @@ use super::numbers::Numbers;
 /// A radix tree of ids: a node is a stretch of ids that all rows passed whole or not at all.
 ///
 /// A row adds two nodes at most: it splits one where it leaves it, and hangs what is new below. What somebody knows of
-/// nodes is kept in lists by their number, which [`follow`](Step::follow) the tree.
+/// nodes is kept in lists by their number, which [`follow`](Growth::follow) the tree.
 #[derive(Debug, Default)]
-pub(super) struct Prefixes {
+pub(super) struct PrefixTree {
     nodes: Vec<Node>,
     /// How many ids the nodes have.
     len: usize,
@@ -37,7 +37,7 @@ const INSIDE: u32 = u32::MAX - 1;
 
 /// What a row did to the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct Growth {
     /// How many of its ids were there before: the first ones, since a known id has a known parent.
     pub(super) known: usize,
     /// The node whose front became a new node.
@@ -46,7 +46,7 @@ pub(super) struct Step {
     pub(super) leaf: bool,
 }
 
-impl Step {
+impl Growth {
     /// Adds to a list by node what is known of the new ones: of a front what was known of the whole, of others nothing.
     pub(super) fn follow<T: Clone + Default>(self, list: &mut Vec<T>) {
         list.extend(self.split.map(|node| list[node as usize].clone()));
@@ -54,14 +54,14 @@ impl Step {
     }
 }
 
-impl Prefixes {
+impl PrefixTree {
     /// Finds the nodes of a row, from the root, and adds what is new of it.
     ///
     /// # Errors
     /// [`Reason::TwoParents`] and [`Reason::TooManyDistinctIds`]; the tree is then any.
-    pub(super) fn row(&mut self, ids: &[u64], path: &mut Vec<u32>) -> Result<Step, Reason> {
+    pub(super) fn row(&mut self, ids: &[u64], path: &mut Vec<u32>) -> Result<Growth, Reason> {
         path.clear();
-        let mut step = Step::default();
+        let mut step = Growth::default();
         while let Some(&id) = ids.get(step.known) {
             let Some(node) = self.begins.get(id) else { break };
             let parent = path.last().copied().unwrap_or(ROOT);
@@ -155,7 +155,7 @@ impl Prefixes {
 mod tests {
     use super::*;
 
-    fn row(prefixes: &mut Prefixes, ids: &[u64]) -> (usize, Vec<u32>) {
+    fn row(prefixes: &mut PrefixTree, ids: &[u64]) -> (usize, Vec<u32>) {
         let mut path = Vec::new();
         let step = prefixes.row(ids, &mut path).unwrap();
         let there: Vec<u64> = path.iter().flat_map(|&node| prefixes.ids(node)).collect();
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn nodes_are_split_where_rows_part() {
-        let mut prefixes = Prefixes::default();
+        let mut prefixes = PrefixTree::default();
         assert_eq!(row(&mut prefixes, &[70, 71, 72]), (0, vec![0]));
         assert_eq!(row(&mut prefixes, &[70, 5, 6]), (1, vec![1, 2]), "70 is the front, 71 and 72 stay node 0");
         assert_eq!(row(&mut prefixes, &[9]), (0, vec![3]));
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn an_id_has_one_parent() {
         for wrong in [&[71][..], &[70, 72], &[8, 71], &[70, 71, 70], &[8, 8], &[9, 9], &[9, 70], &[70, 8]] {
-            let mut prefixes = Prefixes::default();
+            let mut prefixes = PrefixTree::default();
             row(&mut prefixes, &[70, 71, 72]);
             row(&mut prefixes, &[8]);
             let error = prefixes.row(wrong, &mut Vec::new()).unwrap_err();
@@ -195,9 +195,9 @@ mod tests {
     #[test]
     fn lists_follow() {
         let mut list = vec!["a", "b"];
-        Step { known: 0, split: Some(0), leaf: true }.follow(&mut list);
+        Growth { known: 0, split: Some(0), leaf: true }.follow(&mut list);
         assert_eq!(list, ["a", "b", "a", ""]);
-        Step::default().follow(&mut list);
+        Growth::default().follow(&mut list);
         assert_eq!(list.len(), 4);
     }
 }

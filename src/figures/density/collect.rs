@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::record;
-use super::{Cell, Clock, Density};
+use super::{Cell, Density, TimeUnit};
+use crate::event::{EventData, Worker};
 use crate::figures::words::count;
 use crate::figures::{FiguresError, Options, Source, Topic};
 use crate::mock::{Config, Copies};
 use crate::sweep::{Partition, What};
-use crate::{EventData, Worker};
 
 /// Columns that time is divided into, at most.
 const COLUMNS: f64 = 120.0;
@@ -42,7 +42,7 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
         Source::Record(path) => {
             let mut tally = Tally::default();
             let requests = record::read(path, |at, worker, said| tally.say(at as f64, worker, &said))?;
-            return tally.finish(name(path), Clock::Requests, requests);
+            return tally.finish(name(path), TimeUnit::Requests, requests);
         }
     };
     let schedule = partition.schedule(|done, total| progress(0.9 * done as f64 / total.max(1) as f64))?;
@@ -61,7 +61,7 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
             What::Event(event) => tally.say(op.at_ns as f64 / 1e9, event.worker, &Said::of(&event.data)),
         }
     }
-    tally.finish(source, Clock::Seconds, requests)
+    tally.finish(source, TimeUnit::Seconds, requests)
 }
 
 /// What is counted of an event: sequence hashes.
@@ -110,7 +110,7 @@ impl Tally {
         self.said.push((at, worker, cell));
     }
 
-    fn finish(self, source: String, clock: Clock, requests: u64) -> Result<Density, FiguresError> {
+    fn finish(self, source: String, clock: TimeUnit, requests: u64) -> Result<Density, FiguresError> {
         let last = self.said.iter().map(|said| said.0).fold(0.0, f64::max);
         let mut workers: Vec<Worker> = self.held.into_keys().collect();
         workers.sort_unstable();
@@ -153,7 +153,7 @@ mod tests {
         tally.say(0.4, B, &Said::Removed(vec![2]));
         tally.say(0.5, A, &Said::Stored(vec![1]));
         tally.say(119.0, B, &Said::Cleared);
-        let density = tally.finish("test".to_owned(), Clock::Seconds, 7).unwrap();
+        let density = tally.finish("test".to_owned(), TimeUnit::Seconds, 7).unwrap();
         assert_eq!((density.step, density.events, density.totals()), (1.0, 4, [4, 1, 2]));
         assert_eq!(density.workers, [(1, 0), (1, 1)]);
         let cell =
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn nothing_said_is_no_figure() {
-        let nothing = Tally::default().finish("test".to_owned(), Clock::Seconds, 0);
+        let nothing = Tally::default().finish("test".to_owned(), TimeUnit::Seconds, 0);
         assert!(matches!(nothing, Err(FiguresError::Empty { topic: Topic::Density, .. })));
     }
 

@@ -1,6 +1,6 @@
 //! A heat map for each kind of event, in shades of one scale.
 
-use super::{Cell, Clock, Density};
+use super::{Cell, Density, TimeUnit};
 use crate::figures::words::{count, many};
 use crate::report::{Axis, Chart, Figure, Shades, Unit};
 
@@ -20,8 +20,8 @@ pub(in crate::figures) fn draw(data: &Density) -> Figure {
     let most = data.cells.iter().map(|cell| cell.stored.max(cell.removed)).max().unwrap_or(0);
     let shades = Shades::up_to(most as f64, "blocks");
     let note = match data.clock {
-        Clock::Seconds => format!("A cell is what one worker said in {} s of virtual time.", data.step),
-        Clock::Requests => format!("A cell is what one worker said while {} requests came.", data.step),
+        TimeUnit::Seconds => format!("A cell is what one worker said in {} s of virtual time.", data.step),
+        TimeUnit::Requests => format!("A cell is what one worker said while {} requests came.", data.step),
     };
     let figure = Figure::new("What workers say: blocks stored, removed and cleared")
         .note(note)
@@ -29,8 +29,8 @@ pub(in crate::figures) fn draw(data: &Density) -> Figure {
         .size(WIDTH, ROW);
     KINDS.iter().filter(|(_, of)| data.cells.iter().any(|cell| of(cell) > 0)).fold(figure, |figure, &(name, of)| {
         let x = match data.clock {
-            Clock::Seconds => Axis::linear("virtual time", Unit::Of("s".to_owned())),
-            Clock::Requests => Axis::linear("requests so far", Unit::Of(String::new())),
+            TimeUnit::Seconds => Axis::linear("virtual time", Unit::Of("s".to_owned())),
+            TimeUnit::Requests => Axis::linear("requests so far", Unit::Of(String::new())),
         };
         let end = data.cells.iter().map(|cell| cell.column + 1).max().unwrap_or(0);
         let x = x.covering(0.0, f64::from(end) * data.step);
@@ -48,8 +48,8 @@ pub(in crate::figures) fn caption(data: &Density) -> String {
     let busiest = data.cells.iter().max_by_key(|cell| cell.stored).copied().unwrap_or_default();
     let first = data.cells.iter().filter(|cell| cell.removed > 0).map(|cell| cell.column).min();
     let unit = match data.clock {
-        Clock::Seconds => "s",
-        Clock::Requests => "requests",
+        TimeUnit::Seconds => "s",
+        TimeUnit::Requests => "requests",
     };
     let at = |column: u32| format!("{} {unit}", f64::from(column) * data.step);
     let said = format!(

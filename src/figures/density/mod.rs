@@ -15,7 +15,7 @@ pub struct Density {
     /// What was played.
     pub source: String,
     /// What the columns count.
-    pub clock: Clock,
+    pub clock: TimeUnit,
     /// How much of that is in a column.
     pub step: f64,
     /// Ids and ranks, ascending.
@@ -31,7 +31,7 @@ pub struct Density {
 /// What time is measured in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Clock {
+pub enum TimeUnit {
     /// Seconds on the virtual clock.
     Seconds,
     /// Requests so far: a record has no times.

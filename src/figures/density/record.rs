@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::collect::Said;
-use crate::Worker;
+use crate::event::Worker;
 use crate::figures::FiguresError;
 use crate::trace::{Form, Input, Lines, Reason, TraceError};
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::{Flow, Shard, Spread};
+use super::{Flow, Quantiles, ShardFigures};
+use crate::event::Event;
 use crate::figures::{FiguresError, Options, Topic};
+use crate::index::{Index, Matches};
 use crate::sweep::{Op, Partition, What};
-use crate::{Event, Index, Matches};
 
 const SECONDS: f64 = 2.0;
 const SHARDS: usize = 2;
@@ -63,14 +64,14 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     index.flush()?;
     let seconds = start.elapsed().as_secs_f64();
     let status = index.status();
-    let shards = status.shards.iter().zip(&waiting).map(|(shard, waiting)| Shard {
+    let shards = status.shards.iter().zip(&waiting).map(|(shard, waiting)| ShardFigures {
         events: shard.applied_events,
         blocks: shard.applied_blocks,
-        waiting: Spread::of(waiting),
+        waiting: Quantiles::of(waiting),
         apply_seconds: shard.apply_time.as_secs_f64(),
         publish_seconds: shard.publish_time.as_secs_f64(),
         generation: shard.generation,
-        lag_ns: Spread::of(&shard.lag),
+        lag_ns: Quantiles::of(&shard.lag),
         runs: shard.runs,
         distinct_blocks: shard.distinct_blocks,
         held_blocks: shard.held_blocks,
@@ -89,16 +90,16 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
         shards: shards.collect(),
         readers: READERS as u32,
         lookups: lookups.len(),
-        lookup_ns: Spread::of(&lookups),
+        lookup_ns: Quantiles::of(&lookups),
         cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
     })
 }
 
 /// Hands each event over when it is due.
-fn feed(index: &Index, start: Instant, events: Vec<(Duration, Event)>) -> Result<(), crate::Closed> {
+fn feed(index: &Index, start: Instant, events: Vec<(Duration, Event)>) -> Result<(), crate::index::Closed> {
     for (due, event) in events {
         sleep_until(start + due);
-        index.send(event).map_err(|_| crate::Closed)?;
+        index.send(event).map_err(|_| crate::index::Closed)?;
     }
     Ok(())
 }
@@ -139,7 +140,7 @@ fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three significant digits are within its limits")
 }
 
-impl Spread {
+impl Quantiles {
     fn of(values: &Histogram<u64>) -> Self {
         Self { p50: values.value_at_quantile(0.5), p99: values.value_at_quantile(0.99), max: values.max() }
     }

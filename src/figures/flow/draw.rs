@@ -88,7 +88,7 @@ pub(in crate::figures) fn draw(data: &Flow) -> Diagram {
 
 pub(in crate::figures) fn caption(data: &Flow) -> String {
     let seconds = data.seconds.max(1e-9);
-    let lag = |of: fn(&super::Spread) -> u64| data.shards.iter().map(|shard| of(&shard.lag_ns)).max().unwrap_or(0);
+    let lag = |of: fn(&super::Quantiles) -> u64| data.shards.iter().map(|shard| of(&shard.lag_ns)).max().unwrap_or(0);
     let waiting = data.shards.iter().map(|shard| shard.waiting.max).max().unwrap_or(0);
     format!(
         "The way of an event, in a run of {seconds:.2} s. {} simulated engines say {} events, {} blocks a second; {} hand them \

@@ -30,26 +30,26 @@ pub struct Flow {
     /// How many events a mailbox has room for.
     pub mailbox: u64,
     /// By shard.
-    pub shards: Vec<Shard>,
+    pub shards: Vec<ShardFigures>,
     /// Threads that looked up.
     pub readers: u32,
     /// Lookups.
     pub lookups: u64,
     /// From call to answer, in nanoseconds.
-    pub lookup_ns: Spread,
+    pub lookup_ns: Quantiles,
     /// The threads could run on so many cores.
     pub cores: u32,
 }
 
 /// What one shard did.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Shard {
+pub struct ShardFigures {
     /// Events applied.
     pub events: u64,
     /// Blocks that these named.
     pub blocks: u64,
     /// Events waiting in the mailbox, whenever one looked.
-    pub waiting: Spread,
+    pub waiting: Quantiles,
     /// Seconds that the writer spent applying events.
     pub apply_seconds: f64,
     /// Seconds that the writer spent publishing.
@@ -57,7 +57,7 @@ pub struct Shard {
     /// Publications.
     pub generation: u64,
     /// From acceptance to visibility, in nanoseconds.
-    pub lag_ns: Spread,
+    pub lag_ns: Quantiles,
     /// Runs at the end.
     pub runs: u64,
     /// Distinct blocks at the end.
@@ -70,7 +70,7 @@ pub struct Shard {
 
 /// How values are spread.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Spread {
+pub struct Quantiles {
     /// Half are no larger.
     pub p50: u64,
     /// 99% are no larger.

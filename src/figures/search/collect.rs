@@ -2,8 +2,8 @@
 
 use super::Search;
 use crate::figures::{FiguresError, Options, Topic};
+use crate::index::{Builder, Matches};
 use crate::sweep::{Load, Partition, What};
-use crate::{Builder, Matches};
 
 const REQUESTS: u64 = 4_000;
 

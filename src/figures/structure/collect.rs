@@ -2,10 +2,11 @@
 
 use super::Structure;
 use super::tree::tree;
+use crate::event::{Event, Worker};
 use crate::figures::{FiguresError, Options, Topic};
 use crate::hash::hash_pair;
+use crate::index::Builder;
 use crate::mock::{Config, Copies, Engine, Request};
-use crate::{Builder, Event, Worker};
 
 const WORKERS: u32 = 4;
 const BLOCK_SIZE: u32 = 256;

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Node;
-use crate::{Event, EventData, Worker};
+use crate::event::{Event, EventData, Worker};
 
 /// A block under its whole prefix.
 #[derive(Default)]
-struct Block {
+struct TreeBlock {
     children: BTreeMap<u64, usize>,
     workers: BTreeSet<(u64, u32)>,
 }
@@ -15,7 +15,7 @@ struct Block {
 /// The tree of an export: stores of chains, parents first.
 pub(super) fn tree(export: &[Event]) -> Vec<Node> {
     // Number 0 is the root, which is no block.
-    let mut blocks = vec![Block::default()];
+    let mut blocks = vec![TreeBlock::default()];
     let mut names: HashMap<(Worker, u64), usize> = HashMap::new();
     for event in export {
         match &event.data {
@@ -25,7 +25,7 @@ pub(super) fn tree(export: &[Event]) -> Vec<Node> {
                     let fresh = blocks.len();
                     at = *blocks[at].children.entry(block.local).or_insert(fresh);
                     if at == fresh {
-                        blocks.push(Block::default());
+                        blocks.push(TreeBlock::default());
                     }
                     blocks[at].workers.insert((event.worker.id, event.worker.dp_rank));
                     names.insert((event.worker, block.sequence), at);
@@ -64,7 +64,7 @@ pub(super) fn tree(export: &[Event]) -> Vec<Node> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Block;
+    use crate::event::Block;
 
     #[test]
     fn nodes_end_where_sequences_or_holders_part() {

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Lookup, Run, Timeline, What, Work};
+use super::{Activity, Lookup, Timeline, Totals, Work};
+use crate::event::Event;
 use crate::figures::{FiguresError, Options, Topic};
-use crate::sweep::{Load, Op, Partition, What as Happens};
-use crate::{Builder, Event, LocalReader, LocalWriter, Matches};
+use crate::index::{Builder, LocalReader, LocalWriter, Matches};
+use crate::sweep::{Load, Op, Partition, What};
 
 /// Of the whole run, and of the excerpt.
 const RUN: Duration = Duration::from_secs(2);
@@ -35,8 +36,8 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Timeline, Figures
     let (mut events, mut queries) = (Vec::new(), Vec::new());
     for Op { what, .. } in load.ops {
         match what {
-            Happens::Event(event) => events.push(event),
-            Happens::Lookup(query) => queries.push(query),
+            What::Event(event) => events.push(event),
+            What::Lookup(query) => queries.push(query),
         }
     }
 
@@ -67,18 +68,18 @@ fn write(writer: &mut LocalWriter, events: &[Event], start: Instant) -> Vec<Work
         for event in batch {
             let from = start.elapsed();
             let _ = writer.apply(event);
-            work.push(done(from, start.elapsed(), What::Apply(event.data.len() as u64)));
+            work.push(done(from, start.elapsed(), Activity::Apply(event.data.len() as u64)));
         }
         let from = start.elapsed();
         writer.publish();
         generation += 1;
-        work.push(done(from, start.elapsed(), What::Publish(generation)));
+        work.push(done(from, start.elapsed(), Activity::Publish(generation)));
         thread::sleep(WRITER_RESTS);
     }
     work
 }
 
-fn done(from: Duration, to: Duration, what: What) -> Work {
+fn done(from: Duration, to: Duration, what: Activity) -> Work {
     Work { from_ns: from.as_nanos() as u64, to_ns: to.as_nanos() as u64, what }
 }
 
@@ -134,7 +135,7 @@ fn excerpt(writer: &[Work], readers: &[Vec<Lookup>]) -> Option<Timeline> {
         cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
         writer: work.collect(),
         readers: lookups.collect(),
-        run: Run::of(writer, readers, length),
+        run: Totals::of(writer, readers, length),
     })
 }
 
@@ -146,7 +147,7 @@ fn beside<'a>(writer: &'a [Work], reader: &'a [Lookup]) -> impl Iterator<Item = 
     })
 }
 
-impl Run {
+impl Totals {
     fn of(writer: &[Work], readers: &[Vec<Lookup>], length_ns: u64) -> Self {
         let median = |times: &mut Vec<u64>| {
             times.sort_unstable();
@@ -157,7 +158,7 @@ impl Run {
         let mut beside: Vec<u64> = readers.iter().flat_map(|reader| beside(writer, reader)).map(took).collect();
         let back =
             |reader: &Vec<Lookup>| reader.windows(2).filter(|pair| pair[1].generation < pair[0].generation).count();
-        let publications = writer.iter().filter(|work| matches!(work.what, What::Publish(_))).count() as u64;
+        let publications = writer.iter().filter(|work| matches!(work.what, Activity::Publish(_))).count() as u64;
         Self {
             length_ns,
             events: writer.len() as u64 - publications,
@@ -178,7 +179,7 @@ mod tests {
 
     fn work(range: std::ops::Range<u64>) -> Vec<Work> {
         let every = range.step_by(100).map(|at| at * 1000);
-        every.map(|at| Work { from_ns: at, to_ns: at + 50_000, what: What::Apply(1) }).collect()
+        every.map(|at| Work { from_ns: at, to_ns: at + 50_000, what: Activity::Apply(1) }).collect()
     }
 
     fn lookup(microseconds: u64) -> Lookup {
@@ -210,6 +211,6 @@ mod tests {
     #[test]
     fn generations_that_go_back_are_counted() {
         let older = Lookup { generation: 0, ..lookup(5) };
-        assert_eq!(Run::of(&work(0..100), &[vec![lookup(1), older, lookup(9)]], 1).backwards, 1);
+        assert_eq!(Totals::of(&work(0..100), &[vec![lookup(1), older, lookup(9)]], 1).backwards, 1);
     }
 }

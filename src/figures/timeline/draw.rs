@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Timeline, What};
+use super::{Activity, Timeline};
 use crate::figures::words::{count, many, time};
 use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
 
@@ -44,7 +44,7 @@ fn part(data: &Timeline) -> u64 {
     middle.saturating_sub(PART_NS / 2).min(data.length_ns.saturating_sub(PART_NS))
 }
 
-/// What happened wholly between two times.
+/// Activity happened wholly between two times.
 fn chart(data: &Timeline, title: &str, (from, to): (u64, u64)) -> Chart {
     let readers = data.readers.len();
     let names = (1..=readers).rev().map(|number| format!("reader {number}")).chain(["writer".to_owned()]);
@@ -59,7 +59,7 @@ fn chart(data: &Timeline, title: &str, (from, to): (u64, u64)) -> Chart {
     };
     let mut last = f64::NEG_INFINITY;
     for work in data.writer.iter().filter(|work| inside(work.from_ns, work.to_ns)) {
-        if let What::Publish(generation) = work.what {
+        if let Activity::Publish(generation) = work.what {
             let at = seconds(work.to_ns);
             chart = chart.series(Series::line("a new generation is visible", vec![(at, -0.5), (at, top - 0.4)]));
             if at - last > APART * seconds(to - from) {
@@ -68,7 +68,7 @@ fn chart(data: &Timeline, title: &str, (from, to): (u64, u64)) -> Chart {
             }
         }
     }
-    let work = |wanted: fn(What) -> bool| -> Vec<(Point, Point)> {
+    let work = |wanted: fn(Activity) -> bool| -> Vec<(Point, Point)> {
         let work = data.writer.iter().filter(|work| wanted(work.what) && inside(work.from_ns, work.to_ns));
         work.map(|work| bar(top, work.from_ns, work.to_ns)).collect()
     };
@@ -81,8 +81,8 @@ fn chart(data: &Timeline, title: &str, (from, to): (u64, u64)) -> Chart {
         seen.collect()
     };
     chart
-        .series(Series::rectangles("applies an event", work(|what| matches!(what, What::Apply(_)))))
-        .series(Series::rectangles("publishes", work(|what| matches!(what, What::Publish(_)))))
+        .series(Series::rectangles("applies an event", work(|what| matches!(what, Activity::Apply(_)))))
+        .series(Series::rectangles("publishes", work(|what| matches!(what, Activity::Publish(_)))))
         .series(Series::rectangles("looks up, and sees an even generation", lookups(0)))
         .series(Series::rectangles("an odd one", lookups(1)))
 }

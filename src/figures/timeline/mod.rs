@@ -18,12 +18,12 @@ pub struct Timeline {
     pub beside: u64,
     /// The threads could run on so many cores.
     pub cores: u32,
-    /// What the writer did.
+    /// Activity the writer did.
     pub writer: Vec<Work>,
     /// By reader.
     pub readers: Vec<Vec<Lookup>>,
     /// The whole run.
-    pub run: Run,
+    pub run: Totals,
 }
 
 /// One thing that the writer did.
@@ -33,14 +33,14 @@ pub struct Work {
     pub from_ns: u64,
     /// When it was done.
     pub to_ns: u64,
-    /// What it was.
-    pub what: What,
+    /// Activity it was.
+    pub what: Activity,
 }
 
-/// What a writer does.
+/// Activity a writer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
+pub enum Activity {
     /// Applies an event that names so many blocks.
     Apply(u64),
     /// Publishes the snapshot of this generation.
@@ -60,9 +60,9 @@ pub struct Lookup {
     pub events: u64,
 }
 
-/// What a whole run was like.
+/// Activity a whole run was like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct Totals {
     /// How long it took.
     pub length_ns: u64,
     /// Events applied.

@@ -132,7 +132,7 @@ struct Pair {
 
 /// Both, and what somebody who listens knows.
 #[derive(Debug)]
-struct Run {
+struct Harness {
     pool: Pool,
     model: Model,
     live: Vec<Pair>,
@@ -146,7 +146,7 @@ struct Run {
     heard: HashMap<Vec<u64>, usize>,
 }
 
-impl Run {
+impl Harness {
     fn new(capacity: u32, keep: Option<usize>, copies: Copies) -> Self {
         let pool = Pool::new(BLOCK as u32, capacity, keep.map(|keep| (keep * BLOCK) as u64), copies);
         let (keep, merged) = (keep.unwrap_or(usize::MAX), copies == Copies::Merged);
@@ -326,7 +326,7 @@ proptest! {
         merged: bool,
         ops in prop::collection::vec(op(), 1..150),
     ) {
-        let mut run = Run::new(capacity, keep, if merged { Copies::Merged } else { Copies::Announced });
+        let mut run = Harness::new(capacity, keep, if merged { Copies::Merged } else { Copies::Announced });
         for op in ops {
             match op {
                 Op::Attach(tokens) => run.attach(&tokens)?,

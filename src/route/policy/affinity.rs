@@ -2,7 +2,7 @@
 
 use super::simple::LeastLoaded;
 use super::{Candidates, Policy, Random, Request};
-use crate::Worker;
+use crate::event::Worker;
 use crate::index::mix;
 use crate::route::ConfigError;
 

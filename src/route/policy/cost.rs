@@ -1,6 +1,6 @@
 //! The cost of a choice: what must be computed, and what is there already.
 
-use super::least::Figures;
+use super::scores::Scores;
 use super::{Candidates, Policy, Random, Request};
 use crate::route::ConfigError;
 
@@ -20,7 +20,7 @@ use crate::route::ConfigError;
 pub struct CostBased {
     weights: Weights,
     temperature: f32,
-    figures: Figures,
+    scores: Scores,
 }
 
 /// The factors of [`CostBased`].
@@ -64,7 +64,7 @@ impl CostBased {
         ];
         match settings.into_iter().find(|&(_, value)| !(value.is_finite() && value >= 0.0)) {
             Some((name, value)) => Err(ConfigError::OutOfRange { name, value: value.into(), least: 0.0 }),
-            None => Ok(Self { weights, temperature, figures: Figures::default() }),
+            None => Ok(Self { weights, temperature, scores: Scores::default() }),
         }
     }
 }
@@ -103,13 +103,13 @@ impl Policy for CostBased {
         let Weights { prefill, decode, queue, request: per_request } = self.weights;
         let seats = candidates.credits().iter().zip(candidates.decode_blocks()).zip(candidates.queue_blocks());
         let cost = |((&credit, &decoding), &queued)| prefill * (blocks - credit) + decode * decoding + queue * queued;
-        self.figures.set(candidates, seats.map(cost));
+        self.scores.set(candidates, seats.map(cost));
         if per_request > 0.0 {
-            for (figure, &requests) in self.figures.values_mut().iter_mut().zip(candidates.requests()) {
-                *figure += per_request * requests;
+            for (score, &requests) in self.scores.values_mut().iter_mut().zip(candidates.requests()) {
+                *score += per_request * requests;
             }
         }
-        if self.temperature > 0.0 { self.draw(random) } else { self.figures.least(random) }
+        if self.temperature > 0.0 { self.draw(random) } else { self.scores.least(random) }
     }
 
     fn cost(&self, request: &Request<'_>, candidates: &Candidates<'_>, seat: usize) -> Option<Cost> {
@@ -126,21 +126,21 @@ impl Policy for CostBased {
 const NEGLIGIBLE: f32 = 17.33;
 
 impl CostBased {
-    /// Draws by the figures, which become the running sums of what the candidates weigh.
+    /// Draws by the scores, which become the running sums of what the candidates weigh.
     fn draw(&mut self, random: &mut Random) -> Option<usize> {
-        let least = self.figures.minimum();
+        let least = self.scores.minimum();
         if least == f32::INFINITY {
             return None;
         }
         let mut sum = 0.0;
-        let sums = self.figures.values_mut();
-        for figure in &mut *sums {
-            let dearer = (*figure - least) / self.temperature;
+        let sums = self.scores.values_mut();
+        for score in &mut *sums {
+            let dearer = (*score - least) / self.temperature;
             // The cheapest weighs 1, so the sum is neither 0 nor infinite.
             if dearer < NEGLIGIBLE {
                 sum += (-dearer).exp();
             }
-            *figure = sum;
+            *score = sum;
         }
         let point = random.unit() * sum;
         // Those that weigh nothing have the sum of the one before, and so are never the first beyond the point.

@@ -2,8 +2,8 @@
 
 mod affinity;
 mod cost;
-mod least;
 mod prefix;
+mod scores;
 mod simple;
 
 use std::fmt;
@@ -15,7 +15,7 @@ pub use simple::{LeastLoaded, PowerOfTwo, RandomChoice, RoundRobin};
 
 use super::fleet::{Fleet, Load};
 use super::{Mask, Random, Request};
-use crate::Worker;
+use crate::event::Worker;
 
 /// Chooses a worker. Implement it for a policy of your own; [`Router`](super::Router) does the rest.
 ///
@@ -59,7 +59,7 @@ pub trait Policy: fmt::Debug + Send {
     fn fleet_changed(&mut self, _workers: &mut dyn Iterator<Item = (usize, Worker)>) {}
 }
 
-/// What a policy chooses from. Workers are named by their seats, dense numbers from 0; figures are slices over all
+/// What a policy chooses from. Workers are named by their seats, dense numbers from 0; scores are slices over all
 /// seats, those of workers that are no candidates and vacant ones among them.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {

@@ -1,6 +1,6 @@
 //! Policies that do not look at the prompt.
 
-use super::least::Figures;
+use super::scores::Scores;
 use super::{Candidates, Policy, Random, Request};
 
 /// `random`: each candidate with the same probability.
@@ -17,7 +17,7 @@ pub struct RoundRobin {
 /// `least-loaded`: the candidate with the fewest requests in flight; equals are as likely.
 #[derive(Clone, Debug, Default)]
 pub struct LeastLoaded {
-    figures: Figures,
+    scores: Scores,
 }
 
 /// `power-of-two`: of two candidates drawn at random, the one with fewer requests in flight (Mitzenmacher, "The Power
@@ -66,8 +66,8 @@ impl Policy for LeastLoaded {
     }
 
     fn choose(&mut self, _: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
-        self.figures.set(candidates, candidates.requests().iter().copied());
-        self.figures.least(random)
+        self.scores.set(candidates, candidates.requests().iter().copied());
+        self.scores.least(random)
     }
 }
 

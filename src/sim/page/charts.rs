@@ -3,7 +3,7 @@
 use super::measures::{BLOCK_HITS, IMBALANCE, Measure, TTFT, TTFT_P99};
 use super::words;
 use crate::report::{self, Chart, Point, Series, Unit};
-use crate::sim::{Axis, Bins, Interval, PolicyReport, Report, Times};
+use crate::sim::{Bins, ExperimentAxis, Interval, PolicyReport, Report, Times};
 
 /// A chart, and what to see in it.
 pub(super) struct Captioned {
@@ -98,7 +98,7 @@ pub(super) fn curves(report: &Report) -> Vec<(String, Vec<Captioned>)> {
     places.into_iter().map(|place| (words::values(outer, place), figures(place))).collect()
 }
 
-fn curve(reports: &[&PolicyReport], axis: &Axis, title: &str, measure: &Measure) -> Chart {
+fn curve(reports: &[&PolicyReport], axis: &ExperimentAxis, title: &str, measure: &Measure) -> Chart {
     let x = along(axis);
     let (y, unit) = match measure.key {
         "block_hit_rate" => (report::Axis::linear("blocks reused", Unit::Share).covering(0.0, 1.0), 1.0),
@@ -122,7 +122,7 @@ fn curve(reports: &[&PolicyReport], axis: &Axis, title: &str, measure: &Measure)
 }
 
 /// The axis of an experiment as that of a chart: logarithmic where its values are.
-fn along(axis: &Axis) -> report::Axis {
+fn along(axis: &ExperimentAxis) -> report::Axis {
     let (least, most) =
         axis.values.iter().fold((f64::MAX, f64::MIN), |(least, most), &it| (least.min(it), most.max(it)));
     let unit = if axis.unit == "s" { Unit::Seconds } else { Unit::Of(axis.unit.replace(&axis.name, "")) };

@@ -1,7 +1,7 @@
 //! What the figures say, in words.
 
 use super::measures::{BLOCK_HITS, Better, IMBALANCE, LATENCY, LATENCY_P99, Measure, REJECTED, TTFT_P99, ms};
-use crate::sim::{Axis, PolicyReport, Report};
+use crate::sim::{ExperimentAxis, PolicyReport, Report};
 
 /// Policies that do not look at what is cached: what the others are to be compared with.
 const BLIND: [&str; 4] = ["random", "round-robin", "least-loaded", "power-of-two"];
@@ -34,13 +34,13 @@ pub(super) fn place(report: &Report, cell: &[PolicyReport]) -> String {
 }
 
 /// Values on axes: `block-size 16 tokens, workers 8`.
-pub(super) fn values(axes: &[Axis], at: &[f64]) -> String {
+pub(super) fn values(axes: &[ExperimentAxis], at: &[f64]) -> String {
     let each = axes.iter().zip(at).map(|(axis, &value)| format!("{} {}", axis.name, self::at(axis, value)));
     each.collect::<Vec<_>>().join(", ")
 }
 
 /// A value with its unit, if that is not the axis's name again.
-pub(super) fn at(axis: &Axis, value: f64) -> String {
+pub(super) fn at(axis: &ExperimentAxis, value: f64) -> String {
     if axis.unit.is_empty() || axis.unit == axis.name { value.to_string() } else { format!("{value} {}", axis.unit) }
 }
 

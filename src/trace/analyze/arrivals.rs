@@ -5,7 +5,7 @@ use std::mem;
 use serde::Serialize;
 
 use super::tally::{Summary, Tally};
-use crate::trace::prefixes::{Prefixes, Step};
+use crate::trace::prefixes::{Growth, PrefixTree};
 
 /// A stretch of time in which there was a request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -37,7 +37,7 @@ pub struct Arrivals {
 
 /// Collects them.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct ArrivalCounter {
     length_ms: u64,
     first: Option<u64>,
     last: u64,
@@ -47,13 +47,13 @@ pub(super) struct Clock {
     seen: Vec<u32>,
 }
 
-impl Clock {
+impl ArrivalCounter {
     pub(super) fn new(length_ms: u64) -> Self {
         Self { length_ms, first: None, last: 0, gaps: Tally::default(), windows: Vec::new(), seen: Vec::new() }
     }
 
     /// A request no earlier than the one before.
-    pub(super) fn request(&mut self, timestamp: u64, path: &[u32], step: Step, prefixes: &Prefixes) {
+    pub(super) fn request(&mut self, timestamp: u64, path: &[u32], step: Growth, prefixes: &PrefixTree) {
         match self.first {
             Some(_) => self.gaps.add((timestamp - self.last) as f64),
             None => self.first = Some(timestamp),
@@ -74,7 +74,7 @@ impl Clock {
     }
 
     /// How many blocks of the path this window had not had. Those that it had are the shallowest.
-    fn see(&mut self, path: &[u32], prefixes: &Prefixes) -> u64 {
+    fn see(&mut self, path: &[u32], prefixes: &PrefixTree) -> u64 {
         let now = self.windows.len() as u32;
         let mut distinct = 0;
         for &node in path.iter().rev() {

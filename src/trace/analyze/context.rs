@@ -2,7 +2,7 @@
 
 use super::tally::Tally;
 use crate::trace::Row;
-use crate::trace::prefixes::{Prefixes, Step};
+use crate::trace::prefixes::{Growth, PrefixTree};
 
 /// Rows wait here while they have ids that occurred in no other row; memory grows with such ids.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ struct Waiting {
 
 impl Contexts {
     /// A row that the tree has already.
-    pub(super) fn row(&mut self, row: &Row, path: &[u32], step: Step, prefixes: &Prefixes, block_size: u32) {
+    pub(super) fn row(&mut self, row: &Row, path: &[u32], step: Growth, prefixes: &PrefixTree, block_size: u32) {
         step.follow(&mut self.owners);
         let known = &path[..path.len() - usize::from(step.leaf)];
         self.meet(known, prefixes, block_size);
@@ -47,7 +47,7 @@ impl Contexts {
 
     /// The known ids of a row now occur more than once. A node's descendants occur no oftener than it does, so those that
     /// one row had alone are the deepest.
-    fn meet(&mut self, known: &[u32], prefixes: &Prefixes, block_size: u32) {
+    fn meet(&mut self, known: &[u32], prefixes: &PrefixTree, block_size: u32) {
         for &node in known.iter().rev() {
             let Some(owner) = self.owners[node as usize].take() else { return };
             let len = prefixes.len_of(node);

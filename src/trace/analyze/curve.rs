@@ -11,7 +11,7 @@ pub struct Curve {
     pub workers: u32,
     /// Blocks per worker and the share of all blocks that is hit, at capacities eight to the octave, up to the first
     /// that no larger one betters.
-    pub points: Vec<Point>,
+    pub points: Vec<CurvePoint>,
     /// Hits at each capacity from 0.
     #[serde(skip)]
     hits: Vec<u64>,
@@ -21,7 +21,7 @@ pub struct Curve {
 
 /// A point of a [`Curve`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Point {
+pub struct CurvePoint {
     /// Blocks that each worker can cache.
     pub capacity: u64,
     /// Hit blocks / blocks.
@@ -43,7 +43,7 @@ impl Curve {
         let mut capacities: Vec<u64> = octaves.take_while(|&capacity| capacity < last as u64).collect();
         capacities.dedup();
         capacities.push(last as u64);
-        let point = |capacity| Point { capacity, hit_rate: curve.hit_rate(capacity) };
+        let point = |capacity| CurvePoint { capacity, hit_rate: curve.hit_rate(capacity) };
         curve.points = capacities.into_iter().map(point).collect();
         curve
     }

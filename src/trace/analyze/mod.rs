@@ -28,7 +28,7 @@ mod sessions;
 mod tally;
 
 pub use arrivals::{Arrivals, Window};
-pub use curve::{Curve, Point};
+pub use curve::{Curve, CurvePoint};
 #[cfg(feature = "report")]
 pub use figure::figure;
 pub use metrics::{Histogram, Metrics};
@@ -39,13 +39,13 @@ use serde::Serialize;
 
 use super::check::Check;
 use super::error::Reason;
-use super::prefixes::Prefixes;
+use super::prefixes::PrefixTree;
 use super::{Row, Rows, ToolError};
-use arrivals::Clock;
+use arrivals::ArrivalCounter;
 use context::Contexts;
 use metrics::Lengths;
 use reuse::Reuse;
-use sessions::Roster;
+use sessions::SessionCounter;
 
 /// How to look at a trace.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ pub fn analyze(mut rows: Rows, options: &Options, mut progress: impl FnMut(u64))
 struct Collector<'a> {
     options: &'a Options,
     check: Check,
-    prefixes: Prefixes,
+    prefixes: PrefixTree,
     path: Vec<u32>,
     requests: u64,
     blocks: u64,
@@ -157,8 +157,8 @@ struct Collector<'a> {
     contexts: Contexts,
     /// By fleet, one for each worker.
     fleets: Vec<Vec<Reuse>>,
-    clock: Clock,
-    roster: Roster,
+    arrivals: ArrivalCounter,
+    sessions: SessionCounter,
 }
 
 impl<'a> Collector<'a> {
@@ -167,7 +167,7 @@ impl<'a> Collector<'a> {
         Self {
             options,
             check: Check::new(options.block_size),
-            prefixes: Prefixes::default(),
+            prefixes: PrefixTree::default(),
             path: Vec::new(),
             requests: 0,
             blocks: 0,
@@ -176,8 +176,8 @@ impl<'a> Collector<'a> {
             lengths: Lengths::default(),
             contexts: Contexts::default(),
             fleets: options.workers.iter().map(fleet).collect(),
-            clock: Clock::new(options.window_ms),
-            roster: Roster::default(),
+            arrivals: ArrivalCounter::new(options.window_ms),
+            sessions: SessionCounter::default(),
         }
     }
 
@@ -196,8 +196,8 @@ impl<'a> Collector<'a> {
             let worker = (self.requests % fleet.len() as u64) as usize;
             fleet[worker].request(path, prefixes);
         }
-        self.clock.request(row.timestamp, path, step, prefixes);
-        self.roster.row(row);
+        self.arrivals.request(row.timestamp, path, step, prefixes);
+        self.sessions.row(row);
         self.requests += 1;
         self.blocks += ids as u64;
         self.hit_blocks += step.known as u64;
@@ -215,7 +215,7 @@ impl<'a> Collector<'a> {
             }
             Curve::new(fleet.len() as u32, uses, self.blocks)
         };
-        let (arrivals, windows) = self.clock.finish();
+        let (arrivals, windows) = self.arrivals.finish();
         Analysis {
             file,
             requests: self.requests,
@@ -231,7 +231,7 @@ impl<'a> Collector<'a> {
             arrivals,
             window_ms: self.options.window_ms,
             windows,
-            sessions: self.roster.finish(),
+            sessions: self.sessions.finish(),
         }
     }
 }

@@ -11,7 +11,7 @@
 
 use std::mem;
 
-use crate::trace::prefixes::{Prefixes, Step};
+use crate::trace::prefixes::{Growth, PrefixTree};
 
 /// One cache's list.
 #[derive(Debug, Default)]
@@ -31,12 +31,12 @@ const FEW: usize = 1 << 10;
 
 impl Reuse {
     /// A row that changed the tree, whichever cache it is for.
-    pub(super) fn follow(&mut self, step: Step) {
+    pub(super) fn follow(&mut self, step: Growth) {
         step.follow(&mut self.last);
     }
 
     /// A request for the blocks of a path.
-    pub(super) fn request(&mut self, path: &[u32], prefixes: &Prefixes) {
+    pub(super) fn request(&mut self, path: &[u32], prefixes: &PrefixTree) {
         if self.requests as usize == self.blocks.len() {
             self.renumber();
         }

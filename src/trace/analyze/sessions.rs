@@ -31,12 +31,12 @@ struct Session {
 
 /// Collects them. Memory grows with the sessions.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(super) struct SessionCounter {
     sessions: HashMap<String, Session>,
     gaps: Tally,
 }
 
-impl Roster {
+impl SessionCounter {
     pub(super) fn row(&mut self, row: &Row) {
         let Some(name) = &row.session_id else { return };
         let Some(session) = self.sessions.get_mut(name) else {

@@ -35,13 +35,13 @@ impl Arrivals {
 
 /// Draws times, in milliseconds.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct SessionTimes {
     arrivals: Arrivals,
     random: Rng,
     next: f64,
 }
 
-impl Clock {
+impl SessionTimes {
     pub(super) fn new(arrivals: &Arrivals) -> Result<Self, ToolError> {
         arrivals.check()?;
         Ok(Self { random: Rng::with_seed(arrivals.seed), next: 0.0, arrivals: arrivals.clone() })

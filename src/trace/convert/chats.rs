@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::Arrivals;
-use super::arrivals::Clock;
+use super::arrivals::SessionTimes;
 use crate::trace::blocks::{BlockIds, Chain};
 use crate::trace::error::{Form, Reason, TraceError};
 use crate::trace::input::Input;
@@ -96,7 +96,7 @@ pub fn to_rows(
     if block_size == 0 {
         return Err(ToolError::Option { option: "--block-size", why: "is 0; it must be at least 1".to_owned() });
     }
-    let mut clock = Clock::new(arrivals)?;
+    let mut times = SessionTimes::new(arrivals)?;
     let mut ids = BlockIds::default();
     let tokenised: Vec<Result<Vec<Answer>, String>> =
         chats.par_iter().map(|chat| answers(chat, tokenizer, block_size)).collect();
@@ -105,7 +105,7 @@ pub fn to_rows(
         let name = chat.id.clone().unwrap_or_else(|| format!("chat_{number}"));
         let answers =
             answers.map_err(|why| TraceError::of_file(name.clone(), Reason::Malformed { why, form: CHAT }))?;
-        let mut now = clock.begin();
+        let mut now = times.begin();
         for (before, tokens, chains) in answers {
             rows.push(Row {
                 timestamp: now as u64,
@@ -114,7 +114,7 @@ pub fn to_rows(
                 hash_ids: chains.into_iter().map(|chain| ids.id(chain)).collect(),
                 session_id: Some(name.clone()),
             });
-            now += clock.pause();
+            now += times.pause();
         }
     }
     rows.sort_by_key(|row| row.timestamp);

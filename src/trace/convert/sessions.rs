@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::arrivals::Clock;
+use super::arrivals::SessionTimes;
 use super::{Arrivals, Rechain};
 use crate::trace::error::{Form, Reason, TraceError};
 use crate::trace::input::Input;
@@ -127,7 +127,7 @@ impl Session {
 /// # Errors
 /// [`ToolError::Option`] when an option is out of its range, or the sessions have several block sizes.
 pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, ToolError> {
-    let mut clock = Clock::new(arrivals)?;
+    let mut times = SessionTimes::new(arrivals)?;
     let mut chain = Rechain::default();
     let mut rows = Vec::new();
     let sizes = || sessions.iter().map(|session| session.block_size);
@@ -137,7 +137,7 @@ pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, 
     }
     for (number, session) in (1..).zip(sessions) {
         let scope = if session.hash_id_scope.as_deref() == Some("global") { 0 } else { number };
-        let begin = clock.begin();
+        let begin = times.begin();
         let mut add = |request: Request, begin: f64, session_id: &str| {
             let Request { t, input, output, mut hash_ids, .. } = request;
             chain.ids(&mut hash_ids, scope);

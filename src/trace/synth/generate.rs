@@ -36,7 +36,7 @@ pub struct Requests<'a> {
     prompt: f64,
     limits: Limits,
     random: Rng,
-    copies: Vec<Copy>,
+    copies: Vec<TreeCopy>,
     /// Where each node's blocks begin among the ids of a copy, and how many there are, by the multiplier.
     places: Vec<(u64, u32)>,
     /// Ids of a copy.
@@ -50,7 +50,7 @@ pub struct Requests<'a> {
 
 /// One of the disjoint trees.
 #[derive(Clone, Debug, Default)]
-struct Copy {
+struct TreeCopy {
     /// Its first id.
     base: u64,
     /// Requests of the source in the order in which they are drawn, the next one last.
@@ -81,7 +81,7 @@ impl<'a> Requests<'a> {
             prompt: options.prompt_len_multiplier,
             limits: options.limits.clone(),
             random,
-            copies: vec![Copy::default(); options.prefix_root_multiplier as usize],
+            copies: vec![TreeCopy::default(); options.prefix_root_multiplier as usize],
             places,
             blocks,
             next_id: 0,
@@ -137,7 +137,7 @@ impl<'a> Requests<'a> {
 
     /// Draws a request of the source from a copy's deck.
     fn deal(&mut self, copy: usize) -> u32 {
-        let Copy { base, deck, leaves } = &mut self.copies[copy];
+        let TreeCopy { base, deck, leaves } = &mut self.copies[copy];
         deck.pop().unwrap_or_else(|| {
             *base = self.next_id;
             self.next_id += self.blocks;

@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use crate::trace::prefixes::{Prefixes, ROOT};
+use crate::trace::prefixes::{PrefixTree, ROOT};
 use crate::trace::{Reason, Row};
 
 /// Blocks that several requests passed, as nodes of some length; node 0 is the root and has none.
@@ -44,7 +44,7 @@ pub(super) struct Exit {
 /// Collects rows for a tree.
 #[derive(Debug, Default)]
 pub(super) struct Grower {
-    prefixes: Prefixes,
+    prefixes: PrefixTree,
     path: Vec<u32>,
     /// By node: requests that passed it.
     visits: Vec<u32>,

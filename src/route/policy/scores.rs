@@ -1,26 +1,26 @@
-//! The least of many figures, fairly.
+//! The least of many scores, fairly.
 
 use super::{Candidates, Random};
 
-/// Figures compared at a time; and those whose least is remembered.
+/// Scores compared at a time; and those whose least is remembered.
 const LANES: usize = 16;
 const CHUNK: usize = 64;
 
-/// A figure for each seat, and room to find the least. Passes over all seats that vectorise, rather than one with a
+/// A score for each seat, and room to find the least. Passes over all seats that vectorise, rather than one with a
 /// branch for each.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Figures {
+pub(super) struct Scores {
     values: Vec<f32>,
     /// The least of every [`CHUNK`].
     minima: Vec<f32>,
 }
 
-impl Figures {
-    /// Takes a figure for each seat; those of seats that are no candidates become infinite.
-    pub(super) fn set(&mut self, candidates: &Candidates<'_>, figures: impl ExactSizeIterator<Item = f32>) {
+impl Scores {
+    /// Takes a score for each seat; those of seats that are no candidates become infinite.
+    pub(super) fn set(&mut self, candidates: &Candidates<'_>, scores: impl ExactSizeIterator<Item = f32>) {
         // Not cleared and extended: overwriting what is there vectorises.
-        self.values.resize(figures.len(), 0.0);
-        self.values.iter_mut().zip(figures).for_each(|(value, figure)| *value = figure);
+        self.values.resize(scores.len(), 0.0);
+        self.values.iter_mut().zip(scores).for_each(|(value, score)| *value = score);
         candidates.mask().overwrite_others(&mut self.values, f32::INFINITY);
     }
 
@@ -28,16 +28,16 @@ impl Figures {
         &mut self.values
     }
 
-    /// The least figure; infinity where no candidate has one.
+    /// The least score; infinity where no candidate has one.
     pub(super) fn minimum(&mut self) -> f32 {
         self.minima.clear();
         self.minima.extend(self.values.chunks(CHUNK).map(minimum));
         minimum(&self.minima)
     }
 
-    /// The candidate with the least figure; of equals, each with the same probability. `None` where no candidate has a
-    /// figure below infinity.
-    #[allow(clippy::float_cmp, reason = "the least is one of the figures")]
+    /// The candidate with the least score; of equals, each with the same probability. `None` where no candidate has a
+    /// score below infinity.
+    #[allow(clippy::float_cmp, reason = "the least is one of the scores")]
     pub(super) fn least(&mut self, random: &mut Random) -> Option<usize> {
         let least = self.minimum();
         if least == f32::INFINITY {

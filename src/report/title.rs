@@ -10,12 +10,12 @@ use super::theme::{GAP, LEADING, TEXT, TITLE};
 const TITLE_LEADING: f64 = 1.35;
 
 /// Title and notes, in lines.
-pub(super) struct Head {
+pub(super) struct Title {
     title: Vec<String>,
     note: Vec<String>,
 }
 
-impl Head {
+impl Title {
     /// In lines no longer than `inner`.
     pub(super) fn new(title: &str, note: &[String], inner: f64) -> Self {
         let note = note.iter().flat_map(|line| wrap(line, TEXT, inner)).collect();

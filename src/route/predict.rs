@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 
 use super::fleet::Fleet;
 use super::overlap::{SlotMap, scatter};
+use crate::event::{Block, Event, EventData, Worker};
 use crate::index::mix;
-use crate::{Block, Event, EventData, Index, LocalReader, LocalWriter, Matches, Worker};
+use crate::index::{Index, LocalReader, LocalWriter, Matches};
 use recency::Recency;
 
 /// What is thought of a worker that was sent a prompt: that it will hold the prompt's blocks.

@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use foldhash::fast::FixedState;
 
 use super::Copies;
-use crate::{Block, EventData};
+use crate::event::{Block, EventData};
 
 /// Index of a slot.
 type SlotId = u32;
@@ -64,7 +64,7 @@ pub(super) struct Pool {
     slots: Vec<Slot>,
     free: Vec<SlotId>,
     /// In the order of eviction.
-    evictable: BTreeSet<Rank>,
+    evictable: BTreeSet<EvictionKey>,
     /// The slot that others find by a name.
     cached: HashMap<u64, SlotId, FixedState>,
     /// Further slots of the same name; mostly empty.
@@ -81,7 +81,7 @@ struct Slot {
 }
 
 /// First what was used longest ago, of that what lies latest in its sequence.
-type Rank = (u64, Reverse<u32>, SlotId);
+type EvictionKey = (u64, Reverse<u32>, SlotId);
 
 impl Pool {
     /// `cached_tokens` bounds what is kept of evictable blocks.
@@ -138,7 +138,7 @@ impl Pool {
         for &id in &table {
             let slot = &mut self.slots[id as usize];
             if slot.references == 0 {
-                self.evictable.remove(&slot.rank(id));
+                self.evictable.remove(&slot.eviction_key(id));
             }
             slot.references += 1;
         }
@@ -204,7 +204,7 @@ impl Pool {
             if slot.references == 0 {
                 if slot.name.is_some() {
                     slot.last_used = now;
-                    self.evictable.insert(slot.rank(id));
+                    self.evictable.insert(slot.eviction_key(id));
                 } else {
                     self.free.push(id);
                 }
@@ -286,7 +286,7 @@ impl Pool {
 }
 
 impl Slot {
-    fn rank(&self, id: SlotId) -> Rank {
+    fn eviction_key(&self, id: SlotId) -> EvictionKey {
         (self.last_used, Reverse(self.position), id)
     }
 }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 
+use crate::event::{Event, Worker};
 use crate::mock::{Config, Engine, Refusal, Request, Step};
 use crate::route::Ticket;
-use crate::{Event, Worker};
 
 /// A request at a worker.
 #[derive(Clone, Copy, Debug)]
