@@ -1,6 +1,6 @@
 //! What an engine is like.
 
-use std::{error, fmt};
+use thiserror::Error;
 
 use super::{Constant, Latency, Rates};
 
@@ -115,15 +115,17 @@ pub(super) fn in_range(numbers: Vec<(&'static str, f64, f64)>) -> Result<(), Con
     }
 }
 
-/// Why there is no such engine.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Why an engine cannot be built.
+#[derive(Clone, Copy, Debug, PartialEq, Error)]
 pub enum ConfigError {
     /// A count that must be positive is zero.
+    #[error("{setting} is 0; it must be at least 1")]
     Zero {
         /// The setting.
         setting: &'static str,
     },
-    /// A rate or a time that is negative, not a number, or not positive where it must be.
+    /// A time that is negative, a rate that is not positive, or a value that is not finite.
+    #[error("{setting} is {value}; it must be finite, a rate above 0, anything else at least 0")]
     OutOfRange {
         /// The setting.
         setting: &'static str,
@@ -131,16 +133,3 @@ pub enum ConfigError {
         value: f64,
     },
 }
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Zero { setting } => write!(f, "{setting} is 0; it must be at least 1"),
-            Self::OutOfRange { setting, value } => {
-                write!(f, "{setting} is {value}; it must be a finite number that is not negative, a rate above 0")
-            }
-        }
-    }
-}
-
-impl error::Error for ConfigError {}

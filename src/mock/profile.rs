@@ -1,7 +1,8 @@
 //! Models and the memory that they leave for blocks.
 
 use std::str::FromStr;
-use std::{error, fmt};
+
+use thiserror::Error;
 
 use super::{Config, Latency, Roofline};
 
@@ -181,15 +182,24 @@ impl FromStr for Profile {
     }
 }
 
-/// Why there is no such profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a profile cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProfileError {
     /// The name is not of the form `MODEL@GPU`, or one of the two is not known.
+    #[error(
+        "no profile is called {name:?}: write MODEL@GPU or MODEL@GPUxN, with one of the models {} and one of the GPUs {}",
+        list(Model::all().map(|model| model.name)),
+        list(Gpu::all().map(|gpu| gpu.name))
+    )]
     Unknown {
         /// What was given.
         name: String,
     },
     /// The weights and the reserve leave no room for a block.
+    #[error(
+        "{model} leaves no memory for a block on {gpus} x {gpu}: take more or larger GPUs, as in {model}@{gpu}x{}",
+        gpus * 2
+    )]
     TooLarge {
         /// The model.
         model: &'static str,
@@ -200,31 +210,10 @@ pub enum ProfileError {
     },
 }
 
-impl fmt::Display for ProfileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown { name } => {
-                let models: Vec<_> = Model::all().map(|model| model.name).collect();
-                let gpus: Vec<_> = Gpu::all().map(|gpu| gpu.name).collect();
-                write!(
-                    f,
-                    "no profile is called {name:?}: write MODEL@GPU or MODEL@GPUxN, with one of the models {} and one \
-                     of the GPUs {}",
-                    models.join(", "),
-                    gpus.join(", ")
-                )
-            }
-            Self::TooLarge { model, gpu, gpus } => write!(
-                f,
-                "{model} leaves no memory for a block on {gpus} x {gpu}: take more or larger GPUs, as in \
-                 {model}@{gpu}x{}",
-                gpus * 2
-            ),
-        }
-    }
+/// The names of everything known, separated by commas.
+fn list(names: impl Iterator<Item = &'static str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
 }
-
-impl error::Error for ProfileError {}
 
 #[cfg(test)]
 mod tests {

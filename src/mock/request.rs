@@ -1,6 +1,6 @@
 //! What is asked of an engine, and what becomes of it.
 
-use std::{error, fmt};
+use thiserror::Error;
 
 use crate::event::Block;
 use crate::hash::hash_pair;
@@ -60,40 +60,46 @@ impl Request {
     }
 }
 
-/// Why an engine does not take a request. It has not changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an engine refused a request. Its state has not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// Prompt and answer need more blocks than the engine has.
+    #[error("the request needs {blocks} blocks, but the engine has {capacity}: shorten it or add blocks")]
     TooLong {
         /// What it needs.
         blocks: u64,
         /// What there is.
         capacity: u64,
     },
-    /// More samples than may run at a time.
+    /// It asks for more samples than sequences may run at a time.
+    #[error("{samples} samples are more than the {batch} sequences that run at a time: ask for fewer")]
     TooManySamples {
         /// What was asked for.
         samples: u32,
         /// What may run.
         batch: u32,
     },
-    /// Too many requests wait.
+    /// The waiting queue is full.
+    #[error("{waiting} requests are waiting already: try again later")]
     QueueFull {
         /// As many.
         waiting: u32,
     },
-    /// Too many requests came in the window.
+    /// Too many requests arrived within the window.
+    #[error("too many requests for the rate allowed: try again in {retry_ns} ns")]
     RequestRate {
         /// Nanoseconds until there is room.
         retry_ns: u64,
     },
-    /// Too many tokens came in the window.
+    /// Too many tokens arrived within the window.
+    #[error("too many tokens for the rate allowed: try again in {retry_ns} ns")]
     TokenRate {
         /// Nanoseconds until there is room.
         retry_ns: u64,
     },
-    /// A whole window has no room for the request.
+    /// The request exceeds what a whole window admits.
+    #[error("{tokens} tokens, but the rate allows {most} in a window: shorten the request or widen the window")]
     NeverAdmitted {
         /// What it needs.
         tokens: u64,
@@ -101,34 +107,6 @@ pub enum Refusal {
         most: u64,
     },
 }
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { blocks, capacity } => {
-                write!(f, "the request needs {blocks} blocks and the engine has {capacity}: shorten it or add blocks")
-            }
-            Self::TooManySamples { samples, batch } => {
-                write!(f, "{samples} samples are more than the {batch} sequences that run at a time: ask for fewer")
-            }
-            Self::QueueFull { waiting } => write!(f, "{waiting} requests are waiting already: try again later"),
-            Self::RequestRate { retry_ns } => {
-                write!(f, "too many requests for the rate allowed: try again in {retry_ns} ns")
-            }
-            Self::TokenRate { retry_ns } => {
-                write!(f, "too many tokens for the rate allowed: try again in {retry_ns} ns")
-            }
-            Self::NeverAdmitted { tokens, most } => {
-                write!(
-                    f,
-                    "{tokens} tokens, but the rate allows {most} in a window: shorten the request or widen the window"
-                )
-            }
-        }
-    }
-}
-
-impl error::Error for Refusal {}
 
 /// A sample that is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

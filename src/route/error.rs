@@ -1,5 +1,8 @@
 //! Why a router was not set up, or a request not routed.
 
+// `Display` is written by hand here, and in the rest of the embeddable core, so that the default build needs no
+// procedural macro.
+
 use std::fmt;
 
 /// Why a router could not be set up.

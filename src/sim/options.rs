@@ -73,7 +73,7 @@ impl Options {
 
     /// The policy with its settings.
     pub(super) fn build_policy(&self, name: &str) -> Result<Box<dyn Policy>, SimError> {
-        let built = policy::by_name(name).map_err(SimError::UnknownPolicy)?;
+        let built = policy::by_name(name)?;
         Ok(if built.name() == COST {
             // What waits to be computed, here or of others, is worth the same.
             let prefill = self.prefill_weight as f32;
@@ -130,9 +130,9 @@ impl Options {
         if self.block_size == 0 {
             return Err(SimError::Zero { option: "--block-size" });
         }
-        let profile: Profile = self.profile.parse().map_err(SimError::Profile)?;
+        let profile: Profile = self.profile.parse()?;
         let profile = Profile { block_size: self.block_size, ..profile };
-        let config = profile.config().map_err(SimError::Profile)?;
+        let config = profile.config()?;
         let blocks = self.blocks.unwrap_or(config.blocks);
         // A listener then knows exactly what is cached.
         let latency = self.latency.clone().unwrap_or(config.latency);
@@ -140,7 +140,7 @@ impl Options {
         if blocks == 0 {
             return Err(SimError::Zero { option: "--blocks" });
         }
-        Engine::new(Worker::default(), config.clone()).map_err(SimError::Engine)?;
+        Engine::new(Worker::default(), config.clone())?;
         Ok((config, profile.gpus))
     }
 }

@@ -1,8 +1,9 @@
 //! The ids of a trace's blocks to the local hashes of smaller ones.
 
+use thiserror::Error;
+
 use super::Row;
 use crate::hash::hash_pair;
-use std::{error, fmt};
 
 /// Splits a trace's blocks into equal blocks of the size to replay at.
 ///
@@ -68,10 +69,14 @@ impl Expansion {
 }
 
 /// Why ids could not be expanded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ExpandError {
     /// The block size does not divide the trace's.
+    #[error(
+        "blocks of {block_size} tokens cannot be cut from trace blocks of {trace_block_size}: \
+         choose a block size that divides the trace's, both above 0"
+    )]
     BlockSizes {
         /// Tokens per block of the trace.
         trace_block_size: u32,
@@ -79,6 +84,10 @@ pub enum ExpandError {
         block_size: u32,
     },
     /// A row has fewer ids than its prompt has blocks.
+    #[error(
+        "{ids} ids are too few for {input_length} tokens in trace blocks of {trace_block_size}: \
+         the trace block size is wrong; choose the one that the trace was made with, often 512"
+    )]
     TooFewIds {
         /// Tokens of the prompt.
         input_length: u32,
@@ -88,6 +97,10 @@ pub enum ExpandError {
         trace_block_size: u32,
     },
     /// A row has more blocks than [`Expansion::MAX_BLOCKS`].
+    #[error(
+        "{input_length} tokens in blocks of {block_size} are more than {} blocks: choose a larger block size",
+        Expansion::MAX_BLOCKS
+    )]
     TooManyBlocks {
         /// Tokens of the prompt.
         input_length: u32,
@@ -95,27 +108,3 @@ pub enum ExpandError {
         block_size: u32,
     },
 }
-
-impl fmt::Display for ExpandError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BlockSizes { trace_block_size, block_size } => write!(
-                f,
-                "blocks of {block_size} tokens cannot be cut from trace blocks of {trace_block_size}: \
-                 choose a block size that divides the trace's, both above 0"
-            ),
-            Self::TooFewIds { input_length, ids, trace_block_size } => write!(
-                f,
-                "{ids} ids are too few for {input_length} tokens in trace blocks of {trace_block_size}: \
-                 the trace block size is wrong; choose the one that the trace was made with, often 512"
-            ),
-            Self::TooManyBlocks { input_length, block_size } => write!(
-                f,
-                "{input_length} tokens in blocks of {block_size} are more than {} blocks: choose a larger block size",
-                Expansion::MAX_BLOCKS
-            ),
-        }
-    }
-}
-
-impl error::Error for ExpandError {}

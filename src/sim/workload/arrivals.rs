@@ -34,7 +34,7 @@ impl Workload {
                 builder.made_up(mix, rate, self.requests.unwrap_or(default), seed)?;
             }
             Source::Trace { path, block_size: trace_block_size } => {
-                let expansion = Expansion::new(*trace_block_size, block_size).map_err(SimError::BlockSizes)?;
+                let expansion = Expansion::new(*trace_block_size, block_size)?;
                 builder.trace(path, expansion, self.requests.unwrap_or(Self::MAX_REQUESTS))?;
                 if let Some(rate) = self.rate {
                     builder.poisson(rate, seed);
@@ -87,8 +87,8 @@ impl Builder {
             parameters.rate = Some(rate * share);
             let seed = if number == 0 { seed } else { hash_pair(seed, number) };
             let scenario = Scenario::new(kind, &parameters, block_size, Limits::default(), seed);
-            let mut rows = scenario.and_then(|scenario| scenario.requests(count)).map_err(SimError::Workload)?;
-            let next = rows.next().transpose().map_err(SimError::Workload)?;
+            let mut rows = scenario.and_then(|scenario| scenario.requests(count))?;
+            let next = rows.next().transpose()?;
             sources.push((next, rows));
         }
         for _ in 0..count {
@@ -97,7 +97,7 @@ impl Builder {
             let (next, rows) = &mut sources[source];
             if let Some(mut row) = next.take() {
                 row.hash_ids.iter_mut().for_each(|id| *id += source as u64 * SCENARIO);
-                *next = rows.next().transpose().map_err(SimError::Workload)?;
+                *next = rows.next().transpose()?;
                 self.push(source, row, block_size);
             }
         }
@@ -107,10 +107,10 @@ impl Builder {
     fn trace(&mut self, path: &Path, expansion: Expansion, limit: u64) -> Result<(), SimError> {
         let (trace_block_size, block_size) = (expansion.trace_block_size(), expansion.block_size());
         self.requests.parts = u64::from(trace_block_size / block_size);
-        let mut rows = trace::open(path).map_err(SimError::Trace)?;
+        let mut rows = trace::open(path)?;
         let mut check = Check::new(trace_block_size);
         while (self.requests.len() as u64) < limit {
-            let Some(row) = rows.next().transpose().map_err(SimError::Trace)? else { break };
+            let Some(row) = rows.next().transpose()? else { break };
             check.row(&row).map_err(|reason| SimError::Trace(rows.error(reason)))?;
             self.push(0, row, trace_block_size);
         }

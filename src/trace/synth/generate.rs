@@ -5,8 +5,9 @@ use std::iter;
 
 use fastrand::Rng;
 
+use super::limits::{Limits, PATIENCE};
 use super::model::{Leaf, Model, Request, Then};
-use super::{Limits, Options, PATIENCE};
+use super::options::Options;
 use crate::trace::{Row, ToolError};
 
 /// So many leaves, next to each other in their order by depth, change places.
@@ -57,6 +58,18 @@ struct TreeCopy {
     deck: Vec<u32>,
     /// Which leaf each leaf gives its place to.
     leaves: Vec<u32>,
+}
+
+impl Model {
+    /// Requests like those that the model was learnt from.
+    ///
+    /// # Errors
+    /// [`ToolError::Option`] when an option is out of its range. The iterator gives [`ToolError::NothingPasses`] when
+    /// a million requests in a row do not pass the limits.
+    pub fn requests(&self, options: &Options) -> Result<Requests<'_>, ToolError> {
+        options.check()?;
+        Ok(Requests::new(self, options))
+    }
 }
 
 impl<'a> Requests<'a> {

@@ -6,8 +6,9 @@ use std::collections::BinaryHeap;
 use fastrand::Rng;
 
 use super::draw::{Zipf, exponential, tokens};
+use super::parameters::Settings;
 use super::prompt::{Piece, Prompts, length};
-use super::{Kind, Scenario, Settings};
+use super::{Kind, Scenario};
 use crate::trace::Row;
 
 #[derive(Debug)]

@@ -2,9 +2,10 @@
 
 use fastrand::Rng;
 
+use super::Scenario;
 use super::draw::{Zipf, exponential, tokens};
+use super::parameters::Settings;
 use super::prompt::{Piece, Prompts, length};
-use super::{Scenario, Settings};
 use crate::trace::Row;
 
 #[derive(Debug)]
