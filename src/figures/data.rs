@@ -12,7 +12,7 @@ use super::structure::Structure;
 use super::throughput::Throughput;
 use super::timeline::Timeline;
 use super::{FiguresError, Options, Topic, density, flow, search, structure, throughput, timeline};
-use crate::report::{Diagram, Figure, Theme, write};
+use crate::report::{Theme, png, write};
 
 /// The data of one figure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,12 +44,6 @@ struct Saved {
 #[derive(Deserialize)]
 struct Header {
     version: u32,
-}
-
-/// Charts or a diagram.
-pub(super) enum Drawing {
-    Charts(Figure),
-    Diagram(Diagram),
 }
 
 impl Topic {
@@ -130,9 +124,13 @@ impl Data {
     /// # Errors
     /// [`FiguresError::Drawing`] where there is nothing to show.
     pub fn svg(&self, theme: Theme) -> Result<String, FiguresError> {
-        Ok(match self.drawing() {
-            Drawing::Charts(figure) => figure.svg(theme)?,
-            Drawing::Diagram(diagram) => diagram.svg(theme)?,
+        Ok(match self {
+            Self::EventDensity(data) => density::draw(data).svg(theme)?,
+            Self::EventFlow(data) => flow::draw(data).svg(theme)?,
+            Self::PrefixStructure(data) => structure::draw(data).svg(theme)?,
+            Self::Concurrency(data) => timeline::draw(data).svg(theme)?,
+            Self::JumpSearch(data) => search::draw(data).svg(theme)?,
+            Self::Throughput(data) => throughput::draw(data).svg(theme)?,
         })
     }
 
@@ -157,13 +155,10 @@ impl Data {
     /// [`FiguresError::Drawing`] and [`FiguresError::File`].
     pub fn write(&self, directory: &Path, themes: &[Theme]) -> Result<Vec<PathBuf>, FiguresError> {
         let stem = self.topic().stem();
-        let drawing = self.drawing();
         let mut files = Vec::new();
         for &theme in themes {
-            let (svg, png) = match &drawing {
-                Drawing::Charts(figure) => (figure.svg(theme)?, figure.png(theme)?),
-                Drawing::Diagram(diagram) => (diagram.svg(theme)?, diagram.png(theme)?),
-            };
+            let svg = self.svg(theme)?;
+            let png = png(&svg)?;
             files.push((directory.join(format!("{stem}-{theme}.svg")), svg.into_bytes()));
             files.push((directory.join(format!("{stem}-{theme}.png")), png));
         }
@@ -175,16 +170,5 @@ impl Data {
             write(path, bytes).map_err(|source| FiguresError::File { path: path.clone(), source })?;
         }
         Ok(files.into_iter().map(|(path, _)| path).collect())
-    }
-
-    fn drawing(&self) -> Drawing {
-        match self {
-            Self::EventDensity(data) => Drawing::Charts(density::draw(data)),
-            Self::EventFlow(data) => Drawing::Diagram(flow::draw(data)),
-            Self::PrefixStructure(data) => Drawing::Charts(structure::draw(data)),
-            Self::Concurrency(data) => Drawing::Charts(timeline::draw(data)),
-            Self::JumpSearch(data) => Drawing::Charts(search::draw(data)),
-            Self::Throughput(data) => Drawing::Charts(throughput::draw(data)),
-        }
     }
 }

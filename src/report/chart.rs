@@ -81,15 +81,9 @@ pub struct Chart {
     pub(super) y: Axis,
     pub(super) series: Vec<Series>,
     pub(super) identity: Option<String>,
-    pub(super) rules: Vec<Rule>,
+    /// Dashed vertical lines, by their place on x, and their labels.
+    pub(super) rules: Vec<(f64, String)>,
     pub(super) labels: Vec<(Point, String)>,
-}
-
-/// A line across the chart at a value of one axis.
-#[derive(Clone, Debug)]
-pub(super) enum Rule {
-    Vertical { at: f64, label: String },
-    Horizontal { at: f64, label: String },
 }
 
 impl Chart {
@@ -116,14 +110,7 @@ impl Chart {
     /// Draws a dashed line at a value of x, with a label at its top.
     #[must_use]
     pub fn vertical(mut self, at: f64, label: impl Into<String>) -> Self {
-        self.rules.push(Rule::Vertical { at, label: label.into() });
-        self
-    }
-
-    /// Draws a dashed line at a value of y, with a label at its right end.
-    #[must_use]
-    pub fn horizontal(mut self, at: f64, label: impl Into<String>) -> Self {
-        self.rules.push(Rule::Horizontal { at, label: label.into() });
+        self.rules.push((at, label.into()));
         self
     }
 
@@ -136,22 +123,15 @@ impl Chart {
 
     /// All values of x that must have a place.
     pub(super) fn xs(&self) -> impl Iterator<Item = f64> {
-        let rules = self.rules.iter().filter_map(|rule| match rule {
-            Rule::Vertical { at, .. } => Some(*at),
-            Rule::Horizontal { .. } => None,
-        });
+        let rules = self.rules.iter().map(|(at, _)| *at);
         let labels = self.labels.iter().map(|(at, _)| at.0);
         self.series.iter().flat_map(|series| series.marks.xs()).chain(rules).chain(labels)
     }
 
     /// All values of y that must have a place.
     pub(super) fn ys(&self) -> impl Iterator<Item = f64> {
-        let rules = self.rules.iter().filter_map(|rule| match rule {
-            Rule::Horizontal { at, .. } => Some(*at),
-            Rule::Vertical { .. } => None,
-        });
         let labels = self.labels.iter().map(|(at, _)| at.1);
-        self.series.iter().flat_map(|series| series.marks.ys()).chain(rules).chain(labels)
+        self.series.iter().flat_map(|series| series.marks.ys()).chain(labels)
     }
 
     fn check(&self) -> Result<(), FigureError> {
@@ -184,7 +164,6 @@ pub(super) type Bar = (f64, f64, f64);
 pub(super) enum Marks {
     Line { points: Vec<Point>, marked: bool },
     Steps(Vec<Point>),
-    Dots(Vec<Point>),
     Rings(Vec<Point>),
     Bars(Vec<Bar>),
     Rectangles(Vec<(Point, Point)>),
@@ -193,7 +172,7 @@ pub(super) enum Marks {
 impl Marks {
     pub(super) fn xs(&self) -> Box<dyn Iterator<Item = f64> + '_> {
         match self {
-            Self::Line { points, .. } | Self::Steps(points) | Self::Dots(points) | Self::Rings(points) => {
+            Self::Line { points, .. } | Self::Steps(points) | Self::Rings(points) => {
                 Box::new(points.iter().map(|point| point.0))
             }
             Self::Bars(bars) => Box::new(bars.iter().flat_map(|bar| [bar.0, bar.1])),
@@ -203,7 +182,7 @@ impl Marks {
 
     fn ys(&self) -> Box<dyn Iterator<Item = f64> + '_> {
         match self {
-            Self::Line { points, .. } | Self::Steps(points) | Self::Dots(points) | Self::Rings(points) => {
+            Self::Line { points, .. } | Self::Steps(points) | Self::Rings(points) => {
                 Box::new(points.iter().map(|point| point.1))
             }
             Self::Bars(bars) => Box::new(bars.iter().map(|bar| bar.2)),
@@ -233,12 +212,6 @@ impl Series {
     #[must_use]
     pub fn steps(name: impl Into<String>, points: Vec<Point>) -> Self {
         Self::new(name, Marks::Steps(points))
-    }
-
-    /// Small dots, for many points.
-    #[must_use]
-    pub fn dots(name: impl Into<String>, points: Vec<Point>) -> Self {
-        Self::new(name, Marks::Dots(points))
     }
 
     /// Rings around points of the series of the same name, to mark them.

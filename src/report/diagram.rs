@@ -4,11 +4,9 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::FigureError;
 use super::chart::Point;
-use super::image::{render, save};
 use super::pen::{Pen, text_style, width};
 use super::theme::{BOX_OPACITY, GAP, HEADING, LEADING, MARKER, STROKE, TEXT, Theme, WIDTH};
 use super::title::Title;
-use std::path::Path;
 
 /// Around the text of a box, between boxes, and beside and around the labels of an arrow.
 const PAD: f64 = 10.0;
@@ -124,22 +122,6 @@ impl Diagram {
             }
             Ok(())
         })
-    }
-
-    /// The diagram as a PNG, two pixels for each of the SVG's.
-    ///
-    /// # Errors
-    /// As for [`svg`](Self::svg).
-    pub fn png(&self, theme: Theme) -> Result<Vec<u8>, FigureError> {
-        render(&self.svg(theme)?)
-    }
-
-    /// Writes the diagram as its name says, `.svg` or `.png`; complete or not at all. Replaces a file of that name.
-    ///
-    /// # Errors
-    /// [`FigureError::UnknownFormat`] and [`FigureError::File`], and as for [`svg`](Self::svg).
-    pub fn save(&self, path: &Path, theme: Theme) -> Result<(), FigureError> {
-        save(path, || self.svg(theme))
     }
 }
 

@@ -6,7 +6,7 @@ use plotters::prelude::{ChartBuilder, ChartContext};
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Span;
-use super::chart::{Chart, Marks, Point, Rule, Series};
+use super::chart::{Chart, Marks, Point, Series};
 use super::pen::{Pen, failed, fine, pixels, stroke, text_style, width};
 use super::series::{Look, Place, draw_marks, draw_sample};
 use super::theme::{COLUMN, GAP, GRID, HEADING, LABEL_OPACITY, LEADING, ROW, TEXT, Theme, WIDTH};
@@ -167,7 +167,7 @@ fn draw_axes(pen: &Pen<'_>, chart: &Chart, plot: &mut Plot<'_, '_>) -> Result<()
         .map_err(failed)
 }
 
-/// Dashed lines across, then their labels: those of vertical lines in steps, so that none hides another.
+/// Draws the dashed vertical lines, then their labels in steps, so that none hides another.
 fn draw_rules(
     pen: &Pen<'_>,
     chart: &Chart,
@@ -175,30 +175,16 @@ fn draw_rules(
     map: &dyn Fn(Point) -> Point,
 ) -> Result<(), FigureError> {
     let colour = pen.palette.muted;
-    let (left_top, right_bottom) = (map((xs.from, ys.to)), map((xs.to, ys.from)));
-    for rule in &chart.rules {
-        let ends = match rule {
-            Rule::Vertical { at, .. } => [map((*at, ys.from)), map((*at, ys.to))],
-            Rule::Horizontal { at, .. } => [map((xs.from, *at)), map((xs.to, *at))],
-        };
-        pen.dashes(&ends, colour, GRID * 1.5)?;
+    for (at, _) in &chart.rules {
+        pen.dashes(&[map((*at, ys.from)), map((*at, ys.to))], colour, GRID * 1.5)?;
     }
-    let mut top = left_top.1 + 3.0;
-    for rule in &chart.rules {
-        let (label, left, middle) = match rule {
-            Rule::Vertical { at, label } => {
-                let (x, long) = (map((*at, ys.from)).0, width(label, TEXT, false) + 8.0);
-                let middle = top + TEXT * 0.75;
-                top += f64::from(LEADING);
-                (label, if x + long + 4.0 <= right_bottom.0 { x + 4.0 } else { x - 4.0 - long }, middle)
-            }
-            Rule::Horizontal { at, label } => {
-                let long = width(label, TEXT, false) + 8.0;
-                (label, right_bottom.0 - long, map((xs.from, *at)).1 - TEXT)
-            }
-        };
-        // Lines go on behind a label, and do not strike it through.
-        let (from, to) = ((left, middle - TEXT * 0.7), (left + width(label, TEXT, false) + 8.0, middle + TEXT * 0.7));
+    let (right, top) = (map((xs.to, ys.from)).0, map((xs.from, ys.to)).1);
+    for ((at, label), step) in chart.rules.iter().zip(0..) {
+        let (x, long) = (map((*at, ys.from)).0, width(label, TEXT, false) + 8.0);
+        let middle = top + 3.0 + f64::from(step * LEADING) + TEXT * 0.75;
+        let left = if x + long + 4.0 <= right { x + 4.0 } else { x - 4.0 - long };
+        // The line continues behind the label, but does not strike it through.
+        let (from, to) = ((left, middle - TEXT * 0.7), (left + long, middle + TEXT * 0.7));
         pen.rectangle(from, to, pen.palette.background, LABEL_OPACITY)?;
         pen.text(label, &text_style(TEXT, false, colour, HPos::Left, VPos::Center), (left + 4.0, middle))?;
     }

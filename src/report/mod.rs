@@ -38,5 +38,6 @@ pub use chart::{Chart, Figure, Point, Series};
 pub use diagram::Diagram;
 pub use error::FigureError;
 pub use file::write;
+pub use image::png;
 pub use shades::Shades;
 pub use theme::{Colour, Theme, dark_css};

@@ -3,7 +3,7 @@
 use super::FigureError;
 use super::chart::{Marks, Point, Series};
 use super::pen::Pen;
-use super::theme::{BAR_OPACITY, Colour, DOT, GRID, MARKER, Palette, RING, STROKE, STRONG, STRONG_MARKER};
+use super::theme::{BAR_OPACITY, Colour, GRID, MARKER, Palette, RING, STROKE, STRONG, STRONG_MARKER};
 
 /// Corners of the markers, in half widths around the middle; y points down. No corners: a circle.
 const MARKERS: [&[Point]; 5] = [
@@ -70,7 +70,6 @@ pub(super) fn draw_marks(pen: &Pen<'_>, series: &Series, look: Look, place: &Pla
             let corners: Vec<Point> = corners.chain(points.last().copied()).collect();
             pen.path(&mapped(&corners), colour, look.width())
         }
-        Marks::Dots(points) => mapped(points).into_iter().try_for_each(|point| pen.circle(point, DOT, colour)),
         Marks::Rings(points) => mapped(points).into_iter().try_for_each(|at| pen.ring(at, RING, colour, STROKE)),
         Marks::Bars(bars) => bars.iter().try_for_each(|&(from, to, height)| {
             let (foot, head) = ((place.map)((from, place.base)), (place.map)((to, height)));
@@ -102,7 +101,6 @@ pub(super) fn draw_sample(
             look.marker(pen, middle)
         }
         Marks::Line { .. } | Marks::Steps(_) => pen.path(&[from, to], colour, look.width()),
-        Marks::Dots(_) => pen.circle(middle, DOT * 1.6, colour),
         Marks::Rings(_) => pen.ring(middle, RING * 0.8, colour, STROKE),
         Marks::Bars(_) | Marks::Rectangles(_) => {
             let (top, bottom) = ((middle.0 - 7.0, middle.1 - 7.0), (middle.0 + 7.0, middle.1 + 7.0));

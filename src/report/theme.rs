@@ -38,8 +38,6 @@ pub(super) const STRONG: f64 = 3.2;
 pub(super) const MARKER: f64 = 3.8;
 pub(super) const STRONG_MARKER: f64 = 5.0;
 pub(super) const RING: f64 = 9.0;
-/// Dots of a scatter are many, hence small.
-pub(super) const DOT: f64 = 2.2;
 /// Dashes of the lines that are not data: stroke and space.
 pub(super) const DASH: (f64, f64) = (6.0, 5.0);
 /// Shades of a heat map.

@@ -173,11 +173,14 @@ impl Router {
         seat.is_some()
     }
 
-    /// Sets what is in flight at a worker, as somebody else counts it. Returns whether the worker is known. This is for a
-    /// router that only [decides](Router::decide): requests that it [entered](Router::enter) itself are later subtracted
-    /// from the load, whoever set it.
+    /// Sets what is in flight at a worker, as somebody else counts it: for a router that only
+    /// [decides](Router::decide), and whose requests another one enters. Returns whether the worker is known.
+    ///
+    /// # Panics
+    /// If a request that this router entered is in flight: finishing it would be subtracted from a load that does not
+    /// include it.
     pub fn set_load(&mut self, worker: Worker, load: Load) -> bool {
-        debug_assert_eq!(self.in_flight.len(), 0, "its own requests would be subtracted from somebody else's count");
+        assert_eq!(self.in_flight.len(), 0, "a router that enters requests counts its own load");
         let seat = self.fleet.seat(worker);
         if let Some(seat) = seat {
             self.fleet.set_load(seat, load);
