@@ -1,14 +1,16 @@
-//! Choosing a worker: from what each holds of a prompt, and what is in flight there.
+//! Choosing a worker by what it holds of a prompt and what is in flight there.
 //!
-//! A [`Router`] knows the workers, their [`Load`] and, where asked for, what they will hold before they say so. For
-//! every request a [`Policy`] chooses one of them. What the workers hold comes in as [`Matches`] of an index; what they
-//! do, from calls when a request is sent, answers its first token, goes on, and finishes. There is no clock: times are
-//! nanoseconds since any moment that the caller likes, and never go back.
+//! A [`Router`] knows the workers, their [`Load`] and, if asked to predict, what they will hold before they publish it.
+//! For every request a [`Policy`] chooses one of them. The caller passes in what the workers hold, as the [`Matches`] of
+//! an index, and tells the router when a request is sent, gets its first token, grows, and finishes. The router has no
+//! clock: times are nanoseconds since any moment that the caller chooses, and must not go back.
+//!
+//! [`Matches`]: crate::index::Matches
 //!
 //! # One router, one owner
 //! A router is plain state behind `&mut`, because decisions must see each other: two requests at the same moment should
-//! not both take the last free worker. Look up first, outside of any lock, and put the router into a mutex: with a
-//! thousand workers, it is held for about a microsecond.
+//! not both take the last free worker. Look up first, outside of any lock, and keep the router in a mutex; with a
+//! thousand workers, a decision holds it for about a microsecond.
 //!
 //! ```
 //! use kvleap::route::{Request, Router};
@@ -43,43 +45,44 @@
 //! ```
 //!
 //! # Tiers
-//! Engines keep blocks in device memory, in host memory and on disk, and to bring one back is cheaper than to compute
-//! it. [`Builder::credits`] says what a held block saves in each tier. The answers tell of tiers in one of two ways:
+//! Engines keep blocks in device memory, in host memory and on disk, and loading a block is cheaper than computing it.
+//! [`Builder::credits`] sets what a held block saves in each tier. Answers describe the tiers in one of two ways:
 //!
-//! - One answer for each tier, from an index for each. A router that knows of device memory only is the plainest case.
+//! - One answer for each tier, from an index for each. The simplest case is a router that knows only device memory.
 //! - With [`Builder::split_tiers`], one index for all tiers, in which a slower tier of a worker is a worker of its own.
-//!   Every answer holds all tiers. There may be several, about different workers, as where engines hash a prompt in
-//!   different ways: their union counts.
+//!   Every answer covers all tiers. There may be several answers about different workers, for instance if engines hash
+//!   a prompt in different ways: their union counts.
 //!
-//! Either way, a slower tier counts what is there *or in a faster one*: a worker with 2 blocks in device memory and the
-//! next 3 in host memory has the depths 2 and 5. A block is worth the credit of the fastest tier that has it:
+//! Either way, the depth in a slower tier counts the blocks there *or in a faster one*: a worker with 2 blocks in device
+//! memory and the next 3 in host memory has the depths 2 and 5. A block is worth the credit of the fastest tier that
+//! has it:
 //!
 //! ```text
 //! credit = sum over the tiers, the fastest first, of
 //!          credit of the tier x max(0, depth in it - greatest depth in a faster one)
 //! ```
 //!
-//! What is predicted counts as the fastest tier's.
+//! Predicted blocks count as blocks in the fastest tier.
 //!
 //! # Predictions
-//! An event tells of a prompt only when it is computed, and until then the next requests with the same prompt would go
-//! elsewhere. With [`Builder::prediction`], a decision enters the blocks of its prompt into an index of the router's
-//! own, and later decisions take the more of what the answers say and what is predicted. Real events replace a
+//! An engine publishes the blocks of a prompt only once they are computed, and until then further requests with the same
+//! prompt would go elsewhere. With [`Builder::prediction`], a decision enters the blocks of its prompt into an index of
+//! the router's own, and later decisions use whichever is deeper, the answers or the prediction. Real events replace a
 //! prediction:
 //!
-//! - Where an answer says as much as was predicted, or more, the answer counts.
-//! - [`Prediction::grace_ns`] after a request's first token, its prompt has been computed and told of. What it
-//!   predicted ends, but for blocks that a later decision predicted again, and those that prompts of such decisions go
-//!   on from.
-//! - [`Prediction::ttl_ns`] after the last decision that predicted a block, it ends in any case: the request was lost.
-//! - [`Router::cleared`] and [`Router::remove_worker`] end all that was predicted of the worker.
+//! - If an answer is as deep as the prediction, or deeper, the answer counts.
+//! - [`Prediction::grace_ns`] after a request's first token, its prompt has been computed and published. What it
+//!   predicted ends, except for blocks that a later decision has predicted again, and blocks before these.
+//! - [`Prediction::ttl_ns`] after the last decision that predicted a block, its prediction ends in any case: the request
+//!   was lost.
+//! - [`Router::cleared`] and [`Router::remove_worker`] end all predictions for the worker.
 //!
-//! Where engines publish nothing, [`Prediction::instead_of_events`] goes on for as long as a cache of a given size
-//! would hold the blocks, by the router's own decisions alone. It does not see what the answers add, nor what other
-//! routers send.
+//! If engines publish nothing, [`Prediction::instead_of_events`] predicts for as long as a cache of a given size would
+//! hold the blocks, from the router's own decisions alone. It does not see the blocks of answers, nor what other routers
+//! send.
 //!
 //! # What is not counted
-//! Prompts in flight at the same worker that share blocks count as if each had its own. Several routers over one fleet
+//! If prompts in flight at one worker share blocks, each is counted as if it had its own. Several routers over one fleet
 //! do not see each other's requests.
 
 mod config;

@@ -1,29 +1,29 @@
-//! What is asked of a router, and its answer.
+//! A request to be routed, and the decision about it.
 
 use super::Mask;
 use crate::event::Worker;
 
-/// What is to be routed.
+/// A request to be routed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     /// Local hashes of the prompt's full blocks.
     pub blocks: &'a [u64],
-    /// Tokens of the prompt. Fewer than those of its blocks are taken for as many.
+    /// Tokens of the prompt; at least those of its blocks are assumed.
     pub tokens: u64,
-    /// What session it belongs to, for policies that keep sessions together.
+    /// The session that it belongs to, for policies that keep sessions together.
     pub session: Option<u64>,
-    /// Who may serve it; `None`: everybody. See [`Router::mask`].
+    /// The workers that may serve it; `None` for all. See [`Router::mask`](super::Router::mask).
     pub among: Option<&'a Mask>,
 }
 
-/// Which worker serves a request.
+/// A decision: which worker serves a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The one chosen.
+    /// The chosen worker.
     pub worker: Worker,
-    /// Leading blocks of the prompt that it is thought to hold, in whatever tier with a credit: the greatest depth that
-    /// the answers give it, or what was predicted where that is more.
+    /// Leading blocks of the prompt that it is expected to hold, in any tier with a credit: its greatest depth in the
+    /// answers, or the prediction if that is deeper.
     pub held: u32,
-    /// How many of them were predicted, whatever the answers say.
+    /// Leading blocks that were predicted, whatever the answers say.
     pub predicted: u32,
 }

@@ -1,4 +1,4 @@
-//! The router: the fleet's state, and a decision from it.
+//! The router: the state of the fleet, and decisions from it.
 
 use super::fleet::{Fleet, Load};
 use super::load::{InFlight, Ticket};
@@ -17,13 +17,13 @@ pub struct Router {
     in_flight: InFlight,
     overlap: Overlap,
     predictions: Option<Predictions>,
-    /// Of the decision at hand.
+    /// Of the current decision.
     candidates: Mask,
     block_size: u32,
 }
 
 impl Router {
-    /// Settings to start from.
+    /// Returns the default settings, to be changed and built.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -41,7 +41,8 @@ impl Router {
         }
     }
 
-    /// Chooses a worker for the request and counts it as sent there: [`Router::decide`] and [`Router::enter`].
+    /// Chooses a worker for the request and counts the request as sent there: [`Router::decide`] and then
+    /// [`Router::enter`].
     ///
     /// # Errors
     /// See [`Router::decide`].
@@ -55,22 +56,22 @@ impl Router {
         Ok((decision, self.enter_at(seat, request, &decision, now_ns)))
     }
 
-    /// Chooses a worker for the request, and only that. `answers` are for its prompt, one for each tier of storage, the
-    /// fastest first; where a router knows one tier only, it is one answer, and none where nothing is known. With
-    /// [`Builder::split_tiers`], each of them holds all tiers, and there may be any number. Workers in them that were
-    /// not [added](Router::add_worker) are passed over. What counts of them: see [tiers](crate::route#tiers).
+    /// Chooses a worker for the request, without counting the request as sent. `answers` are those for its prompt, one for
+    /// each tier of storage, the fastest first. With one tier that is one answer, and an empty slice means that nothing
+    /// is known. With [`Builder::split_tiers`], each answer covers all tiers, and there may be any number of them.
+    /// Workers that were not [added](Router::add_worker) are ignored. [Tiers](crate::route#tiers) describes what counts.
     ///
-    /// Costs a few passes over the workers, and one more for each slower tier. When workers came or went, there or
-    /// here, the first decision after it also looks up all names; so does every decision of a router that is given
-    /// answers of several indexes in turn, in the same place of `answers`.
+    /// Costs a few passes over the workers, and one more for each slower tier. The first decision after workers have come
+    /// or gone, in the router or in the index, also looks up every worker's seat. So does every decision if answers of
+    /// different indexes alternate at one place of `answers`.
     ///
     /// # Errors
-    /// Nobody can be chosen, and why. Nothing has changed.
+    /// [`Refusal`] if no worker can be chosen. Nothing has changed.
     pub fn decide(&mut self, request: &Request<'_>, answers: &[&Matches], now_ns: u64) -> Result<Decision, Refusal> {
         self.choose(request, answers, now_ns).map(|(_, decision)| decision)
     }
 
-    /// As [`Router::decide`], and says why. Costs a step for every candidate more.
+    /// Decides as [`Router::decide`] does, and returns the reasons. Costs one more pass over the candidates.
     ///
     /// # Errors
     /// See [`Router::decide`].
@@ -98,14 +99,14 @@ impl Router {
         })
     }
 
-    /// Counts the request as sent where it was decided. `None` if that worker has left since.
+    /// Counts the request as sent to the worker of the decision. Returns `None` if that worker has left since.
     pub fn enter(&mut self, request: &Request<'_>, decision: &Decision, now_ns: u64) -> Option<Ticket> {
         let seat = self.fleet.seat(decision.worker)?;
         Some(self.enter_at(seat, request, decision, now_ns))
     }
 
-    /// The first token of the answer is there: the prompt is computed. Returns whether the request is in flight; it is
-    /// not if it finished, was given up, or its worker left.
+    /// Records the first token of the answer: the prompt is computed. Returns whether the request is in flight; it is not
+    /// if it has finished or expired, or if its worker has left.
     pub fn first_token(&mut self, ticket: Ticket, now_ns: u64) -> bool {
         let Some(flight) = self.in_flight.first_token(&mut self.fleet, ticket, now_ns) else { return false };
         if let (Some(predictions), Some(predicted)) = (&mut self.predictions, flight.predicted.take()) {
@@ -114,18 +115,19 @@ impl Router {
         true
     }
 
-    /// The answer is longer by so many tokens. Returns as [`Router::first_token`] does.
+    /// Records that the answer has grown by this many tokens. Returns whether the request is in flight.
     pub fn tokens(&mut self, ticket: Ticket, tokens: u64, now_ns: u64) -> bool {
         self.in_flight.tokens(&mut self.fleet, ticket, tokens, now_ns)
     }
 
-    /// The request is over, whether it was answered, cancelled or rejected. Returns as [`Router::first_token`] does.
+    /// Records the end of the request, whether it was answered, cancelled or rejected. Returns whether it was in flight.
     pub fn finish(&mut self, ticket: Ticket, now_ns: u64) -> bool {
         self.expire(now_ns);
         self.in_flight.finish(&mut self.fleet, ticket)
     }
 
-    /// Gives up what is due by now. Every decision does; a router without requests may want to.
+    /// Drops the requests and predictions that have expired by now. Every decision does so; call this for a router that
+    /// gets no requests.
     pub fn expire(&mut self, now_ns: u64) {
         self.in_flight.expire(&mut self.fleet, now_ns);
         if let Some(predictions) = &mut self.predictions {
@@ -133,7 +135,7 @@ impl Router {
         }
     }
 
-    /// A worker is there. Returns whether it is new. It is available, and nothing is in flight there.
+    /// Adds a worker, available and with nothing in flight. Returns whether it is new.
     pub fn add_worker(&mut self, worker: Worker) -> bool {
         let Some(seat) = self.fleet.add(worker) else { return false };
         if let Some(predictions) = &mut self.predictions {
@@ -143,7 +145,7 @@ impl Router {
         true
     }
 
-    /// A worker left: what was in flight there is forgotten. Returns whether it was there.
+    /// Removes a worker and forgets what is in flight there. Returns whether it was known.
     pub fn remove_worker(&mut self, worker: Worker) -> bool {
         let Some(seat) = self.fleet.remove(worker) else { return false };
         self.in_flight.leave(seat);
@@ -154,8 +156,8 @@ impl Router {
         true
     }
 
-    /// A worker's cache is empty now, as after a restart: nothing is predicted of it any more. Returns whether it is
-    /// there.
+    /// Records that a worker's cache is empty, as after a restart, and ends all predictions for it. Returns whether it is
+    /// known.
     pub fn cleared(&mut self, worker: Worker) -> bool {
         let Some(seat) = self.fleet.seat(worker) else { return false };
         if let Some(predictions) = &mut self.predictions {
@@ -164,7 +166,7 @@ impl Router {
         true
     }
 
-    /// Whether a worker may be chosen: it is healthy, say, or not. Returns whether it is there.
+    /// Sets whether a worker may be chosen, for instance by its health. Returns whether it is known.
     pub fn set_available(&mut self, worker: Worker, available: bool) -> bool {
         let seat = self.fleet.seat(worker);
         if let Some(seat) = seat {
@@ -188,8 +190,8 @@ impl Router {
         seat.is_some()
     }
 
-    /// Those of the workers that a kind of request may go to: the ones with the right model, say. To be made again when
-    /// workers come or go; the old one is then refused.
+    /// Returns the workers that a kind of request may go to, for instance those with the right model. When workers come or
+    /// go, a new mask must be made; the old one is refused.
     pub fn mask(&self, member: impl Fn(Worker) -> bool) -> Mask {
         let mut mask = Mask::of_version(self.fleet.version());
         for (seat, worker) in self.fleet.iter() {
@@ -198,32 +200,32 @@ impl Router {
         mask
     }
 
-    /// The workers that there are, in no particular order.
+    /// Returns all workers, in no particular order.
     pub fn workers(&self) -> impl Iterator<Item = Worker> {
         self.fleet.iter().map(|(_, worker)| worker)
     }
 
-    /// What is in flight at a worker; `None` if it is not there.
+    /// Returns what is in flight at a worker; `None` if it is not known.
     pub fn load(&self, worker: Worker) -> Option<Load> {
         self.fleet.seat(worker).map(|seat| self.fleet.loads()[seat])
     }
 
-    /// Requests in flight, at all workers.
+    /// Requests in flight at all workers.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Requests that were given up so far.
+    /// Requests that have expired so far.
     pub fn expired(&self) -> u64 {
         self.in_flight.expired()
     }
 
-    /// Blocks that are predicted, of all workers.
+    /// Predicted blocks of all workers.
     pub fn predicted_blocks(&self) -> usize {
         self.predictions.as_ref().map_or(0, Predictions::blocks)
     }
 
-    /// The policy's name.
+    /// Name of the policy.
     pub fn policy(&self) -> &'static str {
         self.policy.name()
     }
