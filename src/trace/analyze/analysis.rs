@@ -1,42 +1,43 @@
-//! What an analysis finds.
+//! The result of an analysis.
 
 use serde::Serialize;
 
 use super::{Arrivals, Curve, Histogram, Metrics, Sessions, Window};
 
-/// What a trace is like.
+/// The result of an analysis.
 #[derive(Clone, Debug, Serialize)]
 pub struct Analysis {
     /// The name of the trace.
     pub file: String,
-    /// Rows.
+    /// Number of rows.
     pub requests: u64,
-    /// Distinct ids.
+    /// Number of distinct ids.
     pub unique_hash_ids: u64,
-    /// Those that occur more than once.
+    /// Distinct ids that occur more than once.
     pub repeated_hash_ids: u64,
-    /// Ids of all rows.
+    /// Ids of all rows, repetitions included.
     pub blocks: u64,
-    /// Those that an earlier row had, with their whole prefix.
+    /// Ids that an earlier row had, too.
     pub hit_blocks: u64,
-    /// `hit_blocks / blocks`, 0 if there is none: what an infinite cache hits. [`Metrics`] has the mean over rows.
+    /// `hit_blocks / blocks`, which is what an infinite cache hits; 0 if there is no block. [`Metrics`] has the mean over
+    /// rows.
     pub block_weighted_hit_rate: f64,
-    /// Rows whose last id has no token: a sign that the block size is too large. Where there are some, unique
-    /// prompt lengths may be negative.
+    /// Rows whose last id stands for no token, a sign that the block size is too large. If there are any, unique prompt
+    /// lengths may be negative.
     pub rows_with_spare_ids: u64,
     /// Lengths and hit rates of requests.
     pub metrics: Metrics,
     /// Histograms of the lengths of prompts and answers.
     #[serde(skip)]
     pub histograms: Vec<Histogram>,
-    /// Hit rate by cache size, for each of [`Options::workers`].
+    /// Hit rate by cache size, for each of [`Options::workers`](super::Options::workers).
     pub curves: Vec<Curve>,
     /// How requests arrive.
     pub arrivals: Arrivals,
-    /// [`Options::window_ms`].
+    /// Length of a window, as in [`Options::window_ms`](super::Options::window_ms).
     pub window_ms: u64,
-    /// The working set over time: stretches of `window_ms` that have a request.
+    /// The working set over time: windows of `window_ms` that have a request.
     pub windows: Vec<Window>,
-    /// Sessions, if there are any.
+    /// Statistics of the sessions, if the trace names any.
     pub sessions: Option<Sessions>,
 }

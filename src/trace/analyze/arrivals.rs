@@ -1,4 +1,4 @@
-//! When requests arrive, and what they need at a time.
+//! When requests arrive, and their working set over time.
 
 use std::mem;
 
@@ -7,35 +7,35 @@ use serde::Serialize;
 use super::tally::{Summary, Tally};
 use crate::trace::prefixes::{Growth, PrefixTree};
 
-/// A stretch of time in which there was a request.
+/// A window of time with at least one request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Window {
-    /// When it begins, in milliseconds of the trace.
+    /// Start of the window, in milliseconds of the trace.
     pub start_ms: u64,
     /// Requests that arrived in it.
     pub requests: u64,
-    /// Their blocks, repetitions counted.
+    /// Blocks of these requests, repetitions included.
     pub blocks: u64,
-    /// Their distinct blocks: the working set.
+    /// Distinct blocks of these requests: the working set.
     pub distinct_blocks: u64,
-    /// Those among them that no request had before.
+    /// Distinct blocks that occur here for the first time.
     pub new_blocks: u64,
 }
 
 /// How requests arrive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Arrivals {
-    /// From the first request to the last, in milliseconds.
+    /// Time from the first request to the last, in milliseconds.
     pub duration_ms: u64,
-    /// Requests per second over that time; 0 if it is none.
+    /// Requests per second over that time; 0 if the time is 0.
     pub requests_per_second: f64,
     /// Requests per second in the busiest window.
     pub peak_requests_per_second: f64,
-    /// Milliseconds from one request to the next, zeros included.
+    /// Milliseconds from one request to the next, including zeros.
     pub gap_ms: Summary,
 }
 
-/// Collects them.
+/// Collects arrivals and windows.
 #[derive(Debug)]
 pub(super) struct ArrivalCounter {
     length_ms: u64,
@@ -43,7 +43,7 @@ pub(super) struct ArrivalCounter {
     last: u64,
     gaps: Tally,
     windows: Vec<Window>,
-    /// By node: the last window that had it, from 1.
+    /// By node, the last window that had it, from 1.
     seen: Vec<u32>,
 }
 
@@ -52,7 +52,7 @@ impl ArrivalCounter {
         Self { length_ms, first: None, last: 0, gaps: Tally::default(), windows: Vec::new(), seen: Vec::new() }
     }
 
-    /// A request no earlier than the one before.
+    /// Counts a request, which must not be earlier than the previous one.
     pub(super) fn request(&mut self, timestamp: u64, path: &[u32], step: Growth, prefixes: &PrefixTree) {
         match self.first {
             Some(_) => self.gaps.add((timestamp - self.last) as f64),
@@ -73,7 +73,8 @@ impl ArrivalCounter {
         window.new_blocks += blocks - step.known as u64;
     }
 
-    /// How many blocks of the path this window had not had. Those that it had are the shallowest.
+    /// Returns how many blocks of the path are new in this window. The known ones are the shallowest, so the search from
+    /// the end stops at the first of them.
     fn see(&mut self, path: &[u32], prefixes: &PrefixTree) -> u64 {
         let now = self.windows.len() as u32;
         let mut distinct = 0;

@@ -11,13 +11,13 @@ use crate::trace::error::Reason;
 use crate::trace::prefixes::PrefixTree;
 use crate::trace::{Row, Rows, ToolError};
 
-/// Reads `rows` to the end. Calls `progress` after each row with how many there were so far.
+/// Reads `rows` to the end and analyses them. Calls `progress` after each row with the number of rows so far.
 ///
-/// Costs about as much as reading; a row adds to each curve the time of a few additions, and of one pass over its ids.
+/// Costs about as much as reading the rows. Each curve adds a few additions for each node of a row's path.
 ///
 /// # Errors
-/// [`ToolError::Option`] when an option is out of its range, and [`ToolError::Trace`] when a row cannot be read, arrives
-/// before the row before it, leaves a whole block of its prompt without id, or has an id that followed another before.
+/// [`ToolError::Option`] if an option is out of range, and [`ToolError::Trace`] if a row cannot be read, arrives before
+/// the previous one, has no id for a whole block of its prompt, or has an id that followed a different one before.
 pub fn analyze(mut rows: Rows, options: &Options, mut progress: impl FnMut(u64)) -> Result<Analysis, ToolError> {
     options.check()?;
     let mut collector = Collector::new(options);
@@ -41,7 +41,7 @@ struct Collector<'a> {
     spare: u64,
     lengths: Lengths,
     contexts: Contexts,
-    /// By fleet, one for each worker.
+    /// For each curve, the cache of each worker.
     fleets: Vec<Vec<Reuse>>,
     arrivals: ArrivalCounter,
     sessions: SessionCounter,

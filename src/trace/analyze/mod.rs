@@ -1,7 +1,7 @@
-//! What a trace is like: lengths, reuse, arrivals.
+//! Measuring a trace: lengths, reuse, arrivals.
 //!
-//! One pass over the rows. Memory grows with the distinct ids (see [`Options::workers`]), distinct values of the
-//! metrics, windows and sessions, and not with the rows.
+//! An analysis is one pass over the rows. Memory grows with the distinct ids (see [`Options::workers`]), the distinct
+//! values of the metrics, the windows and the sessions, but not with the rows.
 //!
 //! ```
 //! use kvleap::trace::{Rows, analyze::{Options, analyze}};

@@ -1,16 +1,16 @@
-//! How to look at a trace.
+//! Options of an analysis.
 
 use crate::trace::ToolError;
 
-/// How to look at a trace.
+/// Options of an analysis.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Tokens that one hash id stands for. Default 512.
+    /// Tokens that an id stands for. Default 512.
     pub block_size: u32,
-    /// Fleets to compute a [`Curve`] for, by their number of workers. Default 1, 2, 4 and 8. Each costs at most eight
-    /// bytes per row with ids of its own and worker.
+    /// Numbers of workers to compute a [`Curve`](super::Curve) for. Default 1, 2, 4 and 8. Each worker of each curve takes
+    /// at most eight bytes for every row with ids of its own.
     pub workers: Vec<u32>,
-    /// Milliseconds of a [`Window`]. Default one minute.
+    /// Length of a [`Window`](super::Window) in milliseconds. Default one minute.
     pub window_ms: u64,
 }
 
@@ -24,10 +24,10 @@ impl Options {
     /// The most workers of a fleet.
     pub const MAX_WORKERS: u32 = 1 << 10;
 
-    /// Whether the options are in their ranges.
+    /// Checks that all options are in range.
     ///
     /// # Errors
-    /// [`ToolError::Option`].
+    /// [`ToolError::Option`] names the first that is not.
     pub fn check(&self) -> Result<(), ToolError> {
         let fail = |option, why: &str| Err(ToolError::Option { option, why: why.to_owned() });
         if self.block_size == 0 {

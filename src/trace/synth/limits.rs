@@ -1,25 +1,25 @@
-//! Which requests pass, by their lengths.
+//! Limits on the lengths of prompts and answers.
 
 use std::iter;
 
 use super::options::positive;
 use crate::trace::{Row, ToolError};
 
-/// Requests in vain, one after another, before it is given up.
+/// After this many requests in a row that do not pass, drawing fails.
 pub(super) const PATIENCE: u64 = 1 << 20;
 
-/// Lengths in tokens that requests may have.
+/// Limits on the lengths of prompts and answers, in tokens.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Requests with shorter prompts are left out. Default 0.
+    /// Requests with shorter prompts are dropped. Default 0.
     pub min_isl: u32,
-    /// Requests with longer prompts are left out. Default none.
+    /// Requests with longer prompts are dropped. Default none.
     pub max_isl: u32,
-    /// The lengths of answers, multiplied. Above 0, default 1.
+    /// Factor for the lengths of answers. Above 0, default 1.
     pub osl_multiplier: f64,
-    /// Shorter answers get this length. Default 0.
+    /// Shorter answers are extended to this length. Default 0.
     pub min_osl: u32,
-    /// Longer answers get this length. Default none.
+    /// Longer answers are cut to this length. Default none.
     pub max_osl: u32,
 }
 
@@ -41,19 +41,19 @@ impl Limits {
         Ok(())
     }
 
-    /// The length of a prompt, if it passes.
+    /// Returns the length of a prompt if it passes.
     pub(super) fn input(&self, length: u64) -> Option<u32> {
         u32::try_from(length).ok().filter(|length| (self.min_isl..=self.max_isl).contains(length))
     }
 
-    /// The length of an answer. A float too large for it becomes the largest.
+    /// Returns the length of an answer. The conversion of a product that is too large saturates.
     pub(super) fn output(&self, length: u32) -> u32 {
         let length = (f64::from(length) * self.osl_multiplier).round() as u32;
         length.clamp(self.min_osl, self.max_osl)
     }
 }
 
-/// So many rows that pass the limits. Where a million in a row do not, an error ends them.
+/// Takes the first `left` rows that pass the limits. If a million rows in succession do not pass, an error ends them.
 pub(super) fn limited(
     mut rows: impl Iterator<Item = Row>,
     limits: Limits,

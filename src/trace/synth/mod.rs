@@ -1,7 +1,7 @@
-//! Traces like a given one, and traces from scratch.
+//! Generating traces, like a given one or from scratch.
 //!
-//! [`Model::learn`] learns the empirical distributions of a trace: the tree of its shared prefixes and where requests
-//! leave it, lengths of unique prompts and of answers, arrivals. [`Model::requests`] draws requests from it.
+//! [`Model::learn`] records the empirical distributions of a trace: the tree of its shared prefixes and where requests
+//! leave it, the lengths of unique prompts and of answers, and the arrivals. [`Model::requests`] draws requests from it.
 //!
 //! ```
 //! use kvleap::trace::{Rows, synth::{Model, Options}};
@@ -17,7 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`scenario`] needs no source.
+//! [`scenario`] generates traces without a source.
 
 mod generate;
 mod limits;

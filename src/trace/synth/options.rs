@@ -1,26 +1,26 @@
-//! How to draw requests from a model.
+//! Options for drawing requests from a model.
 
 use super::Limits;
 use crate::trace::ToolError;
 
-/// How to draw requests from a model.
+/// Options for drawing requests from a model.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Requests to draw. At least 1, default 100,000.
+    /// Number of requests to draw. At least 1, default 100,000.
     pub num_requests: u64,
-    /// Time runs this much faster. Above 0, default 1.
+    /// Factor by which time runs faster. Above 0, default 1.
     pub speedup_ratio: f64,
-    /// The lengths of shared prefixes, multiplied; paths are rounded to whole blocks. Above 0, default 1.
+    /// Factor for the lengths of shared prefixes; paths are rounded to whole blocks. Above 0, default 1.
     pub prefix_len_multiplier: f64,
-    /// Disjoint copies of the tree; each request picks one. At least 1, default 1.
+    /// Number of disjoint copies of the tree; each request picks one. At least 1, default 1.
     pub prefix_root_multiplier: u32,
-    /// The lengths of unique prompts, multiplied and rounded to whole blocks, at least one. Above 0, default 1.
+    /// Factor for the lengths of unique prompts, which are rounded to whole blocks, at least one. Above 0, default 1.
     pub prompt_len_multiplier: f64,
-    /// What may be of what length.
+    /// Limits on the lengths of prompts and answers.
     pub limits: Limits,
-    /// How many requests may change places with each other, at least 1. Default 100.
+    /// How many consecutive requests are shuffled with each other. At least 1, default 100.
     pub shuffle: u32,
-    /// Equal seeds, equal requests. Default 0.
+    /// Equal seeds give equal requests. Default 0.
     pub seed: u64,
 }
 
@@ -40,10 +40,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether the options are in their ranges.
+    /// Checks that all options are in range.
     ///
     /// # Errors
-    /// [`ToolError::Option`].
+    /// [`ToolError::Option`] names the first that is not.
     pub fn check(&self) -> Result<(), ToolError> {
         positive("--speedup-ratio", self.speedup_ratio)?;
         positive("--prefix-len-multiplier", self.prefix_len_multiplier)?;
@@ -62,7 +62,7 @@ pub(super) fn positive(option: &'static str, value: f64) -> Result<(), ToolError
     Err(ToolError::Option { option, why: format!("is {value}; it must be above 0 and at most {MOST}") })
 }
 
-/// The largest multiplier and rate.
+/// The largest factor or rate.
 const MOST: f64 = 1e6;
 
 pub(super) fn at_least_one(option: &'static str, value: u64) -> Result<(), ToolError> {

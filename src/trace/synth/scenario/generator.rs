@@ -1,4 +1,4 @@
-//! A scenario, and the requests that it makes.
+//! Scenarios, and the requests that they generate.
 
 use super::parameters::Settings;
 use super::{Kind, Parameters, session, single};
@@ -6,7 +6,7 @@ use crate::trace::synth::limits::{Limits, limited};
 use crate::trace::synth::options::at_least_one;
 use crate::trace::{Row, ToolError};
 
-/// Requests of one kind.
+/// Traffic of one kind, with its parameters.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub(super) kind: Kind,
@@ -17,10 +17,10 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// A scenario in blocks of `block_size` tokens. Equal seeds, equal requests.
+    /// Creates a scenario in blocks of `block_size` tokens. Equal seeds give equal requests.
     ///
     /// # Errors
-    /// [`ToolError::Option`] when something is out of its range, or a parameter is given that the kind does not have.
+    /// [`ToolError::Option`] if a value is out of range, or if the kind does not have a parameter that is given.
     pub fn new(
         kind: Kind,
         parameters: &Parameters,
@@ -63,11 +63,11 @@ impl Scenario {
         Ok(Self { kind, block_size, seed, limits, settings })
     }
 
-    /// So many requests.
+    /// Generates `num_requests` requests.
     ///
     /// # Errors
-    /// [`ToolError::Option`] when they are none. The iterator gives [`ToolError::NothingPasses`], and then nothing, when
-    /// a million requests in a row do not pass the limits.
+    /// [`ToolError::Option`] if `num_requests` is 0. The iterator returns [`ToolError::NothingPasses`], and then nothing,
+    /// if a million requests in a row do not pass the limits.
     pub fn requests(
         &self,
         num_requests: u64,

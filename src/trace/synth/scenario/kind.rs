@@ -5,24 +5,24 @@ use std::str::FromStr;
 
 use crate::trace::ToolError;
 
-/// What the traffic is like. Written and parsed as `shared-prompts`, `conversations`, `rag`, `agents`.
+/// A kind of traffic. Written and parsed as `shared-prompts`, `conversations`, `rag` or `agents`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Single requests under shared system prompts.
+    /// Single requests that start with shared system prompts.
     SharedPrompts,
     /// Conversations of several turns.
     Conversations,
     /// Questions about retrieved documents.
     Rag,
-    /// Coding agents and their like.
+    /// Sessions of coding agents and the like.
     Agents,
 }
 
 impl Kind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::SharedPrompts, Self::Conversations, Self::Rag, Self::Agents];
 
-    /// The name it is written by.
+    /// The name that it is written as.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SharedPrompts => "shared-prompts",

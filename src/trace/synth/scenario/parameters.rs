@@ -1,10 +1,10 @@
-//! The parameters of the kinds, and their defaults.
+//! The parameters of the kinds of traffic, and their defaults.
 
 use super::Kind;
 use crate::trace::ToolError;
 use crate::trace::synth::options::{at_least_one, positive};
 
-/// Parameters, as far as they are not to have the default of the [`Kind`].
+/// Parameters of a scenario; `None` stands for the default of its [`Kind`].
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "the module has a table of them")]
 pub struct Parameters {
@@ -22,7 +22,7 @@ pub struct Parameters {
     pub sorted: Option<bool>,
 }
 
-/// All parameters; those that a kind has no use for are any.
+/// The value of every parameter. Those that a kind does not use are arbitrary.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     pub(super) prefixes: u32,
@@ -90,7 +90,7 @@ impl Settings {
     }
 }
 
-/// The most tokens that a length may have on average.
+/// The largest mean of a length, in tokens.
 const MOST_TOKENS: f64 = 1e6;
 
 impl Settings {
@@ -117,7 +117,10 @@ impl Settings {
             return fail("--pause", format!("is {}; it must be between 0 and 1000000", self.pause));
         }
         if self.retrieved > 1000.min(self.prefixes) {
-            return fail("--retrieved", format!("is {}; at most --prefixes, and 1000", self.retrieved));
+            return fail(
+                "--retrieved",
+                format!("is {}; it must be at most --prefixes and at most 1000", self.retrieved),
+            );
         }
         at_least_one("--max-context", self.max_context.into())?;
         positive("--rate", self.rate)
