@@ -388,7 +388,7 @@ fn bad_input_is_refused_before_anything_is_played() {
         (Options { temperature: 3.0, ..good.clone() }, "add cost"),
         (Options { temperature: f64::NAN, ..good.clone() }, "--temperature"),
         (Options { world: at(3, Change::Leave), ..good.clone() }, "worker 3 is not there"),
-        (Options { world: at(0, Change::Join), ..good.clone() }, "worker 0 is there already"),
+        (Options { world: at(0, Change::Join), ..good.clone() }, "worker 0 is present already"),
         (Options { world: at(0, Change::Slow(0.0)), ..good.clone() }, "--slow"),
         (Options { world: World { loss: 1.5, ..World::default() }, ..good.clone() }, "--loss is 1.5"),
         (workload(|workload| workload.models = 4), "more than the 3 workers"),

@@ -1,9 +1,10 @@
-//! A fleet of [simulated engines](crate::mock) behind a [router](crate::route) and this index, on one virtual clock.
+//! A simulation of a fleet: [simulated engines](crate::mock) behind a [router](crate::route) and this index, on one
+//! virtual clock.
 //!
-//! An [`Experiment`] plays the same requests for every policy: each is looked up in the index, sent where the policy
-//! says, and served by an engine with a block pool and continuous batching, whose events update the index. Events can be
-//! late, lost or doubled, and workers can die, join and slow down: see [`World`]. Nothing depends on threads or on the
-//! real clock: equal options and seeds give equal reports.
+//! An [`Experiment`] plays the same requests under every policy. Each request is looked up in the index, sent to the
+//! worker that the policy chooses, and served by an engine with a block pool and continuous batching, whose events update
+//! the index. Events can be late, lost or duplicated, and workers can die, join and slow down: see [`World`]. Nothing
+//! depends on threads or on the real clock: equal options and seeds give equal reports.
 //!
 //! ```
 //! use kvleap::sim::{Experiment, Options, Workload, run};
@@ -17,14 +18,15 @@
 //! ```
 //!
 //! # Sessions
-//! Where the workload knows sessions and they are [closed](Sessions::Closed), the next request of a session comes when
-//! the one before is answered or rejected, after the time that lies between the two in the workload. A policy that
-//! answers sooner is then asked sooner; the requests are the same for all. A prompt that goes on with the whole prompt
-//! before it is taken to contain its answer, and finds the answer's blocks where that was computed.
+//! If the workload has sessions and they are [closed](Sessions::Closed), the next request of a session arrives when the
+//! previous one has been answered or rejected and the time between the two in the workload has passed. A policy that
+//! answers sooner then gets the next request sooner; the requests are the same for all policies. A prompt that starts
+//! with the whole previous prompt is assumed to contain its answer, and finds the blocks of that answer on the worker that
+//! computed it.
 //!
 //! # What it leaves out
 //! The time that a decision takes, the network between client, router and worker, transfers of blocks between workers,
-//! and storage tiers.
+//! and storage tiers are not simulated.
 
 mod clock;
 mod error;

@@ -1,4 +1,4 @@
-//! The simulation of one policy: what happens, in its order.
+//! The simulation of one policy: a discrete-event simulation of requests, steps, events and incidents.
 
 use fastrand::Rng;
 
@@ -14,12 +14,12 @@ use crate::index::{Index, LocalReader, LocalWriter, Matches};
 use crate::mock::{self, Finished};
 use crate::route::{self, Mask, Router};
 
-/// Sets what befalls events apart from what policies draw.
+/// Separates the random fate of events from what policies draw.
 const FATE: u64 = 0xFA7E;
-/// Sets answers apart from prompts.
+/// Separates answers from prompts.
 const ANSWER: u64 = 0x0A;
 
-/// A fleet behind a router with an index, fed with what the workers say.
+/// A fleet behind a router, with an index that is fed by the events of the workers.
 pub(super) struct Simulation<'a> {
     options: &'a Options,
     requests: &'a Requests,
@@ -27,21 +27,22 @@ pub(super) struct Simulation<'a> {
     members: Vec<Member>,
     incidents: Vec<Incident>,
     router: Router,
-    /// Who serves which model; empty where there is one.
+    /// For each model, the workers that serve it; empty if there is one model.
     models: Vec<Mask>,
     writer: LocalWriter,
     reader: LocalReader,
-    /// Whether the index applied what it has not published.
+    /// Whether the index has applied events that it has not published.
     unpublished: bool,
     matches: Matches,
     fate: Rng,
-    /// When a request came, by its number.
+    /// When each request arrived, by its number.
     came_ns: Vec<u64>,
     tally: Tally,
 }
 
 impl<'a> Simulation<'a> {
-    /// Everybody idle at time 0. `options` are checked, and every request fits a worker.
+    /// Creates a simulation at time 0, with all workers idle. The options must have been checked, and every request must
+    /// fit into a worker.
     pub(super) fn new(options: &'a Options, requests: &'a Requests, policy: &str) -> Result<Self, SimError> {
         let (config, gpus) = options.engine()?;
         let incidents = options.world.incidents();
@@ -49,7 +50,7 @@ impl<'a> Simulation<'a> {
         let members = (0..options.workers.max(joins)).map(|number| Member::new(number, &config)).collect();
         let router = Router::builder().policy(options.build_policy(policy)?).block_size(config.block_size);
         let router = router.prediction(options.knowledge.prediction(config.blocks)).seed(options.seed);
-        // Nothing gets lost here: who has waited long still waits.
+        // No request is ever lost here, however long it waits, so none may expire.
         let router = router.request_timeout_ns(u64::MAX).build().expect("the block size is checked");
         let index = Index::builder().seed(options.seed).max_workers(Options::MAX_WORKERS).build_local();
         let (writer, reader) = index.expect("the settings are in their ranges");
@@ -80,7 +81,7 @@ impl<'a> Simulation<'a> {
         Ok(simulation)
     }
 
-    /// Plays until nothing happens any more. `progress` is told the requests that are over.
+    /// Plays until nothing is pending. Calls `progress` with the number of requests that are finished or rejected.
     pub(super) fn play(mut self, mut progress: impl FnMut(u64)) -> PolicyReport {
         let mut told = 0;
         while let Some((now, occurrence)) = self.clock.next() {
@@ -88,6 +89,7 @@ impl<'a> Simulation<'a> {
                 Occurrence::StepEnds { worker, life } if life == self.members[worker as usize].life() => {
                     self.step_ends(worker, now);
                 }
+                // The step of an engine that has died since.
                 Occurrence::StepEnds { .. } => {}
                 Occurrence::Heard { worker } => self.hear(worker, now),
                 Occurrence::Incident(number) => self.incident(number, now),
@@ -108,8 +110,8 @@ impl<'a> Simulation<'a> {
         self.tally.report(self.router.policy(), &self.members)
     }
 
-    /// The next request, from this number on, that waits for nobody. There is one at a time on the clock, which is faster
-    /// the less it has to keep in order.
+    /// Schedules the next request, from this number on, that does not wait for an answer. Only one of them is on the clock
+    /// at a time, which keeps the heap small and fast.
     fn next_comes(&mut self, from: u32) {
         let mut numbers = from..self.requests.len() as u32;
         if let Some(number) = numbers.find(|&number| !self.requests.get(number).follows) {
@@ -117,10 +119,11 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Looks a request up, chooses a worker and hands it over.
+    /// Looks up a request, chooses a worker and submits the request there.
     fn send(&mut self, number: u32, deaths: u32, now: u64) {
         let request = self.requests.get(number);
         let prompt = self.requests.prompt(number);
+        // Publishing only before a lookup makes everything that has arrived visible, and costs less than after each event.
         if std::mem::take(&mut self.unpublished) {
             self.writer.publish();
         }
@@ -135,7 +138,7 @@ impl<'a> Simulation<'a> {
         let Ok((decision, ticket)) = self.router.route(&ask, &[&self.matches], now) else {
             return self.reject(number, now);
         };
-        // However much is cached, the last token is computed, and with it its block.
+        // The last token is always computed, so its block is never reused, however much is cached.
         let reusable = request.input_tokens.saturating_sub(1) / self.options.block_size;
         let flight = Flight { request: number, ticket, predicted: decision.held.min(reusable), deaths };
         let request = mock::Request {
@@ -159,7 +162,7 @@ impl<'a> Simulation<'a> {
         self.answered(number, now);
     }
 
-    /// The next request of the session, if it waited for this one.
+    /// Schedules the next request of the session, if it waits for this one.
     fn answered(&mut self, number: u32, now: u64) {
         if let Some(next) = self.requests.get(number).next {
             let request = self.requests.get(next);
@@ -202,7 +205,7 @@ impl<'a> Simulation<'a> {
         self.answered(flight.request, now);
     }
 
-    /// An event goes to the router, unless something befalls it.
+    /// Sends an event of a worker to the router: once, twice, or not at all.
     fn said(&mut self, worker: u32, event: Event, now: u64) {
         let world = &self.options.world;
         self.tally.said(&event);
@@ -217,7 +220,7 @@ impl<'a> Simulation<'a> {
         self.tell(worker, event, now);
     }
 
-    /// An event is heard after the delay, at once if there is none.
+    /// Delivers an event after the delay, or at once if there is none.
     fn tell(&mut self, worker: u32, event: Event, now: u64) {
         if self.options.knowledge == Knowledge::Decisions {
             return;
@@ -281,20 +284,20 @@ impl<'a> Simulation<'a> {
         self.router.add_worker(self.members[worker as usize].worker);
     }
 
-    /// A worker dies. Returns what was in flight there.
+    /// Stops a worker. Returns the requests that were in flight there.
     fn stop(&mut self, worker: u32, now: u64) -> Vec<Flight> {
         self.router.remove_worker(self.members[worker as usize].worker);
         self.notice(worker, EventData::WorkerRemoved, now);
         self.members[worker as usize].die(now)
     }
 
-    /// What is known of a worker is not lost, but as late as what it says.
+    /// Tells the index that a worker has joined or left. Such notices are as late as events, but are never lost.
     fn notice(&mut self, worker: u32, data: EventData, now: u64) {
         let event = Event { worker: self.members[worker as usize].worker, id: 0, data };
         self.tell(worker, event, now);
     }
 
-    /// Who serves which model, by whoever is there now.
+    /// Assigns the workers that are present to models.
     fn fleet_changed(&mut self) {
         let models = self.requests.models();
         if models.len() > 1 {

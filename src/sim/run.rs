@@ -4,24 +4,24 @@ use super::play::Simulation;
 use super::workload::Requests;
 use super::{Experiment, Options, PolicyReport, Report, SimError};
 
-/// How far an experiment is.
+/// How far an experiment has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Requests over, of all policies and cells.
+    /// Requests finished or rejected, over all policies and cells.
     pub done: u64,
-    /// Requests in all.
+    /// All requests.
     pub total: u64,
-    /// What is played.
+    /// The policy that is being played.
     pub policy: &'static str,
 }
 
 /// Simulates every policy in every cell of the experiment, one after another.
 ///
-/// Whatever is wrong is found before the first is played. Memory grows with the requests and with what the engines
-/// cache, not with the number of policies or cells. `progress` is told after every request.
+/// All checks are made before the first policy is played. Memory grows with the requests and with what the engines cache,
+/// but not with the number of policies or cells. Calls `progress` after every request.
 ///
 /// # Errors
-/// Options that cannot be, a trace that cannot be read, a request that does not fit a worker.
+/// [`SimError`] if an option is out of range, the trace cannot be read, or a request does not fit into a worker.
 pub fn run(experiment: &Experiment, mut progress: impl FnMut(Progress)) -> Result<Report, SimError> {
     let cells = experiment.cells()?;
     let mut prepared = None;
@@ -50,7 +50,7 @@ pub fn run(experiment: &Experiment, mut progress: impl FnMut(Progress)) -> Resul
     })
 }
 
-/// The requests for these options, made anew if those at hand were for others.
+/// Returns the requests for these options. Generates them, unless the previous ones were for equal options.
 fn prepare<'a>(prepared: &'a mut Option<(Options, Requests)>, options: &Options) -> Result<&'a Requests, SimError> {
     let (at_hand, requests) = match prepared.take() {
         Some((before, requests)) if options.asks_as(&before) => (before, requests),

@@ -1,4 +1,4 @@
-//! What is counted while a policy is played.
+//! Everything that is counted while a policy is played.
 
 use hdrhistogram::Histogram;
 
@@ -37,7 +37,7 @@ pub(super) struct Tally {
     over_time: Vec<Interval>,
 }
 
-/// Numbers and their distribution.
+/// A distribution with an exact sum.
 #[derive(Debug)]
 struct Distribution {
     sum: u128,
@@ -61,7 +61,7 @@ impl Distribution {
         self.histogram.record(value).expect("a histogram that resizes takes any value");
     }
 
-    /// Of nanoseconds.
+    /// Returns the distribution in milliseconds, if its values are nanoseconds.
     fn times(&self) -> Times {
         let Self { sum, histogram } = self;
         let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / NS_PER_MS;
@@ -127,7 +127,7 @@ impl Tally {
         self.rejected += 1;
     }
 
-    /// Requests that are finished or rejected.
+    /// Returns the number of requests that are finished or rejected.
     pub(super) fn over(&self) -> u64 {
         self.finished + self.rejected
     }
@@ -180,7 +180,7 @@ impl Tally {
         interval.reused += reused;
     }
 
-    /// What a prompt takes alone and in one step, where some of it is cached.
+    /// Returns how long a prompt takes alone and in one step, if `cached` of its tokens are cached.
     fn prefill_ns(&self, tokens: u64, cached: u64) -> u64 {
         let tokens = tokens.max(1);
         let computed = tokens - cached;
@@ -243,7 +243,7 @@ impl Tally {
     }
 }
 
-/// The largest over the mean, and the standard deviation over the mean; of nothing or zeros, 1 and 0.
+/// Returns the maximum over the mean and the standard deviation over the mean; 1 and 0 if there is nothing but zeros.
 fn imbalance(figures: impl ExactSizeIterator<Item = f64> + Clone) -> (f64, f64) {
     let count = figures.len() as f64;
     let mean = figures.clone().sum::<f64>() / count;
@@ -254,7 +254,7 @@ fn imbalance(figures: impl ExactSizeIterator<Item = f64> + Clone) -> (f64, f64) 
     (figures.fold(0.0, f64::max) / mean, variance.sqrt() / mean)
 }
 
-/// Milliseconds, ten to a decade, from 1 ms on: 0, 1, 1.26, ... until all is in.
+/// Returns edges in milliseconds, ten to a decade: 0, 1, 1.26, ... up to above the largest value.
 fn latency_edges(most_ns: u64) -> Vec<f64> {
     let mut edges = vec![0.0, 1.0];
     while edges[edges.len() - 1] * NS_PER_MS <= most_ns as f64 {
@@ -263,7 +263,7 @@ fn latency_edges(most_ns: u64) -> Vec<f64> {
     edges
 }
 
-/// 0, 1, 2, 4, 8, ... until all is in.
+/// Returns the edges 0, 1, 2, 4, 8, ... up to above the largest value.
 fn doubling(most: u64) -> Vec<f64> {
     let mut edges = vec![0.0, 1.0];
     while edges[edges.len() - 1] <= most as f64 {
@@ -272,7 +272,7 @@ fn doubling(most: u64) -> Vec<f64> {
     edges
 }
 
-/// Counts between edges, which are multiples of `unit`.
+/// Counts the values between edges, which are in multiples of `unit`.
 fn bins(histogram: &Histogram<u64>, edges: &[f64], unit: f64) -> Bins {
     let mut counts = vec![0; edges.len() - 1];
     for recorded in histogram.iter_recorded() {

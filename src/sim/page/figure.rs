@@ -5,8 +5,8 @@ use super::measures;
 use crate::report::Figure;
 use crate::sim::Report;
 
-/// The charts of the page as one figure: those of the experiment, a row for each place on the outer axes; of a
-/// comparison, those of its policies.
+/// Draws the charts of the page as one figure: for an experiment those of its curves, with a row for each place on the
+/// outer axes, and for a plain comparison those of the only cell.
 pub fn figure(report: &Report) -> Figure {
     let setting = &report.setting;
     let what = format!(
@@ -22,7 +22,7 @@ pub fn figure(report: &Report) -> Figure {
     } else {
         let (places, charts): (Vec<_>, Vec<_>) = charts::curves(report).into_iter().unzip();
         let rows = places.join("; ");
-        let figure = if places.len() > 1 { figure.note(format!("A row each for: {rows}.")) } else { figure };
+        let figure = if places.len() > 1 { figure.note(format!("One row for each of: {rows}.")) } else { figure };
         (figure.columns(charts.first().map_or(1, Vec::len)), charts.into_iter().flatten().collect())
     };
     charts.into_iter().fold(figure, |figure, Captioned { chart, .. }| figure.chart(chart))

@@ -1,4 +1,4 @@
-//! The page.
+//! The HTML page.
 
 use std::fmt::Write;
 
@@ -8,19 +8,18 @@ use super::words;
 use crate::report::{Figure, FigureError, Theme, dark_css};
 use crate::sim::{PolicyReport, Report};
 
-/// Cells that are shown in full; of more, the first and the last.
+/// The most cells that are shown in full. If there are more, only the first and the last are.
 const MOST_CELLS: usize = 12;
 
-/// The report as one HTML page: what was run, what came of it in words, tables and charts, for all policies side by
-/// side.
+/// Writes the report as one HTML page: what was run, and the results of all policies in words, tables and charts.
 ///
-/// It needs no network and no script, follows the reader's preference for light or dark, and is readable from the width
-/// of a phone up. It is also well-formed XML: every number of the tables is the text of a cell, and at full precision
-/// in its attribute `data-value`, in a row with the measure's name in `data-measure`. Size: about 90 kB for each cell
-/// of an experiment that is shown in full.
+/// The page needs no network and no script, follows the reader's preference for light or dark, and is readable on a phone.
+/// It is also well-formed XML: every number in the tables is the text of a cell, with full precision in the attribute
+/// `data-value`, in a row with the path of the measure in `data-measure`. Each cell of an experiment that is shown in full
+/// takes about 90 kB.
 ///
 /// # Errors
-/// A figure that is no number, or the drawing library fails.
+/// [`FigureError`] if a value cannot be drawn, or the drawing library fails.
 pub fn html(report: &Report) -> Result<String, FigureError> {
     let mut page = String::new();
     let title = format!("kvleap simulate: {}", report.experiment);
@@ -63,14 +62,14 @@ pub fn html(report: &Report) -> Result<String, FigureError> {
         let left_out = cells.len() - 2;
         push(
             &mut page,
-            format_args!("<p>{left_out} cells between the first and the last are in the JSON report.</p>\n"),
+            format_args!("<p>The {left_out} cells between the first and the last are in the JSON report only.</p>\n"),
         );
     }
     page.push_str("</main>\n</body>\n</html>\n");
     Ok(page)
 }
 
-/// What was run.
+/// Writes what was run.
 fn setting(page: &mut String, report: &Report) {
     let setting = &report.setting;
     let mut rows = vec![
@@ -81,7 +80,7 @@ fn setting(page: &mut String, report: &Report) {
         (
             "Cache",
             format!(
-                "{} blocks of {} tokens a worker",
+                "{} blocks of {} tokens for each worker",
                 measures::count(setting.blocks_per_worker.into()),
                 setting.block_size
             ),
@@ -92,9 +91,9 @@ fn setting(page: &mut String, report: &Report) {
     }
     rows.extend(setting.router.iter().map(|line| ("Router", line.clone())));
     if setting.world.is_empty() {
-        rows.push(("World", "nothing goes wrong".to_owned()));
+        rows.push(("Failures", "none".to_owned()));
     }
-    rows.extend(setting.world.iter().map(|line| ("World", line.clone())));
+    rows.extend(setting.world.iter().map(|line| ("Failures", line.clone())));
     for axis in &report.axes {
         let values: Vec<String> = axis.values.iter().map(|&value| words::at(axis, value)).collect();
         rows.push(("Varied", format!("{}: {}", axis.name, values.join(", "))));
@@ -105,11 +104,11 @@ fn setting(page: &mut String, report: &Report) {
         push(page, format_args!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value)));
     }
     page.push_str(
-        "</dl>\n<p class=\"note\">All times are on a virtual clock. Every policy was asked the same.</p>\n</section>\n",
+        "</dl>\n<p class=\"note\">All times are on a virtual clock. Every policy gets the same requests.</p>\n</section>\n",
     );
 }
 
-/// One fleet under every policy.
+/// Writes the results of all policies in one cell.
 fn cell_of(page: &mut String, report: &Report, cell: &[PolicyReport], number: usize) -> Result<(), FigureError> {
     let heading = words::place(report, cell);
     if heading.is_empty() {
@@ -130,7 +129,7 @@ fn cell_of(page: &mut String, report: &Report, cell: &[PolicyReport], number: us
     Ok(())
 }
 
-/// Measures down, policies across: a comparison is a row.
+/// Writes the table, with a row for each measure and a column for each policy.
 fn table(page: &mut String, cell: &[PolicyReport]) {
     page.push_str("<div class=\"scroll\">\n<table>\n<thead><tr><th scope=\"col\">measure</th>");
     for policy in cell {
@@ -147,7 +146,7 @@ fn table(page: &mut String, cell: &[PolicyReport]) {
         );
         for Measure { key, label, get, write, better } in *measures {
             let values: Vec<f64> = cell.iter().map(get).collect();
-            // By what can be read, so that equals are alike.
+            // Compared as written, so that values that look equal are all marked, or none is.
             let best = better.best(&values).map(write).filter(|best| values.iter().any(|&value| write(value) != *best));
             push(page, format_args!("<tr data-measure=\"{key}\"><th scope=\"row\">{label}</th>"));
             for value in values {
@@ -159,14 +158,14 @@ fn table(page: &mut String, cell: &[PolicyReport]) {
         }
         page.push_str("</tbody>\n");
     }
-    page.push_str("</table>\n</div>\n<p class=\"note\">In bold, the best of a row, where one can be better.");
-    page.push_str("<span class=\"narrow\"> The table goes on to the right.</span></p>\n");
+    page.push_str("</table>\n</div>\n<p class=\"note\">The best value of a row is in bold, where one can be better.");
+    page.push_str("<span class=\"narrow\"> Scroll right for more columns.</span></p>\n");
 }
 
 fn figures_of(page: &mut String, figures: &[Captioned]) -> Result<(), FigureError> {
     page.push_str("<div class=\"figures\">\n");
     for Captioned { chart, caption } in figures {
-        // Wide enough for three beside each other on a laptop, and readable on a phone.
+        // Three fit side by side on a laptop, and one is readable on a phone.
         let svg = Figure::new("").size(420, 300).chart(chart.clone()).svg(Theme::Light)?;
         push(page, format_args!("<figure>\n{svg}<figcaption>{}</figcaption>\n</figure>\n", escape(caption)));
     }
@@ -178,7 +177,7 @@ fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
     page.write_fmt(text).expect("a string takes all");
 }
 
-/// Text as it is, whatever is in it.
+/// Escapes text, whatever is in it.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

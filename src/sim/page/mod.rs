@@ -1,4 +1,4 @@
-//! A report to look at: one HTML page that needs nothing else, or one figure.
+//! A report as a self-contained HTML page, or as one figure.
 
 mod charts;
 mod figure;

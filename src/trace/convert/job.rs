@@ -49,7 +49,7 @@ impl FromStr for Kind {
         let named = Self::ALL.into_iter().find(|kind| kind.name() == name);
         named.ok_or_else(|| ToolError::Option {
             option: "--from",
-            why: format!("knows no {name:?}; use {}", Self::ALL.map(Self::name).join(", ")),
+            why: format!("cannot be {name:?}; choose from {}", Self::ALL.map(Self::name).join(", ")),
         })
     }
 }

@@ -39,7 +39,7 @@ impl Scenario {
             ("--sorted", given.sorted.is_some(), kind == Kind::Rag),
         ] {
             if given && !meant {
-                return Err(ToolError::Option { option, why: format!("means nothing for {kind}") });
+                return Err(ToolError::Option { option, why: format!("does not apply to {kind}") });
             }
         }
         let of_kind = Settings::of(kind);

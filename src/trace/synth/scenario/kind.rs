@@ -43,7 +43,7 @@ impl FromStr for Kind {
     type Err = ToolError;
 
     fn from_str(name: &str) -> Result<Self, ToolError> {
-        let why = || format!("knows no {name:?}; use {}", Self::ALL.map(Self::name).join(", "));
+        let why = || format!("cannot be {name:?}; choose from {}", Self::ALL.map(Self::name).join(", "));
         let named = Self::ALL.into_iter().find(|kind| kind.name() == name);
         named.ok_or_else(|| ToolError::Option { option: "--generate", why: why() })
     }

@@ -63,7 +63,7 @@ impl Sessions {
         }
     }
 
-    /// Starts a session, whose first request is due at once.
+    /// Creates the next session, whose first request is due when it starts.
     fn begin(&mut self) {
         let prefix = self.popularity.draw(&mut self.random);
         let shared = Piece { text: prefix.into(), tokens: self.prefixes[prefix as usize] };
