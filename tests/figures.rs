@@ -243,10 +243,10 @@ fn the_way_of_an_event_has_the_figures_of_the_run() {
     assert_shows(&data, &["1 waiting (median)", "22 at p99, 333 at most", "applying 25.0%", "publishing 6.2%"]);
     assert_shows(&data, &["750 publications/s", "4.0 events each", "generation 1,500", "17 runs, 1,717 blocks"]);
     assert_shows(&data, &["visible after 15.0 µs (median)", "2.50 ms at p99, 31.0 ms at most", "visible after 900 ns"]);
-    assert_shows(&data, &["3 threads, 1,234 lookups/s", "1.25 µs a lookup (median), 6.00 µs at p99"]);
+    assert_shows(&data, &["3 threads, 1,234 lookups/s", "1.25 µs per lookup (median), 6.00 µs at p99"]);
     assert_says(
         &data,
-        &["10,000 events", "50,000 blocks a second", "2,468 prompts", "at most 333", "15.0 µs", "2.50 ms"],
+        &["10,000 events", "50,000 blocks per second", "2,468 prompts", "at most 333", "15.0 µs", "2.50 ms"],
     );
 }
 
@@ -268,7 +268,7 @@ fn arrays_and_nodes_are_as_long_as_they_are() {
     };
     drawn(runs, structure.runs.iter().map(|run| run.len).collect());
     drawn(nodes, structure.nodes.iter().map(|node| node.len).collect());
-    assert_shows(&data, &["10 by w1; 4 by w0, w2", "2 by w0", "nobody, kept for what hangs off it", "w0, w1, w2"]);
+    assert_shows(&data, &["10 by w1; 4 by w0, w2", "2 by w0", "nobody, kept for its children", "w0, w1, w2"]);
     assert_shows(&data, &["run 3", "node 4", "position (blocks)"]);
     assert_says(&data, &["12 requests", "34 events", "3 runs", "crosses 2 of them", "4 nodes", "crosses 3"]);
     assert_says(&data, &["20 blocks held"]);
@@ -301,9 +301,12 @@ fn a_timeline_has_a_bar_for_everything_that_was_done() {
     // The background; in each of two charts four things that the writer did and four lookups.
     assert_eq!(rectangles(&svg, "1").len(), 1 + 2 * (4 + 4));
     assert_eq!(shown(&data).iter().filter(|text| *text == "41" || *text == "42").count(), 2 * 2, "generations");
-    assert_shows(&data, &["reader 1", "reader 2", "writer", "50.0 µs of a run of 5.00 ms", "most lookups, 2, began"]);
-    assert_says(&data, &["2 of 4 lookups", "4 things", "1,111 events", "222 snapshots", "3,333 lookups", "444 ns"]);
-    assert_says(&data, &["55.5 µs", "The 66 that began", "77 ns", "None saw an older"]);
+    assert_shows(
+        &data,
+        &["reader 1", "reader 2", "writer", "50.0 µs of a run of 5.00 ms", "the most lookups (2) started"],
+    );
+    assert_says(&data, &["2 of 4 lookups", "4 tasks", "1,111 events", "222 snapshots", "3,333 lookups", "444 ns"]);
+    assert_says(&data, &["55.5 µs", "The 66 that started", "77 ns", "None saw an older"]);
     let back = Timeline { run: Totals { backwards: 8, ..timeline().run }, ..timeline() };
     assert_says(&Data::Concurrency(back), &["8 saw an older"]);
 }
@@ -314,9 +317,9 @@ fn a_search_has_a_ring_for_every_place_it_looked_at() {
     let svg = data.svg(Theme::Light).unwrap();
     // Seven places, the last four of them once more, and a sample of each of four kinds.
     assert_eq!(svg.matches("<circle").count(), 7 + 4 + 4);
-    assert_shows(&data, &["601 blocks match", "looked at the most places: 7, where a scan looks at 602"]);
+    assert_shows(&data, &["601 blocks match", "the most probes of 5,555 lookups: 7. A scan needs 602"]);
     assert_says(&data, &["98,765 held", "1,000 blocks, of which 601", "7 probes", "2 in the table", "1 found a run"]);
-    assert_says(&data, &["5 in arrays", "looks at 602", "5,555", "looked at 3 or fewer", "scan at 123"]);
+    assert_says(&data, &["5 in arrays", "needs 602", "5,555", "median is 3 for", "123 for scans"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What figures are drawn from: collected, or saved by another run.
+//! The data of figures, which are collected, or loaded from an earlier run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub enum Data {
     Throughput(Throughput),
 }
 
-/// A file of data.
+/// The format of a file with data.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     version: u32,
@@ -40,19 +40,19 @@ struct Saved {
     data: Data,
 }
 
-/// What every version of the format has.
+/// The part that every version of the format has.
 #[derive(Deserialize)]
 struct Header {
     version: u32,
 }
 
 impl Topic {
-    /// Runs what the figure shows, and measures. `progress` is told how much of it is done, from 0 to 1.
+    /// Runs and measures what the figure shows. Calls `progress` with the share that is done, from 0 to 1.
     ///
-    /// Takes a few seconds; [`Topic::Throughput`] half a minute where it has to sweep.
+    /// Takes a few seconds; [`Topic::Throughput`] takes half a minute if it has to sweep.
     ///
     /// # Errors
-    /// [`FiguresError`]: files that cannot be read, and runs that fail or yield nothing.
+    /// [`FiguresError`] if a file cannot be read, or if the run fails or yields nothing to show.
     pub fn collect(self, options: &Options, mut progress: impl FnMut(f64)) -> Result<Data, FiguresError> {
         let progress = &mut progress;
         match self {
@@ -65,10 +65,10 @@ impl Topic {
         }
     }
 
-    /// The data that [`Data::json`] wrote to a file.
+    /// Loads data that [`Data::json`] has written to a file.
     ///
     /// # Errors
-    /// [`FiguresError::Saved`]: no such file, no such data, another version, another figure.
+    /// [`FiguresError::Saved`] if the file cannot be read, or has other content, another version, or another figure.
     pub fn load(self, path: &Path) -> Result<Data, FiguresError> {
         let fail = |why: String| FiguresError::Saved { path: path.to_owned(), why };
         let text = fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
@@ -77,7 +77,7 @@ impl Topic {
         if header.version != Data::VERSION {
             let (found, wanted) = (header.version, Data::VERSION);
             return Err(fail(format!(
-                "has version {found} of the format, and this program reads {wanted}: collect anew"
+                "has version {found} of the format, and this program reads {wanted}: collect the data again"
             )));
         }
         let saved: Saved =
@@ -88,7 +88,7 @@ impl Topic {
         Ok(saved.data)
     }
 
-    /// The file of its data under a directory of data.
+    /// Returns the name of its file in a directory of data.
     pub fn data_file(self, directory: &Path) -> PathBuf {
         directory.join(self.stem() + ".json")
     }
@@ -98,7 +98,7 @@ impl Data {
     /// The version of the format that [`json`](Self::json) writes.
     pub const VERSION: u32 = 1;
 
-    /// What they are about.
+    /// The figure that the data are for.
     pub fn topic(&self) -> Topic {
         match self {
             Self::EventDensity(_) => Topic::Density,
@@ -110,19 +110,19 @@ impl Data {
         }
     }
 
-    /// As one JSON object, with the version of the format and the figure's name.
+    /// Returns the data as one JSON object, with the version of the format and the name of the figure.
     ///
     /// # Panics
-    /// Never: the data are numbers, names and lists.
+    /// Never: numbers, names and lists can always be serialized.
     pub fn json(&self) -> String {
         let saved = Saved { version: Self::VERSION, data: self.clone() };
         serde_json::to_string(&saved).expect("numbers, names and lists") + "\n"
     }
 
-    /// The figure as SVG text.
+    /// Draws the figure as SVG.
     ///
     /// # Errors
-    /// [`FiguresError::Drawing`] where there is nothing to show.
+    /// [`FiguresError::Drawing`] if there is nothing to show.
     pub fn svg(&self, theme: Theme) -> Result<String, FiguresError> {
         Ok(match self {
             Self::EventDensity(data) => density::draw(data).svg(theme)?,
@@ -134,7 +134,7 @@ impl Data {
         })
     }
 
-    /// What to see in the figure, in Markdown, with its numbers.
+    /// Returns the caption in Markdown: what the figure shows, with its numbers.
     pub fn caption(&self) -> String {
         let text = match self {
             Self::EventDensity(data) => density::caption(data),
@@ -147,9 +147,9 @@ impl Data {
         format!("**Figure {}.** {text}\n", self.topic().number())
     }
 
-    /// Writes the figure in these themes as `.svg` and `.png`, its caption as `.md`, and the data under `data`, all into
-    /// `directory`, and returns what was written. Each file is complete or not there; where the figure cannot be drawn
-    /// there is none.
+    /// Writes the figure in these themes as `.svg` and `.png`, its caption as `.md`, and its data into the folder
+    /// `data`, all in `directory`. Returns the names of the files. Each file is renamed into place when complete. If
+    /// the figure cannot be drawn, none is written.
     ///
     /// # Errors
     /// [`FiguresError::Drawing`] and [`FiguresError::File`].

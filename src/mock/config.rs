@@ -47,8 +47,8 @@ impl Default for Config {
 /// token fills a second copy of its last block, because that token must be computed to sample the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copies {
-    /// Every copy is published as stored and as removed, as in vLLM. A listener that does not count copies believes that
-    /// the block is gone when the first copy is evicted.
+    /// Every copy is published as stored and as removed, as in vLLM. A listener that does not count copies believes
+    /// that the block is gone when the first copy is evicted.
     Announced,
     /// The first copy is published as stored, and the last one as removed.
     Merged,

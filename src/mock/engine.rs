@@ -41,8 +41,8 @@ pub struct Step {
     pub events: Vec<Event>,
     /// Tickets of the requests that got their first token.
     pub first_tokens: Vec<u64>,
-    /// Tickets of the requests whose answer has grown by one block of tokens since their first token, or since they were
-    /// last listed here.
+    /// Tickets of the requests whose answer has grown by one block of tokens since their first token, or since they
+    /// were last listed here.
     pub longer: Vec<u64>,
     /// Samples that are complete.
     pub finished: Vec<Finished>,
@@ -71,8 +71,9 @@ impl Engine {
         })
     }
 
-    /// Submits a request that arrives at `at_ns`, and returns the ticket that its [`Finished`] will carry. Let the engine
-    /// [run until](Self::run_until) that time first. A time before the previous arrival is taken for the previous one.
+    /// Submits a request that arrives at `at_ns`, and returns the ticket that its [`Finished`] will carry. Let the
+    /// engine [run until](Self::run_until) that time first. A time before the previous arrival is taken for the
+    /// previous one.
     ///
     /// # Errors
     /// [`Refusal`], with the reason. The engine has not changed then.

@@ -29,8 +29,8 @@ pub enum Latency {
     Roofline(Roofline),
 }
 
-/// A prompt takes `prefill_ms + blocks computed x prefill_block_ms`, and a step that decodes takes `decode_ms`, whatever
-/// the batch. All are in milliseconds.
+/// A prompt takes `prefill_ms + blocks computed x prefill_block_ms`, and a step that decodes takes `decode_ms`,
+/// whatever the batch. All are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constant {
     /// For each prompt started.
@@ -51,8 +51,8 @@ impl Constant {
 ///
 /// Arithmetic is `2 x active parameters` for each token, and `4 x layers x query heads x head size` for each pair of
 /// tokens that attention compares (a product with the keys, and one with the values). Bytes are the weights, once, and
-/// the keys and values of every sequence. This is the roofline model of Williams, Waterman and Patterson (2009), applied
-/// to a transformer.
+/// the keys and values of every sequence. This is the roofline model of Williams, Waterman and Patterson (2009),
+/// applied to a transformer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Roofline {
     /// Operations per second that are achieved.

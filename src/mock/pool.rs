@@ -2,9 +2,9 @@
 //!
 //! A sequence has a block table, as in PagedAttention (Kwon et al., 2023): its logical blocks, in order, each mapped to
 //! a *slot*, the memory of one block. A slot is *used* while a table refers to it, *evictable* when none does but its
-//! content is still cached, and *free* otherwise. Only full blocks have a name, the sequence hash of their whole prefix,
-//! by which other requests find them. A partial last block is shared by forks alone, until one of them writes to it and
-//! gets a copy (copy on write).
+//! content is still cached, and *free* otherwise. Only full blocks have a name, the sequence hash of their whole
+//! prefix, by which other requests find them. A partial last block is shared by forks alone, until one of them writes
+//! to it and gets a copy (copy on write).
 //!
 //! Eviction is by least recent use, and within one use from the end of the sequence, so that a cached block never
 //! outlives its parent. Equal blocks that are computed at the same time take a slot each: the first is found by its
@@ -156,8 +156,8 @@ impl Pool {
         names.iter().map_while(|block| self.cached.get(&block.sequence).copied())
     }
 
-    /// Appends tokens to a sequence and names the blocks that they fill. `names` must cover at least all blocks that are
-    /// full afterwards. Appends the events: what is evicted to make room comes before what is stored.
+    /// Appends tokens to a sequence and names the blocks that they fill. `names` must cover at least all blocks that
+    /// are full afterwards. Appends the events: what is evicted to make room comes before what is stored.
     ///
     /// # Errors
     /// [`Shortage`]; nothing has changed.
@@ -172,8 +172,8 @@ impl Pool {
         let tokens = sequence.tokens + tokens;
         let blocks = tokens.div_ceil(self.block_size) as usize;
 
-        // The first block to write to is the partial last one, if there is one. If a fork refers to it, too, this sequence
-        // gets a copy.
+        // The first block to write to is the partial last one, if there is one. If a fork refers to it, too, this
+        // sequence gets a copy.
         let shared = sequence.table.get(full).copied().filter(|&last| self.slots[last as usize].references > 1);
         let needed = blocks - sequence.table.len() + usize::from(shared.is_some());
         if needed > self.available() {

@@ -134,8 +134,8 @@ impl Profile {
         self.model.token_bytes() * u64::from(self.block_size)
     }
 
-    /// Returns how many blocks fit beside the weights: the usable memory without weights and reserve, divided by the bytes
-    /// of a block.
+    /// Returns how many blocks fit beside the weights: the usable memory without weights and reserve, divided by the
+    /// bytes of a block.
     ///
     /// # Errors
     /// [`ProfileError::TooLarge`] if not even one fits.

@@ -14,11 +14,11 @@ pub struct Request {
     pub input_tokens: u64,
     /// Tokens of the answer; 0 counts as 1.
     pub output_tokens: u64,
-    /// Determines the content of the answer: the local hash of the `i`-th block after the prompt is derived from this and
-    /// `i`, so equal prompts with equal texts get equal answers. Default 0.
+    /// Determines the content of the answer: the local hash of the `i`-th block after the prompt is derived from this
+    /// and `i`, so equal prompts with equal texts get equal answers. Default 0.
     pub text: u64,
-    /// Local hashes of the first blocks after the prompt, which take precedence over `text`. A later prompt that contains
-    /// this answer has these blocks. Default none.
+    /// Local hashes of the first blocks after the prompt, which take precedence over `text`. A later prompt that
+    /// contains this answer has these blocks. Default none.
     pub answer: Box<[u64]>,
     /// How many different answers are sampled; 0 counts as 1. They share the blocks of the prompt. Default 1.
     pub samples: u32,
@@ -42,8 +42,8 @@ impl Default for Request {
 }
 
 impl Request {
-    /// Returns how many blocks one sample has taken at its end: those of prompt and answer without the last token, whose
-    /// keys and values are never computed.
+    /// Returns how many blocks one sample has taken at its end: those of prompt and answer without the last token,
+    /// whose keys and values are never computed.
     ///
     /// # Panics
     /// If `block_size` is 0.

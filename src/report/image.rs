@@ -1,4 +1,4 @@
-//! From SVG to PNG, and to files.
+//! Figures as PNG, and as files.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use resvg::usvg::{Options, Tree};
 use super::theme::PNG_SCALE;
 use super::{Figure, FigureError, Theme, write};
 
-/// The built-in font and no other, so that a PNG is the same everywhere.
+/// The built-in font only, so that a PNG is the same everywhere.
 static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
     let mut fonts = Database::new();
     fonts.load_font_data(ttf_noto_sans::REGULAR.to_vec());

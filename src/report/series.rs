@@ -1,11 +1,11 @@
-//! How a series looks: its colour, its marker, and what stands for its data.
+//! Drawing a series: its colour, its marker and its data.
 
 use super::FigureError;
 use super::chart::{Marks, Point, Series};
 use super::pen::Pen;
 use super::theme::{BAR_OPACITY, Colour, GRID, MARKER, Palette, RING, STROKE, STRONG, STRONG_MARKER};
 
-/// Corners of the markers, in half widths around the middle; y points down. No corners: a circle.
+/// Corners of the markers around the middle, in half widths; y points down. No corners mean a circle.
 const MARKERS: [&[Point]; 5] = [
     &[],
     &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
@@ -14,7 +14,7 @@ const MARKERS: [&[Point]; 5] = [
     &[(0.0, 1.2), (1.15, -0.85), (-1.15, -0.85)],
 ];
 
-/// By which a series is recognised.
+/// How a series is recognised.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     number: usize,
@@ -23,7 +23,7 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Of the series with this number in its figure.
+    /// The look of the series with this number in its figure.
     pub(super) fn new(number: usize, series: &Series) -> Self {
         Self { number, strong: series.strong, shade: series.shade }
     }
@@ -48,10 +48,10 @@ impl Look {
     }
 }
 
-/// Where a chart's values are on the canvas.
+/// Where the values of a chart are on the canvas.
 pub(super) struct Place<'a> {
     pub(super) map: &'a dyn Fn(Point) -> Point,
-    /// Where bars stand.
+    /// The value at which bars start.
     pub(super) base: f64,
 }
 
@@ -86,7 +86,7 @@ pub(super) fn draw_marks(pen: &Pen<'_>, series: &Series, look: Look, place: &Pla
     }
 }
 
-/// Draws what the legend shows of a series between two points of one height.
+/// Draws the sample of a series in the legend, between two points of one height.
 pub(super) fn draw_sample(
     pen: &Pen<'_>,
     series: &Series,

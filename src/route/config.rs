@@ -57,9 +57,9 @@ impl Builder {
         self
     }
 
-    /// Makes every answer cover all tiers: it comes from one index in which a slower tier of a worker is a worker of its
-    /// own, so that one lookup finds them all. `split` maps a worker of an answer to a worker of the fleet and its tier,
-    /// 0 being the fastest. Default: each answer covers one tier, and its workers are those of the fleet.
+    /// Makes every answer cover all tiers: it comes from one index in which a slower tier of a worker is a worker of
+    /// its own, so that one lookup finds them all. `split` maps a worker of an answer to a worker of the fleet and its
+    /// tier, 0 being the fastest. Default: each answer covers one tier, and its workers are those of the fleet.
     ///
     /// A decision may then be given any number of answers. If several are about the same tier of the same worker, the
     /// deepest counts. A tier without a [credit](Builder::credits) is ignored: its blocks do not count as held. `split`
@@ -115,8 +115,8 @@ impl Builder {
         self
     }
 
-    /// Predicts what workers hold until they publish it, or because they never do. Default `None`. A decision then takes a
-    /// second lookup, and entering one costs a step for each block of the prompt.
+    /// Predicts what workers hold until they publish it, or because they never do. Default `None`. A decision then
+    /// takes a second lookup, and entering one costs a step for each block of the prompt.
     #[must_use]
     pub fn prediction(mut self, prediction: Option<Prediction>) -> Self {
         self.prediction = prediction;

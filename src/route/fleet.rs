@@ -17,8 +17,8 @@ pub struct Load {
     pub decode_blocks: u64,
 }
 
-/// The workers by seat: a dense number that is reused after its worker has left. All properties are arrays over the seats,
-/// so that a decision is a few passes over them.
+/// The workers by seat: a dense number that is reused after its worker has left. All properties are arrays over the
+/// seats, so that a decision is a few passes over them.
 #[derive(Debug)]
 pub(super) struct Fleet {
     /// By seat; a vacant seat keeps the worker that left.

@@ -20,8 +20,8 @@ const SLACK: usize = 64;
 #[derive(Debug)]
 pub(super) struct InFlight {
     requests: HashMap<u64, Flight, BuildMix>,
-    /// For each request a time at which it may expire, and its number. It is checked then: there may have been calls about
-    /// the request since.
+    /// For each request a time at which it may expire, and its number. It is checked then: there may have been calls
+    /// about the request since.
     deadlines: BinaryHeap<Reverse<(u64, u64)>>,
     next: u64,
     timeout_ns: u64,

@@ -1,9 +1,9 @@
 //! Choosing a worker by what it holds of a prompt and what is in flight there.
 //!
 //! A [`Router`] knows the workers, their [`Load`] and, if asked to predict, what they will hold before they publish it.
-//! For every request a [`Policy`] chooses one of them. The caller passes in what the workers hold, as the [`Matches`] of
-//! an index, and tells the router when a request is sent, gets its first token, grows, and finishes. The router has no
-//! clock: times are nanoseconds since any moment that the caller chooses, and must not go back.
+//! For every request a [`Policy`] chooses one of them. The caller passes in what the workers hold, as the [`Matches`]
+//! of an index, and tells the router when a request is sent, gets its first token, grows, and finishes. The router has
+//! no clock: times are nanoseconds since any moment that the caller chooses, and must not go back.
 //!
 //! [`Matches`]: crate::index::Matches
 //!
@@ -53,9 +53,9 @@
 //!   Every answer covers all tiers. There may be several answers about different workers, for instance if engines hash
 //!   a prompt in different ways: their union counts.
 //!
-//! Either way, the depth in a slower tier counts the blocks there *or in a faster one*: a worker with 2 blocks in device
-//! memory and the next 3 in host memory has the depths 2 and 5. A block is worth the credit of the fastest tier that
-//! has it:
+//! Either way, the depth in a slower tier counts the blocks there *or in a faster one*: a worker with 2 blocks in
+//! device memory and the next 3 in host memory has the depths 2 and 5. A block is worth the credit of the fastest tier
+//! that has it:
 //!
 //! ```text
 //! credit = sum over the tiers, the fastest first, of
@@ -65,25 +65,25 @@
 //! Predicted blocks count as blocks in the fastest tier.
 //!
 //! # Predictions
-//! An engine publishes the blocks of a prompt only once they are computed, and until then further requests with the same
-//! prompt would go elsewhere. With [`Builder::prediction`], a decision enters the blocks of its prompt into an index of
-//! the router's own, and later decisions use whichever is deeper, the answers or the prediction. Real events replace a
-//! prediction:
+//! An engine publishes the blocks of a prompt only once they are computed, and until then further requests with the
+//! same prompt would go elsewhere. With [`Builder::prediction`], a decision enters the blocks of its prompt into an
+//! index of the router's own, and later decisions use whichever is deeper, the answers or the prediction. Real events
+//! replace a prediction:
 //!
 //! - If an answer is as deep as the prediction, or deeper, the answer counts.
 //! - [`Prediction::grace_ns`] after a request's first token, its prompt has been computed and published. What it
 //!   predicted ends, except for blocks that a later decision has predicted again, and blocks before these.
-//! - [`Prediction::ttl_ns`] after the last decision that predicted a block, its prediction ends in any case: the request
-//!   was lost.
+//! - [`Prediction::ttl_ns`] after the last decision that predicted a block, its prediction ends in any case: the
+//!   request was lost.
 //! - [`Router::cleared`] and [`Router::remove_worker`] end all predictions for the worker.
 //!
 //! If engines publish nothing, [`Prediction::instead_of_events`] predicts for as long as a cache of a given size would
-//! hold the blocks, from the router's own decisions alone. It does not see the blocks of answers, nor what other routers
-//! send.
+//! hold the blocks, from the router's own decisions alone. It does not see the blocks of answers, nor what other
+//! routers send.
 //!
 //! # What is not counted
-//! If prompts in flight at one worker share blocks, each is counted as if it had its own. Several routers over one fleet
-//! do not see each other's requests.
+//! If prompts in flight at one worker share blocks, each is counted as if it had its own. Several routers over one
+//! fleet do not see each other's requests.
 
 mod config;
 mod error;

@@ -44,8 +44,8 @@ impl Overlap {
         if self.split.is_some() { usize::MAX } else { self.credits_by_tier.len() }
     }
 
-    /// Reads the answers: one for each tier, the fastest first, or each with all tiers. `expected` are predicted depths,
-    /// which count as the fastest tier's.
+    /// Reads the answers: one for each tier, the fastest first, or each with all tiers. `expected` are predicted
+    /// depths, which count as the fastest tier's.
     pub(super) fn read(&mut self, fleet: &Fleet, answers: &[&Matches], expected: Option<&[u32]>) {
         let Self { credits_by_tier, split, maps, depths, .. } = self;
         let row = fleet.seats() + 1;

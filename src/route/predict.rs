@@ -16,17 +16,17 @@ use recency::Recency;
 pub struct Prediction {
     /// Nanoseconds for which a block is predicted after the last decision that predicted it.
     pub ttl_ns: u64,
-    /// Nanoseconds after a request's first token within which the worker publishes the blocks of its prompt; the prediction
-    /// ends then. `None`: the worker never publishes.
+    /// Nanoseconds after a request's first token within which the worker publishes the blocks of its prompt; the
+    /// prediction ends then. `None`: the worker never publishes.
     pub grace_ns: Option<u64>,
-    /// The most predicted blocks of a worker. Beyond that, the deepest blocks of the least recently predicted prompt are
-    /// dropped.
+    /// The most predicted blocks of a worker. Beyond that, the deepest blocks of the least recently predicted prompt
+    /// are dropped.
     pub blocks_per_worker: u32,
 }
 
 impl Prediction {
-    /// For workers that publish events: bridges the time from a decision to the event that reports its blocks, for at most
-    /// ten seconds, one second after the first token, and 65,536 blocks of each worker.
+    /// For workers that publish events: bridges the time from a decision to the event that reports its blocks, for at
+    /// most ten seconds, one second after the first token, and 65,536 blocks of each worker.
     pub const fn until_events() -> Self {
         Self { ttl_ns: 10_000_000_000, grace_ns: Some(1_000_000_000), blocks_per_worker: 1 << 16 }
     }
@@ -129,7 +129,8 @@ impl Predictions {
             let parent = known.checked_sub(1).map(|last| names[last]);
             let new = names.iter().zip(blocks).skip(known);
             let blocks = new.map(|(&sequence, &local)| Block { sequence, local }).collect();
-            // The index rejects two blocks of one sequence hash, which has a probability of 2^-64; nothing is predicted then.
+            // The index rejects two blocks of one sequence hash, which has a probability of 2^-64; nothing is predicted
+            // then.
             self.writer.apply(&Event { worker, id: 0, data: EventData::Stored { parent, blocks } }).ok()?;
         }
         self.decisions += 1;

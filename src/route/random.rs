@@ -25,8 +25,8 @@ impl Random {
         ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
-    /// Returns a number from 0 up to but not including 1, uniform over the multiples of 2^-24. Its product with a positive
-    /// `f32` is less than that `f32`.
+    /// Returns a number from 0 up to but not including 1, uniform over the multiples of 2^-24. Its product with a
+    /// positive `f32` is less than that `f32`.
     pub fn unit(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u32 << 24) as f32
     }

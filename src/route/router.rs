@@ -56,14 +56,15 @@ impl Router {
         Ok((decision, self.enter_at(seat, request, &decision, now_ns)))
     }
 
-    /// Chooses a worker for the request, without counting the request as sent. `answers` are those for its prompt, one for
-    /// each tier of storage, the fastest first. With one tier that is one answer, and an empty slice means that nothing
-    /// is known. With [`Builder::split_tiers`], each answer covers all tiers, and there may be any number of them.
-    /// Workers that were not [added](Router::add_worker) are ignored. [Tiers](crate::route#tiers) describes what counts.
+    /// Chooses a worker for the request, without counting the request as sent. `answers` are those for its prompt, one
+    /// for each tier of storage, the fastest first. With one tier that is one answer, and an empty slice means that
+    /// nothing is known. With [`Builder::split_tiers`], each answer covers all tiers, and there may be any number of
+    /// them. Workers that were not [added](Router::add_worker) are ignored. [Tiers](crate::route#tiers) describes what
+    /// counts.
     ///
-    /// Costs a few passes over the workers, and one more for each slower tier. The first decision after workers have come
-    /// or gone, in the router or in the index, also looks up every worker's seat. So does every decision if answers of
-    /// different indexes alternate at one place of `answers`.
+    /// Costs a few passes over the workers, and one more for each slower tier. The first decision after workers have
+    /// come or gone, in the router or in the index, also looks up every worker's seat. So does every decision if
+    /// answers of different indexes alternate at one place of `answers`.
     ///
     /// # Errors
     /// [`Refusal`] if no worker can be chosen. Nothing has changed.
@@ -105,8 +106,8 @@ impl Router {
         Some(self.enter_at(seat, request, decision, now_ns))
     }
 
-    /// Records the first token of the answer: the prompt is computed. Returns whether the request is in flight; it is not
-    /// if it has finished or expired, or if its worker has left.
+    /// Records the first token of the answer: the prompt is computed. Returns whether the request is in flight; it is
+    /// not if it has finished or expired, or if its worker has left.
     pub fn first_token(&mut self, ticket: Ticket, now_ns: u64) -> bool {
         let Some(flight) = self.in_flight.first_token(&mut self.fleet, ticket, now_ns) else { return false };
         if let (Some(predictions), Some(predicted)) = (&mut self.predictions, flight.predicted.take()) {
@@ -120,7 +121,8 @@ impl Router {
         self.in_flight.tokens(&mut self.fleet, ticket, tokens, now_ns)
     }
 
-    /// Records the end of the request, whether it was answered, cancelled or rejected. Returns whether it was in flight.
+    /// Records the end of the request, whether it was answered, cancelled or rejected. Returns whether it was in
+    /// flight.
     pub fn finish(&mut self, ticket: Ticket, now_ns: u64) -> bool {
         self.expire(now_ns);
         self.in_flight.finish(&mut self.fleet, ticket)
@@ -156,8 +158,8 @@ impl Router {
         true
     }
 
-    /// Records that a worker's cache is empty, as after a restart, and ends all predictions for it. Returns whether it is
-    /// known.
+    /// Records that a worker's cache is empty, as after a restart, and ends all predictions for it. Returns whether it
+    /// is known.
     pub fn cleared(&mut self, worker: Worker) -> bool {
         let Some(seat) = self.fleet.seat(worker) else { return false };
         if let Some(predictions) = &mut self.predictions {
@@ -190,8 +192,8 @@ impl Router {
         seat.is_some()
     }
 
-    /// Returns the workers that a kind of request may go to, for instance those with the right model. When workers come or
-    /// go, a new mask must be made; the old one is refused.
+    /// Returns the workers that a kind of request may go to, for instance those with the right model. When workers come
+    /// or go, a new mask must be made; the old one is refused.
     pub fn mask(&self, member: impl Fn(Worker) -> bool) -> Mask {
         let mut mask = Mask::of_version(self.fleet.version());
         for (seat, worker) in self.fleet.iter() {

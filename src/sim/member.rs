@@ -123,8 +123,8 @@ impl Member {
         self.flights.remove(&ticket).expect("an engine finishes what was submitted, once")
     }
 
-    /// Sends an event that arrives at `heard_ns`, or with the previous event if that arrives later, so that events stay in
-    /// order. Returns when it arrives.
+    /// Sends an event that arrives at `heard_ns`, or with the previous event if that arrives later, so that events stay
+    /// in order. Returns when it arrives.
     pub(super) fn say(&mut self, heard_ns: u64, event: Event) -> u64 {
         let heard_ns = self.said.back().map_or(heard_ns, |&(before, _)| heard_ns.max(before));
         self.said.push_back((heard_ns, event));

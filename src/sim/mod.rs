@@ -2,9 +2,9 @@
 //! virtual clock.
 //!
 //! An [`Experiment`] plays the same requests under every policy. Each request is looked up in the index, sent to the
-//! worker that the policy chooses, and served by an engine with a block pool and continuous batching, whose events update
-//! the index. Events can be late, lost or duplicated, and workers can die, join and slow down: see [`World`]. Nothing
-//! depends on threads or on the real clock: equal options and seeds give equal reports.
+//! worker that the policy chooses, and served by an engine with a block pool and continuous batching, whose events
+//! update the index. Events can be late, lost or duplicated, and workers can die, join and slow down: see [`World`].
+//! Nothing depends on threads or on the real clock: equal options and seeds give equal reports.
 //!
 //! ```
 //! use kvleap::sim::{Experiment, Options, Workload, run};
@@ -21,8 +21,8 @@
 //! If the workload has sessions and they are [closed](Sessions::Closed), the next request of a session arrives when the
 //! previous one has been answered or rejected and the time between the two in the workload has passed. A policy that
 //! answers sooner then gets the next request sooner; the requests are the same for all policies. A prompt that starts
-//! with the whole previous prompt is assumed to contain its answer, and finds the blocks of that answer on the worker that
-//! computed it.
+//! with the whole previous prompt is assumed to contain its answer, and finds the blocks of that answer on the worker
+//! that computed it.
 //!
 //! # What it leaves out
 //! The time that a decision takes, the network between client, router and worker, transfers of blocks between workers,

@@ -30,8 +30,8 @@ pub struct Options {
     pub policies: Vec<&'static str>,
     /// What the router knows about the workers' caches. Default [`Knowledge::Events`].
     pub knowledge: Knowledge,
-    /// Weight in the policy `cost` of a block to compute, of the prompt or in the queue, relative to a block in use. Default
-    /// as in [`CostBased`](crate::route::CostBased).
+    /// Weight in the policy `cost` of a block to compute, of the prompt or in the queue, relative to a block in use.
+    /// Default as in [`CostBased`](crate::route::CostBased).
     pub prefill_weight: f64,
     /// The temperature of the policy `cost`, in blocks. Default 0.
     pub temperature: f64,

@@ -41,8 +41,8 @@ pub(super) struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    /// Creates a simulation at time 0, with all workers idle. The options must have been checked, and every request must
-    /// fit into a worker.
+    /// Creates a simulation at time 0, with all workers idle. The options must have been checked, and every request
+    /// must fit into a worker.
     pub(super) fn new(options: &'a Options, requests: &'a Requests, policy: &str) -> Result<Self, SimError> {
         let (config, gpus) = options.engine()?;
         let incidents = options.world.incidents();
@@ -110,8 +110,8 @@ impl<'a> Simulation<'a> {
         self.tally.report(self.router.policy(), &self.members)
     }
 
-    /// Schedules the next request, from this number on, that does not wait for an answer. Only one of them is on the clock
-    /// at a time, which keeps the heap small and fast.
+    /// Schedules the next request, from this number on, that does not wait for an answer. Only one of them is on the
+    /// clock at a time, which keeps the heap small and fast.
     fn next_comes(&mut self, from: u32) {
         let mut numbers = from..self.requests.len() as u32;
         if let Some(number) = numbers.find(|&number| !self.requests.get(number).follows) {
@@ -123,7 +123,8 @@ impl<'a> Simulation<'a> {
     fn send(&mut self, number: u32, deaths: u32, now: u64) {
         let request = self.requests.get(number);
         let prompt = self.requests.prompt(number);
-        // Publishing only before a lookup makes everything that has arrived visible, and costs less than after each event.
+        // Publishing only before a lookup makes everything that has arrived visible, and costs less than after each
+        // event.
         if std::mem::take(&mut self.unpublished) {
             self.writer.publish();
         }

@@ -17,8 +17,8 @@ pub struct Progress {
 
 /// Simulates every policy in every cell of the experiment, one after another.
 ///
-/// All checks are made before the first policy is played. Memory grows with the requests and with what the engines cache,
-/// but not with the number of policies or cells. Calls `progress` after every request.
+/// All checks are made before the first policy is played. Memory grows with the requests and with what the engines
+/// cache, but not with the number of policies or cells. Calls `progress` after every request.
 ///
 /// # Errors
 /// [`SimError`] if an option is out of range, the trace cannot be read, or a request does not fit into a worker.

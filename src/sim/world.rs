@@ -24,8 +24,8 @@ pub struct World {
 /// Something that happens to a worker.
 ///
 /// The router notices at once that a worker has joined or died, as it would from a broken connection, and forgets the
-/// requests in flight there. The index learns that the blocks are gone as late as from an event, but that notice is never
-/// lost.
+/// requests in flight there. The index learns that the blocks are gone as late as from an event, but that notice is
+/// never lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Incident {
     /// When it happens, since the start.

@@ -7,8 +7,8 @@ use crate::hash::hash_pair;
 
 /// Splits the blocks of a trace into equal blocks of the size to replay at.
 ///
-/// Block `k` (from 0) of id `i` has the local hash `XXH3-64(i as u64 LE || k as u64 LE; seed 1337)`. Equal ids give equal
-/// blocks, and different ids give different blocks unless 64-bit hashes collide.
+/// Block `k` (from 0) of id `i` has the local hash `XXH3-64(i as u64 LE || k as u64 LE; seed 1337)`. Equal ids give
+/// equal blocks, and different ids give different blocks unless 64-bit hashes collide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expansion {
     trace_block_size: u32,
@@ -16,8 +16,8 @@ pub struct Expansion {
 }
 
 impl Expansion {
-    /// The most blocks that a row may have, 2^24. That is far beyond any prompt; it stops a malformed row from exhausting
-    /// memory.
+    /// The most blocks that a row may have, 2^24. That is far beyond any prompt; it stops a malformed row from
+    /// exhausting memory.
     pub const MAX_BLOCKS: usize = 1 << 24;
 
     /// Creates an expansion from trace blocks of `trace_block_size` tokens to blocks of `block_size` tokens.
@@ -35,9 +35,9 @@ impl Expansion {
     /// because a partial last block is never cached, and no more than the ids cover.
     ///
     /// # Errors
-    /// [`ExpandError::TooFewIds`] if a whole trace block of the prompt has no id (some traces leave out the id of a partial
-    /// last block, which is fine), and [`ExpandError::TooManyBlocks`] above [`MAX_BLOCKS`](Self::MAX_BLOCKS). Nothing is
-    /// appended then.
+    /// [`ExpandError::TooFewIds`] if a whole trace block of the prompt has no id (some traces leave out the id of a
+    /// partial last block, which is fine), and [`ExpandError::TooManyBlocks`] above [`MAX_BLOCKS`](Self::MAX_BLOCKS).
+    /// Nothing is appended then.
     pub fn expand(&self, row: &Row, hashes: &mut Vec<u64>) -> Result<(), ExpandError> {
         let trace_blocks = (row.input_length / self.trace_block_size) as usize;
         if trace_blocks > row.hash_ids.len() {

@@ -22,8 +22,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`analyze`] measures a trace, [`synth`] generates traces like a given one or from scratch, and [`convert`] turns other
-//! formats into traces and back.
+//! [`analyze`] measures a trace, [`synth`] generates traces like a given one or from scratch, and [`convert`] turns
+//! other formats into traces and back.
 
 #![allow(clippy::cast_sign_loss)] // lengths, times and counts are not negative
 
@@ -66,7 +66,8 @@ pub struct Row {
     pub input_length: u32,
     /// Tokens of the answer.
     pub output_length: u32,
-    /// Ids of the prompt's blocks, in order. An id stands for a block and its whole prefix: equal ids mean equal prefixes.
+    /// Ids of the prompt's blocks, in order. An id stands for a block and its whole prefix: equal ids mean equal
+    /// prefixes.
     pub hash_ids: Vec<u64>,
     /// The conversation that the request belongs to, if the trace records it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,8 +3,8 @@
 use super::Row;
 
 /// Reads a row that has only the five known fields, each at most once, integers written in digits only, and a session
-/// without escapes. Returns `false` for any other line, malformed or not, which is left to serde; the content of `row` is
-/// then unspecified.
+/// without escapes. Returns `false` for any other line, malformed or not, which is left to serde; the content of `row`
+/// is then unspecified.
 pub(super) fn read(line: &[u8], row: &mut Row) -> bool {
     row.session_id = None;
     Plain { line, at: 0 }.row(row).is_some()

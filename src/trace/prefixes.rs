@@ -54,8 +54,8 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// Extends a list by node for the new nodes: a front gets a copy of the entry of the node that was split, a leaf the
-    /// default.
+    /// Extends a list by node for the new nodes: a front gets a copy of the entry of the node that was split, a leaf
+    /// the default.
     pub(super) fn follow<T: Clone + Default>(self, list: &mut Vec<T>) {
         list.extend(self.split.map(|node| list[node as usize].clone()));
         list.extend(self.leaf.then(T::default));
@@ -122,8 +122,8 @@ impl PrefixTree {
         (0..len).map(move |place| listed.map_or(first.wrapping_add(place.into()), |ids| ids[place as usize]))
     }
 
-    /// Splits off the first `len` ids of a node as a new node, which becomes its parent. The old node keeps its number and
-    /// its children, so no other node has to change.
+    /// Splits off the first `len` ids of a node as a new node, which becomes its parent. The old node keeps its number
+    /// and its children, so no other node has to change.
     fn split(&mut self, node: u32, len: u32) -> u32 {
         let front = self.nodes.len() as u32;
         let whole = self.nodes[node as usize];

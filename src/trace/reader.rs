@@ -24,8 +24,8 @@ pub fn open(path: impl AsRef<Path>) -> Result<Rows, TraceError> {
 
 /// The rows of a trace, in order. Blank lines are skipped.
 ///
-/// Holds one line at a time. After a malformed line the next one can still be read; any other error ends the rows. A trace
-/// without a row is an error.
+/// Holds one line at a time. After a malformed line the next one can still be read; any other error ends the rows. A
+/// trace without a row is an error.
 #[derive(Debug)]
 pub struct Rows {
     lines: Lines,
@@ -44,7 +44,8 @@ impl Rows {
         Self { lines: Lines::new(input) }
     }
 
-    /// Reads the next row into `row`, whose memory is reused: the fast way through a long trace. Returns `None` at the end.
+    /// Reads the next row into `row`, whose memory is reused: the fast way through a long trace. Returns `None` at the
+    /// end.
     ///
     /// # Errors
     /// As for the iterator. The content of `row` is then unspecified.

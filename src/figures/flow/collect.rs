@@ -1,4 +1,4 @@
-//! An index with its writer threads, fed and asked for two seconds.
+//! Runs an index with its writer threads for two seconds, with events and lookups.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -18,7 +18,7 @@ const PUBLISHERS: usize = 2;
 const READERS: usize = 2;
 const MAILBOX: usize = 1024;
 const REQUESTS: u64 = 3_000;
-/// From one look at the mailboxes to the next.
+/// Time between two samples of the mailboxes.
 const LOOK: Duration = Duration::from_millis(5);
 
 pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f64)) -> Result<Flow, FiguresError> {
@@ -29,7 +29,7 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     let length = schedule.ops.last().map_or(0, |op| op.at_ns - begin).max(1) as f64;
     let due = |op: &Op| Duration::from_secs_f64(SECONDS * (op.at_ns - begin) as f64 / length);
 
-    // A worker keeps to one publisher, so that its events stay in order.
+    // All events of a worker go through one publisher, so that they stay in order.
     let mut events: [Vec<(Duration, Event)>; PUBLISHERS] = Default::default();
     let mut queries: [Vec<(Duration, Box<[u64]>)>; READERS] = Default::default();
     for (op, number) in schedule.ops.into_iter().zip(0..) {
@@ -42,7 +42,7 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     let count = events.iter().map(Vec::len).sum::<usize>() as u64;
     let blocks = events.iter().flatten().map(|(_, event)| event.data.len() as u64).sum();
     if count == 0 {
-        return Err(FiguresError::Empty { topic: Topic::Flow, what: "the engines said nothing" });
+        return Err(FiguresError::Empty { topic: Topic::Flow, what: "the engines published nothing" });
     }
 
     let index = Index::builder().shards(SHARDS).mailbox(MAILBOX).seed(options.seed).build()?;
@@ -95,7 +95,7 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     })
 }
 
-/// Hands each event over when it is due.
+/// Sends each event when it is due.
 fn feed(index: &Index, start: Instant, events: Vec<(Duration, Event)>) -> Result<(), crate::index::Closed> {
     for (due, event) in events {
         sleep_until(start + due);
@@ -104,7 +104,7 @@ fn feed(index: &Index, start: Instant, events: Vec<(Duration, Event)>) -> Result
     Ok(())
 }
 
-/// Looks each query up when it is due, and times it.
+/// Looks up each query when it is due, and measures how long that takes.
 fn ask(index: &Index, start: Instant, queries: &[(Duration, Box<[u64]>)]) -> Histogram<u64> {
     let mut matches = Matches::new();
     let mut took = histogram();
@@ -117,7 +117,7 @@ fn ask(index: &Index, start: Instant, queries: &[(Duration, Box<[u64]>)]) -> His
     took
 }
 
-/// How much waits in each mailbox, again and again.
+/// Samples how many events wait in each mailbox until the run is over.
 fn watch(index: &Index, over: &AtomicBool) -> Vec<Histogram<u64>> {
     let mut waiting = vec![histogram(); SHARDS];
     while !over.load(Relaxed) {

@@ -21,7 +21,8 @@ pub struct SessionAffinity {
     without_session: LeastLoaded,
 }
 
-/// Points of each worker on the ring. With this many, the largest share of the sessions is about a fifth above the mean.
+/// Points of each worker on the ring. With this many, the largest share of the sessions is about a fifth above the
+/// mean.
 const POINTS: u64 = 64;
 
 impl Default for SessionAffinity {

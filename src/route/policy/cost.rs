@@ -1,7 +1,8 @@
 //! The least cost: what a worker must compute for the request, plus what it is busy with.
 //!
 //! A choice is a pass over arrays by seat that the compiler vectorises, one term at a time, rather than a loop over the
-//! candidates with a branch for each. Seats that are not candidates are computed, too, and then overwritten by infinity.
+//! candidates with a branch for each. Seats that are not candidates are computed, too, and then overwritten by
+//! infinity.
 
 use super::scores::Scores;
 use super::{Candidates, Policy, Random, Request};
@@ -17,8 +18,8 @@ use crate::route::ConfigError;
 /// ```
 ///
 /// with the factors of [`Weights`]. Ties are broken at random. With a temperature, each candidate is chosen with a
-/// probability proportional to `exp(-cost / temperature)` (softmax): near 0 that is the cheapest one, and the higher the
-/// temperature, the more even are the probabilities. Costs have the 24 bits of an `f32`.
+/// probability proportional to `exp(-cost / temperature)` (softmax): near 0 that is the cheapest one, and the higher
+/// the temperature, the more even are the probabilities. Costs have the 24 bits of an `f32`.
 #[derive(Clone, Debug, Default)]
 pub struct CostBased {
     weights: Weights,
@@ -51,8 +52,8 @@ impl Default for Weights {
 }
 
 impl CostBased {
-    /// Creates the policy with these weights and a temperature, which is in blocks, as costs are. At 0, the default, the
-    /// cheapest candidate is always chosen.
+    /// Creates the policy with these weights and a temperature, which is in blocks, as costs are. At 0, the default,
+    /// the cheapest candidate is always chosen.
     ///
     /// # Errors
     /// [`ConfigError`] if a weight or the temperature is negative or not finite.
@@ -131,8 +132,8 @@ impl Policy for CostBased {
 const NEGLIGIBLE: f32 = 17.33;
 
 impl CostBased {
-    /// Draws a candidate by inverting the cumulative distribution: the scores become running sums of the weights, and the
-    /// choice is the first sum beyond a random point.
+    /// Draws a candidate by inverting the cumulative distribution: the scores become running sums of the weights, and
+    /// the choice is the first sum beyond a random point.
     fn draw(&mut self, random: &mut Random) -> Option<usize> {
         let least = self.scores.minimum();
         if least == f32::INFINITY {
@@ -149,8 +150,8 @@ impl CostBased {
             *score = sum;
         }
         let point = random.unit() * sum;
-        // A seat without weight, such as one that is not a candidate, has the sum of the seat before it, and so is never
-        // the first beyond the point.
+        // A seat without weight, such as one that is not a candidate, has the sum of the seat before it, and so is
+        // never the first beyond the point.
         sums.iter().position(|&sum| sum > point)
     }
 }

@@ -45,12 +45,12 @@ pub trait Policy: fmt::Debug + Send {
     /// What sets the chosen worker apart, as a phrase that completes "chosen for".
     fn why(&self) -> &'static str;
 
-    /// Returns the seat of the worker that is to serve the request: one of `candidates`, of which there is at least one.
-    /// `None` means none of them; the request is then refused, as it is for a seat that is not a candidate.
+    /// Returns the seat of the worker that is to serve the request: one of `candidates`, of which there is at least
+    /// one. `None` means none of them; the request is then refused, as it is for a seat that is not a candidate.
     fn choose(&mut self, request: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize>;
 
-    /// Returns what choosing this candidate would cost, in blocks, if the policy computes costs. Called only to explain a
-    /// decision.
+    /// Returns what choosing this candidate would cost, in blocks, if the policy computes costs. Called only to explain
+    /// a decision.
     fn cost(&self, _request: &Request<'_>, _candidates: &Candidates<'_>, _seat: usize) -> Option<Cost> {
         None
     }
@@ -59,8 +59,8 @@ pub trait Policy: fmt::Debug + Send {
     fn fleet_changed(&mut self, _workers: &mut dyn Iterator<Item = (usize, Worker)>) {}
 }
 
-/// The workers that a policy chooses from. A worker is identified by its seat, a dense number from 0. Properties are slices
-/// over all seats, including vacant ones and those of workers that are not candidates.
+/// The workers that a policy chooses from. A worker is identified by its seat, a dense number from 0. Properties are
+/// slices over all seats, including vacant ones and those of workers that are not candidates.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
     pub(super) fleet: &'a Fleet,

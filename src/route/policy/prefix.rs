@@ -3,8 +3,8 @@
 use super::scores::Scores;
 use super::{Candidates, Policy, Random, Request};
 
-/// `longest-prefix`: chooses the candidate that holds the most leading blocks of the prompt, in any tier. Ties go to the
-/// one with the fewest requests in flight, and then to a random one.
+/// `longest-prefix`: chooses the candidate that holds the most leading blocks of the prompt, in any tier. Ties go to
+/// the one with the fewest requests in flight, and then to a random one.
 ///
 /// It does not weigh load against overlap: if all prompts share a prefix that one worker holds, all go to that worker.
 #[derive(Clone, Debug, Default)]

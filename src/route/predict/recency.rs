@@ -48,7 +48,8 @@ impl Recency {
         names.iter().take_while(|&name| self.by_name.contains_key(name)).count()
     }
 
-    /// Records that decision `by`, the latest, uses a prompt of which the first `known` blocks are known. Adds the others.
+    /// Records that decision `by`, the latest, uses a prompt of which the first `known` blocks are known. Adds the
+    /// others.
     pub(super) fn touch(&mut self, names: &[u64], known: usize, by: u64) {
         let mut parent = known.checked_sub(1).map_or(NONE, |last| self.by_name[&names[last]]);
         for &name in &names[known..] {
@@ -90,8 +91,8 @@ impl Recency {
         self.remove(self.oldest)
     }
 
-    /// Drops the blocks of the prompt that ends with `end`, from there up, as long as they have no other children and no
-    /// decision after `by` used them.
+    /// Drops the blocks of the prompt that ends with `end`, from there up, as long as they have no other children and
+    /// no decision after `by` used them.
     pub(super) fn forget(&mut self, end: u64, by: u64, gone: &mut Vec<u64>) {
         let mut at = self.by_name.get(&end).copied().unwrap_or(NONE);
         while let Some(node) = self.nodes.get(at as usize)

@@ -13,10 +13,10 @@ const MOST_CELLS: usize = 12;
 
 /// Writes the report as one HTML page: what was run, and the results of all policies in words, tables and charts.
 ///
-/// The page needs no network and no script, follows the reader's preference for light or dark, and is readable on a phone.
-/// It is also well-formed XML: every number in the tables is the text of a cell, with full precision in the attribute
-/// `data-value`, in a row with the path of the measure in `data-measure`. Each cell of an experiment that is shown in full
-/// takes about 90 kB.
+/// The page needs no network and no script, follows the reader's preference for light or dark, and is readable on a
+/// phone. It is also well-formed XML: every number in the tables is the text of a cell, with full precision in the
+/// attribute `data-value`, in a row with the path of the measure in `data-measure`. Each cell of an experiment that is
+/// shown in full takes about 90 kB.
 ///
 /// # Errors
 /// [`FigureError`] if a value cannot be drawn, or the drawing library fails.

@@ -59,8 +59,8 @@ fn of_cell(cell: &[PolicyReport]) -> Vec<String> {
     vec![wins(best, &others), limits(best, &others)]
 }
 
-/// Says how far the best policy is ahead of those that ignore caches. If it ignores them itself, it is compared with those
-/// that do not.
+/// Says how far the best policy is ahead of those that ignore caches. If it ignores them itself, it is compared with
+/// those that do not.
 fn wins(best: &PolicyReport, others: &[&PolicyReport]) -> String {
     let mean = ms(best.ttft_ms.mean);
     let name = &best.name;

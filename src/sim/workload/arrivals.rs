@@ -150,8 +150,8 @@ impl Builder {
             request.follows = true;
             request.at_ns = (ms - before_ms).saturating_mul(NS_PER_MS);
         }
-        // The partial last block of the previous prompt may have an id of its own; in this prompt the block is full, with a
-        // different id. So only the full blocks are compared.
+        // The partial last block of the previous prompt may have an id of its own; in this prompt the block is full,
+        // with a different id. So only the full blocks are compared.
         let full = (before.input_tokens / id_tokens) as usize;
         let text = &mut texts[before.text as usize];
         if row.input_length >= before.input_tokens && row.hash_ids.starts_with(&text[..full.min(text.len())]) {

@@ -34,8 +34,8 @@ pub struct Workload {
     pub bursts: Option<Bursts>,
     /// Number of models. Each worker serves one of them, and each session asks for one. Default 1.
     pub models: u32,
-    /// Number of adapters for each model. A worker serves all of them; equal tokens with different adapters are different
-    /// blocks. Default 1.
+    /// Number of adapters for each model. A worker serves all of them; equal tokens with different adapters are
+    /// different blocks. Default 1.
     pub adapters: u32,
 }
 
@@ -93,8 +93,8 @@ impl fmt::Display for Source {
 pub enum Sessions {
     /// At its time in the workload, whether the previous one has been answered or not.
     Open,
-    /// After the answer to the previous one, by the time between the two in the workload. A slower fleet then gets fewer
-    /// requests per second.
+    /// After the answer to the previous one, by the time between the two in the workload. A slower fleet then gets
+    /// fewer requests per second.
     Closed,
 }
 

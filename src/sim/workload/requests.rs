@@ -52,8 +52,8 @@ impl Requests {
         self.blocks(request, 0..self.prompt_blocks(request))
     }
 
-    /// Returns the local hashes of the full blocks after those of the prompt, up to the end of the answer, as far as the next
-    /// prompt of the session contains them.
+    /// Returns the local hashes of the full blocks after those of the prompt, up to the end of the answer, as far as
+    /// the next prompt of the session contains them.
     pub(in crate::sim) fn answer(&self, request: u32) -> Box<[u64]> {
         let Request { input_tokens, output_tokens, text, next, .. } = *self.get(request);
         let goes_on = next.is_some_and(|next| self.get(next).text == text);

@@ -13,8 +13,8 @@ pub enum Traffic {
     Conversations,
     /// Coding agents: long sessions of fast steps that start with a long prompt.
     Agents,
-    /// Questions about retrieved documents, in the order of retrieval: 70% about shared documents, 30% about texts that occur
-    /// once.
+    /// Questions about retrieved documents, in the order of retrieval: 70% about shared documents, 30% about texts that
+    /// occur once.
     Rag,
     /// The same, with the documents of each request in a fixed order, so that more prompts start with equal documents.
     RagSorted,
@@ -95,8 +95,8 @@ impl FromStr for Traffic {
     }
 }
 
-/// A mix of several kinds of traffic, each with a share of the requests. Written and parsed as `rag` or, with weights, as
-/// `rag=3,agents=1`.
+/// A mix of several kinds of traffic, each with a share of the requests. Written and parsed as `rag` or, with weights,
+/// as `rag=3,agents=1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mix {
     parts: Vec<(Traffic, f64)>,

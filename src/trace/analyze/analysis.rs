@@ -19,8 +19,8 @@ pub struct Analysis {
     pub blocks: u64,
     /// Ids that an earlier row had, too.
     pub hit_blocks: u64,
-    /// `hit_blocks / blocks`, which is what an infinite cache hits; 0 if there is no block. [`Metrics`] has the mean over
-    /// rows.
+    /// `hit_blocks / blocks`, which is what an infinite cache hits; 0 if there is no block. [`Metrics`] has the mean
+    /// over rows.
     pub block_weighted_hit_rate: f64,
     /// Rows whose last id stands for no token, a sign that the block size is too large. If there are any, unique prompt
     /// lengths may be negative.

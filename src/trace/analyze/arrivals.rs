@@ -73,8 +73,8 @@ impl ArrivalCounter {
         window.new_blocks += blocks - step.known as u64;
     }
 
-    /// Returns how many blocks of the path are new in this window. The known ones are the shallowest, so the search from
-    /// the end stops at the first of them.
+    /// Returns how many blocks of the path are new in this window. The known ones are the shallowest, so the search
+    /// from the end stops at the first of them.
     fn see(&mut self, path: &[u32], prefixes: &PrefixTree) -> u64 {
         let now = self.windows.len() as u32;
         let mut distinct = 0;

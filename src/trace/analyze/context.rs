@@ -45,8 +45,8 @@ impl Contexts {
         *self.owners.last_mut().expect("the leaf is the last node") = Some(place);
     }
 
-    /// Records that the known ids of a row occur more than once now. A node occurs at least as often as its descendants, so
-    /// the nodes that only one row had are the deepest.
+    /// Records that the known ids of a row occur more than once now. A node occurs at least as often as its
+    /// descendants, so the nodes that only one row had are the deepest.
     fn meet(&mut self, known: &[u32], prefixes: &PrefixTree, block_size: u32) {
         for &node in known.iter().rev() {
             let Some(owner) = self.owners[node as usize].take() else { return };

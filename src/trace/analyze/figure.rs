@@ -3,8 +3,8 @@
 use super::{Analysis, Histogram};
 use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
 
-/// Draws the hit rate against the cache size, the working set over time, and histograms of lengths. Leaves out charts that
-/// have nothing to show.
+/// Draws the hit rate against the cache size, the working set over time, and histograms of lengths. Leaves out charts
+/// that have nothing to show.
 pub fn figure(analysis: &Analysis) -> Figure {
     let note = format!(
         "{} requests, {} blocks, {} of them distinct; an infinite cache hits {:.1}% of the blocks",

@@ -18,9 +18,9 @@ use crate::trace::Row;
 /// | `Causal Context Length` | tokens of its ids before the first new one, at most the input length |
 /// | `Causal Unique Prompt Length` | input length - causal context length |
 ///
-/// An id is new if no earlier row has it. The first five are computed as in Dynamo's `datagen analyze`, in which a row's
-/// context includes ids that are repeated only later. The causal ones are what its documentation describes: ids that
-/// earlier requests have produced.
+/// An id is new if no earlier row has it. The first five are computed as in Dynamo's `datagen analyze`, in which a
+/// row's context includes ids that are repeated only later. The causal ones are what its documentation describes: ids
+/// that earlier requests have produced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metrics(Vec<(&'static str, Summary)>);
 

@@ -7,8 +7,8 @@ use crate::trace::ToolError;
 pub struct Options {
     /// Tokens that an id stands for. Default 512.
     pub block_size: u32,
-    /// Numbers of workers to compute a [`Curve`](super::Curve) for. Default 1, 2, 4 and 8. Each worker of each curve takes
-    /// at most eight bytes for every row with ids of its own.
+    /// Numbers of workers to compute a [`Curve`](super::Curve) for. Default 1, 2, 4 and 8. Each worker of each curve
+    /// takes at most eight bytes for every row with ids of its own.
     pub workers: Vec<u32>,
     /// Length of a [`Window`](super::Window) in milliseconds. Default one minute.
     pub window_ms: u64,

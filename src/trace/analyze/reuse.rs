@@ -50,9 +50,9 @@ impl Reuse {
             let len = prefixes.len_of(node);
             let last = mem::replace(&mut self.last[node as usize], self.requests);
             if last > 0 {
-                // Above the node's first block are the blocks that later requests used last, and the `depth` blocks before
-                // it on this path. Those are counted on their own, since they have left the sums of their last requests
-                // already and come to this one's only below.
+                // Above the node's first block are the blocks that later requests used last, and the `depth` blocks
+                // before it on this path. Those are counted on their own, since they have left the sums of their last
+                // requests already and come to this one's only below.
                 self.count(depth + self.blocks.after(last) + 1, len);
                 self.blocks.subtract(last, len as u32);
             }
@@ -80,8 +80,8 @@ impl Reuse {
         }
     }
 
-    /// Renumbers the requests that are the last to use some block, and forgets all others. Memory therefore grows with the
-    /// blocks and not with the requests.
+    /// Renumbers the requests that are the last to use some block, and forgets all others. Memory therefore grows with
+    /// the blocks and not with the requests.
     fn renumber(&mut self) {
         let blocks = self.blocks.values();
         let mut numbers = vec![0; blocks.len() + 1];

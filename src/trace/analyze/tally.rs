@@ -28,8 +28,8 @@ impl Tally {
         Summary { mean, std: (squares / count as f64).sqrt(), min, p25, median, p75, max }
     }
 
-    /// Divides the range of the values into `bins` equal intervals. Returns the start of each, and how many values are in
-    /// it.
+    /// Divides the range of the values into `bins` equal intervals. Returns the start of each, and how many values are
+    /// in it.
     pub(super) fn histogram(&self, bins: usize) -> Vec<(f64, u64)> {
         let values = || self.counts.keys().map(|&bits| f64::from_bits(bits));
         let (min, max) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));

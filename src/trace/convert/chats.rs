@@ -1,8 +1,9 @@
 //! Conversations as text.
 //!
-//! Two formats are known: `{"id": ..., "conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}`,
-//! as in `ShareGPT`, and `{"id": ..., "messages": [{"role": "user", "content": ...}, ...]}`, as in chat APIs. A file is a
-//! JSON array of conversations, or has one on each line.
+//! Two formats are known:
+//! `{"id": ..., "conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}`, as in `ShareGPT`,
+//! and `{"id": ..., "messages": [{"role": "user", "content": ...}, ...]}`, as in chat APIs. A file is a JSON array of
+//! conversations, or has one on each line.
 //!
 //! Every answer (from `gpt`, `chatgpt`, `bing`, `bard`, `assistant` or `model`) becomes a request whose prompt is
 //! everything before it. Messages are tokenised one by one, without the separators that a chat template would add.

@@ -7,8 +7,8 @@ use crate::trace::{ExpandError, Expansion, Reason, Row, ToolError};
 
 /// Turns rows in blocks of one size into rows in smaller blocks.
 ///
-/// Block `k` of id `i` has the id `i * ratio + k`, so equal ids give equal blocks, and dense ids stay dense. A partial last
-/// block becomes as many blocks as it fills, the last of them partial.
+/// Block `k` of id `i` has the id `i * ratio + k`, so equal ids give equal blocks, and dense ids stay dense. A partial
+/// last block becomes as many blocks as it fills, the last of them partial.
 #[derive(Debug)]
 pub struct Resize {
     check: Check,

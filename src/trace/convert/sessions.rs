@@ -1,10 +1,10 @@
 //! Recorded sessions of coding agents.
 //!
 //! The format is that of the traces of callanjfox/kv-cache-tester: a file has one or more JSON objects, each a session
-//! with `id`, `block_size` and `requests`. A request has `t`, in seconds since the start of the session, `in` and `out`,
-//! in tokens, and `hash_ids`. A request with nested requests is a sub-agent: the nested ones become a session of their
-//! own, `id/agent_id`. If the first of them is earlier than the sub-agent, their times count from the start of the
-//! sub-agent. Unless `hash_id_scope` is `global`, equal ids of two sessions are unrelated.
+//! with `id`, `block_size` and `requests`. A request has `t`, in seconds since the start of the session, `in` and
+//! `out`, in tokens, and `hash_ids`. A request with nested requests is a sub-agent: the nested ones become a session of
+//! their own, `id/agent_id`. If the first of them is earlier than the sub-agent, their times count from the start of
+//! the sub-agent. Unless `hash_id_scope` is `global`, equal ids of two sessions are unrelated.
 
 use std::path::Path;
 
@@ -167,8 +167,8 @@ pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, 
     Ok(rows)
 }
 
-/// Turns rows into sessions, in the order of their first requests. A row without a session becomes one of its own, named
-/// after its number. Ids are global, so sessions go on sharing blocks.
+/// Turns rows into sessions, in the order of their first requests. A row without a session becomes one of its own,
+/// named after its number. Ids are global, so sessions go on sharing blocks.
 pub fn from_rows(rows: impl IntoIterator<Item = Row>, block_size: u32) -> Vec<Session> {
     let mut places = std::collections::HashMap::new();
     let mut sessions: Vec<(u64, Session)> = Vec::new();

@@ -15,15 +15,15 @@ const SIMILAR: usize = 128;
 
 /// A stream of requests. Equal models, options and seeds give equal requests.
 ///
-/// **Prefixes.** Every request leaves the tree where a request of the source did. The source's requests are drawn without
-/// replacement, like cards from a deck: when the deck is used up, every prefix has been passed as often as in the
-/// source, and the tree is replaced by a copy with fresh ids. Reuse is therefore that of the source, however many
+/// **Prefixes.** Every request leaves the tree where a request of the source did. The source's requests are drawn
+/// without replacement, like cards from a deck: when the deck is used up, every prefix has been passed as often as in
+/// the source, and the tree is replaced by a copy with fresh ids. Reuse is therefore that of the source, however many
 /// requests are drawn; if one tree were used for ever, all of it would be cached sooner or later. If the number of
 /// requests is not a multiple of the deck, the remainder is spread over all decks. The order is that of the source,
 /// shuffled within groups of [`Options::shuffle`] requests, because prefixes tend to be reused soon.
 ///
-/// **Unique prompts** are exchanged among requests whose shared prefixes have nearly the same length: the two lengths are
-/// correlated, and hit rates depend on both.
+/// **Unique prompts** are exchanged among requests whose shared prefixes have nearly the same length: the two lengths
+/// are correlated, and hit rates depend on both.
 ///
 /// **Answers and times** are drawn independently from the values of the source.
 #[derive(Debug)]
@@ -64,8 +64,8 @@ impl Model {
     /// Draws requests like those that the model was learnt from.
     ///
     /// # Errors
-    /// [`ToolError::Option`] if an option is out of range. The iterator returns [`ToolError::NothingPasses`] if a million
-    /// requests in a row do not pass the limits.
+    /// [`ToolError::Option`] if an option is out of range. The iterator returns [`ToolError::NothingPasses`] if a
+    /// million requests in a row do not pass the limits.
     pub fn requests(&self, options: &Options) -> Result<Requests<'_>, ToolError> {
         options.check()?;
         Ok(Requests::new(self, options))

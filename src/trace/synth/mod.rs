@@ -1,7 +1,8 @@
 //! Generating traces, like a given one or from scratch.
 //!
 //! [`Model::learn`] records the empirical distributions of a trace: the tree of its shared prefixes and where requests
-//! leave it, the lengths of unique prompts and of answers, and the arrivals. [`Model::requests`] draws requests from it.
+//! leave it, the lengths of unique prompts and of answers, and the arrivals. [`Model::requests`] draws requests from
+//! it.
 //!
 //! ```
 //! use kvleap::trace::{Rows, synth::{Model, Options}};

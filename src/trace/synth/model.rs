@@ -78,8 +78,8 @@ pub struct Shape {
 }
 
 impl Model {
-    /// Learns from all `rows`, whose ids stand for `block_size` tokens. Calls `progress` after each row with the number of
-    /// rows so far.
+    /// Learns from all `rows`, whose ids stand for `block_size` tokens. Calls `progress` after each row with the number
+    /// of rows so far.
     ///
     /// # Errors
     /// [`ToolError::Option`] if `block_size` is 0, and [`ToolError::Trace`] if a row cannot be read, arrives before the

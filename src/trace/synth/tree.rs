@@ -74,8 +74,8 @@ impl Grower {
         (tree, ends)
     }
 
-    /// Records where a row that ends at this node leaves the tree. Adds the node to the tree, after its ancestors, unless
-    /// it is there already.
+    /// Records where a row that ends at this node leaves the tree. Adds the node to the tree, after its ancestors,
+    /// unless it is there already.
     fn exit(&self, node: u32, tree: &mut Tree, exits: &mut [Option<Exit>]) {
         // A split gives a parent a higher number than its child, so missing ancestors are added first.
         let up = iter::successors(Some(node), |&node| Some(self.prefixes.parent(node)).filter(|&node| node != ROOT));

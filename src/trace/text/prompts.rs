@@ -105,8 +105,8 @@ struct Tokenised {
 /// distinct ids.
 ///
 /// # Errors
-/// [`ToolError::Trace`] if a line is not a prompt or arrives before the previous one, [`ToolError::Option`] if the block
-/// size is 0, and the errors of `write`. The prompts before the error have been written.
+/// [`ToolError::Trace`] if a line is not a prompt or arrives before the previous one, [`ToolError::Option`] if the
+/// block size is 0, and the errors of `write`. The prompts before the error have been written.
 pub fn hash(
     mut prompts: Prompts,
     tokenizer: &Tokenizer,

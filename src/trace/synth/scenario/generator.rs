@@ -66,8 +66,8 @@ impl Scenario {
     /// Generates `num_requests` requests.
     ///
     /// # Errors
-    /// [`ToolError::Option`] if `num_requests` is 0. The iterator returns [`ToolError::NothingPasses`], and then nothing,
-    /// if a million requests in a row do not pass the limits.
+    /// [`ToolError::Option`] if `num_requests` is 0. The iterator returns [`ToolError::NothingPasses`], and then
+    /// nothing, if a million requests in a row do not pass the limits.
     pub fn requests(
         &self,
         num_requests: u64,

@@ -18,8 +18,8 @@
 //! - **shared-prompts**: one of a few system prompts, then a message of the user.
 //! - **conversations**: a system prompt and several turns; each prompt contains all earlier turns. A conversation that
 //!   would exceed `max_context` ends.
-//! - **rag**: the system prompt, documents in the order in which they were retrieved, and a question. A document is reused
-//!   only after the same documents, which happens more often if they are `sorted`.
+//! - **rag**: the system prompt, documents in the order in which they were retrieved, and a question. A document is
+//!   reused only after the same documents, which happens more often if they are `sorted`.
 //! - **agents**: long sessions of many fast steps, which start with a long prompt of tools and instructions. A session
 //!   that would exceed `max_context` is compacted: it continues with its first prompt and a fresh summary of a tenth of
 //!   `max_context`.

@@ -41,8 +41,8 @@ impl Singles {
 
     /// Picks a prefix that is not yet among the pieces.
     fn pick(&mut self, pieces: &[Piece]) -> Piece {
-        // If all popular prefixes are taken, drawing an unpopular one could take very long; after 100 attempts, the first
-        // free one is taken.
+        // If all popular prefixes are taken, drawing an unpopular one could take very long; after 100 attempts, the
+        // first free one is taken.
         for _ in 0..100 {
             let text = u64::from(self.popularity.draw(&mut self.random));
             if pieces.iter().all(|piece| piece.text != text) {
