@@ -187,7 +187,8 @@ impl FromStr for Profile {
 pub enum ProfileError {
     /// The name is not of the form `MODEL@GPU`, or one of the two is not known.
     #[error(
-        "no profile is called {name:?}: write MODEL@GPU or MODEL@GPUxN, with one of the models {} and one of the GPUs {}",
+        "no profile is called {name:?}: write MODEL@GPU or MODEL@GPUxN, with one of the models {} and one of the GPUs \
+         {}",
         list(Model::all().map(|model| model.name)),
         list(Gpu::all().map(|gpu| gpu.name))
     )]

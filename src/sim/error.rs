@@ -54,7 +54,8 @@ pub enum SimError {
     BlockSizes(#[from] ExpandError),
     /// A request needs more blocks than a worker has.
     #[error(
-        "request {request} needs {blocks} blocks, but a worker has {capacity}: raise --blocks or choose another --profile"
+        "request {request} needs {blocks} blocks, but a worker has {capacity}: raise --blocks or choose another \
+         --profile"
     )]
     TooLong {
         /// The request, from 1.

@@ -54,8 +54,8 @@ pub(in crate::figures) fn caption(data: &Density) -> String {
     let at = |column: u32| format!("{} {unit}", f64::from(column) * data.step);
     let counts = format!(
         "KV events per worker over time. Workload: {}. {} requests, {} events of {}; {} blocks stored, {} removed, {} \
-         cleared. The most that one worker stored in {} {unit} is {} blocks, after {}. Strong cells next to weak ones are \
-         bursts.",
+         cleared. The most that one worker stored in {} {unit} is {} blocks, after {}. Strong cells next to weak ones \
+         are bursts.",
         data.source,
         count(data.requests),
         count(data.events),
@@ -69,8 +69,8 @@ pub(in crate::figures) fn caption(data: &Density) -> String {
     );
     let removing = match first {
         Some(column) => format!(
-            " The first block is removed after {}. A full cache removes about as many blocks as it stores, so the index must \
-             remove as fast as it stores.",
+            " The first block is removed after {}. A full cache removes about as many blocks as it stores, so the \
+             index must remove as fast as it stores.",
             at(column)
         ),
         None => " No cache was full, so nothing was removed.".to_owned(),
@@ -78,8 +78,8 @@ pub(in crate::figures) fn caption(data: &Density) -> String {
     let clearing = match data.clearings() {
         0 => String::new(),
         clearings => format!(
-            " {} cleared a cache. Each is a single cell, because one event drops everything that the worker holds. After it, \
-             the worker stores without removing anything until its cache is full again.",
+            " {} cleared a cache. Each is a single cell, because one event drops everything that the worker holds. \
+             After it, the worker stores without removing anything until its cache is full again.",
             many(clearings, "reset"),
         ),
     };

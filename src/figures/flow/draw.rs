@@ -94,11 +94,12 @@ pub(in crate::figures) fn caption(data: &Flow) -> String {
     let lag = |of: fn(&super::Quantiles) -> u64| data.shards.iter().map(|shard| of(&shard.lag_ns)).max().unwrap_or(0);
     let waiting = data.shards.iter().map(|shard| shard.waiting.max).max().unwrap_or(0);
     format!(
-        "The path of an event, in a run of {seconds:.2} s. {} simulated engines publish {} events, {} blocks per second, and \
-         {} send them to the mailbox of the worker's shard, in which at most {waiting} were waiting. Each writer applies \
-         the events in its mailbox and publishes a snapshot. An event becomes visible {} after it was accepted in the \
-         median, and {} at the 99th percentile (of the slower shard). Meanwhile {} looked up {} prompts without a lock, each \
-         in {} (median). All threads shared {}; in the longest times, a thread may have been waiting for a core.",
+        "The path of an event, in a run of {seconds:.2} s. {} simulated engines publish {} events, {} blocks per \
+         second, and {} send them to the mailbox of the worker's shard, in which at most {waiting} were waiting. Each \
+         writer applies the events in its mailbox and publishes a snapshot. An event becomes visible {} after it was \
+         accepted in the median, and {} at the 99th percentile (of the slower shard). Meanwhile {} looked up {} \
+         prompts without a lock, each in {} (median). All threads shared {}; in the longest times, a thread may have \
+         been waiting for a core.",
         data.engines,
         count(data.events),
         rate(data.blocks as f64 / seconds),

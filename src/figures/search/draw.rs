@@ -67,10 +67,11 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
 pub(in crate::figures) fn caption(data: &Search) -> String {
     let number = |kind: Found| data.probes.iter().filter(|probe| probe.found == kind).count();
     format!(
-        "Every probe of one lookup, in order, in an index with {} held blocks. The query has {} blocks, of which {} match. The \
-         lookup needs {} ({} in the table of heads, of which {} found a run, and {} in arrays); a scan from the root needs \
-         {}. It is the lookup with the most probes of {}. The median is {} for these, and {} for scans. If two prefixes are \
-         equal at one position, they are equal at all positions before it, so the search can jump ahead and bisect.",
+        "Every probe of one lookup, in order, in an index with {} held blocks. The query has {} blocks, of which {} \
+         match. The lookup needs {} ({} in the table of heads, of which {} found a run, and {} in arrays); a scan \
+         from the root needs {}. It is the lookup with the most probes of {}. The median is {} for these, and {} for \
+         scans. If two prefixes are equal at one position, they are equal at all positions before it, so the search \
+         can jump ahead and bisect.",
         count(data.held_blocks),
         count(data.query.into()),
         count(data.depth.into()),

@@ -29,9 +29,9 @@ pub(in crate::figures) fn draw(data: &Structure) -> Figure {
     let end = runs.iter().chain(&nodes).map(|bar| bar.end).fold(0.0, f64::max) * LABELS;
     Figure::new("One index in two forms: position arrays and a radix tree")
         .note(
-            "Each bar is an array or a node. The label says how many of its blocks the workers w0, w1, ... hold. In the index, \
-             that is one number for each worker, its cutoff; in the tree, every difference between workers needs a node of \
-             its own. A thin line leads from where a chain branches off to where it continues.",
+            "Each bar is an array or a node. The label says how many of its blocks the workers w0, w1, ... hold. In \
+             the index, that is one number for each worker, its cutoff; in the tree, every difference between workers \
+             needs a node of its own. A thin line leads from where a chain branches off to where it continues.",
         )
         .size(WIDTH, rows as u32 * LINE + AXES)
         .chart(chart("Position arrays, as kvleap has them", "run", &runs, (end, rows)))
@@ -136,9 +136,9 @@ pub(in crate::figures) fn caption(data: &Structure) -> String {
     format!(
         "The content of an index in two forms, after {} and {} from {} with room for {} of {} tokens each. As \
          position arrays it has {}, and the longest path crosses {hops} of them; as a radix tree it has {}, and the \
-         longest path crosses {steps}. Both have the same content: {held} blocks held, counted for each worker. An array is \
-         never split: where a chain branches, a new run starts, and where a worker holds less, only its cutoff differs. A \
-         node is split in both cases.",
+         longest path crosses {steps}. Both have the same content: {held} blocks held, counted for each worker. An \
+         array is never split: where a chain branches, a new run starts, and where a worker holds less, only its \
+         cutoff differs. A node is split in both cases.",
         many(data.requests, "request"),
         many(data.events, "event"),
         many(data.workers.into(), "simulated engine"),

@@ -21,8 +21,8 @@ pub(in crate::figures) fn draw(data: &Timeline) -> Figure {
     let end = part.saturating_add(PART_NS).min(data.length_ns);
     let figure = Figure::new("Nobody waits: a writer and two readers of one shard")
         .note(format!(
-            "The {} of a run of {} in which the most lookups ({}) started while the writer was working. All threads rest \
-             between tasks, so that they can be seen running on {}. Numbers are generations.",
+            "The {} of a run of {} in which the most lookups ({}) started while the writer was working. All threads \
+             rest between tasks, so that they can be seen running on {}. Numbers are generations.",
             time(data.length_ns as f64),
             time(data.run.length_ns as f64),
             data.beside,
@@ -92,11 +92,12 @@ pub(in crate::figures) fn caption(data: &Timeline) -> String {
     let run = data.run;
     let shown: usize = data.readers.iter().map(Vec::len).sum();
     format!(
-        "Nobody waits. {} of a run of {}, chosen because the most lookups started while the writer was working (for the reader \
-         with the fewest of them): {} of {}, during {} tasks of the writer. The colour of a reader changes with its first \
-         lookup after a publication. In the whole run, {} were applied and {} snapshots published during {}, which took {} \
-         in the median and {} at most; in the longest, the thread may have lost its core. The {} that started while the \
-         writer was applying or publishing took {} in the median. {} saw an older generation than the lookup before it.",
+        "Nobody waits. {} of a run of {}, chosen because the most lookups started while the writer was working (for \
+         the reader with the fewest of them): {} of {}, during {} tasks of the writer. The colour of a reader changes \
+         with its first lookup after a publication. In the whole run, {} were applied and {} snapshots published \
+         during {}, which took {} in the median and {} at most; in the longest, the thread may have lost its core. \
+         The {} that started while the writer was applying or publishing took {} in the median. {} saw an older \
+         generation than the lookup before it.",
         time(data.length_ns as f64),
         time(run.length_ns as f64),
         data.beside,

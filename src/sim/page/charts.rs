@@ -35,13 +35,13 @@ pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
             drawn(cell, Chart::new("First token by cache status", statuses(), first()), Series::marked, |it| {
                 at_places([it.ttft_hit_ms.mean, it.ttft_miss_ms.mean])
             }),
-            "How much sooner the first token comes if blocks are cached. The two groups of requests may differ in other ways, \
-             too.",
+            "How much sooner the first token comes if blocks are cached. The two groups of requests may differ in \
+             other ways, too.",
         ),
         (
             drawn(cell, latency, Series::line, |it| below(&it.latency_bins)),
-            "The share of requests that were answered completely within this time. Further left is better. Decoding takes most \
-             of the time.",
+            "The share of requests that were answered completely within this time. Further left is better. Decoding \
+             takes most of the time.",
         ),
         (
             drawn(cell, Chart::new("Latency by cache status", statuses(), first()), Series::marked, |it| {
@@ -51,12 +51,13 @@ pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
         ),
         (
             drawn(cell, hits, Series::line, hits_over_time),
-            "The share of prompt blocks that were found in the cache, by arrival time. Each point stands for 1/24 of the \
-             requests.",
+            "The share of prompt blocks that were found in the cache, by arrival time. Each point stands for 1/24 of \
+             the requests.",
         ),
         (
             drawn(cell, load, Series::line, load_by_rank),
-            "A flat line means an even load. A policy whose line falls steeply overloads a few workers and leaves others idle.",
+            "A flat line means an even load. A policy whose line falls steeply overloads a few workers and leaves \
+             others idle.",
         ),
         (
             drawn(cell, lengths, Series::line, |it| at_least(&it.match_blocks)),
@@ -64,8 +65,8 @@ pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
         ),
         (
             drawn(cell, found, Series::marked, expectation),
-            "The reuse that the router expected of its choices, and the actual reuse. Below the line, blocks were evicted or \
-             not yet computed; above it, workers held more than the router knew.",
+            "The reuse that the router expected of its choices, and the actual reuse. Below the line, blocks were \
+             evicted or not yet computed; above it, workers held more than the router knew.",
         ),
     ];
     charts.into_iter().filter_map(|(chart, caption)| Some(Captioned { chart: chart?, caption })).collect()

@@ -80,18 +80,18 @@ fn wins(best: &PolicyReport, others: &[&PolicyReport]) -> String {
     };
     if times < 1.0 + ALIKE {
         format!(
-            "{name} is the fastest, but barely: the first token takes {mean} on average, compared to {compared}, {lead}. \
-             For this traffic it does not matter which of the two is used."
+            "{name} is the fastest, but barely: the first token takes {mean} on average, compared to {compared}, \
+             {lead}. For this traffic it does not matter which of the two is used."
         )
     } else if blind {
         format!(
-            "A policy that ignores caches is the fastest: with {name}, the first token takes {mean} on average, compared \
-             to {compared}, {lead}. For this traffic, looking at caches does not pay."
+            "A policy that ignores caches is the fastest: with {name}, the first token takes {mean} on average, \
+             compared to {compared}, {lead}. For this traffic, looking at caches does not pay."
         )
     } else {
         format!(
-            "{name} is the fastest: the first token takes {mean} on average, compared to {compared}, {lead}, which takes \
-             {times:.2} times as long."
+            "{name} is the fastest: the first token takes {mean} on average, compared to {compared}, {lead}, which \
+             takes {times:.2} times as long."
         )
     }
 }

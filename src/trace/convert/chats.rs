@@ -23,8 +23,8 @@ use crate::trace::{Row, ToolError};
 
 const CHAT: Form = Form {
     name: "conversations",
-    rule: "the file must be an array of objects, or one object a line, each with a list conversations of from and value, \
-           or messages of role and content",
+    rule: "the file must be an array of objects, or one object a line, each with a list conversations of from and \
+           value, or messages of role and content",
 };
 
 /// A conversation.
