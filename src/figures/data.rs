@@ -18,17 +18,17 @@ use crate::report::{Theme, png, write};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "figure", content = "data", rename_all = "kebab-case")]
 pub enum Data {
-    /// Of [`Topic::Density`].
+    /// For [`Topic::Density`].
     EventDensity(Density),
-    /// Of [`Topic::Flow`].
+    /// For [`Topic::Flow`].
     EventFlow(Flow),
-    /// Of [`Topic::Structure`].
+    /// For [`Topic::Structure`].
     PrefixStructure(Structure),
-    /// Of [`Topic::Timeline`].
+    /// For [`Topic::Timeline`].
     Concurrency(Timeline),
-    /// Of [`Topic::Search`].
+    /// For [`Topic::Search`].
     JumpSearch(Search),
-    /// Of [`Topic::Throughput`].
+    /// For [`Topic::Throughput`].
     Throughput(Throughput),
 }
 

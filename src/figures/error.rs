@@ -18,7 +18,7 @@ pub enum FiguresError {
     /// No figure has this name or number.
     #[error("there is no figure {name:?}; choose from {}", names())]
     UnknownFigure {
-        /// What was given.
+        /// The name that was given.
         name: String,
     },
     /// The simulated fleet cannot be set up: its trace cannot be read, for instance.
@@ -41,7 +41,7 @@ pub enum FiguresError {
     Saved {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// There is nothing to show in the figure.
@@ -58,9 +58,9 @@ pub enum FiguresError {
     /// A file cannot be written.
     #[error("{}: cannot be written: {source}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }

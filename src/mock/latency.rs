@@ -3,7 +3,7 @@
 use super::Profile;
 use super::config::{ConfigError, in_range};
 
-/// What a step computes, over all of its requests.
+/// The work of a step, over all of its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Prompts started, including those that start again after a preemption.

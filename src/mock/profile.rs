@@ -193,7 +193,7 @@ pub enum ProfileError {
         list(Gpu::all().map(|gpu| gpu.name))
     )]
     Unknown {
-        /// What was given.
+        /// The name that was given.
         name: String,
     },
     /// The weights and the reserve leave no room for a block.

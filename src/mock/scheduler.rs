@@ -237,9 +237,9 @@ impl Scheduler {
     /// Empties the cache. Running requests are preempted and start again.
     pub(super) fn clear(&mut self, now: u64) {
         // The caller publishes `Cleared`, which covers every eviction.
-        let mut unsaid = Vec::new();
+        let mut unpublished = Vec::new();
         while !self.running.is_empty() {
-            self.preempt(now, &mut unsaid);
+            self.preempt(now, &mut unpublished);
         }
         self.pool.clear();
     }

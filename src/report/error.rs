@@ -22,7 +22,7 @@ pub enum FigureError {
     Value {
         /// The title of the chart.
         title: String,
-        /// What the axis shows.
+        /// The title of the axis.
         axis: String,
         /// The value.
         value: f64,
@@ -30,7 +30,7 @@ pub enum FigureError {
     /// No [`Theme`](super::Theme) has this name.
     #[error("no theme is called {name:?}; use light or dark")]
     UnknownTheme {
-        /// What was given.
+        /// The name that was given.
         name: String,
     },
     /// The file's name ends neither in `.svg` nor in `.png`.
@@ -42,15 +42,15 @@ pub enum FigureError {
     /// The drawing library, or the renderer, failed.
     #[error("the figure cannot be drawn: {what}")]
     Drawing {
-        /// What it says.
+        /// Its message.
         what: String,
     },
     /// The file cannot be written.
     #[error("{}: cannot be written: {source}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }

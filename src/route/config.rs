@@ -48,7 +48,7 @@ impl Builder {
         self
     }
 
-    /// What a held block saves in each tier of storage, the fastest first, as a part of computing it. Default `[1.0]`:
+    /// Sets what a held block saves in each tier, the fastest first, as a share of computing it. Default `[1.0]`:
     /// the device only. `[1.0, 0.7, 0.3]` would be device, host and disk. For the formula, see
     /// [tiers](crate::route#tiers).
     #[must_use]

@@ -17,7 +17,7 @@ pub struct Router {
     in_flight: InFlight,
     overlap: Overlap,
     predictions: Option<Predictions>,
-    /// Of the current decision.
+    /// Candidates of the current decision.
     candidates: Mask,
     block_size: u32,
 }
@@ -177,8 +177,8 @@ impl Router {
         seat.is_some()
     }
 
-    /// Sets what is in flight at a worker, as somebody else counts it: for a router that only
-    /// [decides](Router::decide), and whose requests another one enters. Returns whether the worker is known.
+    /// Sets the load of a worker from outside, for a router that only [decides](Router::decide) and enters no requests.
+    /// Returns whether the worker is known.
     ///
     /// # Panics
     /// If a request that this router entered is in flight: finishing it would be subtracted from a load that does not

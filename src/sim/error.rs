@@ -14,15 +14,15 @@ pub enum SimError {
     /// A count that must be positive is zero.
     #[error("{option} is 0; it must be at least 1")]
     Zero {
-        /// The option, as the command spells it.
+        /// The option, as it is written on the command line.
         option: &'static str,
     },
     /// An option is out of range, or contradicts another one.
     #[error("{option} {why}")]
     Option {
-        /// The option, as the command spells it.
+        /// The option, as it is written on the command line.
         option: &'static str,
-        /// What is wrong, and what to do.
+        /// The reason, and what to do.
         why: String,
     },
     /// No [`Traffic`] has this name.
@@ -31,7 +31,7 @@ pub enum SimError {
         Traffic::ALL.map(Traffic::name).join(", ")
     )]
     UnknownWorkload {
-        /// What was given.
+        /// The name that was given.
         name: String,
     },
     /// No policy has this name.
@@ -60,9 +60,9 @@ pub enum SimError {
     TooLong {
         /// The request, from 1.
         request: u64,
-        /// What it needs, the answer included.
+        /// Blocks that it needs, including those of the answer.
         blocks: u64,
-        /// What a worker has.
+        /// Blocks that a worker has.
         capacity: u32,
     },
 }

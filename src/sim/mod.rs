@@ -24,9 +24,9 @@
 //! with the whole previous prompt is assumed to contain its answer, and finds the blocks of that answer on the worker
 //! that computed it.
 //!
-//! # What it leaves out
+//! # Not simulated
 //! The time that a decision takes, the network between client, router and worker, transfers of blocks between workers,
-//! and storage tiers are not simulated.
+//! and storage tiers.
 
 mod clock;
 mod error;

@@ -92,11 +92,13 @@ impl Options {
     pub fn check(&self) -> Result<(), SimError> {
         self.workload.check()?;
         self.world.check(self.workers)?;
-        let counts = [("--workers", self.workers == 0), ("--policy", self.policies.is_empty())];
-        if let Some(&(option, _)) = counts.iter().find(|(_, zero)| *zero) {
-            return Err(SimError::Zero { option });
+        if self.workers == 0 {
+            return Err(SimError::Zero { option: "--workers" });
         }
         let fail = |option, why| Err(SimError::Option { option, why });
+        if self.policies.is_empty() {
+            return fail("--policy", "is empty; name at least one policy".to_owned());
+        }
         if self.workers > Self::MAX_WORKERS {
             let why = format!("is {}; it must be at most {}", self.workers, Self::MAX_WORKERS);
             return fail("--workers", why);

@@ -1,4 +1,4 @@
-//! The results of a simulation. All times are on the virtual clock; equal options and seeds give equal reports.
+//! The report of a simulation. All times are on the virtual clock; equal options and seeds give equal reports.
 
 use serde::Serialize;
 

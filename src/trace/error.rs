@@ -12,13 +12,13 @@ use super::lines::MAX_LINE;
 #[derive(Debug, Error)]
 #[error("{}: {reason}", place(self))]
 pub struct TraceError {
-    /// The file, or what the reader was told to call it.
+    /// The name of the file, or the name that the reader was given.
     pub name: String,
     /// The line, from 1; `None` when the whole file is meant.
     pub line: Option<u64>,
     /// The byte of the line, from 1, where the line is malformed.
     pub column: Option<usize>,
-    /// What is wrong there.
+    /// The reason.
     #[source]
     pub reason: Reason,
 }
@@ -54,9 +54,9 @@ pub enum Reason {
     /// The line is not of the expected form.
     #[error("not {} ({why}): {}", form.name, form.rule)]
     Malformed {
-        /// Why: not JSON, a field missing, negative, out of range.
+        /// The reason: not JSON, or a field that is missing, negative or out of range.
         why: String,
-        /// What it should be.
+        /// The expected form.
         form: Form,
     },
     /// The line is longer than [`MAX_LINE`].
@@ -138,28 +138,28 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Of an error while reading. Decompressors wrap what they say in errors of their own.
+    /// The reason for an error while reading. Decompressors wrap their errors in others.
     pub(super) fn of_io(error: io::Error, compression: Option<Compression>) -> Self {
         let Some(compression) = compression else { return Self::Unreadable(error) };
         let mut cause: Option<&(dyn error::Error + 'static)> = Some(&error);
         while let Some(here) = cause {
             match here.downcast_ref::<io::Error>().map(io::Error::kind) {
                 Some(io::ErrorKind::UnexpectedEof) => return Self::Truncated(compression),
-                // What libzstd complains of has no kind of its own.
+                // Errors of libzstd have no kind of their own.
                 Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other) => {
                     return Self::Corrupt(compression, error);
                 }
-                // An `io::Error` names as its source not the error within but that one's source.
+                // The source of an `io::Error` is not the error inside it, but the source of that.
                 _ => cause = here.downcast_ref::<io::Error>().and_then(inner).or_else(|| here.source()),
             }
         }
         Self::Unreadable(error)
     }
 
-    /// Of a line that serde could not read.
+    /// The reason for a line that serde cannot parse.
     pub(crate) fn of_json(error: &serde_json::Error, form: Form) -> Self {
         let text = error.to_string();
-        // Its line counts from the row, ours from the file.
+        // Its line number counts from the row, ours from the start of the file.
         let place = format!(" at line {} column {}", error.line(), error.column());
         Self::Malformed { why: text.strip_suffix(&place).unwrap_or(&text).to_owned(), form }
     }
@@ -175,8 +175,8 @@ fn place(TraceError { name, line, column, .. }: &TraceError) -> String {
     parts.fold(name.clone(), |place, part| format!("{place}:{part}"))
 }
 
-/// What to do about a block size that does not fit a row.
-fn fitting(input_length: u32, ids: usize) -> String {
+/// Advice about a block size that does not fit a row.
+pub(super) fn fitting(input_length: u32, ids: usize) -> String {
     let fits = |size: &u32| (input_length / size..=input_length.div_ceil(*size)).contains(&(ids as u32));
     match [16, 32, 64, 128, 256, 512, 1024, 2048, 4096].into_iter().find(fits) {
         Some(size) => format!("these ids fit blocks of {size}"),
@@ -194,9 +194,9 @@ pub enum ToolError {
     /// An option is out of range.
     #[error("{option} {why}")]
     Option {
-        /// The option, as the command spells it.
+        /// The option, as it is written on the command line.
         option: &'static str,
-        /// What it must be.
+        /// The reason.
         why: String,
     },
     /// The tokenizer cannot be read, or refuses a prompt.
@@ -207,7 +207,7 @@ pub enum ToolError {
     Tokenizer {
         /// Its file.
         path: PathBuf,
-        /// What it says.
+        /// Its message.
         why: String,
     },
     /// No request passes the limits on its length.
@@ -216,7 +216,7 @@ pub enum ToolError {
          {longest} tokens: widen the limits"
     )]
     NothingPasses {
-        /// How many were drawn in vain, one after another.
+        /// Requests that were drawn in a row.
         drawn: u64,
         /// Tokens of the shortest of their prompts.
         shortest: u64,
@@ -228,13 +228,13 @@ pub enum ToolError {
     Output {
         /// The file that was asked for.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl ToolError {
-    /// Whether the reader of a pipe has seen enough, as `head` has: no failure.
+    /// Returns whether the reader of a pipe has closed it, as `head` does, which is no failure.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }

@@ -60,7 +60,7 @@ use serde::{Deserialize, Serialize};
 /// One request of a trace. Unknown fields of the file are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// When the request arrived, in milliseconds since the trace began.
+    /// When the request arrived, in milliseconds since the start of the trace.
     pub timestamp: u64,
     /// Tokens of the prompt.
     pub input_length: u32,

@@ -69,8 +69,8 @@ impl PrefixTree {
     /// [`Reason::TwoParents`] and [`Reason::TooManyDistinctIds`]; the tree must not be used any more then.
     pub(super) fn row(&mut self, ids: &[u64], path: &mut Vec<u32>) -> Result<Growth, Reason> {
         path.clear();
-        let mut step = Growth::default();
-        while let Some(&id) = ids.get(step.known) {
+        let mut growth = Growth::default();
+        while let Some(&id) = ids.get(growth.known) {
             let Some(node) = self.begins.get(id) else { break };
             let parent = path.last().copied().unwrap_or(ROOT);
             // The row enters a node in its middle, or from elsewhere: the id has another parent than before.
@@ -78,22 +78,22 @@ impl PrefixTree {
                 return Err(Reason::TwoParents { id });
             }
             // The first id is equal, so at least one is.
-            let same = self.ids(node).zip(&ids[step.known..]).take_while(|(a, b)| a == *b).count();
-            step.known += same;
+            let same = self.ids(node).zip(&ids[growth.known..]).take_while(|(a, b)| a == *b).count();
+            growth.known += same;
             if same < self.len_of(node) {
-                // The row leaves the node in its middle. What follows is new, or `add` finds that it is not.
+                // The row leaves the node in its middle. The rest of the row must be new, which `add` checks.
                 path.push(self.split(node, same as u32));
-                step.split = Some(node);
+                growth.split = Some(node);
                 break;
             }
             path.push(node);
         }
-        if step.known < ids.len() {
-            step.leaf = true;
+        if growth.known < ids.len() {
+            growth.leaf = true;
             let parent = path.last().copied().unwrap_or(ROOT);
-            path.push(self.add(parent, &ids[step.known..])?);
+            path.push(self.add(parent, &ids[growth.known..])?);
         }
-        Ok(step)
+        Ok(growth)
     }
 
     /// Number of nodes.
@@ -169,10 +169,10 @@ mod tests {
 
     fn row(prefixes: &mut PrefixTree, ids: &[u64]) -> (usize, Vec<u32>) {
         let mut path = Vec::new();
-        let step = prefixes.row(ids, &mut path).unwrap();
+        let growth = prefixes.row(ids, &mut path).unwrap();
         let there: Vec<u64> = path.iter().flat_map(|&node| prefixes.ids(node)).collect();
         assert_eq!(there, ids, "the path spells the row");
-        (step.known, path)
+        (growth.known, path)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::trace::{Form, Input, Lines, Reason, TraceError};
 
 const LINE: Form = Form {
     name: "a line of a record",
-    rule: "each line must be an object as `kvleap replay --record` writes them, with op, and worker, dp_rank and blocks",
+    rule: "each line must be an object as written by `kvleap replay --record`, with op, worker, dp_rank and blocks",
 };
 
 #[derive(Deserialize)]

@@ -45,7 +45,7 @@ fn part(data: &Timeline) -> u64 {
     middle.saturating_sub(PART_NS / 2).min(data.length_ns.saturating_sub(PART_NS))
 }
 
-/// Draws everything that lies between two times.
+/// Draws everything that happened between two times.
 fn chart(data: &Timeline, title: &str, (from, to): (u64, u64)) -> Chart {
     let readers = data.readers.len();
     let names = (1..=readers).rev().map(|number| format!("reader {number}")).chain(["writer".to_owned()]);

@@ -184,7 +184,7 @@ fn at_least(bins: &Bins) -> Vec<Point> {
     bins.edges.iter().copied().zip(rest).filter(|&(edge, share)| edge > 0.0 && share > 0.0).collect()
 }
 
-/// Returns the hit rate over time. Each point stands for equally many requests, so that none is noise.
+/// Returns the hit rate over time. Each point stands for equally many requests, so that none depends on a few requests.
 fn hits_over_time(policy: &PolicyReport) -> Vec<Point> {
     let each = policy.over_time.iter().map(|interval| interval.requests).sum::<u64>().div_ceil(24).max(1);
     let mut points = Vec::new();

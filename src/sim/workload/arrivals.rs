@@ -219,7 +219,7 @@ mod tests {
         Workload { source: Source::Mix(mix), requests: Some(4000), ..Workload::default() }
     }
 
-    /// When each request that waits for nobody comes.
+    /// The times of the requests that do not wait for an answer.
     fn times(requests: &Requests) -> Vec<u64> {
         requests.list.iter().filter(|request| !request.follows).map(|request| request.at_ns).collect()
     }

@@ -53,7 +53,7 @@ impl ArrivalCounter {
     }
 
     /// Counts a request, which must not be earlier than the previous one.
-    pub(super) fn request(&mut self, timestamp: u64, path: &[u32], step: Growth, prefixes: &PrefixTree) {
+    pub(super) fn request(&mut self, timestamp: u64, path: &[u32], growth: Growth, prefixes: &PrefixTree) {
         match self.first {
             Some(_) => self.gaps.add((timestamp - self.last) as f64),
             None => self.first = Some(timestamp),
@@ -63,14 +63,14 @@ impl ArrivalCounter {
         if self.windows.last().is_none_or(|window| window.start_ms != start_ms) {
             self.windows.push(Window { start_ms, ..Window::default() });
         }
-        step.follow(&mut self.seen);
+        growth.follow(&mut self.seen);
         let distinct = self.see(path, prefixes);
         let blocks: u64 = path.iter().map(|&node| prefixes.len_of(node) as u64).sum();
         let window = self.windows.last_mut().expect("one was pushed if there was none");
         window.requests += 1;
         window.blocks += blocks;
         window.distinct_blocks += distinct;
-        window.new_blocks += blocks - step.known as u64;
+        window.new_blocks += blocks - growth.known as u64;
     }
 
     /// Returns how many blocks of the path are new in this window. The known ones are the shallowest, so the search

@@ -70,23 +70,23 @@ impl<'a> Collector<'a> {
     fn row(&mut self, row: &Row) -> Result<(), Reason> {
         let (block_size, ids) = (self.options.block_size, row.hash_ids.len());
         self.check.row(row)?;
-        let step = self.prefixes.row(&row.hash_ids, &mut self.path)?;
+        let growth = self.prefixes.row(&row.hash_ids, &mut self.path)?;
         let (path, prefixes) = (&*self.path, &self.prefixes);
 
-        self.lengths.row(row, step.known, block_size);
-        self.contexts.row(row, path, step, prefixes, block_size);
+        self.lengths.row(row, growth.known, block_size);
+        self.contexts.row(row, path, growth, prefixes, block_size);
         for fleet in &mut self.fleets {
             for worker in &mut *fleet {
-                worker.follow(step);
+                worker.follow(growth);
             }
             let worker = (self.requests % fleet.len() as u64) as usize;
             fleet[worker].request(path, prefixes);
         }
-        self.arrivals.request(row.timestamp, path, step, prefixes);
+        self.arrivals.request(row.timestamp, path, growth, prefixes);
         self.sessions.row(row);
         self.requests += 1;
         self.blocks += ids as u64;
-        self.hit_blocks += step.known as u64;
+        self.hit_blocks += growth.known as u64;
         self.spare += u64::from(self.check.is_spare(row));
         Ok(())
     }

@@ -27,13 +27,13 @@ struct Waiting {
 
 impl Contexts {
     /// Counts a row that has been added to the tree.
-    pub(super) fn row(&mut self, row: &Row, path: &[u32], step: Growth, prefixes: &PrefixTree, block_size: u32) {
-        step.follow(&mut self.owners);
-        let known = &path[..path.len() - usize::from(step.leaf)];
+    pub(super) fn row(&mut self, row: &Row, path: &[u32], growth: Growth, prefixes: &PrefixTree, block_size: u32) {
+        growth.follow(&mut self.owners);
+        let known = &path[..path.len() - usize::from(growth.leaf)];
         self.meet(known, prefixes, block_size);
         let ids = row.hash_ids.len() as u32;
-        let waiting = Waiting { input_length: row.input_length, ids, alone: ids - step.known as u32 };
-        if !step.leaf {
+        let waiting = Waiting { input_length: row.input_length, ids, alone: ids - growth.known as u32 };
+        if !growth.leaf {
             self.done(waiting, block_size);
             return;
         }

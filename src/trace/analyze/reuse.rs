@@ -35,8 +35,8 @@ const FEW: usize = 1 << 10;
 
 impl Reuse {
     /// Follows a change of the tree, which every cache must do, whichever one gets the request.
-    pub(super) fn follow(&mut self, step: Growth) {
-        step.follow(&mut self.last);
+    pub(super) fn follow(&mut self, growth: Growth) {
+        growth.follow(&mut self.last);
     }
 
     /// Counts a request for the blocks of a path.

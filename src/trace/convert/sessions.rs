@@ -168,7 +168,7 @@ pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, 
 }
 
 /// Turns rows into sessions, in the order of their first requests. A row without a session becomes one of its own,
-/// named after its number. Ids are global, so sessions go on sharing blocks.
+/// named after its number. Ids are global, so that sessions still share blocks.
 pub fn from_rows(rows: impl IntoIterator<Item = Row>, block_size: u32) -> Vec<Session> {
     let mut places = std::collections::HashMap::new();
     let mut sessions: Vec<(u64, Session)> = Vec::new();

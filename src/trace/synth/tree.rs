@@ -54,8 +54,8 @@ pub(super) struct Grower {
 
 impl Grower {
     pub(super) fn row(&mut self, row: &Row) -> Result<(), Reason> {
-        let step = self.prefixes.row(&row.hash_ids, &mut self.path)?;
-        step.follow(&mut self.visits);
+        let growth = self.prefixes.row(&row.hash_ids, &mut self.path)?;
+        growth.follow(&mut self.visits);
         self.path.iter().for_each(|&node| self.visits[node as usize] += 1);
         self.ends.push(self.path.last().copied().unwrap_or(ROOT));
         Ok(())
@@ -75,7 +75,7 @@ impl Grower {
     }
 
     /// Records where a row that ends at this node leaves the tree. Adds the node to the tree, after its ancestors,
-    /// unless it is there already.
+    /// unless it is in the tree already.
     fn exit(&self, node: u32, tree: &mut Tree, exits: &mut [Option<Exit>]) {
         // A split gives a parent a higher number than its child, so missing ancestors are added first.
         let up = iter::successors(Some(node), |&node| Some(self.prefixes.parent(node)).filter(|&node| node != ROOT));
