@@ -118,12 +118,12 @@ pub fn convert(job: &Job, mut write: impl FnMut(Line) -> Result<(), ToolError>) 
             for input in &job.inputs {
                 read.extend(sessions::open(input)?);
             }
-            let told = read.first().map_or(block_size, |session| session.block_size);
-            if job.block_size.is_some_and(|given| given != told) {
-                let why = format!("is {block_size}, but the sessions have blocks of {told} tokens");
+            let recorded = read.first().map_or(block_size, |session| session.block_size);
+            if job.block_size.is_some_and(|given| given != recorded) {
+                let why = format!("is {block_size}, but the sessions have blocks of {recorded} tokens");
                 return Err(ToolError::Option { option: "--block-size", why });
             }
-            block_size = told;
+            block_size = recorded;
             rows = sessions::to_rows(read, &job.arrivals)?;
         }
         Kind::Chats => {

@@ -131,8 +131,10 @@ pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, 
     let mut chain = Rechain::default();
     let mut rows = Vec::new();
     let sizes = || sessions.iter().map(|session| session.block_size);
-    if sizes().min() != sizes().max() {
-        let why = format!("differs: the sessions have blocks of {:?} to {:?} tokens", sizes().min(), sizes().max());
+    if let (Some(least), Some(most)) = (sizes().min(), sizes().max())
+        && least != most
+    {
+        let why = format!("differs: the sessions have blocks of {least} to {most} tokens; convert them separately");
         return Err(ToolError::Option { option: "--block-size", why });
     }
     for (number, session) in (1..).zip(sessions) {
