@@ -152,7 +152,7 @@ pub fn convert(job: &Job, mut write: impl FnMut(Line) -> Result<(), ToolError>) 
 /// Converts rows to rows, one by one.
 fn stream(job: &Job, block_size: u32, mut write: impl FnMut(Row) -> Result<(), ToolError>) -> Result<(), ToolError> {
     let [input] = &*job.inputs else {
-        let why = "rows can be read from one file only, because each trace has its own times".to_owned();
+        let why = "rows reads one file only, because each trace has its own times".to_owned();
         return Err(ToolError::Option { option: "--from", why });
     };
     let mut chain = job.chain.then(Rechain::default);
