@@ -1,8 +1,8 @@
 //! The blocks of one engine: a paged allocator with prefix caching.
 //!
-//! A sequence has a block table, as in PagedAttention (Kwon et al., 2023): its logical blocks, in order, each mapped to
-//! a *slot*, the memory of one block. A slot is *used* while a table refers to it, *evictable* when none does but its
-//! content is still cached, and *free* otherwise. Only full blocks have a name, the sequence hash of their whole
+//! A sequence has a block table, as in `PagedAttention` (Kwon et al., 2023): its logical blocks, in order, each mapped
+//! to a *slot*, the memory of one block. A slot is *used* while a table refers to it, *evictable* when none does but
+//! its content is still cached, and *free* otherwise. Only full blocks have a name, the sequence hash of their whole
 //! prefix, by which other requests find them. A partial last block is shared by forks alone, until one of them writes
 //! to it and gets a copy (copy on write).
 //!

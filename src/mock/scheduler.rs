@@ -1,7 +1,7 @@
 //! Continuous batching: what each step computes, and for which requests.
 //!
 //! The unit of scheduling is one step of the model, not a request: after every step, finished sequences leave the batch
-//! and waiting ones may join (Yu et al., "Orca", 2022). As in vLLM (Kwon et al., "PagedAttention", 2023), prompts are
+//! and waiting ones may join (Yu et al., "Orca", 2022). As in vLLM (Kwon et al., `PagedAttention`, 2023), prompts are
 //! computed in chunks beside the decoding of others, and a sequence that finds no room preempts the newest one, which
 //! starts again by recomputation. Here, a request is admitted only when the block pool has room for its whole prompt.
 //!

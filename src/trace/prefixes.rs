@@ -4,9 +4,9 @@
 //! therefore form a tree, and a row is a path in it from the root. Chains without a branch are one node, as in a
 //! compressed trie (Morrison, "PATRICIA", 1968), so the tree has at most two nodes for each row, however long the rows.
 //!
-//! What others know about nodes, they keep in lists by node number. The numbers of nodes never change, and a row can add
-//! nodes in two ways only, for which [`Growth::follow`] extends a list: a split adds the front of an old node, to which
-//! everything applies that is known of the old one, and a leaf adds a node of which nothing is known yet.
+//! What others know about nodes, they keep in lists by node number. The numbers of nodes never change, and a row can
+//! add nodes in two ways only, for which [`Growth::follow`] extends a list: a split adds the front of an old node, to
+//! which everything applies that is known of the old one, and a leaf adds a node of which nothing is known yet.
 
 use super::error::Reason;
 use super::numbers::Numbers;
