@@ -143,7 +143,7 @@ fn bad_input_is_named_before_anything_is_played() {
         (&["grid"], "--vary"),
         (&["grid", "--vary", "colour=1"], "prefill-weight, policy"),
         (&["--speedup", "2"], "--speedup"),
-        (&["--temperature", "2", "--policy", "random"], "add cost"),
+        (&["--temperature", "2", "--policy", "random"], "add it to --policy"),
         (&["--leave", "1:8"], "worker 8 is not present then"),
         (&["--slow", "1:2"], "SECONDS:WORKER:FACTOR"),
         (&["--profile", "gpt@tpu"], "llama-3.1-8b"),

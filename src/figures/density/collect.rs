@@ -58,20 +58,20 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     for op in schedule.ops {
         match op.what {
             What::Lookup(_) => requests += 1,
-            What::Event(event) => tally.count(op.at_ns as f64 / 1e9, event.worker, &Change::of(&event.data)),
+            What::Event(event) => tally.count(op.at_ns as f64 / 1e9, event.worker, &BlockChange::of(&event.data)),
         }
     }
     tally.finish(source, TimeUnit::Seconds, requests)
 }
 
 /// The part of an event that is counted: sequence hashes.
-pub(super) enum Change {
+pub(super) enum BlockChange {
     Stored(Vec<u64>),
     Removed(Vec<u64>),
     Cleared,
 }
 
-impl Change {
+impl BlockChange {
     fn of(data: &EventData) -> Self {
         match data {
             EventData::Stored { blocks, .. } => Self::Stored(blocks.iter().map(|block| block.sequence).collect()),
@@ -91,21 +91,21 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, at: f64, worker: Worker, change: &Change) {
+    fn count(&mut self, at: f64, worker: Worker, change: &BlockChange) {
         let held = self.held.entry(worker).or_default();
         let mut cell = Cell::default();
         match change {
-            Change::Stored(blocks) => {
+            BlockChange::Stored(blocks) => {
                 held.extend(blocks);
                 cell.stored = blocks.len() as u64;
             }
-            Change::Removed(blocks) => {
+            BlockChange::Removed(blocks) => {
                 for block in blocks {
                     held.remove(block);
                 }
                 cell.removed = blocks.len() as u64;
             }
-            Change::Cleared => cell.cleared = std::mem::take(held).len() as u64,
+            BlockChange::Cleared => cell.cleared = std::mem::take(held).len() as u64,
         }
         self.counted.push((at, worker, cell));
     }
@@ -149,10 +149,10 @@ mod tests {
     #[test]
     fn what_is_said_is_counted_once_and_cleared_is_what_was_held() {
         let mut tally = Tally::default();
-        tally.count(0.0, B, &Change::Stored(vec![1, 2, 3]));
-        tally.count(0.4, B, &Change::Removed(vec![2]));
-        tally.count(0.5, A, &Change::Stored(vec![1]));
-        tally.count(119.0, B, &Change::Cleared);
+        tally.count(0.0, B, &BlockChange::Stored(vec![1, 2, 3]));
+        tally.count(0.4, B, &BlockChange::Removed(vec![2]));
+        tally.count(0.5, A, &BlockChange::Stored(vec![1]));
+        tally.count(119.0, B, &BlockChange::Cleared);
         let density = tally.finish("test".to_owned(), TimeUnit::Seconds, 7).unwrap();
         assert_eq!((density.step, density.events, density.totals()), (1.0, 4, [4, 1, 2]));
         assert_eq!(density.workers, [(1, 0), (1, 1)]);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::collect::Change;
+use super::collect::BlockChange;
 use crate::event::Worker;
 use crate::figures::FiguresError;
 use crate::trace::{Form, Input, Lines, Reason, TraceError};
@@ -24,7 +24,7 @@ enum Line {
 }
 
 /// Calls `each` for every event, with the number of requests before it. Returns the number of all requests.
-pub(super) fn read(path: &Path, mut each: impl FnMut(u64, Worker, Change)) -> Result<u64, FiguresError> {
+pub(super) fn read(path: &Path, mut each: impl FnMut(u64, Worker, BlockChange)) -> Result<u64, FiguresError> {
     let mut lines = Input::open(path).map(Lines::new).map_err(FiguresError::Record)?;
     let mut requests = 0;
     while let Some(line) = lines.advance() {
@@ -34,13 +34,13 @@ pub(super) fn read(path: &Path, mut each: impl FnMut(u64, Worker, Change)) -> Re
         };
         match serde_json::from_slice(lines.bytes()).map_err(|error| FiguresError::Record(wrong(error)))? {
             Line::Query {} => requests += 1,
-            Line::Cleared { worker, dp_rank } => each(requests, Worker::new(worker, dp_rank), Change::Cleared),
+            Line::Cleared { worker, dp_rank } => each(requests, Worker::new(worker, dp_rank), BlockChange::Cleared),
             Line::Removed { worker, dp_rank, blocks } => {
-                each(requests, Worker::new(worker, dp_rank), Change::Removed(blocks));
+                each(requests, Worker::new(worker, dp_rank), BlockChange::Removed(blocks));
             }
             Line::Stored { worker, dp_rank, blocks } => {
                 let blocks = blocks.into_iter().map(|(sequence, _)| sequence).collect();
-                each(requests, Worker::new(worker, dp_rank), Change::Stored(blocks));
+                each(requests, Worker::new(worker, dp_rank), BlockChange::Stored(blocks));
             }
         }
     }
