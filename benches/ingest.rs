@@ -1,6 +1,7 @@
 //! Decoding, hashing and handing over what an engine publishes: blocks of 16 tokens, in both forms.
 
 #[path = "../tests/common/model.rs"]
+#[allow(dead_code, reason = "nothing is looked up")]
 mod model;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,10 +1,10 @@
-//! What a worker says about its cache: blocks stored, removed, cleared.
+//! What workers report about their caches: blocks stored, removed, cleared.
 
 use std::fmt;
 
-/// One cache of the fleet: an engine instance and its data-parallel rank.
+/// One cache of the fleet: an engine instance and a data-parallel rank of it.
 ///
-/// Engines without data parallelism are rank 0. Printed as `id/rank`.
+/// Engines without data parallelism have rank 0. Printed as `id/rank`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Worker {
     /// The instance, as its deployment names it.
@@ -14,7 +14,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The worker `id`, rank `dp_rank`.
+    /// The worker with this instance id and data-parallel rank.
     pub const fn new(id: u64, dp_rank: u32) -> Self {
         Self { id, dp_rank }
     }
@@ -26,24 +26,23 @@ impl fmt::Display for Worker {
     }
 }
 
-/// A stored block, under its two names.
+/// A stored block under its two names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Block {
-    /// The engine's own hash of the block and its whole prefix. Opaque: any algorithm, any seed, and two workers
+    /// The engine's own hash of the block and its whole prefix. It is opaque: any algorithm and seed will do, and workers
     /// may use different ones.
     pub sequence: u64,
-    /// The hash of the block's tokens alone, as [`BlockHasher`](crate::BlockHasher) computes it. Queries speak
-    /// this language.
+    /// The hash of the block's tokens alone, as [`BlockHasher`](crate::BlockHasher) computes it. Queries are made of these.
     pub local: u64,
 }
 
-/// One message of one worker.
+/// One report of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Who says it.
+    /// The worker that the event is about.
     pub worker: Worker,
-    /// The worker's own running number, one higher with every event. A jump is counted as a gap in the worker's status,
-    /// and a number that does not rise as a repeat; the event is applied all the same.
+    /// The number of the event, one higher with every event of the worker. The worker's status counts a jump as a gap, and a
+    /// number that does not rise as a repeat. The event is applied all the same.
     pub id: u64,
     /// What happened.
     pub data: EventData,
@@ -54,24 +53,24 @@ pub struct Event {
 pub enum EventData {
     /// Consecutive blocks of one sequence are now cached.
     Stored {
-        /// The sequence hash of the block before the first; `None` where the sequence begins here.
+        /// The sequence hash of the block before the first one; `None` at the beginning of a sequence.
         parent: Option<u64>,
         /// The blocks in order; never empty.
         blocks: Vec<Block>,
     },
-    /// These sequence hashes are no longer cached; where [copies are counted](Self::CopiesCounted), a copy of each.
+    /// These blocks are no longer cached. If [copies are counted](Self::CopiesCounted), one copy of each is gone.
     Removed {
         /// Sequence hashes, in any order. Unknown ones are counted and ignored.
         blocks: Vec<u64>,
     },
     /// The worker's cache is empty now.
     Cleared,
-    /// The worker is gone: its blocks and its state are dropped, and what it may still say is rejected until it is
-    /// added again. A shard remembers the last 4,096 of them; what an earlier one still says adds it again. Said by
-    /// the router rather than the worker, so [`Event::id`] does not matter.
+    /// The worker is gone. Its blocks and its state are dropped, and its late events are rejected until it is added again. A
+    /// shard remembers the last 4,096 removed workers; a late event of an earlier one adds it again. This comes from the
+    /// router and not from the worker, so [`Event::id`] does not matter.
     WorkerRemoved,
-    /// The worker is there (again). Needed only after [`EventData::WorkerRemoved`]: a new worker is added by its
-    /// first event. [`Event::id`] does not matter.
+    /// The worker is there again. This is needed only after [`EventData::WorkerRemoved`]; a new worker is added by its first
+    /// event. [`Event::id`] does not matter.
     WorkerAdded,
     /// From now on the worker announces copies: it may keep a block several times, and then stores and removes it once
     /// for each copy. Storing a block again where it is adds a copy, a removal takes one away, and the block is gone

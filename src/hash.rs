@@ -10,10 +10,10 @@
 //! sequence = local of the first block, then XXH3-64(parent's sequence LE ‖ local LE; 1337)
 //! ```
 //!
-//! Everybody can compute these hashes, so everybody can look for different tokens with equal hashes: with any hash of
-//! 64 bits that takes about 2^32 steps, and with XXH3, if the tokens can be chosen freely, no search at all. The index
-//! takes such blocks for the same block. Where this crate does all the hashing, because events carry tokens and queries
-//! are made of tokens, a secret key prevents it ([`BlockHasher::keyed`]):
+//! Anybody can compute these hashes, and so can look for different tokens with equal hashes. With any hash of 64 bits that
+//! takes about 2^32 steps; with XXH3 it takes none, if the tokens can be chosen freely. The index takes such blocks for the
+//! same block. If this crate does all the hashing, because both events and queries carry tokens, a secret key prevents it
+//! ([`BlockHasher::keyed`]):
 //!
 //! ```text
 //! local    = SipHash-2-4(0 ‖ lora ‖ namespace ‖ number of multimodal hashes ‖ tokens as u32 LE
@@ -35,10 +35,10 @@ use twox_hash::XxHash3_64;
 /// The seed of a block without adapter and namespace, and of every sequence hash.
 const SEED: u64 = 1337;
 
-/// Computes local hashes: a block size, an adapter, a namespace, and a key if there is one.
+/// Computes local hashes for a block size, an adapter, a namespace, and perhaps a secret key.
 ///
 /// Two hashers that differ in the adapter (`LoRA`) or the namespace (a tenant, a salt) give the same tokens different
-/// hashes, so that neither finds the other's blocks. A few words to copy; it borrows nothing.
+/// hashes, so neither finds the other's blocks. It is a few words large, and cheap to copy.
 ///
 /// ```
 /// use kvleap::BlockHasher;
@@ -60,7 +60,7 @@ pub struct BlockHasher {
 }
 
 impl BlockHasher {
-    /// A hasher for blocks of `block_size` tokens, without adapter or namespace.
+    /// Creates a hasher for blocks of `block_size` tokens, without adapter or namespace.
     ///
     /// # Errors
     /// [`ZeroBlockSize`] when `block_size` is 0.
@@ -71,7 +71,7 @@ impl BlockHasher {
         Ok(Self { key: None, block_size, lookahead: 0, lora: 0, namespace: 0 })
     }
 
-    /// A hasher for blocks of `block_size` tokens whose hashes depend on a secret key. They differ from those of any other
+    /// Creates a hasher for blocks of `block_size` tokens whose hashes depend on a secret key. They differ from those of any other
     /// key, and from those of [`new`](Self::new). Somebody who does not know the key cannot prepare blocks with equal
     /// hashes, provided that `SipHash-2-4` is a pseudo-random function (Aumasson and Bernstein, "`SipHash`: a fast
     /// short-input PRF", 2012). Among *m* different blocks, the probability that any two have equal hashes is then at
@@ -100,7 +100,7 @@ impl BlockHasher {
         self.key.is_some()
     }
 
-    /// For requests to the adapter of this name; empty means none, which is the default.
+    /// Sets the name of the adapter. Default empty, which means none.
     pub fn lora(self, name: &str) -> Self {
         let lora = match self.key {
             Some(key) => key.named(name, Name::Adapter),
@@ -109,7 +109,7 @@ impl BlockHasher {
         Self { lora, ..self }
     }
 
-    /// For requests in the namespace of this name; empty means none, which is the default.
+    /// Sets the name of the namespace. Default empty, which means none.
     pub fn namespace(self, name: &str) -> Self {
         self.namespace_hash(self.hash_of_namespace(name))
     }
@@ -127,32 +127,32 @@ impl BlockHasher {
         Self { namespace, ..self }
     }
 
-    /// How many tokens behind a block its hash also covers; 0 by default. Engines that speculate cache with a block what
-    /// was computed from the tokens that follow it, and can reuse the block only for a prompt that goes on with the same
+    /// Sets how many tokens behind a block its hash also covers. Default 0. Engines that speculate cache with a block what
+    /// they computed from the tokens behind it, so they can reuse the block only for a prompt that goes on with the same
     /// tokens.
     pub fn lookahead(self, tokens: u32) -> Self {
         Self { lookahead: tokens, ..self }
     }
 
-    /// Whether the engine speculates with EAGLE, off by default: its cache holds bigrams, which is a
+    /// Sets whether the engine speculates with EAGLE. Default off. Its cache then holds bigrams, which is a
     /// [`lookahead`](Self::lookahead) of 1.
     pub fn eagle(self, on: bool) -> Self {
         self.lookahead(on.into())
     }
 
-    /// Tokens per block; never 0.
+    /// The number of tokens per block; never 0.
     pub fn block_size(&self) -> u32 {
         self.block_size
     }
 
-    /// The local hash of one block: all of `tokens`, whose number is the caller's business (more than the block size
-    /// with [`lookahead`](Self::lookahead)). One allocation.
+    /// Returns the local hash of one block. All of `tokens` go into it, whatever their number; with a
+    /// [`lookahead`](Self::lookahead) they are more than the block size. Makes one allocation.
     pub fn hash_block(&self, tokens: &[u32]) -> u64 {
         self.hash_block_mm(tokens, &[])
     }
 
-    /// The local hash of one block that images or other multimodal objects reach into. `mm_hashes` are theirs
-    /// ([`mm_hash`]), in any order.
+    /// Returns the local hash of one block into which images or other multimodal objects reach, with these hashes
+    /// ([`mm_hash`]) in any order.
     pub fn hash_block_mm(&self, tokens: &[u32], mm_hashes: &[u64]) -> u64 {
         let mut words: Vec<_> = tokens.iter().map(|token| token.to_le_bytes()).collect();
         let mut objects = mm_hashes.to_vec();
@@ -163,15 +163,14 @@ impl BlockHasher {
         self.digest(&words, mm_hashes.len())
     }
 
-    /// The local hashes of all full blocks of `tokens`.
+    /// Returns the local hashes of all full blocks of `tokens`.
     pub fn hash(&self, tokens: &[u32]) -> Vec<u64> {
         let mut hashes = Vec::with_capacity(tokens.len() / self.stride());
         self.hash_into(tokens, &mut hashes);
         hashes
     }
 
-    /// Appends the local hashes of all full blocks of `tokens`. One allocation of a block's size, however many
-    /// blocks.
+    /// Appends the local hashes of all full blocks of `tokens`. Makes one allocation of a block's size.
     pub fn hash_into(&self, tokens: &[u32], hashes: &mut Vec<u64>) {
         let mut words = Vec::with_capacity(self.window().min(tokens.len()));
         hashes.extend(tokens.windows(self.window()).step_by(self.stride()).map(|block| {
@@ -201,40 +200,41 @@ impl BlockHasher {
     }
 }
 
-/// A block of no tokens was asked for.
+/// The block size is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZeroBlockSize;
 
 impl fmt::Display for ZeroBlockSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("block size 0: a block holds at least one token; pass the engine's block size, often 16 or 64")
+        f.write_str("the block size is 0; pass the engine's block size, often 16 or 64")
     }
 }
 
 impl error::Error for ZeroBlockSize {}
 
-/// The hash of a multimodal object, from the identifier that engines publish: the first 16 digits of a 64-digit
-/// hexadecimal one (a SHA-256), XXH3-64 with seed 0 of any other.
+/// Returns the hash of a multimodal object from the identifier that engines publish. For an identifier of 64 hexadecimal
+/// digits (a SHA-256) it is the first 16 of them, for any other its XXH3-64 with seed 0.
 pub fn mm_hash(identifier: &str) -> u64 {
     let sha256 = identifier.len() == 64 && identifier.bytes().all(|byte| byte.is_ascii_hexdigit());
     let leading = sha256.then(|| u64::from_str_radix(&identifier[..16], 16).ok()).flatten();
     leading.unwrap_or_else(|| XxHash3_64::oneshot(identifier.as_bytes()))
 }
 
-/// The token that stands for a multimodal object where placeholders are replaced instead of [`mm_hash`]es being
-/// appended: 1,000,000 + the hash's low 30 bits.
+/// Returns the token that stands for a multimodal object in engines that replace placeholder tokens and do not append
+/// [`mm_hash`]es: 1,000,000 + the low 30 bits of the hash.
 pub fn mm_pad_token(mm_hash: u64) -> u32 {
     1_000_000 + (mm_hash & ((1 << 30) - 1)) as u32
 }
 
-/// The sequence hash of a block: of its whole prefix `parent` (`None` where the sequence begins) and its `local` hash.
+/// Returns the sequence hash of a block, from that of its parent (`None` at the beginning of a sequence) and its local
+/// hash.
 ///
-/// The index never computes it: engines choose their own. It is for mock engines and tests.
+/// The index never computes sequence hashes, because engines choose their own. This is for mock engines and tests.
 pub fn sequence_hash(parent: Option<u64>, local: u64) -> u64 {
     parent.map_or(local, |parent| hash_pair(parent, local))
 }
 
-/// The [`sequence_hash`] of every block of a sequence, from its local hashes.
+/// Returns the [`sequence_hash`] of every block of a sequence, from its local hashes.
 ///
 /// ```
 /// use kvleap::hash::{sequence_hash, sequence_hashes};

@@ -2,7 +2,7 @@
 //!
 //! The file under test is the engine's own `publish.rs`, with a payload and a cell made of loom's primitives in place
 //! of the real ones; arc-swap itself is not modelled. The stand-in cell is a locked pointer, which promises what we
-//! rely on and no more: a load after a swap sees the new view, and a loaded view is referenced while it is used.
+//! rely on and no more: a load after a swap sees the new snapshot, and a loaded snapshot is referenced while it is used.
 //! Loom rather than shuttle, because the protocol is small enough to be checked exhaustively.
 
 #[path = "../src/index/publish.rs"]
@@ -14,48 +14,48 @@ use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use publish::{Cell, Project, Publisher, Shared};
+use publish::{Cell, Publication, Shared, Updatable};
 
-/// An append-only array, shared by the writer and all views, as the position arrays are.
-struct Truth {
+/// An append-only array, shared by the writer and all snapshots, as the position arrays are.
+struct State {
     slots: std::sync::Arc<Vec<AtomicU64>>,
     len: usize,
 }
 
 /// How much of the array a reader may look at. Loom fails if it is changed while somebody reads it.
-struct View {
+struct Snapshot {
     len: UnsafeCell<usize>,
     slots: std::sync::Arc<Vec<AtomicU64>>,
     writer: thread::ThreadId,
 }
 
-impl Project for View {
-    type Truth = Truth;
+impl Updatable for Snapshot {
+    type State = State;
     type Stamp = ();
 
-    fn new(truth: &Truth, (): ()) -> Self {
-        Self { len: UnsafeCell::new(truth.len), slots: truth.slots.clone(), writer: thread::current().id() }
+    fn take(state: &State, (): ()) -> Self {
+        Self { len: UnsafeCell::new(state.len), slots: state.slots.clone(), writer: thread::current().id() }
     }
 
-    fn update(&mut self, truth: &Truth, changes: &[u64], (): ()) {
+    fn update(&mut self, state: &State, changes: &[u64], (): ()) {
         self.len.with_mut(|len| {
             // SAFETY: `&mut self`, and loom checks that it is exclusive.
             #[allow(unsafe_code, reason = "loom's cell hands out pointers")]
             let len = unsafe { &mut *len };
-            assert!(changes.len() >= truth.len - *len, "every change since this view was current is listed");
-            *len = truth.len;
+            assert!(changes.len() >= state.len - *len, "every change since this snapshot was current is listed");
+            *len = state.len;
         });
     }
 }
 
-impl Drop for View {
+impl Drop for Snapshot {
     fn drop(&mut self) {
-        assert_eq!(thread::current().id(), self.writer, "no reader pays for freeing a view");
+        assert_eq!(thread::current().id(), self.writer, "no reader pays for freeing a snapshot");
     }
 }
 
-impl View {
-    /// Looks at all that the view shows.
+impl Snapshot {
+    /// Looks at all that the snapshot shows.
     fn read(&self) -> usize {
         // SAFETY: readers only read, and loom checks that nobody writes meanwhile.
         #[allow(unsafe_code, reason = "loom's cell hands out pointers")]
@@ -99,12 +99,12 @@ fn model(preemptions: usize, readers: usize, loads: usize, publications: usize) 
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(move || {
-        let mut truth =
-            Truth { slots: std::sync::Arc::new((0..publications).map(|_| AtomicU64::new(0)).collect()), len: 0 };
-        let mut publisher = Publisher::<View, LockedCell<View>>::new(&truth, ());
+        let mut state =
+            State { slots: std::sync::Arc::new((0..publications).map(|_| AtomicU64::new(0)).collect()), len: 0 };
+        let mut publication = Publication::<Snapshot, LockedCell<Snapshot>>::new(&state, ());
         let readers: Vec<_> = (0..readers)
             .map(|_| {
-                let cell = publisher.cell().clone();
+                let cell = publication.cell().clone();
                 thread::spawn(move || {
                     let mut seen = 0;
                     for _ in 0..loads {
@@ -116,14 +116,14 @@ fn model(preemptions: usize, readers: usize, loads: usize, publications: usize) 
             })
             .collect();
         for change in 0..publications {
-            truth.slots[change].store(change as u64 + 1, Relaxed);
-            truth.len += 1;
-            publisher.publish(&truth, &[change as u64], ());
+            state.slots[change].store(change as u64 + 1, Relaxed);
+            state.len += 1;
+            publication.publish(&state, &[change as u64], ());
             if change % 2 == 1 {
-                publisher.catch_up(&truth, &());
+                publication.catch_up(&state, &());
             }
         }
-        assert_eq!(publisher.cell().load().read(), publications);
+        assert_eq!(publication.cell().load().read(), publications);
         for reader in readers {
             reader.join().unwrap();
         }

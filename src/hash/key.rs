@@ -22,7 +22,7 @@ pub(super) enum Name {
 }
 
 impl HashKey {
-    /// The key of these bytes, all of which should come from a source of randomness.
+    /// Creates a key from its bytes, all of which should come from a source of randomness.
     pub fn new(secret: [u8; 16]) -> Self {
         Self(secret)
     }
@@ -60,7 +60,7 @@ impl FromStr for HashKey {
     }
 }
 
-/// A text that should be a [`HashKey`] is not one. The error does not repeat it: it may be a secret mistyped.
+/// A text is not a [`HashKey`]. The message does not repeat the text, which may be a mistyped secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHashKey;
 

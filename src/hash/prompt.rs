@@ -1,11 +1,11 @@
-//! The blocks of a prompt that grows.
+//! The local hashes of a prompt that grows.
 
 use super::BlockHasher;
 
-/// A prompt that grows, as local hashes.
+/// The local hashes of a prompt that grows.
 ///
-/// Only newly completed blocks are hashed; of the tokens, only the incomplete tail is kept. However the tokens are
-/// cut, the hashes are those of [`BlockHasher::hash`] over all of them.
+/// It hashes newly completed blocks only, and keeps only the tokens of the incomplete last one. However the tokens are cut
+/// into pushes, the hashes are those of [`BlockHasher::hash`] over all of them.
 ///
 /// ```
 /// use kvleap::{BlockHasher, Prompt};
@@ -26,7 +26,7 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// An empty prompt.
+    /// Creates an empty prompt.
     pub fn new(hasher: BlockHasher) -> Self {
         Self { hasher, hashes: Vec::new(), tail: Vec::new() }
     }
@@ -44,22 +44,22 @@ impl Prompt {
         }
     }
 
-    /// The local hashes of the full blocks: what a query is made of.
+    /// The local hashes of all full blocks: the query.
     pub fn hashes(&self) -> &[u64] {
         &self.hashes
     }
 
-    /// Tokens so far, the incomplete tail included.
+    /// The number of tokens so far, with the incomplete last block.
     pub fn tokens(&self) -> usize {
         self.hashes.len() * self.hasher.stride() + self.tail.len()
     }
 
-    /// What hashes its blocks.
+    /// The hasher of its blocks.
     pub fn hasher(&self) -> BlockHasher {
         self.hasher
     }
 
-    /// Forgets all tokens and keeps the memory, for the next prompt.
+    /// Forgets all tokens, and keeps the memory for the next prompt.
     pub fn clear(&mut self) {
         self.hashes.clear();
         self.tail.clear();

@@ -7,23 +7,24 @@ use std::time::{Duration, Instant};
 
 use flume::{Receiver, Sender, TryRecvError};
 
-use super::config::Builder;
+use super::builder::Builder;
 use super::error::Rejection;
-use super::local::LocalWriter;
 use super::status::{ShardStatus, WorkerStatus, lag_histogram};
+use super::writer::Writer;
 use crate::event::{Event, Worker};
 
-/// What a writer is asked to do, in the order of asking.
+/// What a writer is asked to do, in the order in which it is asked.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Apply, accepted at that time.
+    /// Apply an event that was accepted at this time.
     Apply(Event, Instant),
-    /// Apply the events of an export, and say how it went once they are visible.
+    /// Apply the events of an export, and answer once they are visible.
     Import(Vec<Event>, Sender<Result<(), Rejection>>),
-    /// Say when all that came before is visible.
+    /// Answer once all that came before is visible.
     Flush(Sender<()>),
-    /// Everything, or what one worker holds.
+    /// Answer with everything, or with what one worker holds.
     Export(Option<Worker>, Sender<Vec<Event>>),
+    /// Answer with figures about the shard and its workers.
     Status(Sender<(ShardStatus, Vec<WorkerStatus>)>),
     #[cfg(test)]
     Panic,
@@ -34,21 +35,21 @@ pub(crate) enum Message {
 pub(crate) struct Actor {
     pub(crate) shard: usize,
     pub(crate) mailbox: Receiver<Message>,
-    /// Set when the writer panicked, for those who would send.
+    /// Set when the writer has panicked, so that nobody sends any more.
     dead: Arc<AtomicBool>,
-    writer: LocalWriter,
+    writer: Writer,
     pin: Option<usize>,
     pinned: Option<usize>,
     interval: Duration,
     batch: u64,
-    /// Whose events came since the last publication, and when they were accepted.
+    /// The workers of the events since the last publication, and when these were accepted.
     pending: Vec<(Worker, Instant)>,
     apply_time: Duration,
     publish_time: Duration,
     lag: hdrhistogram::Histogram<u64>,
 }
 
-/// Reading the clock costs as much as applying a block: do so every this many blocks, or events.
+/// How many blocks or events are applied between two looks at the clock. A look costs as much as applying a block.
 const CLOCK: usize = 64;
 
 impl Actor {
@@ -56,7 +57,7 @@ impl Actor {
         shard: usize,
         mailbox: Receiver<Message>,
         dead: Arc<AtomicBool>,
-        writer: LocalWriter,
+        writer: Writer,
         settings: &Builder,
     ) -> Self {
         Self {
@@ -75,7 +76,7 @@ impl Actor {
         }
     }
 
-    /// Runs until every sender is gone and the mailbox is empty.
+    /// Works until every sender is gone and the mailbox is empty.
     pub(crate) fn run(mut self) {
         self.pinned = self.pin.filter(|&id| core_affinity::set_for_current(core_affinity::CoreId { id }));
         if self.pin != self.pinned {
@@ -87,15 +88,17 @@ impl Actor {
                 self.writer.catch_up();
             }
         };
-        // Not for use after the panic: only the mailbox is, so that nobody waits in it for ever.
+        // After a panic only the mailbox is used, so that nobody waits in it for ever.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            // Pairs with the load in `ShardHandle::with_mailbox`. A sender that still reads `false` puts its message into
+            // the mailbox, and the next line drops it there.
             self.dead.store(true, Release);
             while self.mailbox.recv().is_ok() {}
             resume_unwind(panic);
         }
     }
 
-    /// Handles `message` and what waits behind it, until the mailbox is empty and everything is visible.
+    /// Handles `message` and all that waits behind it. When this returns, the mailbox was empty and everything is visible.
     fn drain(&mut self, message: Message) {
         let mut next = Ok(message);
         let mut since = Instant::now();
@@ -127,7 +130,7 @@ impl Actor {
         }
     }
 
-    /// Publishes what was applied since `since`, if anything, and returns the time.
+    /// Publishes what was applied since `since`, if anything was, and returns the time.
     fn publish(&mut self, since: Instant) -> Instant {
         let applied = Instant::now();
         if self.pending.is_empty() {
@@ -144,7 +147,8 @@ impl Actor {
         visible
     }
 
-    /// Everything that came before is visible already. An asker that went away needs no answer.
+    /// Answers a question. Everything that came before it is visible already. Whoever asked may have gone; then nobody
+    /// needs the answer.
     fn answer(&mut self, message: Message) {
         match message {
             Message::Apply(..) => unreachable!("applied by the caller"),

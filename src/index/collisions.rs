@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::error::Rejection;
-use super::export::export;
-use super::prefix::PrefixHasher;
-use super::shard::Shard;
-use super::{Builder, LocalReader, Matches};
+use super::shared::prefix::PrefixHasher;
+use super::write::export::export;
+use super::write::shard::Shard;
+use super::{Builder, Matches, Reader, WorkerStatus};
 use crate::event::{Block, Event, EventData, Worker};
 use crate::hash::sequence_hashes;
 
@@ -31,14 +31,14 @@ fn stored(worker: u64, parent: Option<u64>, blocks: &[(u64, u64)]) -> Event {
 }
 
 /// What the shard knows, behind a hash that does not collide.
-fn copy(shard: &Shard) -> LocalReader {
+fn copy(shard: &Shard) -> Reader {
     let (mut writer, reader) = Builder::default().seed(1).build_local().expect("valid settings");
     writer.import(&export(shard, None)).expect("an export is sound");
     writer.publish();
     reader
 }
 
-fn depth(reader: &LocalReader, worker: u64, query: &[u64]) -> u32 {
+fn depth(reader: &Reader, worker: u64, query: &[u64]) -> u32 {
     let mut matches = Matches::new();
     reader.find(query, &mut matches);
     matches.depth(Worker::new(worker, 0))
@@ -68,7 +68,7 @@ fn whoever_collides_is_left_out_and_nobody_else_is_harmed() {
 }
 
 fn collisions(shard: &Shard, worker: u64) -> u64 {
-    let status = shard.worker_status().find(|status| status.worker.id == worker);
+    let status = shard.workers().map(WorkerStatus::of).find(|status| status.worker.id == worker);
     status.map_or(0, |status| status.rejected[Rejection::Collision as usize])
 }
 

@@ -1,29 +1,32 @@
 //! Why something was not accepted, or not answered.
+//!
+//! The messages are written by hand, here and in the other modules of the default build, so that it needs no procedural
+//! macro.
 
 use std::fmt;
 
 use crate::event::Event;
 
-/// Why an event changed nothing; after a [`Collision`](Rejection::Collision), why it was applied only in part. Each kind
-/// is counted in the worker's status.
+/// Why an event was rejected. A rejected event changes nothing, except after a [`Collision`](Rejection::Collision), which
+/// ends it in the middle. Each kind is counted in the worker's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Rejection {
     /// The worker was removed and not added again.
     WorkerRemoved,
-    /// The worker is new, and there are as many as the limit allows
-    /// ([`Builder::max_workers`](crate::Builder::max_workers)).
+    /// The worker is new, and the shard has [`Builder::max_workers`](crate::Builder::max_workers) already.
     TooManyWorkers,
     /// The event names no block.
     Empty,
-    /// A block's sequence hash is also that of the block before it.
+    /// A block has the same sequence hash as the block before it.
     SelfParent,
-    /// The worker does not hold the parent, so nobody can tell where the blocks belong.
+    /// The worker does not hold the parent, so it is unknown where the blocks belong.
     UnknownParent,
     /// A block's position is at or beyond the limit ([`Builder::max_positions`](crate::Builder::max_positions)).
     TooDeep,
-    /// A block's prefix has the fingerprint of another prefix that is stored, which is [as good as
-    /// impossible](crate#exactness). The blocks before it are stored; it and those after it are not, and the worker no
-    /// longer holds them anywhere. Nothing that is stored under the other prefix is harmed.
+    /// A block's prefix has the prefix hash of another stored prefix, which is [all but impossible](crate#exactness). The
+    /// blocks before it are stored. It and the blocks after it are not, and the worker no longer holds them anywhere. What
+    /// is stored under the other prefix is not affected.
     Collision,
 }
 
@@ -39,7 +42,7 @@ impl Rejection {
         Self::Collision,
     ];
 
-    /// The kind's name, as in reports: `unknown_parent`.
+    /// The kind's name in reports and metrics, such as `unknown_parent`.
     pub fn name(self) -> &'static str {
         match self {
             Self::WorkerRemoved => "worker_removed",
@@ -62,25 +65,25 @@ impl fmt::Display for Rejection {
             Self::SelfParent => "a block is its own parent",
             Self::UnknownParent => "the worker does not hold the parent block",
             Self::TooDeep => "a block's position is at or beyond max_positions",
-            Self::Collision => "a prefix has the fingerprint of another one; it is left out, with what follows it",
+            Self::Collision => "a prefix has the prefix hash of another one; its block and those after it are left out",
         })
     }
 }
 
 impl std::error::Error for Rejection {}
 
-/// The index was shut down, or a writer of it died. Lookups go on with the last snapshot.
+/// The index was shut down, or one of its writers died. Lookups go on with the last snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
-/// The index takes no more events: it was shut down, or its writer died. Here is the event back.
+/// An event that was not accepted, because the index was shut down or its writer died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendError(pub Event);
 
-/// Why an event could not be handed over at once. Here it is back.
+/// An event that was not accepted, by reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrySendError {
-    /// The writer has not caught up; try again, or let [`Index::send`](crate::Index::send) wait.
+    /// The mailbox is full. Try again later, or let [`Index::send`](crate::Index::send) wait.
     Full(Event),
     /// The index was shut down, or its writer died.
     Closed(Event),
@@ -91,7 +94,7 @@ pub enum TrySendError {
 pub enum ImportError {
     /// The index was shut down, or a writer died.
     Closed,
-    /// An event changed nothing.
+    /// An event was rejected.
     Rejected(Rejection),
 }
 
@@ -122,7 +125,7 @@ impl fmt::Display for ImportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => Closed.fmt(f),
-            Self::Rejected(rejection) => write!(f, "an event of the import changed nothing: {rejection}"),
+            Self::Rejected(rejection) => write!(f, "an event of the import was rejected: {rejection}"),
         }
     }
 }

@@ -1,14 +1,15 @@
-//! What the inside of a shard looks like, for who draws it. Reads; changes nothing and times nothing.
+//! The inside of a shard as plain data, for figures.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::holders::{EMPTY, Slot};
-use super::local::{LocalReader, LocalWriter};
-use super::matches::Matches;
-use super::search::{Witness, search_before};
-use super::snapshot::Head;
+use super::read::matches::Matches;
+use super::read::search::Witness;
+use super::read::snapshot::Head;
+use super::reader::Reader;
+use super::shared::holders::{EMPTY, Slot};
+use super::writer::Writer;
 use crate::event::Worker;
 
 /// A run: a chain of blocks that is kept as one position array.
@@ -21,25 +22,25 @@ pub struct Run {
     /// The run that it hangs off, by its number in the list; `None` where a sequence begins. It hangs off the block
     /// before [`start`](Self::start).
     pub parent: Option<usize>,
-    /// Who holds how much of it, most first.
+    /// Which workers hold how much of it, most first.
     pub holdings: Vec<Holding>,
 }
 
 /// Workers that hold equally many leading blocks of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
-    /// As many.
+    /// How many leading blocks of the run they hold.
     pub cutoff: u32,
-    /// Ids and ranks, ascending.
+    /// Their ids and ranks, ascending.
     pub workers: Vec<(u64, u32)>,
 }
 
-/// A place that a lookup looked at.
+/// A place at which a lookup looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// The position of the query's block that it was about.
+    /// The position of the block of the query that the probe was about.
     pub position: u32,
-    /// Where it looked, and what it found.
+    /// Where the lookup looked, and what it found.
     pub found: Found,
 }
 
@@ -49,7 +50,7 @@ pub struct Probe {
 pub enum Found {
     /// In the table of heads, a run that begins with the query's prefix.
     Head,
-    /// In the table of heads, nothing.
+    /// Nothing in the table of heads.
     NoHead,
     /// In a run's array, the query's prefix.
     Same,
@@ -57,14 +58,14 @@ pub enum Found {
     Other,
 }
 
-impl LocalWriter {
-    /// All runs as of the events applied so far, ascending by where they begin, so parents before their children; equal
-    /// seeds give equal orders. What is held beyond holes is left out. Made for a few hundred runs: costs time in
-    /// proportion to their square.
+impl Writer {
+    /// Returns all runs as of the events applied so far, in the order of their positions, so parents come before their
+    /// children. Equal seeds give equal orders. Blocks beyond holes are left out. Takes time in proportion to the square
+    /// of the number of runs.
     pub fn structure(&self) -> Vec<Run> {
         let runs = self.shard.runs();
         let names: HashMap<Slot, Worker> = self.shard.slots().map(|(worker, slot)| (slot, worker)).collect();
-        // By the first prefix hash, that of the parent and the run itself.
+        // Runs with their own first prefix hash and that of their parent.
         let mut all: Vec<_> = runs
             .iter()
             .map(|run| (run.prefixes.get(0), run.parent.map(|place| runs.get(place.run).prefixes.get(0)), run))
@@ -89,11 +90,11 @@ impl LocalWriter {
     }
 }
 
-impl LocalReader {
+impl Reader {
     /// Looks up as [`find`](Self::find) does, and returns every place that was looked at, in order.
     pub fn probes(&self, hashes: &[u64], matches: &mut Matches) -> Vec<Probe> {
         matches.reset(1);
-        let probes = search_before(&self.cell.load(), &self.hasher, self.stride, hashes, matches, Vec::new());
+        let probes = self.lookup(&self.cell.load()).find_before(hashes, matches, Vec::new());
         matches.sort();
         probes
     }
@@ -117,7 +118,7 @@ mod tests {
     use crate::event::{Block, Event, EventData};
     use crate::index::Builder;
 
-    fn store(writer: &mut LocalWriter, id: u64, locals: &[u64]) {
+    fn store(writer: &mut Writer, id: u64, locals: &[u64]) {
         let blocks = (1..).zip(locals).map(|(sequence, &local)| Block { sequence, local }).collect();
         let data = EventData::Stored { parent: None, blocks };
         writer.apply(&Event { worker: Worker::new(id, 0), id: 1, data }).expect("well-formed");

@@ -1,63 +1,52 @@
-//! The engine: position arrays, written by one thread per shard, read by everybody without a lock.
+//! The index: position arrays that one thread per shard writes and everybody reads without a lock.
+//!
+//! `write/` is the writer's state, `read/` is what lookups do, and `shared/` is what both are made of. The files at the
+//! top are what a user sees, and what runs it.
 
 mod actor;
-mod blocks;
+mod builder;
 #[cfg(test)]
 mod collisions;
-mod config;
 mod error;
-mod export;
-mod field;
-mod group;
-mod hasher;
-mod holders;
-mod holding;
 #[cfg(feature = "figures")]
 mod inspect;
-mod lanes;
-mod left_out;
-mod local;
-mod matches;
-mod multiset;
-mod prefetch;
-mod prefix;
 mod publish;
-mod run;
-mod search;
-mod shard;
-mod slot_set;
-mod snapshot;
+mod read;
+mod reader;
+mod shared;
 mod status;
-mod table;
-mod worker;
+mod write;
+mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use flume::Sender;
 
-pub use config::{Builder, ConfigError, MAX_SHARDS};
+pub use builder::{Builder, ConfigError, MAX_SHARDS};
 pub use error::{Closed, ImportError, Rejection, SendError, TrySendError};
 #[cfg(feature = "figures")]
 pub use inspect::{Found, Holding, Probe, Run};
-pub use left_out::MAX_LEFT_OUT;
-pub use local::{LocalReader, LocalWriter};
-pub use matches::{Layer, Matches, Watermark};
+pub use read::matches::{Layer, Matches, Watermark};
+pub use reader::Reader;
 pub use status::{ShardStatus, Status, WorkerStatus};
+pub use write::left_out::MAX_LEFT_OUT;
+pub use writer::Writer;
 
-pub(crate) use hasher::{BuildMix, mix};
+pub(crate) use shared::mix::{BuildMix, mix};
 
 use crate::event::{Event, EventData, Worker};
 use actor::{Actor, Message};
-use prefix::PrefixHasher;
 use publish::SwapCell;
-use snapshot::Snapshot;
+use read::search::Lookup;
+use read::snapshot::Snapshot;
+use shared::prefix::PrefixHasher;
 
-/// A global index of who holds which blocks: events go in, and any prompt's overlap with every worker comes out.
+/// A global index of which workers hold which blocks: events go in, and any prompt's overlap with every worker comes out.
 ///
-/// A handle: cheap to clone, to send and to share. Workers are spread over [shards](Builder::shards), each with a
+/// This is a handle: cheap to clone, to send and to share. Workers are spread over [shards](Builder::shards), each with a
 /// writer thread that drains a bounded mailbox. When the last handle is dropped, the writers finish what they were
 /// sent and end; the drop does not wait for them, [`Index::shutdown`] does.
 ///
@@ -82,15 +71,15 @@ struct Inner {
 #[derive(Debug)]
 struct ShardHandle {
     cell: Arc<SwapCell<Snapshot>>,
-    /// `None` after shutdown. Senders share the lock; shutdown waits for those in the middle of sending, so that what
-    /// was accepted is in the mailbox before its end.
+    /// `None` after shutdown. Senders share the lock, and shutdown waits for those that are sending. So what was accepted is
+    /// in the mailbox before the mailbox ends.
     mailbox: RwLock<Option<Sender<Message>>>,
-    /// The writer panicked, and drops what it is sent.
+    /// Set when the writer has panicked; it drops what it is sent.
     dead: Arc<AtomicBool>,
 }
 
 impl Index {
-    /// Settings to start from.
+    /// Returns the default settings, to start from.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -101,7 +90,7 @@ impl Index {
         let mut writers = Vec::with_capacity(settings.shards);
         for shard in 0..settings.shards {
             let (sender, mailbox) = flume::bounded(settings.mailbox);
-            let writer = LocalWriter::new(settings.shard(&hasher));
+            let writer = Writer::new(settings.shard(&hasher));
             let dead = Arc::default();
             let cell = writer.cell().clone();
             let actor = Actor::new(shard, mailbox, Arc::clone(&dead), writer, settings);
@@ -112,13 +101,14 @@ impl Index {
         Ok(Self(Arc::new(Inner { hasher, stride: settings.jump_stride, shards, writers: Mutex::new(writers) })))
     }
 
-    /// Hands an event over, and waits while the mailbox is full.
+    /// Sends an event to the worker's shard. Waits while the mailbox is full, so call [`Index::try_send`] where a thread
+    /// must not block.
     ///
-    /// What is accepted is applied in order; an event that then turns out to be unfit is counted in the worker's
-    /// [status](Index::status) and changes nothing.
+    /// Accepted events are applied in order. An event that is then rejected is counted in the worker's
+    /// [status](Index::status).
     ///
     /// # Errors
-    /// The event comes back if the index was shut down or its writer died.
+    /// Hands the event back if the index was shut down or its writer died.
     pub fn send(&self, event: Event) -> Result<(), SendError> {
         let shard = self.shard(event.worker);
         let accepted = Instant::now();
@@ -130,10 +120,10 @@ impl Index {
         }
     }
 
-    /// Hands an event over, unless the mailbox is full.
+    /// Sends an event to the worker's shard, unless the mailbox is full. Never waits.
     ///
     /// # Errors
-    /// The event comes back, with the reason.
+    /// Hands the event back, with the reason.
     pub fn try_send(&self, event: Event) -> Result<(), TrySendError> {
         let shard = self.shard(event.worker);
         let mut full = false;
@@ -150,7 +140,7 @@ impl Index {
         }
     }
 
-    /// The worker is gone: forgets its blocks, and rejects what it may still say. Like [`Index::send`] of
+    /// Forgets a worker that is gone, and rejects what it may still send. Like [`Index::send`] of
     /// [`EventData::WorkerRemoved`].
     ///
     /// # Errors
@@ -159,7 +149,7 @@ impl Index {
         self.send(Event { worker, id: 0, data: EventData::WorkerRemoved })
     }
 
-    /// The worker is there: needed after [`Index::remove_worker`] only. Like [`Index::send`] of
+    /// Adds a worker. This is needed only after [`Index::remove_worker`]. Like [`Index::send`] of
     /// [`EventData::WorkerAdded`].
     ///
     /// # Errors
@@ -177,27 +167,27 @@ impl Index {
         self.send(Event { worker, id: 0, data: EventData::CopiesCounted })
     }
 
-    /// Who holds how much of the prompt with these local hashes, in blocks from its beginning.
+    /// Finds which workers hold how many leading blocks of the prompt with these local hashes.
     ///
-    /// Takes no lock and never waits; once `matches` is warm it allocates nothing, until there are more workers than it
-    /// knows. Costs, in every shard, about one cache miss for every run on the path, a search in the last one, and a
-    /// step per group of up to 64 workers with neighbouring numbers; and once, hashing the query as far as the search
-    /// looks. Works after shutdown, too, and then answers from the last snapshot. Queries have less than 2^32 blocks.
+    /// Takes no lock and never waits. Once `matches` is warm it allocates nothing, until there are more workers than it
+    /// knows. The cost in every shard is about one cache miss for every run on the path, a search in the last one, and a
+    /// step for each group of up to 64 workers with neighbouring slots. The query is hashed once, as far as the search
+    /// looks. After a shutdown it answers from the last snapshot. Queries have fewer than 2^32 blocks.
     pub fn find(&self, hashes: &[u64], matches: &mut Matches) {
         let Inner { hasher, stride, shards, .. } = &*self.0;
         matches.reset(shards.len());
         for (number, shard) in (0..).zip(shards) {
-            search::search(&shard.cell.load(), hasher, *stride, hashes, number, matches);
+            Lookup { snapshot: &shard.cell.load(), shard: number, hasher, stride: *stride }.find(hashes, matches);
         }
         matches.sort();
     }
 
-    /// Who holds how much of each of these prompts, in the same order: [`Index::find`] for many at once, with answers
-    /// that are all as of the same watermarks.
+    /// Looks up many prompts at once, like [`Index::find`], and returns the answers in the same order. All of them have the
+    /// same watermarks.
     ///
-    /// Faster than one after the other, for the lookups share their waiting: while one waits for memory others go on.
-    /// `room` is where the answers live. Keep it for the next batch, of whatever size: it grows when it must, and once
-    /// it is warm a batch allocates nothing.
+    /// This is faster than one lookup after the other: while one waits for memory, others go on. The answers are in
+    /// `buffer`. Keep it for the next batch, of whatever size: it grows when it must, and once it is warm, a batch
+    /// allocates nothing.
     ///
     /// ```
     /// # use kvleap::*;
@@ -205,23 +195,23 @@ impl Index {
     /// # let data = EventData::Stored { parent: None, blocks: vec![Block { sequence: 1, local: 11 }] };
     /// # index.send(Event { worker: Worker::new(7, 0), id: 1, data })?;
     /// # index.flush()?;
-    /// let mut room = Vec::new();
-    /// let answers = index.find_many(&[vec![11, 12], vec![13]], &mut room);
+    /// let mut buffer = Vec::new();
+    /// let answers = index.find_many(&[vec![11, 12], vec![13]], &mut buffer);
     /// assert_eq!(answers[0].depth(Worker::new(7, 0)), 1);
     /// assert!(answers[1].is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn find_many<'m>(&self, queries: &[impl AsRef<[u64]>], room: &'m mut Vec<Matches>) -> &'m [Matches] {
+    pub fn find_many<'m>(&self, queries: &[impl AsRef<[u64]>], buffer: &'m mut Vec<Matches>) -> &'m [Matches] {
         let Inner { hasher, stride, shards, .. } = &*self.0;
-        let answers = Matches::reset_many(room, queries.len(), shards.len());
+        let answers = Matches::reset_many(buffer, queries.len(), shards.len());
         for (number, shard) in (0..).zip(shards) {
-            search::search_many(&shard.cell.load(), hasher, *stride, queries, number, answers);
+            Lookup { snapshot: &shard.cell.load(), shard: number, hasher, stride: *stride }.find_many(queries, answers);
         }
         answers.iter_mut().for_each(Matches::sort);
         answers
     }
 
-    /// Returns when every event that was accepted before the call is visible.
+    /// Waits until every event that was accepted before the call is visible.
     ///
     /// # Errors
     /// The index was shut down, or a writer died.
@@ -229,34 +219,34 @@ impl Index {
         self.ask_all(Message::Flush).map(|_| ())
     }
 
-    /// The state of every shard and worker, after what was accepted before the call. Waits for the writers to get to
-    /// it; one that has ended is reported as such, with what its last snapshot tells, and without its workers. Takes a
-    /// writer time in proportion to its workers.
+    /// Returns the state of every shard and worker, after what was accepted before the call. Waits for the writers to
+    /// answer; a shard whose writer has ended is described by its last snapshot, without its workers. The cost for a writer
+    /// is in proportion to its workers.
     pub fn status(&self) -> Status {
         let mut status = Status::default();
-        // Ask all before waiting for one.
+        // Ask all of them before waiting for one.
         let replies: Vec<_> = self.0.shards.iter().map(|shard| shard.ask(Message::Status)).collect();
         for (number, (shard, reply)) in self.0.shards.iter().zip(replies).enumerate() {
             if let Some((shard, workers)) = reply.ok().and_then(|reply| reply.recv().ok()) {
                 status.shards.push(shard);
                 status.workers.extend(workers);
             } else {
-                status.shards.push(shard.last_status(number));
+                status.shards.push(ShardStatus::without_writer(number, &shard.cell.load()));
             }
         }
         status.workers.sort_unstable_by_key(|worker| worker.worker);
         status
     }
 
-    /// The whole state as events, after what was accepted before the call: applied in order to an empty index they
-    /// rebuild it, whatever its seed and number of shards.
+    /// Returns the whole state as events, after what was accepted before the call. Applied in order to an empty index they
+    /// rebuild the state, whatever its seed and number of shards.
     ///
-    /// Worker by worker, parents first. A hole is stored under an unused sequence hash and removed again at the end.
-    /// Where copies are counted, a block is stored once for each of them. Every event carries its worker's last event id,
-    /// so an importer continues where the worker is. Removed workers are not in it, and it does not say which workers
-    /// are [incomplete](Matches::incomplete). Every shard exports what it had accepted at its own moment. A writer
-    /// applies nothing while it exports, which takes time and memory in proportion to the blocks and copies held;
-    /// lookups go on.
+    /// The events come worker by worker, parents first. A hole is stored under an unused sequence hash and removed again at
+    /// the end. Where copies are counted, a block is stored once for each of them. Every event carries its worker's last
+    /// event id, so an importer continues where the worker is. Removed workers are left out, and the export does not say
+    /// which workers are [incomplete](Matches::incomplete). Every shard exports its state of its own moment. A writer
+    /// applies nothing while it exports, which takes time and memory in proportion to the blocks and copies held; lookups
+    /// go on.
     ///
     /// # Errors
     /// The index was shut down, or a writer died.
@@ -264,7 +254,7 @@ impl Index {
         self.ask_all(|reply| Message::Export(None, reply)).map(|shards| shards.concat())
     }
 
-    /// The part of an [export](Self::export) that is about one worker; nothing, if it is not known. Costs what it holds.
+    /// Returns the part of an [export](Self::export) that is about one worker; nothing if it is not known.
     ///
     /// # Errors
     /// The index was shut down, or the worker's writer died.
@@ -273,13 +263,12 @@ impl Index {
         answer.recv().map_err(|_| Closed)
     }
 
-    /// Applies an export, and returns when it is visible. What the index knew of the workers in it is replaced. Until
-    /// then lookups do not see it, and other events wait behind it; shards become visible one by one. A block that an
-    /// import removes is gone with all of its copies.
+    /// Applies an export, and returns when it is visible. It replaces what the index knew of the workers in it. Other events
+    /// wait behind it, and shards become visible one by one. A block that an import removes is gone with all its copies.
     ///
     /// # Errors
-    /// Shut down, or why the first event that changed nothing did so (a lower limit than the exporter's, most likely).
-    /// The other events are applied all the same.
+    /// The index was shut down, or an event was rejected, most likely because a limit is lower than the exporter's. The other
+    /// events are applied all the same.
     pub fn import(&self, events: Vec<Event>) -> Result<(), ImportError> {
         let mut by_shard: Vec<Vec<Event>> = self.0.shards.iter().map(|_| Vec::new()).collect();
         for event in events {
@@ -300,12 +289,12 @@ impl Index {
         })
     }
 
-    /// Applies and publishes what was accepted, and ends the writers. Afterwards every handle still answers lookups,
-    /// from the last snapshots; everything else is [`Closed`]. Waits for the writers to end; another call does nothing,
-    /// and does not wait.
+    /// Applies and publishes what was accepted, and ends the writers. Waits for them; a second call does nothing and does
+    /// not wait. Afterwards every handle still answers lookups from the last snapshots, and everything else returns
+    /// [`Closed`].
     ///
     /// # Errors
-    /// A writer had panicked; what was accepted after that was not applied.
+    /// A writer had panicked, and what was accepted after that was not applied.
     pub fn shutdown(&self) -> Result<(), Closed> {
         for shard in &self.0.shards {
             drop(shard.mailbox.write().unwrap_or_else(PoisonError::into_inner).take());
@@ -323,7 +312,7 @@ impl Index {
         &self.0.shards[self.shard_number(worker)]
     }
 
-    /// Asks every writer the same, and waits for all answers.
+    /// Asks every writer the same question, and waits for all answers.
     fn ask_all<T>(&self, question: impl Fn(Sender<T>) -> Message) -> Result<Vec<T>, Closed> {
         let replies: Result<Vec<_>, _> = self.0.shards.iter().map(|shard| shard.ask(&question)).collect();
         replies?.into_iter().map(|reply| reply.recv().map_err(|_| Closed)).collect()
@@ -338,13 +327,14 @@ fn event_of(message: Message) -> Event {
 }
 
 impl ShardHandle {
-    /// Sends a message the given way; it comes back after shutdown, and where the way fails.
+    /// Sends a message in the given way. Hands it back after a shutdown, after a panic of the writer, and if that fails.
     fn with_mailbox(
         &self,
         message: Message,
         send: impl FnOnce(&Sender<Message>, Message) -> Result<(), Message>,
     ) -> Result<(), Message> {
         match &*self.mailbox.read().unwrap_or_else(PoisonError::into_inner) {
+            // Pairs with the store in `Actor::run`.
             Some(mailbox) if !self.dead.load(Acquire) => send(mailbox, message),
             _ => Err(message),
         }
@@ -356,33 +346,12 @@ impl ShardHandle {
             .map_err(|_| Closed)?;
         Ok(answer)
     }
-
-    /// What can be told of a shard whose writer has ended.
-    fn last_status(&self, shard: usize) -> ShardStatus {
-        let snapshot = self.cell.load();
-        ShardStatus {
-            shard,
-            alive: false,
-            pinned: None,
-            mailbox_depth: 0,
-            applied_events: snapshot.stamp.watermark,
-            published_events: snapshot.stamp.watermark,
-            applied_blocks: 0,
-            generation: snapshot.stamp.generation,
-            runs: snapshot.len() as u64,
-            distinct_blocks: 0,
-            held_blocks: 0,
-            bytes: snapshot.bytes() as u64,
-            rejected_strangers: Default::default(),
-            apply_time: Duration::ZERO,
-            publish_time: Duration::ZERO,
-            lag: status::lag_histogram(),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::event::Block;
 

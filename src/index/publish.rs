@@ -1,32 +1,33 @@
-//! Publication: the writer keeps a few projections of its truth and swaps them under the readers.
+//! Publication: the writer keeps a few snapshots of its state and swaps them under the readers.
 //!
-//! A projection that readers have left is brought up to date from the list of what changed since it was current, and
-//! becomes current again; so publishing costs what changed, not the size of the index. The writer never waits: if
-//! readers hold on to every spare projection it makes a new one.
+//! This is left-right (Ramalhete and Correia, 2015; the crates `evmap` and `left-right`) with three differences. The
+//! writer never waits for readers: it keeps two retired snapshots, the *spares*, and makes a new one if readers hold on to
+//! both. Readers are counted by reference counts and not in epochs. And a spare is brought up to date from the list of
+//! what changed since it was current, not by applying every event twice. So publishing costs what changed, not the size of
+//! the index.
 //!
 //! # Orderings
-//! There is one pair: the swap of the cell (release) with a reader's load (acquire). What the writer wrote before the
-//! swap, in the projection and in the position arrays behind it, a reader sees after its load. The way back, from a
-//! reader that lets go of a projection to the writer that changes it, is the reference count: `Arc::get_mut` acquires
-//! what the drop of the last other reference released. The writer holds a reference to every retired projection, so
-//! no reader ever is the last and pays for freeing it.
+//! The swap of the cell (release) pairs with a reader's load (acquire): a reader sees after its load what the writer
+//! wrote before the swap, in the snapshot and in the position arrays behind it. The way back is the reference count: when
+//! a reader lets go of a snapshot (release), the writer's `Arc::get_mut` (acquire) allows it to change it. The writer has
+//! a reference to every retired snapshot, so a reader is never the last to let go, and never pays for freeing one.
 
 use std::fmt::Debug;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A read-only view that can be brought up to date.
-pub(crate) trait Project: Sized {
-    /// What it is a view of.
-    type Truth;
-    /// What it is as of.
+/// A snapshot that can be brought up to date.
+pub(crate) trait Updatable: Sized {
+    /// The writer's state, of which this is a snapshot.
+    type State;
+    /// Which moment a snapshot shows.
     type Stamp: Clone;
 
-    /// A view of the whole truth.
-    fn new(truth: &Self::Truth, stamp: Self::Stamp) -> Self;
+    /// Takes a snapshot of the whole state.
+    fn take(state: &Self::State, stamp: Self::Stamp) -> Self;
 
-    /// Brings the view up to date; `changes` names what differs, some of it perhaps twice.
-    fn update(&mut self, truth: &Self::Truth, changes: &[u64], stamp: Self::Stamp);
+    /// Brings the snapshot up to date. `changes` names what differs, some of it perhaps twice.
+    fn update(&mut self, state: &Self::State, changes: &[u64], stamp: Self::Stamp);
 }
 
 /// A shared pointer that can tell whether it is the only one.
@@ -35,13 +36,13 @@ pub(crate) trait Shared<P>: Sized {
     fn get_mut(&mut self) -> Option<&mut P>;
 }
 
-/// The place where readers find the current view. A parameter, so that the protocol can be model-checked with a
-/// stand-in.
+/// The place where readers find the current snapshot. It is a parameter so that the protocol can be model-checked with a
+/// stand-in for arc-swap.
 pub(crate) trait Cell<P> {
     type Shared: Shared<P>;
 
     fn new(current: Self::Shared) -> Self;
-    /// Puts `next` in and takes out what was there. From then on no reader can newly get at the latter.
+    /// Puts `next` in and takes out what was there. From then on no reader can load the latter.
     fn swap(&self, next: Self::Shared) -> Self::Shared;
 }
 
@@ -60,7 +61,7 @@ impl<P> Shared<P> for Arc<P> {
 pub(crate) struct SwapCell<P>(crossbeam_utils::CachePadded<arc_swap::ArcSwap<P>>);
 
 impl<P> SwapCell<P> {
-    /// The current view, for as long as the guard lives. Lock-free; keep it short, and one at a time.
+    /// The current snapshot, for as long as the guard lives. Lock-free. Keep guards short, and one at a time.
     #[inline]
     pub(crate) fn load(&self) -> impl Deref<Target = Arc<P>> {
         self.0.load()
@@ -79,78 +80,79 @@ impl<P> Cell<P> for SwapCell<P> {
     }
 }
 
-/// A retired view, and what changed since it was current.
+/// A retired snapshot, and what has changed since it was current.
 #[derive(Debug)]
 struct Spare<S> {
-    view: S,
-    behind: Vec<u64>,
+    snapshot: S,
+    missed: Vec<u64>,
 }
 
-/// Spares that are kept up to date. With two, one reader that was interrupted in mid-lookup costs nothing.
+/// How many spares are kept. With two, a reader that is interrupted in the middle of a lookup costs nothing.
 const SPARES: usize = 2;
 
-/// Changes that a view may miss and still be worth waiting for; a reader who holds on for longer must not make the
-/// list of them grow for ever.
-const MOST_BEHIND: usize = 1 << 16;
+/// How many changes a spare may miss before it is given up. The list of them must not grow for as long as a reader holds on
+/// to the spare.
+const MAX_MISSED: usize = 1 << 16;
 
-/// The writer's side of the cell.
+/// The writer's side of the cell: publishes snapshots, and keeps the spares.
 #[derive(Debug)]
-pub(crate) struct Publisher<P: Project, C: Cell<P>> {
+pub(crate) struct Publication<P: Updatable, C: Cell<P>> {
     cell: Arc<C>,
     spares: Vec<Spare<C::Shared>>,
-    /// Views that readers would not leave while they were spares; kept only to be freed here.
+    /// Snapshots that readers held on to for too long for them to be spares. They are kept only to be freed here.
     stalled: Vec<C::Shared>,
-    views: std::marker::PhantomData<P>,
+    snapshots: std::marker::PhantomData<P>,
 }
 
-impl<P: Project, C: Cell<P>> Publisher<P, C> {
-    pub(crate) fn new(truth: &P::Truth, stamp: P::Stamp) -> Self {
-        let cell = Arc::new(C::new(C::Shared::new(P::new(truth, stamp))));
-        Self { cell, spares: Vec::new(), stalled: Vec::new(), views: std::marker::PhantomData }
+impl<P: Updatable, C: Cell<P>> Publication<P, C> {
+    pub(crate) fn new(state: &P::State, stamp: P::Stamp) -> Self {
+        let cell = Arc::new(C::new(C::Shared::new(P::take(state, stamp))));
+        Self { cell, spares: Vec::new(), stalled: Vec::new(), snapshots: std::marker::PhantomData }
     }
 
     pub(crate) fn cell(&self) -> &Arc<C> {
         &self.cell
     }
 
-    /// Makes the truth visible. `changes` names all that differs from the last publication.
-    pub(crate) fn publish(&mut self, truth: &P::Truth, changes: &[u64], stamp: P::Stamp) {
-        self.stalled.retain_mut(|view| view.get_mut().is_none());
-        self.spares.iter_mut().for_each(|spare| spare.behind.extend_from_slice(changes));
-        let (next, mut behind) = match self.spares.iter_mut().position(|spare| spare.view.get_mut().is_some()) {
+    /// Makes the state visible. `changes` names all that differs from the last publication.
+    pub(crate) fn publish(&mut self, state: &P::State, changes: &[u64], stamp: P::Stamp) {
+        self.stalled.retain_mut(|snapshot| snapshot.get_mut().is_none());
+        self.spares.iter_mut().for_each(|spare| spare.missed.extend_from_slice(changes));
+        let (next, mut missed) = match self.spares.iter_mut().position(|spare| spare.snapshot.get_mut().is_some()) {
             Some(free) => {
-                let Spare { mut view, behind } = self.spares.swap_remove(free);
-                view.get_mut().expect("nobody else can get at a retired view").update(truth, &behind, stamp);
-                (view, behind)
+                let Spare { mut snapshot, missed } = self.spares.swap_remove(free);
+                let exclusive = snapshot.get_mut().expect("no reader can load a retired snapshot");
+                exclusive.update(state, &missed, stamp);
+                (snapshot, missed)
             }
-            None => (C::Shared::new(P::new(truth, stamp)), Vec::new()),
+            None => (C::Shared::new(P::take(state, stamp)), Vec::new()),
         };
-        let view = self.cell.swap(next);
-        behind.clear();
-        behind.extend_from_slice(changes);
-        if self.spares.len() == SPARES || self.spares.first().is_some_and(|oldest| oldest.behind.len() > MOST_BEHIND) {
-            self.stalled.push(self.spares.remove(0).view);
+        let snapshot = self.cell.swap(next);
+        missed.clear();
+        missed.extend_from_slice(changes);
+        if self.spares.len() == SPARES || self.spares.first().is_some_and(|oldest| oldest.missed.len() > MAX_MISSED) {
+            self.stalled.push(self.spares.remove(0).snapshot);
         }
-        self.spares.push(Spare { view, behind });
+        self.spares.push(Spare { snapshot, missed });
     }
 
-    /// Brings the spares up to date that nobody reads, while there is nothing better to do: it shortens the next
-    /// publication and gives back what only outdated views hold.
-    pub(crate) fn catch_up(&mut self, truth: &P::Truth, stamp: &P::Stamp) {
-        self.stalled.retain_mut(|view| view.get_mut().is_none());
-        for Spare { view, behind } in &mut self.spares {
-            if !behind.is_empty()
-                && let Some(view) = view.get_mut()
+    /// Brings up to date the spares that nobody reads, for when there is nothing better to do. It shortens the next
+    /// publication and frees what only outdated snapshots hold.
+    pub(crate) fn catch_up(&mut self, state: &P::State, stamp: &P::Stamp) {
+        self.stalled.retain_mut(|snapshot| snapshot.get_mut().is_none());
+        for Spare { snapshot, missed } in &mut self.spares {
+            if !missed.is_empty()
+                && let Some(snapshot) = snapshot.get_mut()
             {
-                view.update(truth, behind, stamp.clone());
-                behind.clear();
+                snapshot.update(state, missed, stamp.clone());
+                missed.clear();
             }
         }
     }
 
-    /// Sums a measure over the spare views that nobody reads.
+    /// Sums a measure over the spares that nobody reads.
     pub(crate) fn spare_sum(&mut self, measure: impl Fn(&P) -> usize) -> usize {
-        self.spares.iter_mut().filter_map(|spare| spare.view.get_mut()).map(|view| measure(view)).sum()
+        self.spares.iter_mut().filter_map(|spare| spare.snapshot.get_mut()).map(|snapshot| measure(snapshot)).sum()
     }
 }
 
@@ -159,53 +161,53 @@ mod tests {
     use super::*;
 
     /// Sees a number, and counts itself.
-    struct View {
+    struct Counted {
         number: u64,
         _living: Arc<()>,
     }
 
-    impl Project for View {
-        type Truth = (u64, Arc<()>);
+    impl Updatable for Counted {
+        type State = (u64, Arc<()>);
         type Stamp = ();
 
-        fn new((number, living): &Self::Truth, (): ()) -> Self {
+        fn take((number, living): &Self::State, (): ()) -> Self {
             Self { number: *number, _living: living.clone() }
         }
 
-        fn update(&mut self, truth: &Self::Truth, changes: &[u64], (): ()) {
-            assert_eq!(changes, (self.number + 1..=truth.0).collect::<Vec<_>>(), "all that this view missed");
-            self.number = truth.0;
+        fn update(&mut self, state: &Self::State, changes: &[u64], (): ()) {
+            assert_eq!(changes, (self.number + 1..=state.0).collect::<Vec<_>>(), "all that this snapshot missed");
+            self.number = state.0;
         }
     }
 
     #[test]
     fn a_reader_that_holds_on_delays_nobody_and_costs_little() {
-        let mut truth = (0, Arc::new(()));
-        let mut publisher = Publisher::<View, SwapCell<View>>::new(&truth, ());
-        let cell = publisher.cell().clone();
-        let mut publish = |publisher: &mut Publisher<_, _>| {
-            truth.0 += 1;
-            publisher.publish(&truth, &[truth.0], ());
-            assert_eq!(cell.load().number, truth.0, "others see the newest");
-            Arc::strong_count(&truth.1) - 1
+        let mut state = (0, Arc::new(()));
+        let mut publication = Publication::<Counted, SwapCell<Counted>>::new(&state, ());
+        let cell = publication.cell().clone();
+        let mut publish = |publication: &mut Publication<_, _>| {
+            state.0 += 1;
+            publication.publish(&state, &[state.0], ());
+            assert_eq!(cell.load().number, state.0, "others see the newest");
+            Arc::strong_count(&state.1) - 1
         };
-        publish(&mut publisher);
+        publish(&mut publication);
         let held: Vec<_> = (0..3)
             .map(|_| {
                 let guard = cell.load();
-                publish(&mut publisher);
+                publish(&mut publication);
                 guard
             })
             .collect();
         let seen: Vec<_> = held.iter().map(|guard| guard.number).collect();
-        for _ in 0..3 * MOST_BEHIND {
-            assert!(publish(&mut publisher) <= held.len() + SPARES + 1, "views are bounded");
-            let behind: usize = publisher.spares.iter().map(|spare| spare.behind.len()).sum();
-            assert!(behind <= SPARES * (MOST_BEHIND + 1), "and what they missed is bounded");
+        for _ in 0..3 * MAX_MISSED {
+            assert!(publish(&mut publication) <= held.len() + SPARES + 1, "snapshots are bounded");
+            let missed: usize = publication.spares.iter().map(|spare| spare.missed.len()).sum();
+            assert!(missed <= SPARES * (MAX_MISSED + 1), "and what they missed is bounded");
         }
-        assert!(held.iter().map(|guard| guard.number).eq(seen), "a held view does not change");
+        assert!(held.iter().map(|guard| guard.number).eq(seen), "a held snapshot does not change");
         drop(held);
-        assert!(publish(&mut publisher) <= SPARES + 1, "what was held is given back");
-        assert_eq!(publisher.stalled.len(), 0);
+        assert!(publish(&mut publication) <= SPARES + 1, "what was held is given back");
+        assert_eq!(publication.stalled.len(), 0);
     }
 }

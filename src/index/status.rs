@@ -1,36 +1,42 @@
-//! State one can see.
+//! What an index says about itself.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use super::error::Rejection;
+use super::read::snapshot::Snapshot;
+use super::write::left_out::LeftOut;
+use super::write::multiset::Multiset;
+use super::write::worker::WorkerState;
 use crate::event::Worker;
 
-/// The state of a whole index, as of when each shard's writer got to the question.
+/// The state of a whole index. Each shard's part is as of when its writer answered.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Status {
-    /// By shard.
+    /// All shards, by number.
     pub shards: Vec<ShardStatus>,
-    /// By worker, ascending.
+    /// All workers, ascending.
     pub workers: Vec<WorkerStatus>,
 }
 
 /// The state of one shard and its writer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ShardStatus {
-    /// Its number.
+    /// The shard's number.
     pub shard: usize,
-    /// Whether the writer runs. If it does not (shut down, or panicked), lookups answer from the last snapshot, and
-    /// the figures here that only the writer knows are those of that snapshot or zero.
+    /// Whether the writer runs. If it was shut down or has panicked, lookups go on with the last snapshot, and figures that
+    /// only the writer knows are zero.
     pub alive: bool,
-    /// The core the writer is pinned to.
+    /// The core that the writer is pinned to.
     pub pinned: Option<usize>,
-    /// Events that wait for the writer, and questions such as flushes.
+    /// Events that wait for the writer, with questions such as flushes.
     pub mailbox_depth: usize,
     /// Events applied or rejected so far.
     pub applied_events: u64,
-    /// Events that the current snapshot shows.
+    /// Events that the current snapshot reflects.
     pub published_events: u64,
     /// Blocks named by these events.
     pub applied_blocks: u64,
@@ -38,12 +44,12 @@ pub struct ShardStatus {
     pub generation: u64,
     /// Runs: chains of blocks kept as one array.
     pub runs: u64,
-    /// Blocks in the runs: distinct prefixes, whoever holds them.
+    /// Blocks in the position arrays: distinct prefixes, whoever holds them.
     pub distinct_blocks: u64,
     /// Blocks held, summed over the workers.
     pub held_blocks: u64,
-    /// Heap memory of the shard and its snapshots, in bytes: without the mailbox, without what is detached beyond
-    /// holes, and without snapshots that readers hold although they were replaced.
+    /// Heap memory of the shard and its snapshots, in bytes. The mailbox is not included, nor are blocks beyond holes, nor
+    /// replaced snapshots that readers still hold.
     pub bytes: u64,
     /// Rejected events of workers that the shard does not know: removed ones, and those beyond the limit.
     pub rejected_strangers: [u64; Rejection::ALL.len()],
@@ -51,50 +57,92 @@ pub struct ShardStatus {
     pub apply_time: Duration,
     /// Time the writer spent publishing.
     pub publish_time: Duration,
-    /// From an event's acceptance to its visibility, in nanoseconds, one value per event since the start; imports do not
-    /// count. To two digits, and more than a minute counts as a minute.
+    /// The time from an event's acceptance to its visibility, in nanoseconds, with two significant digits. One value for each
+    /// event since the start, without imports. More than a minute counts as a minute.
     pub lag: Histogram<u64>,
 }
 
 /// The state of one worker.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct WorkerStatus {
-    /// Who.
+    /// The worker.
     pub worker: Worker,
-    /// Sequence hashes it holds.
+    /// Sequence hashes that it holds.
     pub held_blocks: u64,
-    /// Copies of these blocks beyond one each, all together; `None` where copies are not counted
+    /// Copies of these blocks beyond the first of each, in total; `None` if copies are not counted
     /// ([`EventData::CopiesCounted`](crate::EventData::CopiesCounted)).
     pub extra_copies: Option<u64>,
-    /// The last event id it sent.
+    /// The id of its last event.
     pub last_event_id: Option<u64>,
-    /// From acceptance to visibility of its last event; `None` before the first, and in a shard without a thread.
+    /// The time from acceptance to visibility of its last event. `None` before the first, and in a shard without a thread.
     pub lag: Option<Duration>,
     /// How often an event id was higher than expected.
     pub gaps: u64,
     /// How many event ids these gaps left out.
     pub missing_events: u64,
-    /// How many event ids were not higher than the one before; such events are applied all the same.
+    /// How many event ids were not higher than the one before. Such events are applied all the same.
     pub repeated_events: u64,
-    /// Removals of sequence hashes that the worker did not hold; ignored.
+    /// Removals of sequence hashes that the worker did not hold. They are ignored.
     pub unknown_removals: u64,
     /// Blocks that the index left out: those of rejected stores, until the worker stores them again or removes them.
-    /// While there are any, answers can say too little of the worker
-    /// ([`Matches::incomplete`](crate::Matches::incomplete)). [`MAX_LEFT_OUT`](crate::MAX_LEFT_OUT) and one stand for
-    /// any number beyond, and stay until the worker is cleared or removed.
+    /// While there are any, answers can be too small for the worker
+    /// ([`Matches::incomplete`](crate::Matches::incomplete)). Beyond [`MAX_LEFT_OUT`](crate::MAX_LEFT_OUT) this stays at
+    /// one more than that until the worker is cleared or removed.
     pub left_out_blocks: u64,
     /// Rejected events by kind, in the order of [`Rejection::ALL`].
     pub rejected: [u64; Rejection::ALL.len()],
 }
 
+impl ShardStatus {
+    /// What can be said of a shard without its writer.
+    pub(crate) fn without_writer(shard: usize, snapshot: &Snapshot) -> Self {
+        Self {
+            shard,
+            alive: false,
+            pinned: None,
+            mailbox_depth: 0,
+            applied_events: snapshot.stamp.watermark,
+            published_events: snapshot.stamp.watermark,
+            applied_blocks: 0,
+            generation: snapshot.stamp.generation,
+            runs: snapshot.len() as u64,
+            distinct_blocks: 0,
+            held_blocks: 0,
+            bytes: snapshot.bytes() as u64,
+            rejected_strangers: Default::default(),
+            apply_time: Duration::ZERO,
+            publish_time: Duration::ZERO,
+            lag: lag_histogram(),
+        }
+    }
+}
+
 impl WorkerStatus {
+    pub(crate) fn of(state: &WorkerState) -> Self {
+        let WorkerState { worker, blocks, copies, left_out, counters, .. } = state;
+        Self {
+            worker: *worker,
+            held_blocks: blocks.len() as u64,
+            extra_copies: copies.as_deref().map(Multiset::total),
+            last_event_id: counters.last_event_id,
+            lag: counters.lag,
+            gaps: counters.gaps,
+            missing_events: counters.missing_events,
+            repeated_events: counters.repeated_events,
+            unknown_removals: counters.unknown_removals,
+            left_out_blocks: left_out.as_deref().map_or(0, LeftOut::len),
+            rejected: counters.rejected,
+        }
+    }
+
     /// How many of its events were rejected for this reason.
     pub fn rejected(&self, kind: Rejection) -> u64 {
         self.rejected[kind as usize]
     }
 }
 
-/// Lags up to a minute, to two digits.
+/// A histogram of lags up to a minute, to two digits.
 pub(crate) fn lag_histogram() -> Histogram<u64> {
     let mut lag = Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("constant, valid bounds");
     lag.auto(false);

@@ -1,5 +1,4 @@
 //! msgpack, as an engine would write it.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use rmp::encode::{write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
 

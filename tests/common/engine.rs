@@ -1,31 +1,10 @@
-//! Publishers in processes of their own, and waiting for what becomes of what they say.
-#![allow(dead_code, reason = "every test binary uses its own part")]
+//! Publishers in processes of their own, and ports for them.
 
-use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
-
-/// How long anything may take that happens in the end.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Waits until `done`; other processes are involved, so nobody tells.
-pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < DEADLINE, "still not: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A port that was free just now.
-pub(crate) fn free_port() -> u16 {
-    free_ports(1)
-}
 
 /// The first of so many consecutive ports that were free just now.
 ///
@@ -81,16 +60,4 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Where `.ci/engines.py` left its things; where they are absent, says so and is `None`.
-pub(crate) fn fetched() -> Option<PathBuf> {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let cache = env::var_os("KVLEAP_ENGINES").map_or_else(|| home.join("target/engines"), PathBuf::from);
-    if cache.join("ready").exists() {
-        return Some(cache);
-    }
-    // Past the harness, which shows what a passing test prints to nobody.
-    writeln!(std::io::stderr(), "SKIPPED: run .ci/engines.py to fetch {}", cache.display()).expect("stderr is open");
-    None
 }

@@ -1,5 +1,4 @@
 //! What an index should say of engines, from what they themselves say that they hold.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

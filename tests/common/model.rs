@@ -1,5 +1,4 @@
 //! A model of the service, and what its index holds.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

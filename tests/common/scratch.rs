@@ -2,15 +2,18 @@
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::{env, fs, process};
 
 /// A directory of its own for a test, removed at the end.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    /// `test` must be another one for every test of a binary.
+    /// The name is for whoever looks at what a test left behind; no two directories are the same.
     pub(crate) fn new(test: &str) -> Self {
-        let path = env::temp_dir().join(format!("kvleap-{}-{}-{test}", env!("CARGO_CRATE_NAME"), process::id()));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Relaxed);
+        let path = env::temp_dir().join(format!("kvleap-{}-{number}-{test}", process::id()));
         fs::create_dir_all(&path).expect("a directory for scratch files");
         Self(path)
     }

@@ -1,5 +1,4 @@
 //! A service in this process, and a client of it.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use std::net::SocketAddr;
 
@@ -37,11 +36,6 @@ impl Service {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         read(request.call())
-    }
-
-    pub(crate) fn text(&self, path: &str) -> String {
-        let answer = self.agent.get(self.url(path)).call().expect("it answers");
-        answer.into_body().read_to_string().expect("text")
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {

@@ -1,5 +1,4 @@
 //! What an SVG shows: its texts and where they are, its rectangles.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use resvg::usvg::fontdb::Database;
 use resvg::usvg::{Group, Node, Options, Rect, Tree};

@@ -1,5 +1,4 @@
 //! Traces for tests: random ones in which everything shares prefixes with everything.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use std::collections::HashMap;
 use std::io::Cursor;

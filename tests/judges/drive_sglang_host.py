@@ -103,11 +103,7 @@ def copies():
     """What is copied to the host, loaded back, evicted from either, and flushed."""
     one = [HostRank(capacity=1600)]
     service.register(one)
-
-    def compute_or_reset(rank, tokens, keys):
-        rank.compute(tokens, keys)
-        service.now_and_then(rank.reset, 100)
-    service.history(one, 400, judge.Prompts(service.draw, Rank.block_size), compute_or_reset)
+    service.resets(one, 400, judge.Prompts(service.draw, Rank.block_size), HostRank.compute, once_in=100)
 
 
 def copies_replay():

@@ -27,11 +27,7 @@ def resets():
     """Now and then the prefix cache is reset."""
     two = [Rank(number=number) for number in range(2)]
     service.register(two)
-
-    def compute_or_reset(rank, tokens, keys):
-        compute(rank, tokens, keys)
-        service.now_and_then(rank.reset)
-    service.history(two, 300, judge.Prompts(draw, BLOCK), compute_or_reset)
+    service.resets(two, 300, judge.Prompts(draw, BLOCK), compute)
 
 
 def keys():

@@ -53,6 +53,18 @@ def tiers(rank, answer):
     return found.get("gpu", 0), found.get("cpu", 0)
 
 
+def until(done, but):
+    """Waits until `done()`, and ends everything with what `but()` says if that takes a minute.
+
+    Other processes are involved, and none of them tells: it is looked at again and again.
+    """
+    end = time.monotonic() + 60
+    while not done():
+        if time.monotonic() > end:
+            sys.exit(but())
+        time.sleep(0.01)
+
+
 class Service:
     """The service under judgement, and what came of it."""
 
@@ -79,34 +91,27 @@ class Service:
         return sys.stdin.readline().strip()
 
     def heard(self, ranks):
-        """Waits until all that the ranks said was taken."""
-        wanted = {(rank.instance, rank.number): rank.batches - 1 for rank in ranks if rank.batches}
-        end = time.monotonic() + 60
-        while True:
-            heard = {(one["instance_id"], int(number)): listener["last_sequence"]
-                     for one in self.call("/workers") for number, listener in one["listeners"].items()}
-            if all(heard.get(who) == last for who, last in wanted.items()):
-                return
-            if time.monotonic() > end:
-                sys.exit(f"of the batches up to {wanted} the service took those up to {heard}")
-            time.sleep(0.01)
+        """Waits until the service took all that the ranks said, doubts nothing of it, and shows it."""
+        wanted = {(rank.instance, rank.number): (rank.batches - 1 if rank.batches else None, []) for rank in ranks}
+        heard = {}
+
+        def all_heard():
+            heard.update({(one["instance_id"], int(number)): (listener["last_sequence"], listener["reasons"])
+                          for one in self.call("/workers") for number, listener in one["listeners"].items()})
+            return all(heard.get(who) == last for who, last in wanted.items())
+        until(all_heard, lambda: f"last batches and doubts should be {wanted}, and are {heard}")
+        # Asks the index's writers, who publish all that they were given before they answer.
+        self.call("/v1/status")
 
     def compare(self, ranks, tokens, keys=None):
         """Asks each rank's engine and the service how much of the prompt would be reused."""
         keys = keys or {}
         self.heard(ranks)
         reused = [rank.reused(tokens, keys) for rank in ranks]
-        # What was taken may still be on its way into the index.
-        end = time.monotonic() + (0.05 if self.different else 10)
-        while True:
-            answer = self.call("/query", {"model_name": "m", "token_ids": tokens, **keys})
-            held, missing = [rank.held(answer) for rank in ranks], answer.get("degraded")
-            agreed = held == reused and not missing
-            if agreed or time.monotonic() > end:
-                break
-            time.sleep(0.01)
+        answer = self.call("/query", {"model_name": "m", "token_ids": tokens, **keys})
+        held, missing = [rank.held(answer) for rank in ranks], answer.get("degraded")
         self.compared += 1
-        if not agreed:
+        if held != reused or missing:
             self.different += 1
             print(f"of {len(tokens)} tokens, {keys}: the engines would reuse {reused}, the service says {held}, "
                   f"and of those that something is missing of {missing}")
@@ -118,6 +123,13 @@ class Service:
             if number % 8 == 7:
                 for tokens in prompts.some():
                     self.compare(ranks, tokens, self.draw.choice(keys))
+
+    def resets(self, ranks, requests, prompts, compute, once_in=20):
+        """As `history`, but now and then a rank's cache is reset."""
+        def compute_or_reset(rank, tokens, keys):
+            compute(rank, tokens, keys)
+            self.now_and_then(rank.reset, once_in)
+        self.history(ranks, requests, prompts, compute_or_reset)
 
     def replay(self, ranks, prompts, compute):
         """Batches that nobody heard: before the ranks are registered, and while the service is away."""

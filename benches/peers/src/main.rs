@@ -22,6 +22,9 @@ use rounds::Row;
 use systems::{Compressed, Direct, KvIndex, Kvleap, Literal, Name as System, Null, Positional, Smg};
 use workload::{Name, Source, Workload};
 
+/// Of this program and all that it measures: `dist` is what ships.
+const PROFILE: &str = env!("BUILD_PROFILE");
+
 /// Measures published prefix indexes beside ours, each in fresh processes.
 #[derive(Parser)]
 struct Options {
@@ -76,6 +79,9 @@ fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let counts = if options.quick { (0, 1) } else { (1, options.rounds.max(1)) };
     let workloads = options.workload.map_or(Name::value_variants().to_vec(), |name| vec![name]);
     let mut all = Vec::<Row>::new();
+    if !options.json {
+        println!("Built with the profile {PROFILE}.\n");
+    }
     for workload in workloads {
         let lacks_trace = workload.trace(&options.source()).is_some_and(|path| !path.exists());
         if options.workload.is_none() && lacks_trace {
@@ -93,7 +99,7 @@ fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     }
     if options.json {
         let rows: Vec<_> = all.iter().map(Row::json).collect();
-        println!("{}", serde_json::to_string_pretty(&json!({ "rows": rows }))?);
+        println!("{}", serde_json::to_string_pretty(&json!({ "profile": PROFILE, "rows": rows }))?);
     }
     let broken: Vec<&Row> = all.iter().filter(|row| row.is_broken()).collect();
     for row in &broken {

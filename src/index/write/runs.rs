@@ -1,0 +1,310 @@
+//! All runs of a shard: where a chain of blocks goes, and what is freed when nobody needs it any more.
+//!
+//! Invariants:
+//! - A run is append-only and never split. Where a sequence diverges from it, the rest becomes a new run: a *child*,
+//!   which hangs off the last block that they share. Where one worker holds less than another, only a cutoff differs.
+//! - Every prefix is in exactly one place, and so is the prefix that is one block shorter: a run outlives its children,
+//!   even when nobody holds it any more.
+//! - No two runs begin with equal prefix hashes. If two prefixes collide, the second one gets no run, and its store is
+//!   rejected.
+
+use super::run::{Place, Run, RunId};
+use crate::index::shared::holders::{Holders, Slot};
+use crate::index::shared::positions::PositionArray;
+use crate::index::shared::prefix::PrefixHasher;
+use crate::index::shared::table::{Entry, SplitTable};
+
+/// All runs of a shard, found by the prefix hash of their first block.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    hasher: PrefixHasher,
+    /// By id. They are allocated in pieces, so growing moves nothing.
+    pieces: Vec<Box<[Option<Run>]>>,
+    vacant: Vec<RunId>,
+    heads: SplitTable<RunEntry>,
+    /// The first prefix hashes of the runs that changed, came or went since the changes were last taken.
+    changes: Vec<u64>,
+    /// Runs in which an event released something; [`Runs::reclaim`] looks at them.
+    loose: Vec<RunId>,
+    /// Blocks in all arrays.
+    blocks: u64,
+    /// Heap bytes behind the runs.
+    bytes: usize,
+}
+
+/// An entry of the heads table: the prefix hash of a run's first block, and the run.
+#[derive(Clone, Copy, Debug)]
+struct RunEntry {
+    key: u64,
+    run: RunId,
+}
+
+impl Entry for RunEntry {
+    const LOAD: usize = 75;
+    const TAGGED: bool = false;
+
+    fn vacant() -> Self {
+        Self { key: 0, run: RunId::MAX }
+    }
+
+    #[inline]
+    fn key(&self) -> Option<u64> {
+        (self.run != RunId::MAX).then_some(self.key)
+    }
+}
+
+/// Runs in a piece.
+const PIECE: usize = 256;
+
+impl Runs {
+    pub(crate) fn new(hasher: PrefixHasher) -> Self {
+        Self {
+            hasher,
+            pieces: Vec::new(),
+            vacant: Vec::new(),
+            heads: SplitTable::new(),
+            changes: Vec::new(),
+            loose: Vec::new(),
+            blocks: 0,
+            bytes: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn hasher(&self) -> &PrefixHasher {
+        &self.hasher
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, run: RunId) -> &Run {
+        self.pieces[run as usize / PIECE][run as usize % PIECE].as_ref().expect("a place names a living run")
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, run: RunId) -> &mut Run {
+        self.pieces[run as usize / PIECE][run as usize % PIECE].as_mut().expect("a place names a living run")
+    }
+
+    pub(crate) fn by_key(&self, key: u64) -> Option<&Run> {
+        self.heads.get(key).map(|head| self.get(head.run))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.heads.iter().map(|head| self.get(head.run))
+    }
+
+    /// How many runs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// How many blocks there are in all arrays.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// How many bytes it has on the heap, with the keys of the hash, which shards share. Detached ranges are rare and
+    /// short-lived, and are not counted.
+    pub(crate) fn bytes(&self) -> usize {
+        self.pieces.len() * PIECE * size_of::<Option<Run>>()
+            + (self.vacant.capacity() * size_of::<RunId>())
+            + self.heads.bytes()
+            + self.hasher.bytes()
+            + self.changes.capacity() * 8
+            + self.bytes
+    }
+
+    /// Finds or makes places for the beginning of a chain of blocks, as much of it as one run has or takes. The chain
+    /// has these prefix hashes, continues `parent`, and begins at `position`. Returns the place of its first block, and
+    /// how many blocks have places now: at least one. The caller calls again for the rest.
+    ///
+    /// Returns `None` on a collision: the first block needs a run of its own, but a run of another prefix begins with
+    /// its prefix hash.
+    ///
+    /// If the first block is stored, it is either behind `parent` in the same run, or first in a child of `parent`. So
+    /// at most one look at the heads settles whether it is new, and only where children hang off `parent`. For the same
+    /// reason, a collision cannot mix two prefixes up: each step of the hash is invertible, so two blocks behind one
+    /// parent that have equal prefix hashes are equal.
+    pub(crate) fn place(&mut self, parent: Option<Place>, position: u32, prefixes: &[u64]) -> Option<(Place, usize)> {
+        let head = match parent {
+            Some(Place { run, offset }) => {
+                let next = Place { run, offset: offset + 1 };
+                let at = self.get(run);
+                if next.offset < at.len && at.prefixes.get(next.offset) == prefixes[0] {
+                    return Some((next, self.follow(next, prefixes)));
+                }
+                let child = if at.branches_at(offset) { self.child(parent, prefixes[0]) } else { None };
+                if child.is_none() && next.offset == at.len {
+                    self.append(run, prefixes);
+                    return Some((next, prefixes.len()));
+                }
+                child
+            }
+            None => self.child(None, prefixes[0]),
+        };
+        let run = head.or_else(|| self.create(parent, position, prefixes[0]))?;
+        let first = Place { run, offset: 0 };
+        Some((first, self.follow(first, prefixes)))
+    }
+
+    /// The child of `parent` that begins with this prefix hash.
+    fn child(&self, parent: Option<Place>, prefix: u64) -> Option<RunId> {
+        self.heads.get(prefix).map(|head| head.run).filter(|&run| self.get(run).parent == parent)
+    }
+
+    /// How many of these blocks have places in the run from `first` on, where the first of them is. Appends the rest if
+    /// the run ends there and nothing else hangs off its end.
+    fn follow(&mut self, first: Place, prefixes: &[u64]) -> usize {
+        let at = self.get(first.run);
+        let more = prefixes[1..].iter().zip(first.offset + 1..at.len);
+        let known = 1 + more.take_while(|&(&prefix, offset)| at.prefixes.get(offset) == prefix).count();
+        let last = first.offset + known as u32 - 1;
+        if known < prefixes.len() && last + 1 == at.len && !at.branches_at(last) {
+            self.append(first.run, &prefixes[known..]);
+            return prefixes.len();
+        }
+        known
+    }
+
+    fn append(&mut self, run: RunId, prefixes: &[u64]) {
+        let run = self.pieces[run as usize / PIECE][run as usize % PIECE].as_mut().expect("a place names a living run");
+        let len = run.len as usize;
+        let needed = len + prefixes.len();
+        if needed > run.prefixes.capacity() {
+            // A prompt comes in one event and gets exactly what it needs. Decoded blocks follow one at a time, and get
+            // some capacity ahead.
+            let capacity = if prefixes.len() > 1 || len == 1 { needed } else { needed + len / 4 };
+            let grown = run.prefixes.resized(run.len, capacity);
+            self.bytes = self.bytes + grown.bytes() - run.prefixes.bytes();
+            run.prefixes = grown;
+        }
+        run.prefixes.append(run.len, prefixes);
+        run.len += prefixes.len() as u32;
+        self.blocks += prefixes.len() as u64;
+    }
+
+    /// Makes a run of one block, unless another run begins with its prefix hash.
+    fn create(&mut self, parent: Option<Place>, position: u32, prefix: u64) -> Option<RunId> {
+        let run = self.vacant.pop().unwrap_or_else(|| {
+            let first = (self.pieces.len() * PIECE) as RunId;
+            self.pieces.push((0..PIECE).map(|_| None).collect());
+            self.vacant.extend((first + 1..first + PIECE as RunId).rev());
+            first
+        });
+        if let Some(taken) = self.heads.insert(RunEntry { key: prefix, run }) {
+            self.heads.insert(taken);
+            self.vacant.push(run);
+            return None;
+        }
+        let slot = &mut self.pieces[run as usize / PIECE][run as usize % PIECE];
+        debug_assert!(slot.is_none(), "a vacant id");
+        *slot = Some(Run {
+            prefixes: PositionArray::of(prefix),
+            start: position,
+            len: 1,
+            parent,
+            holders: Holders::NOBODY,
+            branches: Vec::new(),
+            detached: None,
+            changed: true,
+        });
+        self.changes.push(prefix);
+        self.blocks += 1;
+        if let Some(Place { run, offset }) = parent {
+            let at = self.get_mut(run);
+            match at.branches.binary_search_by_key(&offset, |b| b.0) {
+                Ok(i) => at.branches[i].1 += 1,
+                Err(i) => {
+                    let before = at.bytes();
+                    at.branches.reserve_exact(1);
+                    at.branches.insert(i, (offset, 1));
+                    let after = at.bytes();
+                    self.bytes = self.bytes + after - before;
+                    self.change(run);
+                }
+            }
+        }
+        Some(run)
+    }
+
+    /// Puts the run on the list of changes.
+    fn change(&mut self, run: RunId) {
+        let run = self.get_mut(run);
+        if !run.changed {
+            run.changed = true;
+            let key = run.prefixes.first;
+            self.changes.push(key);
+        }
+    }
+
+    /// Sets a worker's cutoff in a run.
+    pub(crate) fn set_cutoff(&mut self, run: RunId, slot: Slot, cutoff: u32) {
+        let at = self.get_mut(run);
+        let before = at.holders.bytes();
+        at.holders.set(slot, cutoff);
+        let after = at.holders.bytes();
+        self.bytes = self.bytes + after - before;
+        self.change(run);
+    }
+
+    /// Has [`Runs::reclaim`] look at this run, because an event released something in it.
+    pub(crate) fn loosen(&mut self, run: RunId) {
+        self.loose.push(run);
+    }
+
+    /// Frees what nobody needs any more. An event calls this last: before, a run without a holder may be the very one
+    /// in which the event is about to store blocks.
+    pub(crate) fn reclaim(&mut self) {
+        while let Some(run) = self.loose.pop() {
+            self.reclaim_from(run);
+        }
+    }
+
+    /// Frees the run or its dead tail, and then its ancestors likewise.
+    fn reclaim_from(&mut self, mut run: RunId) {
+        // A run on the list may be gone already, freed together with the last of its children.
+        while let Some(at) = &self.pieces[run as usize / PIECE][run as usize % PIECE] {
+            let needed = at.needed();
+            if needed > 0 {
+                // Trimming copies what is kept, so it has to pay: the tail must be longer than the rest, and than 16.
+                if (at.len - needed) as usize > (needed as usize).max(16) {
+                    let trimmed = at.prefixes.resized(needed, needed as usize);
+                    self.bytes = self.bytes + trimmed.bytes() - at.prefixes.bytes();
+                    self.blocks -= u64::from(at.len - needed);
+                    let at = self.get_mut(run);
+                    at.len = needed;
+                    at.prefixes = trimmed;
+                    self.change(run);
+                }
+                return;
+            }
+            let freed = self.pieces[run as usize / PIECE][run as usize % PIECE].take().expect("reclaimed once");
+            self.heads.remove(freed.prefixes.first);
+            self.changes.push(freed.prefixes.first);
+            self.blocks -= u64::from(freed.len);
+            self.bytes -= freed.bytes();
+            self.vacant.push(run);
+            let Some(Place { run: parent, offset }) = freed.parent else { return };
+            let at = self.get_mut(parent);
+            let branch = at.branches.binary_search_by_key(&offset, |b| b.0).expect("a child is counted at its parent");
+            at.branches[branch].1 -= 1;
+            if at.branches[branch].1 == 0 {
+                at.branches.remove(branch);
+                self.change(parent);
+            }
+            run = parent;
+        }
+    }
+
+    /// Takes the first prefix hashes of the runs that changed, came or went since the last call. A run that went and
+    /// came again is there twice.
+    pub(crate) fn take_changes(&mut self, into: &mut Vec<u64>) {
+        into.clear();
+        std::mem::swap(into, &mut self.changes);
+        for &key in &*into {
+            if let Some(head) = self.heads.get(key).copied() {
+                self.get_mut(head.run).changed = false;
+            }
+        }
+    }
+}

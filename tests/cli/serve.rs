@@ -1,0 +1,120 @@
+//! `kvleap serve`: its settings, how it starts and how it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::common::scratch::Scratch;
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
+    command.arg("serve").args(args);
+    // What the machine happens to have in its environment is no part of the test.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KVLEAP_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn ended(args: &[&str]) -> (i32, String) {
+    let Output { status, stdout, stderr } = command(args).output().expect("it runs");
+    let text = [stdout, stderr].concat();
+    (status.code().expect("not killed"), String::from_utf8(text).expect("UTF-8"))
+}
+
+fn example() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service/example.toml").to_str().expect("UTF-8").to_owned()
+}
+
+/// Started on a free port, and its log up to where it says which.
+fn start(mut command: Command) -> (Child, BufReader<std::process::ChildStderr>, String) {
+    command.args(["--listen", "127.0.0.1:0", "--log", "json"]).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let address = log.by_ref().lines().find_map(|line| {
+        let said: Value = serde_json::from_str(&line.expect("UTF-8")).expect("a JSON object a line");
+        let listening = said["fields"]["message"] == "listening";
+        listening.then(|| said["fields"]["address"].as_str().expect("an address").to_owned())
+    });
+    (child, log, format!("http://{}", address.expect("it listens before it ends")))
+}
+
+fn terminate(child: &Child) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
+}
+
+#[test]
+fn it_serves_until_it_is_told_to_end() {
+    let (mut child, log, url) = start(command(&[]));
+    assert_eq!(ureq::get(format!("{url}/health")).call().expect("it answers").status(), 200);
+    terminate(&child);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let rest: Vec<_> = log.lines().map(|line| line.expect("UTF-8")).collect();
+    assert!(rest.iter().any(|line| line.contains("\"ending\"")), "{rest:?}");
+}
+
+#[test]
+fn tokens_come_from_the_environment_and_are_never_printed() {
+    const TOKEN: &str = "a-token-that-nobody-must-see";
+    let mut command = command(&["--log-filter", "trace"]);
+    command.env("KVLEAP_ADMIN_TOKEN", TOKEN);
+    let (mut child, log, url) = start(command);
+    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let peers = |token: &str| {
+        let request = agent.get(format!("{url}/peers")).header("authorization", format!("Bearer {token}"));
+        request.call().expect("it answers").status().as_u16()
+    };
+    assert_eq!((peers(TOKEN), peers("another-one-of-good-length")), (200, 401));
+    terminate(&child);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(log.lines().all(|line| !line.expect("UTF-8").contains(TOKEN)));
+}
+
+#[test]
+fn the_example_is_good_and_has_all_settings() {
+    assert_eq!(ended(&["--config", &example(), "--check-config"]), (0, "the settings are good\n".to_owned()));
+    // With every setting that it mentions switched on, all of them are known.
+    let text = std::fs::read_to_string(example()).expect("the example");
+    assert_eq!(ended(&["--example-config"]), (0, text.clone()));
+    let setting = |line: &str| {
+        line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && rest.contains(" = ")).map(str::to_owned)
+    };
+    let on: Vec<String> = text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned())).collect();
+    let config = kvleap::service::Config::load(&on.join("\n"), &json!({})).expect("known names");
+    assert_eq!((config.engines.len(), config.peers.len()), (1, 1));
+    let (_, help) = ended(&["--help"]);
+    for line in on.iter().take_while(|line| *line != "[[engines]]").filter(|line| !line.starts_with('#')) {
+        if let Some((name, _)) = line.split_once(" = ") {
+            assert!(help.contains(&format!("--{}", name.replace('_', "-"))), "{name} is no flag");
+        }
+    }
+    // And at their defaults, they change nothing.
+    let defaults = on.iter().filter(|line| {
+        !["_file = ", "tls_", "peers", "media", "snapshot = ", "memory_budget"].iter().any(|of| line.contains(of))
+    });
+    let defaults: Vec<_> = defaults.map(String::as_str).take_while(|line| *line != "[[engines]]").collect();
+    let config = kvleap::service::Config::load(&defaults.join("\n"), &json!({})).expect("known names");
+    assert_eq!(config, kvleap::service::Config::default());
+}
+
+#[test]
+fn bad_settings_are_refused_by_name() {
+    let scratch = Scratch::new("settings");
+    let file = scratch.file("bad.toml", "[[engines]]\ninstance_id = 1\nendpoint = \"tcp://a:1\"\nmodel_name = \"m\"\nblock_size = 16\nreplay_endpont = \"tcp://a:2\"\n");
+    let refused = |args: &[&str], why: &str| {
+        for more in [&["--check-config"][..], &[]] {
+            let (code, text) = ended(&[args, more].concat());
+            assert!(code == 2 && text.contains(why), "{args:?}: {code} {text}");
+        }
+    };
+    refused(&["--config", &file], "replay_endpont");
+    refused(&["--config", &scratch.path("nowhere.toml")], "nowhere.toml");
+    refused(&["--config", &scratch.file("other.toml", "listen = 3")], "other.toml");
+    refused(&["--listen", "0.0.0.0:0"], "nobody would need a token");
+    refused(&["--log-filter", "=loud="], "log_filter");
+    refused(&["--peers", "nonsense"], "nonsense");
+    refused(&["--tls-key", "x"], "belong together");
+}

@@ -1,0 +1,290 @@
+//! The contract, judged by the literal reference: C1 exact, C2 opaque engines, C6 nothing lost in silence.
+
+use kvleap::baseline::reference::Reference;
+use kvleap::{Block, Event, EventData, Index, LocalReader, LocalWriter, Matches, Worker, WorkerStatus};
+use proptest::prelude::*;
+
+use crate::common::random::*;
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, ..ProptestConfig::default() }
+}
+
+fn agree(reader: &LocalReader, reference: &Reference, query: &[u64]) -> Result<(), TestCaseError> {
+    let mut matches = Matches::new();
+    reader.find(query, &mut matches);
+    prop_assert_eq!(by_worker(&matches), reference.find(query), "query {:?}", query);
+    prop_assert_eq!(incomplete(&matches), reference.incomplete());
+    let named = matches.incomplete_slots().map(|slot| matches.worker(slot).expect("a slot of the answer"));
+    prop_assert!(named.eq(matches.incomplete()), "slots are workers");
+    prop_assert_eq!(matches.len(), matches.iter().count());
+    let named = matches.slots().map(|(slot, depth)| (matches.worker(slot).expect("a slot of the answer"), depth));
+    prop_assert!(named.eq(matches.iter()), "slots are workers");
+    let deepest = matches.best().map(|layer| layer.slots().map(|slot| matches.worker(slot)).collect::<Vec<_>>());
+    prop_assert_eq!(deepest, matches.best().map(|layer| layer.workers().map(Some).collect()));
+    let depths: Vec<_> = matches.iter().map(|(_, depth)| depth).collect();
+    prop_assert!(depths.is_sorted_by(|a, b| a >= b), "deepest first");
+    let layers: Vec<_> = matches.layers().map(|layer| layer.depth()).collect();
+    prop_assert!(layers.is_sorted_by(|a, b| a > b), "one layer per depth");
+    prop_assert_eq!(matches.best().map(|layer| layer.depth()), depths.first().copied());
+    Ok(())
+}
+
+/// Every worker's status says what the reference says that it holds.
+fn same_holdings(writer: &mut LocalWriter, reference: &Reference) -> Result<(), TestCaseError> {
+    let (_, status) = writer.status();
+    for WorkerStatus { worker, held_blocks, extra_copies, left_out_blocks, .. } in status {
+        prop_assert_eq!(held_blocks, reference.held(worker) as u64);
+        prop_assert_eq!(extra_copies, reference.extra_copies(worker));
+        prop_assert_eq!(left_out_blocks, reference.left_out(worker));
+    }
+    Ok(())
+}
+
+/// Applies the events to both, compares what became of each, and every answer at the end and on the way.
+fn check_local(
+    shape: Shape,
+    events: &[Event],
+    queries: &[Vec<u64>],
+    stride: u32,
+    limits: (u32, u32),
+) -> Result<(LocalWriter, LocalReader, Reference), TestCaseError> {
+    let (positions, workers) = limits;
+    let builder = Index::builder().jump_stride(stride).max_positions(positions).max_workers(workers).seed(1);
+    let (mut writer, reader) = builder.build_local().expect("valid settings");
+    let mut reference = Reference::new().max_positions(positions).max_workers(workers);
+    let mut paths = spelled(events);
+    paths.extend_from_slice(queries);
+    for (number, event) in events.iter().enumerate() {
+        prop_assert_eq!(writer.apply(event), reference.apply(event), "event {} {:?}", number, event);
+        if number % 5 == 0 {
+            writer.publish();
+            same_holdings(&mut writer, &reference)?;
+            if shape.blocks < 20 {
+                for query in paths.iter().skip(number % 7).step_by(7) {
+                    agree(&reader, &reference, query)?;
+                }
+            }
+        }
+    }
+    writer.publish();
+    for query in &paths {
+        agree(&reader, &reference, query)?;
+    }
+    same_holdings(&mut writer, &reference)?;
+    Ok((writer, reader, reference))
+}
+
+fn same_as_the_reference(shape: Shape, most_events: usize, runs: u32) {
+    proptest!(cases(runs), |(
+        events in events(shape, most_events),
+        queries in queries(shape),
+        stride in prop::sample::select(vec![1u32, 2, 3, 32]),
+    )| {
+        check_local(shape, &events, &queries, stride, (u32::MAX, u32::MAX))?;
+    });
+}
+
+#[test]
+fn dense_fleets() {
+    same_as_the_reference(DENSE, 120, 400);
+}
+
+#[test]
+fn long_sequences() {
+    same_as_the_reference(LONG, 60, 150);
+}
+
+#[test]
+fn spread_fleets() {
+    same_as_the_reference(SPREAD, 150, 250);
+}
+
+/// More branch points than fit into a head, and queries that leave at each, or nowhere.
+#[test]
+fn runs_with_many_branch_points() {
+    let store = |worker: u64, parent: Option<u64>, names: std::ops::Range<u64>| {
+        let blocks = names.map(|name| Block { sequence: name, local: name }).collect();
+        Event { worker: Worker::new(worker, 0), id: 0, data: EventData::Stored { parent, blocks } }
+    };
+    let mut events = vec![store(0, None, 1..101)];
+    for branch in 1..15 {
+        events.push(store(branch, None, 1..7 * branch + 1));
+        events.push(store(branch, Some(7 * branch), 1000 * branch..1000 * branch + 5));
+        check_local(SPREAD, &events, &[], 32, (u32::MAX, u32::MAX)).expect("the same as the reference");
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn tiny_limits(
+        events in events(DENSE, 100),
+        queries in queries(DENSE),
+        positions in 1u32..8,
+        workers in 1u32..6,
+    ) {
+        check_local(DENSE, &events, &queries, 2, (positions, workers))?;
+    }
+
+    /// An export rebuilds the state: the same answers, and the same answers to whatever comes next.
+    #[test]
+    fn export_and_import(
+        before in events(DENSE, 80),
+        after in events(DENSE, 40),
+        queries in queries(DENSE),
+    ) {
+        let (original, _, mut reference) = check_local(DENSE, &before, &queries, 2, (u32::MAX, u32::MAX))?;
+        let (mut copy, reader) = Index::builder().seed(99).build_local().expect("valid settings");
+        prop_assert_eq!(copy.import(&original.export()), Ok(()));
+        reference.forget_left_out();
+        copy.publish();
+        for query in spelled(&before).iter().chain(&queries) {
+            agree(&reader, &reference, query)?;
+        }
+        let mut original = original;
+        let (_, mut a) = original.status();
+        let (_, mut b) = copy.status();
+        a.sort_by_key(|w| w.worker);
+        b.sort_by_key(|w| w.worker);
+        let visible = |w: &WorkerStatus| (w.worker, w.held_blocks, w.extra_copies, w.last_event_id);
+        prop_assert_eq!(a.iter().map(visible).collect::<Vec<_>>(), b.iter().map(visible).collect::<Vec<_>>());
+        // A removed worker is not in the export: its mark is the importer's business.
+        let removed = |e: &&Event| before.iter().any(|b| b.worker == e.worker && b.data == EventData::WorkerRemoved);
+        for event in after.iter().filter(|event| !removed(event)) {
+            prop_assert_eq!(copy.apply(event), reference.apply(event));
+        }
+        copy.publish();
+        for query in spelled(&before).iter().chain(&spelled(&after)).chain(&queries) {
+            agree(&reader, &reference, query)?;
+        }
+        same_holdings(&mut copy, &reference)?;
+    }
+
+    /// A copy of a copy, made again and again in the middle of a stream, loses nothing and counts nothing twice,
+    /// whether exports are imported or applied.
+    #[test]
+    fn copies_all_along(events in events(DENSE, 100), queries in queries(DENSE), every in 1usize..30) {
+        let local = || Index::builder().build_local().expect("valid settings");
+        let (mut writer, mut reader) = local();
+        let mut reference = Reference::new();
+        let mut removed = Vec::new();
+        for (number, event) in events.iter().enumerate() {
+            prop_assert_eq!(writer.apply(event), reference.apply(event), "event {} {:?}", number, event);
+            match event.data {
+                EventData::WorkerRemoved => removed.push(event.clone()),
+                EventData::WorkerAdded => removed.retain(|r: &Event| r.worker != event.worker),
+                _ => {}
+            }
+            if number % every == 0 {
+                let export = writer.export();
+                (writer, reader) = local();
+                if number % 2 == 0 {
+                    prop_assert_eq!(writer.import(&export), Ok(()));
+                } else {
+                    for event in &export {
+                        prop_assert_eq!(writer.apply(event), Ok(()));
+                    }
+                }
+                // What was left out and the marks of removed workers are not in an export.
+                reference.forget_left_out();
+                for event in &removed {
+                    prop_assert_eq!(writer.apply(event), Ok(()));
+                }
+                same_holdings(&mut writer, &reference)?;
+            }
+        }
+        writer.publish();
+        for query in spelled(&events).iter().chain(&queries) {
+            agree(&reader, &reference, query)?;
+        }
+    }
+
+    /// The whole index, with threads and shards, answers as the reference does after a flush.
+    #[test]
+    fn sharded(
+        events in events(DENSE, 60),
+        queries in queries(DENSE),
+        shards in 1usize..=4,
+        mailbox in 1usize..4,
+        batch in 1u64..4,
+    ) {
+        let index = Index::builder().shards(shards).mailbox(mailbox).publish_batch(batch).build().expect("valid settings");
+        let mut reference = Reference::new();
+        let mut rejected = 0;
+        for event in &events {
+            index.send(event.clone()).expect("open");
+            rejected += u64::from(reference.apply(event).is_err());
+        }
+        index.flush().expect("open");
+        let mut matches = Matches::new();
+        for query in spelled(&events).iter().chain(&queries) {
+            index.find(query, &mut matches);
+            prop_assert_eq!(by_worker(&matches), reference.find(query));
+            prop_assert_eq!(incomplete(&matches), reference.incomplete());
+            prop_assert_eq!(matches.watermarks().map(|w| w.events).sum::<u64>(), events.len() as u64);
+        }
+        let status = index.status();
+        let workers = status.workers.iter().flat_map(|w| w.rejected);
+        let strangers = status.shards.iter().flat_map(|s| s.rejected_strangers);
+        let removed_since = events.iter().any(|e| e.data == EventData::WorkerRemoved);
+        prop_assert!(removed_since || workers.chain(strangers).sum::<u64>() == rejected, "every rejection is counted");
+    }
+}
+
+/// The store of a hole by an export, the eviction of a block by whoever bounds memory: an import's removal is of a
+/// block, and not of a copy.
+#[test]
+fn an_import_removes_a_block_with_all_of_its_copies() {
+    let (mut writer, _) = Index::builder().build_local().expect("valid settings");
+    let say = |id, data| Event { worker: Worker::new(1, 0), id, data };
+    let blocks: Vec<_> = [1, 2, 3].map(|name| Block { sequence: name, local: name }).to_vec();
+    let stored = EventData::Stored { parent: None, blocks };
+    writer.apply(&say(0, EventData::CopiesCounted)).expect("well-formed");
+    (1..4).for_each(|id| writer.apply(&say(id, stored.clone())).expect("well-formed"));
+    let held = |writer: &mut LocalWriter| {
+        let status = writer.status().1[0];
+        (status.held_blocks, status.extra_copies, status.unknown_removals)
+    };
+    assert_eq!(held(&mut writer), (3, Some(6), 0));
+    writer.import(&[say(3, EventData::Removed { blocks: vec![3, 2] })]).expect("well-formed");
+    assert_eq!(held(&mut writer), (1, Some(2), 0));
+    writer.apply(&say(4, EventData::Removed { blocks: vec![3, 1, 1] })).expect("well-formed");
+    assert_eq!(held(&mut writer), (1, Some(0), 1));
+    // What was known of the worker is replaced, the counting, too.
+    writer.import(&[say(4, EventData::WorkerAdded), say(4, stored.clone()), say(4, stored)]).expect("well-formed");
+    assert_eq!(held(&mut writer), (3, None, 1));
+}
+
+/// What skips checks on its way gets these wrong: one local hash at every position and under many prefixes, zeros,
+/// consecutive numbers, and queries that differ from what is stored in a single block, wherever that is.
+#[test]
+fn collisions_are_told_apart() {
+    const LEN: usize = 150;
+    let mut stored: Vec<Vec<u64>> = vec![vec![0; LEN], vec![7; LEN], vec![u64::MAX; LEN]];
+    stored.extend((0..4).map(|first| (first..).take(LEN).collect()));
+    // The same blocks under other prefixes, and shifted by one.
+    stored.extend((0..4).map(|first| [first].into_iter().chain([0; LEN - 1]).collect()));
+    stored.extend((1..4).map(|first| [0; 40].into_iter().chain(first..).take(LEN).collect()));
+    let (mut writer, reader) = Index::builder().build_local().expect("valid settings");
+    let mut reference = Reference::new();
+    for (worker, locals) in (0..).zip(&stored) {
+        let blocks = (0..).zip(locals).map(|(i, &local)| Block { sequence: worker << 32 | i, local }).collect();
+        let worker = Worker::new(worker % 5, 0);
+        let event = Event { worker, id: 1, data: EventData::Stored { parent: None, blocks } };
+        assert_eq!((writer.apply(&event), reference.apply(&event)), (Ok(()), Ok(())));
+    }
+    writer.publish();
+    let mut matches = Matches::new();
+    for locals in &stored {
+        for changed in 0..LEN {
+            for other in [0, 1, 7, u64::MAX, locals[(changed + 1) % LEN]] {
+                let mut query = locals.clone();
+                query[changed] = other;
+                reader.find(&query, &mut matches);
+                assert_eq!(by_worker(&matches), reference.find(&query), "block {changed} of {locals:?} is {other}");
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The embeddable core, judged by a reference that is as literal as the contract: the index and the router.
+
+#[path = "../common"]
+mod common {
+    #[cfg(feature = "baseline")]
+    pub(crate) mod fleet;
+    #[cfg(feature = "baseline")]
+    pub(crate) mod random;
+    #[cfg(feature = "trace")]
+    pub(crate) mod shared;
+}
+
+#[cfg(feature = "baseline")]
+mod baseline;
+#[cfg(feature = "baseline")]
+mod batch;
+#[cfg(feature = "baseline")]
+mod concurrency;
+#[cfg(feature = "baseline")]
+mod contract;
+mod fingerprint;
+#[cfg(feature = "baseline")]
+mod left_out;
+mod route;
+mod route_predict;
+mod route_tiers;
+mod status;
+#[cfg(feature = "trace")]
+mod vectors;

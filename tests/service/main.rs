@@ -1,0 +1,32 @@
+//! The standalone service: its routes, its page, hostile clients, snapshots, peers, and what survives a kill.
+#![cfg(feature = "service")]
+
+#[path = "../common"]
+mod common {
+    pub(crate) mod browser;
+    #[cfg(feature = "cli")]
+    pub(crate) mod engine;
+    pub(crate) mod engine_events;
+    #[cfg(feature = "cli")]
+    pub(crate) mod judge;
+    #[cfg(feature = "cli")]
+    pub(crate) mod peer;
+    #[allow(dead_code, reason = "snapshots need single events only")]
+    pub(crate) mod random;
+    pub(crate) mod scratch;
+    #[cfg(feature = "cli")]
+    pub(crate) mod serve;
+    pub(crate) mod service;
+    #[cfg(feature = "cli")]
+    pub(crate) mod until;
+}
+
+mod http;
+mod page;
+#[cfg(feature = "cli")]
+mod peers;
+mod restore;
+mod safety;
+mod snapshot;
+#[cfg(feature = "cli")]
+mod survival;

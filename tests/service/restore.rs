@@ -1,0 +1,187 @@
+//! The service's state into a snapshot and back: the same answers, the same publishers, or an error and nothing.
+
+use std::fs;
+use std::sync::Arc;
+
+use kvleap::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
+use kvleap::service::rank::{Resume, State};
+use kvleap::service::snapshot::{Reason, Replacement, SavedModel, SavedRank, Writer, restore, save};
+use kvleap::service::{Doubt, Engine, Key, Model, Models, Rank, Tier};
+use kvleap::{Block, BlockHasher, Event, EventData, Index, Matches, Worker};
+
+use crate::common::scratch::Scratch;
+
+type Snapshot = Writer<Replacement>;
+
+fn key(model: &str, tenant: &str) -> Key {
+    Key { tenant: tenant.to_owned(), ..Key::new(model) }
+}
+
+fn engine(instance_id: u64) -> Engine {
+    let endpoint = format!("tcp://10.0.0.{instance_id}:5557");
+    let json = serde_json::json!({
+        "instance_id": instance_id, "endpoint": endpoint, "model_name": "llama", "block_size": 16,
+        "replay_endpoint": "ipc:///run/replay", "dp_rank": 3
+    });
+    serde_json::from_value(json).expect("an engine")
+}
+
+fn stored(rank: Worker, id: u64, tier: StorageTier, parent: Option<u64>, names: std::ops::Range<u64>) -> RouterEvent {
+    let blocks = names.map(|name| RouterBlock { block_hash: name, tokens_hash: name ^ 5 }).collect();
+    let data = RouterData::Stored { parent_hash: parent, blocks };
+    let event = NumberedEvent { event_id: id, data, dp_rank: rank.dp_rank };
+    RouterEvent { worker_id: rank.id, storage_tier: tier, event }
+}
+
+fn answers(model: &Model, names: std::ops::Range<u64>) -> Vec<(Worker, u32)> {
+    model.index().flush().expect("it runs");
+    let query: Vec<u64> = names.map(|name| name ^ 5).collect();
+    let mut matches = Matches::new();
+    model.index().find(&query, &mut matches);
+    let mut answers: Vec<_> = matches.iter().collect();
+    answers.sort_unstable();
+    answers
+}
+
+#[test]
+fn what_is_saved_is_restored() {
+    let scratch = Scratch::new("restored");
+    let path = scratch.path("state");
+    let models = Models::new(Index::builder(), 9);
+    let (a, b, c) = (Worker::new(1, 0), Worker::new(2, 3), Worker::new(9, 0));
+    let llama = models.get_or_add(&key("llama", ""), 16).expect("new");
+    let other = models.get_or_add(&key("llama", "tenant"), 32).expect("new");
+    let engine = engine(2);
+    let ranks = [(a, Arc::new(Rank::http(a))), (b, Arc::new(Rank::zmq(b, engine.endpoint.clone())))];
+    for (_, rank) in &ranks {
+        llama.ranks().put(rank);
+    }
+    for (worker, rank) in &ranks {
+        let more = worker.id * 20;
+        let events = [
+            stored(*worker, 6, StorageTier::Device, None, 100..110 + more),
+            stored(*worker, 7, StorageTier::HostPinned, None, 100..105),
+            stored(*worker, 8, StorageTier::HostPinned, Some(109 + more), 500..505),
+        ];
+        router_events(&llama, rank, &events).expect("it runs");
+    }
+    let rank = Arc::new(Rank::http(c));
+    other.ranks().put(&rank);
+    router_events(&other, &rank, &[stored(c, 1, StorageTier::Device, None, 100..107)]).expect("it runs");
+    let saved = save(path.as_ref(), &models, std::slice::from_ref(&engine)).expect("a scratch file");
+    assert_eq!(saved.bytes, fs::metadata(&path).expect("it is there").len());
+    assert_eq!(scratch.names(), ["state"]);
+    let expected: u64 = [&llama, &other].iter().flat_map(|m| m.index().status().workers).map(|w| w.held_blocks).sum();
+    assert_eq!(saved.blocks, expected);
+
+    let (copies, engines) = restore(path.as_ref(), Models::new(Index::builder().shards(3), 2)).expect("intact");
+    assert_eq!(engines, [engine]);
+    assert_eq!(copies.all().len(), 2);
+    for original in [&llama, &other] {
+        let Key { model, group, tenant } = original.key();
+        let copy = copies.get(model, group, tenant).expect("restored");
+        assert_eq!(copy.block_size(), original.block_size());
+        for names in [100..200, 100..104, 101..110] {
+            assert_eq!(answers(&copy, names.clone()), answers(original, names));
+        }
+    }
+    let deepest: Vec<u64> = (100..130).chain(500..505).collect();
+    let query: Vec<u64> = deepest.iter().map(|name| name ^ 5).collect();
+    let mut matches = Matches::new();
+    copies.get("llama", "default", "").expect("restored").index().find(&query, &mut matches);
+    assert_eq!((matches.depth(a), matches.depth(Tier::Host.worker(a))), (30, 35), "tiers are workers, too");
+
+    let publishers = copies.get("llama", "default", "").expect("restored").ranks().all();
+    assert_eq!(publishers.len(), 2);
+    for (copy, (worker, rank)) in publishers.iter().zip(&ranks) {
+        assert_eq!((copy.worker(), copy.endpoint(), copy.workers()), (*worker, rank.endpoint(), rank.workers()));
+        assert_eq!(copy.last_sequence(), Some(8));
+        let (resume, before) = (copy.checkpoint(), rank.checkpoint());
+        assert_eq!((&resume.position, &resume.content), (&before.position, &before.content));
+        assert!(!resume.content.workers.is_empty());
+    }
+    // Nobody can say whether more came over HTTP since then, or over a connection that is not there yet.
+    assert_eq!((publishers[0].state(), publishers[1].state()), (State::Unknown, State::Unreachable));
+    assert_eq!(ranks[0].1.doubts(), Doubt::JoinedLate.into());
+    assert_eq!(publishers[0].doubts(), [Doubt::JoinedLate, Doubt::Restored].into_iter().collect());
+
+    let error = restore(path.as_ref(), Models::new(Index::builder(), 1)).expect_err("one model too many");
+    assert!(error.to_string().contains("max_models"), "{error}");
+}
+
+/// More blocks than are imported at a time, in chains longer than are saved at a time.
+#[test]
+fn a_large_state_is_restored_in_slices() {
+    let scratch = Scratch::new("large");
+    let path = scratch.path("state");
+    let models = Models::new(Index::builder(), 9);
+    let llama = models.get_or_add(&key("llama", ""), 16).expect("new");
+    for id in 0..3 {
+        let worker = Worker::new(id, 0);
+        llama.ranks().put(&Arc::new(Rank::http(worker)));
+        let blocks = (1..=400_000).map(|name| Block { sequence: name, local: name.min(id * 100_000) }).collect();
+        let data = EventData::Stored { parent: None, blocks };
+        llama.index().send(Event { worker, id: 1, data }).expect("it runs");
+    }
+    save(path.as_ref(), &models, &[]).expect("a scratch file");
+    let (copies, _) = restore(path.as_ref(), Models::new(Index::builder(), 9)).expect("intact");
+    let copy = copies.get("llama", "default", "").expect("restored");
+    assert_eq!(copy.index().export(), llama.index().export());
+}
+
+#[test]
+fn what_the_index_does_not_take_is_refused() {
+    let scratch = Scratch::new("refused");
+    let path = scratch.path("state");
+    let refusal = |write: &dyn Fn(&mut Snapshot), settings| {
+        let mut writer = Writer::create(path.as_ref()).expect("a scratch file");
+        write(&mut writer);
+        writer.finish().expect("a scratch file");
+        let error = restore(path.as_ref(), Models::new(settings, 9)).expect_err("refused");
+        assert!(matches!(error.reason, Reason::Refused { .. }), "{error}");
+        error.to_string()
+    };
+    let hashing = BlockHasher::new(4).expect("above 0").hash_block(&[]);
+    let saved = |block_size, hashing| SavedModel {
+        model: "m".into(),
+        group: "g".into(),
+        tenant: String::new(),
+        block_size,
+        hashing,
+    };
+    let model = |block_size| saved(block_size, hashing);
+    let rank = |engine: &str, resume: Vec<u8>| SavedRank { instance: 7, dp_rank: 0, engine: engine.into(), resume };
+    let orphan = EventData::Stored { parent: Some(5), blocks: vec![Block { sequence: 6, local: 6 }] };
+    let orphan = Event { worker: Worker::new(7, 0), id: 1, data: orphan };
+    let whole = EventData::Stored { parent: None, blocks: vec![Block { sequence: 6, local: 6 }] };
+    let whole = Event { data: whole, ..orphan.clone() };
+    let put = |result: Result<(), _>| result.expect("a scratch file");
+
+    let text = refusal(&|writer| put(writer.model(&model(0))), Index::builder());
+    assert!(text.contains("the index of m:g") && text.contains("block_size"), "{text}");
+    let text = refusal(&|writer| put(writer.model(&saved(4, hashing ^ 1))), Index::builder());
+    assert!(text.contains("hash_key_file"), "{text}");
+    let text = refusal(&|writer| put(writer.event(&whole)), Index::builder());
+    assert!(text.contains("worker 7/0 cannot be restored (it has no model)"), "{text}");
+    let text = refusal(&|writer| put(writer.rank(&rank("", Vec::new()))), Index::builder());
+    assert!(text.contains("publisher 7/0 cannot be restored (it has no model)"), "{text}");
+    let said_by = |instance, event: &Event| {
+        let rank = SavedRank { instance, ..rank("", postcard::to_stdvec(&Resume::default()).expect("short")) };
+        let write = |writer: &mut Snapshot| {
+            put(writer.model(&model(4)).and_then(|()| writer.rank(&rank)).and_then(|()| writer.event(event)));
+        };
+        refusal(&write, Index::builder())
+    };
+    let text = said_by(8, &whole);
+    assert!(text.contains("worker 7/0 cannot be restored (no publisher speaks for it)"), "{text}");
+    let text = said_by(7, &orphan);
+    assert!(text.contains("what m:g holds") && text.contains("parent"), "{text}");
+    let engines = ["{}", "{\"instance_id\": 7, \"endpoint\": \"http://a\", \"model_name\": \"m\", \"block_size\": 4}"];
+    for (engine, resume) in [(engines[0], vec![]), (engines[1], vec![]), ("", vec![255; 3])] {
+        let write = |writer: &mut Snapshot| {
+            put(writer.model(&model(4)).and_then(|()| writer.rank(&rank(engine, resume.clone()))));
+        };
+        let text = refusal(&write, Index::builder());
+        assert!(text.contains("publisher 7/0"), "{text}");
+    }
+}

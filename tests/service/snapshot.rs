@@ -1,0 +1,298 @@
+//! Snapshots: what is written is what is read, and nothing else is read.
+
+use std::fs;
+use std::hash::Hasher;
+use std::io::{self, Cursor, Write};
+use std::path::Path;
+
+use kvleap::service::snapshot::{Reader, Reason, Record, SavedModel, SavedRank, SnapshotError, Writer};
+use kvleap::{Block, Event, EventData, Worker};
+use proptest::prelude::*;
+
+use crate::common::random::{self, DENSE, LONG, Shape};
+use crate::common::scratch::Scratch;
+
+fn model(name: &str) -> Record {
+    Record::Model(SavedModel {
+        model: name.to_owned(),
+        group: "default".to_owned(),
+        tenant: String::new(),
+        block_size: 16,
+        hashing: 5,
+    })
+}
+
+fn rank(instance: u64) -> Record {
+    Record::Rank(SavedRank { instance, dp_rank: 3, engine: "{}".to_owned(), resume: vec![7; 5] })
+}
+
+fn stored(worker: Worker, parent: Option<u64>, names: std::ops::Range<u64>) -> Event {
+    let blocks = names.map(|sequence| Block { sequence, local: sequence ^ 5 }).collect();
+    Event { worker, id: 9, data: EventData::Stored { parent, blocks } }
+}
+
+/// One of everything.
+fn small() -> Vec<Record> {
+    let (a, b) = (Worker::new(1, 3), Worker::new(1, 3 | 1 << 28));
+    let whole = |worker, data| Event { worker, id: u64::MAX, data };
+    vec![
+        model("llama"),
+        rank(1),
+        Record::Event(whole(a, EventData::WorkerAdded)),
+        Record::Event(whole(a, EventData::CopiesCounted)),
+        Record::Event(whole(a, EventData::Cleared)),
+        Record::Event(stored(a, None, 100..103)),
+        Record::Event(stored(a, Some(102), 200..201)),
+        Record::Event(Event { worker: a, id: 9, data: EventData::Removed { blocks: vec![200, 0, u64::MAX] } }),
+        Record::Event(whole(b, EventData::WorkerRemoved)),
+        Record::Event(whole(b, EventData::Removed { blocks: Vec::new() })),
+        Record::Event(stored(Worker::new(1, 3 | 2 << 28), Some(102), 200..201)),
+        rank(u64::MAX),
+        model(""),
+    ]
+}
+
+fn write(path: &Path, records: &[Record]) -> Result<u64, SnapshotError> {
+    let mut writer = Writer::create(path)?;
+    for record in records {
+        match record {
+            Record::Model(model) => writer.model(model),
+            Record::Rank(rank) => writer.rank(rank),
+            Record::Event(event) => writer.event(event),
+        }?;
+    }
+    writer.finish()
+}
+
+fn all(mut reader: Reader<impl io::Read + io::Seek>) -> Result<Vec<Record>, SnapshotError> {
+    let mut records = Vec::new();
+    while let Some(record) = reader.next_record()? {
+        records.push(record);
+    }
+    Ok(records)
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Record>, SnapshotError> {
+    all(Reader::new("given", Cursor::new(bytes))?)
+}
+
+fn bytes_of(scratch: &Scratch, records: &[Record]) -> Vec<u8> {
+    let path = scratch.path("some.snapshot");
+    let length = write(path.as_ref(), records).expect("a scratch file");
+    let bytes = fs::read(&path).expect("it was written");
+    assert_eq!(bytes.len() as u64, length);
+    bytes
+}
+
+/// A file with the given content where the records should be, and a checksum that is right.
+fn sealed(content: &[u8]) -> Vec<u8> {
+    let mut file = b"kvleap\0I\x02\0\0\0".to_vec();
+    file.extend(zstd::encode_all(content, 1).expect("memory takes it all"));
+    let mut sum = twox_hash::XxHash3_64::new();
+    sum.write(&file);
+    file.extend(sum.finish().to_le_bytes());
+    file
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let scratch = Scratch::new("written");
+    let bytes = bytes_of(&scratch, &small());
+    assert_eq!(read(&bytes).expect("intact"), small());
+    assert_eq!(scratch.names(), ["some.snapshot"], "and nothing else stays");
+    let reader = Reader::open(scratch.path("some.snapshot").as_ref()).expect("intact");
+    assert_eq!(reader.header().release, env!("CARGO_PKG_VERSION"));
+    assert!(reader.header().created > 1_700_000_000);
+
+    assert_eq!(read(&bytes_of(&scratch, &[])).expect("intact"), []);
+}
+
+#[test]
+fn a_file_that_is_altered_or_cut_off_anywhere_is_refused() {
+    let bytes = bytes_of(&Scratch::new("altered"), &small());
+    for end in 0..bytes.len() {
+        assert!(read(&bytes[..end]).is_err(), "the first {end} bytes");
+    }
+    for at in 0..bytes.len() {
+        for flip in (0..8).map(|bit| 1 << bit).chain([0xFF]) {
+            let mut altered = bytes.clone();
+            altered[at] ^= flip;
+            let error = read(&altered).expect_err("altered");
+            match (at, error.reason) {
+                (0..8, Reason::NotASnapshot) | (8..12, Reason::Version(_)) | (12.., Reason::Checksum) => {}
+                (at, reason) => panic!("byte {at}: {reason}"),
+            }
+        }
+    }
+    let longer = [&bytes[..], &bytes[..]].concat();
+    assert!(matches!(read(&longer).expect_err("twice as long").reason, Reason::Checksum));
+}
+
+#[test]
+fn refusals_say_what_and_what_to_do() {
+    let scratch = Scratch::new("refusals");
+    let mut newer = bytes_of(&scratch, &small());
+    let mut older = newer.clone();
+    (newer[8], older[8]) = (3, 1);
+    for (bytes, what, then) in [
+        (&newer[..], "version 3, newer than 2", "start the release that wrote it"),
+        (&older[..], "version 1, where version 2 is read", "start without a snapshot"),
+        (b"{\"model\": 1, \"events\": []}", "not a snapshot", "give the file"),
+        (b"", "not a snapshot", "give the file"),
+        (b"kvleap\0I\x02\0\0\0abc", "cut off", "start without it"),
+        (&sealed(b"")[..], "record 0", "start without it"),
+        (&sealed(&[4; 30])[..], "begins with a record of kind 4", "start without it"),
+    ] {
+        let path = scratch.file_path("refused", bytes);
+        let error = Reader::open(&path).and_then(all).expect_err("refused");
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("{}: ", path.display())), "{text}");
+        assert!(text.contains(what) && text.contains(then), "{text}");
+    }
+    let missing = Reader::open(scratch.path("missing").as_ref()).expect_err("missing");
+    assert!(matches!(missing.reason, Reason::Unreadable(_)), "{missing}");
+}
+
+/// A right checksum proves nothing: whoever writes files can compute one.
+#[test]
+fn content_that_makes_no_sense_is_refused_and_allocates_nothing_much() {
+    let header = [&[1, 5, 0, 0, 0, 0, 3][..], b"0.1"].concat();
+    assert_eq!(read(&sealed(&[&header[..], &[0]].concat())).expect("an empty snapshot"), []);
+    // Instance, rank, cache group, tier, event id.
+    let speaking = |rank: u32, group: u32, tier: u8| {
+        [&[4][..], &[0; 8], &rank.to_le_bytes(), &group.to_le_bytes(), &[tier], &[0; 8]].concat()
+    };
+    let speaker = speaking(0, 0, 0);
+    for (content, why) in [
+        (&[][..], "failed to fill"),
+        (&[0, 0], "something follows"),
+        (&[1, 0, 0, 0, 0], "no record of kind 1"),
+        (&[99], "no record of kind 99"),
+        (&[8], "an event of no worker"),
+        (&speaking(1 << 28, 0, 0), "worker 0/268435456 has too high a rank"),
+        (&speaking(0, 1, 0), "of cache group 1, and only group 0 is indexed"),
+        (&speaking(0, 0, 3), "on tier 3"),
+        (&[2, 255, 255, 255, 255], "a record of 4294967295 bytes"),
+        (&[2, 0, 0, 0, 4, 1, 2, 3], ""),
+        (&[3, 1, 0, 0, 0, 255], ""),
+        (&[2, 6, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], "longer than its content"),
+        (&[&speaker[..], &[5, 255, 255, 255, 255]].concat(), "an event of 4294967295 blocks"),
+        (&[&speaker[..], &[7, 1, 0, 1, 0]].concat(), "an event of 65537 blocks"),
+        (&[&speaker[..], &[5, 2, 0, 0, 0], &[0; 31]].concat(), "failed to fill"),
+    ] {
+        let error = read(&sealed(&[&header[..], content].concat())).expect_err(why);
+        let Reason::Malformed { why: said, .. } = &error.reason else { panic!("{error}") };
+        assert!(said.contains(why), "{said}: {why}");
+    }
+}
+
+#[test]
+fn a_long_event_comes_back_as_several_that_say_the_same() {
+    let worker = Worker::new(4, 0);
+    let long = stored(worker, Some(7), 1000..151_000);
+    let removed = Event { worker, id: 1, data: EventData::Removed { blocks: (0..70_000).collect() } };
+    let records = [Record::Event(long), Record::Event(removed)];
+    let read = read(&bytes_of(&Scratch::new("long"), &records)).expect("intact");
+    let pieces = [(Some(7), 1000..66_536), (Some(66_535), 66_536..132_072), (Some(132_071), 132_072..151_000)];
+    let (stores, removals) = read.split_at(3);
+    assert_eq!(stores, pieces.map(|(parent, names)| Record::Event(stored(worker, parent, names))));
+    let names: Vec<u64> = removals
+        .iter()
+        .flat_map(|record| match record {
+            Record::Event(Event { data: EventData::Removed { blocks }, .. }) => blocks.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(names, (0..70_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_file_of_before_stays_until_the_next_is_complete() {
+    let scratch = Scratch::new("before");
+    let path = scratch.path("some.snapshot");
+    write(path.as_ref(), &small()).expect("a scratch file");
+    let before = fs::read(&path).expect("it was written");
+
+    let mut writer = Writer::create(path.as_ref()).expect("a scratch file");
+    writer.event(&stored(Worker::default(), None, 0..100_000)).expect("a scratch file");
+    assert_eq!(scratch.names(), ["some.snapshot", "some.snapshot.partial"]);
+    assert_eq!(fs::read(&path).expect("it is still there"), before);
+    drop(writer);
+    assert_eq!(scratch.names(), ["some.snapshot"], "what is given up leaves nothing");
+    assert_eq!(fs::read(&path).expect("it is still there"), before);
+
+    // What a crash left is overwritten.
+    fs::File::create(scratch.path("some.snapshot.partial")).unwrap().write_all(&vec![1; 1 << 20]).unwrap();
+    write(path.as_ref(), &[]).expect("a scratch file");
+    assert_eq!(scratch.names(), ["some.snapshot"]);
+    assert_eq!(read(&fs::read(&path).unwrap()).expect("intact"), []);
+
+    let nowhere = scratch.path("missing/some.snapshot");
+    let error = Writer::create(nowhere.as_ref()).expect_err("no such directory");
+    assert!(matches!(error.reason, Reason::Unwritable(_)), "{error}");
+}
+
+/// Stores of further copies are equal, and so cost next to nothing.
+#[test]
+fn copies_are_kept_in_little_room() {
+    let block = stored(Worker::new(1, 0), Some(7), 1..2);
+    let copies = |many| vec![Record::Event(block.clone()); many];
+    let bytes = bytes_of(&Scratch::new("copies"), &copies(10_000));
+    assert_eq!(read(&bytes).expect("intact"), copies(10_000));
+    assert!(bytes.len() < 1000, "{} bytes", bytes.len());
+}
+
+/// A sink that takes so many bytes.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_snapshot_may_be_written_to_anything() {
+    let write = |sink: &mut dyn Write| {
+        let mut writer = Writer::new("a pipe", sink)?;
+        let Record::Model(model) = model("llama") else { unreachable!("a model") };
+        writer.model(&model)?;
+        (0..100).try_for_each(|id| writer.event(&stored(Worker::new(id, 0), None, id * 1000..id * 1000 + 1000)))?;
+        writer.end().map(drop)
+    };
+    let mut bytes = Vec::new();
+    write(&mut bytes).expect("memory takes it all");
+    assert_eq!(read(&bytes).expect("intact").len(), 101);
+    for room in [0, 11, 12, bytes.len() / 2, bytes.len() - 1] {
+        let error = write(&mut Full(room)).expect_err("there is not enough room");
+        assert!(matches!(error.reason, Reason::Unwritable(_)), "{error}");
+        assert!(error.to_string().starts_with("a pipe: "), "{error}");
+    }
+}
+
+fn records(shape: Shape) -> impl Strategy<Value = Vec<Record>> {
+    let names = (any::<String>(), any::<String>(), any::<String>(), any::<u32>(), any::<u64>());
+    let model = names.prop_map(|(model, group, tenant, block_size, hashing)| {
+        Record::Model(SavedModel { model, group, tenant, block_size, hashing })
+    });
+    let rank = any::<(u64, u32, String, Vec<u8>)>();
+    let rank = rank
+        .prop_map(|(instance, dp_rank, engine, resume)| Record::Rank(SavedRank { instance, dp_rank, engine, resume }));
+    let record = prop_oneof![1 => model, 2 => rank, 20 => random::event(shape).prop_map(Record::Event)];
+    prop::collection::vec(record, 0..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, rng_seed: proptest::test_runner::RngSeed::Fixed(8), ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_written_is_read(records in prop_oneof![records(DENSE), records(LONG)]) {
+        let bytes = bytes_of(&Scratch::new("whatever"), &records);
+        prop_assert_eq!(read(&bytes).expect("intact"), records);
+    }
+}
