@@ -176,6 +176,8 @@ pub mod service;
 pub mod sim;
 #[cfg(feature = "sweep")]
 pub mod sweep;
+#[cfg(any(feature = "report", feature = "trace"))]
+mod temporary;
 #[cfg(feature = "trace")]
 pub mod trace;
 

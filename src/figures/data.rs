@@ -1,4 +1,4 @@
-//! What figures are drawn from: collected, or saved by another run.
+//! The data of figures, which are collected, or loaded from an earlier run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,27 +12,27 @@ use super::structure::Structure;
 use super::throughput::Throughput;
 use super::timeline::Timeline;
 use super::{FiguresError, Options, Topic, density, flow, search, structure, throughput, timeline};
-use crate::report::{Diagram, Figure, Theme, write};
+use crate::report::{Theme, png, write};
 
 /// The data of one figure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "figure", content = "data", rename_all = "kebab-case")]
 pub enum Data {
-    /// Of [`Topic::Density`].
+    /// For [`Topic::Density`].
     EventDensity(Density),
-    /// Of [`Topic::Flow`].
+    /// For [`Topic::Flow`].
     EventFlow(Flow),
-    /// Of [`Topic::Structure`].
+    /// For [`Topic::Structure`].
     PrefixStructure(Structure),
-    /// Of [`Topic::Timeline`].
+    /// For [`Topic::Timeline`].
     Concurrency(Timeline),
-    /// Of [`Topic::Search`].
+    /// For [`Topic::Search`].
     JumpSearch(Search),
-    /// Of [`Topic::Throughput`].
+    /// For [`Topic::Throughput`].
     Throughput(Throughput),
 }
 
-/// A file of data.
+/// The format of a file with data.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     version: u32,
@@ -40,25 +40,19 @@ struct Saved {
     data: Data,
 }
 
-/// What every version of the format has.
+/// The part that every version of the format has.
 #[derive(Deserialize)]
 struct Header {
     version: u32,
 }
 
-/// Charts or a diagram.
-pub(super) enum Drawing {
-    Charts(Figure),
-    Diagram(Diagram),
-}
-
 impl Topic {
-    /// Runs what the figure shows, and measures. `progress` is told how much of it is done, from 0 to 1.
+    /// Runs and measures what the figure shows. Calls `progress` with the share that is done, from 0 to 1.
     ///
-    /// Takes a few seconds; [`Topic::Throughput`] half a minute where it has to sweep.
+    /// Takes a few seconds; [`Topic::Throughput`] takes half a minute if it has to sweep.
     ///
     /// # Errors
-    /// [`FiguresError`]: files that cannot be read, and runs that fail or yield nothing.
+    /// [`FiguresError`] if a file cannot be read, or if the run fails or yields nothing to show.
     pub fn collect(self, options: &Options, mut progress: impl FnMut(f64)) -> Result<Data, FiguresError> {
         let progress = &mut progress;
         match self {
@@ -71,10 +65,10 @@ impl Topic {
         }
     }
 
-    /// The data that [`Data::json`] wrote to a file.
+    /// Loads data that [`Data::json`] has written to a file.
     ///
     /// # Errors
-    /// [`FiguresError::Saved`]: no such file, no such data, another version, another figure.
+    /// [`FiguresError::Saved`] if the file cannot be read, or has other content, another version, or another figure.
     pub fn load(self, path: &Path) -> Result<Data, FiguresError> {
         let fail = |why: String| FiguresError::Saved { path: path.to_owned(), why };
         let text = fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
@@ -83,7 +77,7 @@ impl Topic {
         if header.version != Data::VERSION {
             let (found, wanted) = (header.version, Data::VERSION);
             return Err(fail(format!(
-                "has version {found} of the format, and this program reads {wanted}: collect anew"
+                "has version {found} of the format, and this program reads {wanted}: collect the data again"
             )));
         }
         let saved: Saved =
@@ -94,7 +88,7 @@ impl Topic {
         Ok(saved.data)
     }
 
-    /// The file of its data under a directory of data.
+    /// Returns the name of its file in a directory of data.
     pub fn data_file(self, directory: &Path) -> PathBuf {
         directory.join(self.stem() + ".json")
     }
@@ -104,7 +98,7 @@ impl Data {
     /// The version of the format that [`json`](Self::json) writes.
     pub const VERSION: u32 = 1;
 
-    /// What they are about.
+    /// The figure that the data are for.
     pub fn topic(&self) -> Topic {
         match self {
             Self::EventDensity(_) => Topic::Density,
@@ -116,27 +110,31 @@ impl Data {
         }
     }
 
-    /// As one JSON object, with the version of the format and the figure's name.
+    /// Returns the data as one JSON object, with the version of the format and the name of the figure.
     ///
     /// # Panics
-    /// Never: the data are numbers, names and lists.
+    /// Never: numbers, names and lists can always be serialized.
     pub fn json(&self) -> String {
         let saved = Saved { version: Self::VERSION, data: self.clone() };
         serde_json::to_string(&saved).expect("numbers, names and lists") + "\n"
     }
 
-    /// The figure as SVG text.
+    /// Draws the figure as SVG.
     ///
     /// # Errors
-    /// [`FiguresError::Drawing`] where there is nothing to show.
+    /// [`FiguresError::Drawing`] if there is nothing to show.
     pub fn svg(&self, theme: Theme) -> Result<String, FiguresError> {
-        Ok(match self.drawing() {
-            Drawing::Charts(figure) => figure.svg(theme)?,
-            Drawing::Diagram(diagram) => diagram.svg(theme)?,
+        Ok(match self {
+            Self::EventDensity(data) => density::draw(data).svg(theme)?,
+            Self::EventFlow(data) => flow::draw(data).svg(theme)?,
+            Self::PrefixStructure(data) => structure::draw(data).svg(theme)?,
+            Self::Concurrency(data) => timeline::draw(data).svg(theme)?,
+            Self::JumpSearch(data) => search::draw(data).svg(theme)?,
+            Self::Throughput(data) => throughput::draw(data).svg(theme)?,
         })
     }
 
-    /// What to see in the figure, in Markdown, with its numbers.
+    /// Returns the caption in Markdown: what the figure shows, with its numbers.
     pub fn caption(&self) -> String {
         let text = match self {
             Self::EventDensity(data) => density::caption(data),
@@ -149,21 +147,18 @@ impl Data {
         format!("**Figure {}.** {text}\n", self.topic().number())
     }
 
-    /// Writes the figure in these themes as `.svg` and `.png`, its caption as `.md`, and the data under `data`, all into
-    /// `directory`, and returns what was written. Each file is complete or not there; where the figure cannot be drawn
-    /// there is none.
+    /// Writes the figure in these themes as `.svg` and `.png`, its caption as `.md`, and its data into the folder
+    /// `data`, all in `directory`. Returns the names of the files. Each file is renamed into place when complete. If
+    /// the figure cannot be drawn, none is written.
     ///
     /// # Errors
     /// [`FiguresError::Drawing`] and [`FiguresError::File`].
     pub fn write(&self, directory: &Path, themes: &[Theme]) -> Result<Vec<PathBuf>, FiguresError> {
         let stem = self.topic().stem();
-        let drawing = self.drawing();
         let mut files = Vec::new();
         for &theme in themes {
-            let (svg, png) = match &drawing {
-                Drawing::Charts(figure) => (figure.svg(theme)?, figure.png(theme)?),
-                Drawing::Diagram(diagram) => (diagram.svg(theme)?, diagram.png(theme)?),
-            };
+            let svg = self.svg(theme)?;
+            let png = png(&svg)?;
             files.push((directory.join(format!("{stem}-{theme}.svg")), svg.into_bytes()));
             files.push((directory.join(format!("{stem}-{theme}.png")), png));
         }
@@ -175,16 +170,5 @@ impl Data {
             write(path, bytes).map_err(|source| FiguresError::File { path: path.clone(), source })?;
         }
         Ok(files.into_iter().map(|(path, _)| path).collect())
-    }
-
-    fn drawing(&self) -> Drawing {
-        match self {
-            Self::EventDensity(data) => Drawing::Charts(density::draw(data)),
-            Self::EventFlow(data) => Drawing::Diagram(flow::draw(data)),
-            Self::PrefixStructure(data) => Drawing::Charts(structure::draw(data)),
-            Self::Concurrency(data) => Drawing::Charts(timeline::draw(data)),
-            Self::JumpSearch(data) => Drawing::Charts(search::draw(data)),
-            Self::Throughput(data) => Drawing::Charts(throughput::draw(data)),
-        }
     }
 }

@@ -1,121 +1,71 @@
-//! Why there is no figure.
+//! Why a figure was not made.
 
+use std::io;
 use std::path::PathBuf;
-use std::{error, fmt, io};
+
+use thiserror::Error;
 
 use super::Topic;
+use crate::index::{Closed, ConfigError};
 use crate::report::FigureError;
 use crate::sweep::{PartitionError, SweepError};
 use crate::trace::TraceError;
-use crate::{Closed, ConfigError};
 
 /// Why a figure was not made.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FiguresError {
     /// No figure has this name or number.
+    #[error("there is no figure {name:?}; choose from {}", names())]
     UnknownFigure {
-        /// What was given.
+        /// The name that was given.
         name: String,
     },
-    /// The simulated fleet cannot be: a trace that cannot be read, for instance.
-    Fleet(PartitionError),
+    /// The simulated fleet cannot be set up: its trace cannot be read, for instance.
+    #[error(transparent)]
+    Fleet(#[from] PartitionError),
     /// The record of a replay cannot be read.
+    #[error(transparent)]
     Record(TraceError),
     /// The index cannot be built.
-    Index(ConfigError),
+    #[error("the index cannot be built: {0}")]
+    Index(#[from] ConfigError),
     /// A writer of the index stopped in the middle of the run.
-    Stopped(Closed),
+    #[error("a writer of the index stopped in the middle of the run")]
+    Stopped(#[from] Closed),
     /// The sweep failed.
-    Sweep(SweepError),
-    /// A file with saved data is not there, or is none.
+    #[error("the sweep failed: {0}")]
+    Sweep(#[from] SweepError),
+    /// A file with saved data cannot be used.
+    #[error("{}: {why}", path.display())]
     Saved {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// The data are not enough for a figure.
+    /// There is nothing to show in the figure.
+    #[error("figure {} ({topic}) has nothing to show: {what}", topic.number())]
     Empty {
         /// The figure.
         topic: Topic,
         /// What is missing.
         what: &'static str,
     },
-    /// It cannot be drawn.
-    Drawing(FigureError),
+    /// The figure cannot be drawn.
+    #[error(transparent)]
+    Drawing(#[from] FigureError),
     /// A file cannot be written.
+    #[error("{}: cannot be written: {source}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-impl fmt::Display for FiguresError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownFigure { name } => {
-                let names = Topic::ALL.map(|topic| format!("{} ({topic})", topic.number()));
-                write!(f, "there is no figure {name:?}; choose from {}", names.join(", "))
-            }
-            Self::Fleet(source) => source.fmt(f),
-            Self::Record(source) => source.fmt(f),
-            Self::Index(source) => write!(f, "the index cannot be built: {source}"),
-            Self::Stopped(_) => f.write_str("a writer of the index stopped in the middle of the run"),
-            Self::Sweep(source) => write!(f, "the sweep: {source}"),
-            Self::Saved { path, why } => write!(f, "{}: {why}", path.display()),
-            Self::Empty { topic, what } => {
-                write!(f, "figure {} ({topic}) has nothing to show: {what}", topic.number())
-            }
-            Self::Drawing(source) => source.fmt(f),
-            Self::File { path, source } => write!(f, "{}: cannot be written: {source}", path.display()),
-        }
-    }
-}
-
-impl error::Error for FiguresError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Fleet(source) => Some(source),
-            Self::Record(source) => Some(source),
-            Self::Index(source) => Some(source),
-            Self::Stopped(source) => Some(source),
-            Self::Sweep(source) => Some(source),
-            Self::Drawing(source) => Some(source),
-            Self::File { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
-
-impl From<PartitionError> for FiguresError {
-    fn from(source: PartitionError) -> Self {
-        Self::Fleet(source)
-    }
-}
-
-impl From<ConfigError> for FiguresError {
-    fn from(source: ConfigError) -> Self {
-        Self::Index(source)
-    }
-}
-
-impl From<Closed> for FiguresError {
-    fn from(source: Closed) -> Self {
-        Self::Stopped(source)
-    }
-}
-
-impl From<SweepError> for FiguresError {
-    fn from(source: SweepError) -> Self {
-        Self::Sweep(source)
-    }
-}
-
-impl From<FigureError> for FiguresError {
-    fn from(source: FigureError) -> Self {
-        Self::Drawing(source)
-    }
+/// Every figure by number and name.
+fn names() -> String {
+    Topic::ALL.map(|topic| format!("{} ({topic})", topic.number())).join(", ")
 }

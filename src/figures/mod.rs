@@ -1,7 +1,7 @@
-//! Six figures that explain the index, each from a run of its own: what is drawn is measured, not made up.
+//! Six figures that explain the index. Each shows measurements of an actual run.
 //!
-//! A [`Topic`] is [collected](Topic::collect), which runs the index, or [loaded](Topic::load) from what another run
-//! left; the [`Data`] are then drawn, put into words, and written down. Equal data give equal bytes.
+//! The data of a [`Topic`] are [collected](Topic::collect), by running the index, or [loaded](Topic::load) from an
+//! earlier run. [`Data`] can be drawn, described in a caption, and written to files. Equal data give equal bytes.
 //!
 //! ```
 //! use kvleap::figures::{Data, Options, Topic};
@@ -33,28 +33,28 @@ pub use data::Data;
 pub use error::FiguresError;
 pub use topic::Topic;
 
-/// What the figures are made from, where there is a choice.
+/// Options for collecting the data of figures.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Where the events of [`Topic::Density`] come from. Default [`Source::BuiltIn`].
     pub source: Source,
-    /// The JSON of a sweep, for [`Topic::Throughput`]. Default `None`: a quick sweep.
+    /// The JSON report of a sweep, for [`Topic::Throughput`]. Default `None`: a quick sweep.
     pub sweep: Option<PathBuf>,
-    /// How that sweep starts a process for every trial: the program, and the subcommand that a
-    /// [`Launcher`](crate::sweep::Launcher) wants. Default `None`: no processes, which lets one trial's caches and heap
-    /// favour the next.
+    /// The program and the subcommand with which a [`Launcher`](crate::sweep::Launcher) starts a process for every
+    /// trial of that sweep. Default `None`: all trials run in this process, where caches and heap of one trial
+    /// influence the next.
     pub trials: Option<(PathBuf, &'static str)>,
-    /// Seeds workloads and indexes. Default 0.
+    /// Seed of workloads and indexes. Default 0.
     pub seed: u64,
 }
 
 /// Where the events of [`Topic::Density`] come from.
 #[derive(Clone, Debug, Default)]
 pub enum Source {
-    /// Simulated engines on the built-in workload; now and then one of them is reset.
+    /// Simulated engines that serve the built-in workload. Now and then one of them is reset.
     #[default]
     BuiltIn,
-    /// Simulated engines on a trace, with blocks of so many tokens.
+    /// Simulated engines that serve a trace, with the tokens in a block of the trace.
     Trace(PathBuf, u32),
     /// The record of a [replay](crate::replay::Record).
     Record(PathBuf),

@@ -1,29 +1,29 @@
-//! What there is to draw.
+//! The topics of the figures.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::FiguresError;
 
-/// What a figure is about. Written by its name, and parsed from that or from its number.
+/// The topic of a figure. Written as its name, and parsed from its name or its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
-    /// Blocks stored, removed and cleared, by time and worker.
+    /// KV events per worker over time: blocks stored, removed and cleared.
     Density,
-    /// Events on their way from engines to readers, with the figures of a run.
+    /// The path of an event from engines to readers, with the measurements of a run.
     Flow,
-    /// The position arrays of a small index, and the radix tree of the same events.
+    /// The position arrays of a small index, and a radix tree of the same events.
     Structure,
-    /// A writer and two readers, to the microsecond.
+    /// What a writer and two readers do, microsecond by microsecond.
     Timeline,
-    /// Every place that a lookup looks at.
+    /// Every position that a lookup examines.
     Search,
-    /// Load offered and achieved, for every backend.
+    /// Achieved against offered load, for every backend.
     Throughput,
 }
 
 impl Topic {
-    /// Every one, by number.
+    /// All topics, by number.
     pub const ALL: [Self; 6] =
         [Self::Density, Self::Flow, Self::Structure, Self::Timeline, Self::Search, Self::Throughput];
 
@@ -44,7 +44,7 @@ impl Topic {
         }
     }
 
-    /// How its files are called, without an ending: number and name.
+    /// The name of its files without the extension: number and name.
     pub fn stem(self) -> String {
         format!("{}-{}", self.number(), self.name())
     }

@@ -1,6 +1,6 @@
-//! Numbers in captions and labels.
+//! How captions and labels write numbers.
 
-/// With commas: 12,345.
+/// Writes a number with commas: 12,345.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =
@@ -8,12 +8,12 @@ pub(super) fn count(number: u64) -> String {
     groups.join(",")
 }
 
-/// A count per second, rounded to a whole number where it is large.
+/// Writes a rate, rounded to a whole number if it is large.
 pub(super) fn rate(number: f64) -> String {
     if number >= 100.0 { count(number.round() as u64) } else { format!("{number:.1}") }
 }
 
-/// Nanoseconds, to about three digits in the unit that suits.
+/// Writes nanoseconds with about three significant digits in a suitable unit.
 pub(super) fn time(nanoseconds: f64) -> String {
     let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs")];
     match units.into_iter().find(|(factor, _)| nanoseconds >= *factor) {
@@ -26,7 +26,7 @@ pub(super) fn time(nanoseconds: f64) -> String {
     }
 }
 
-/// Bytes, in binary prefixes.
+/// Writes bytes with a binary prefix.
 pub(super) fn bytes(number: u64) -> String {
     if number >= 1 << 20 {
         format!("{:.1} MiB", number as f64 / f64::from(1 << 20))
@@ -35,7 +35,7 @@ pub(super) fn bytes(number: u64) -> String {
     }
 }
 
-/// 1 worker, 2 workers.
+/// Writes a count of things: 1 worker, 2 workers.
 pub(super) fn many(number: u64, of: &str) -> String {
     format!("{} {of}{}", count(number), if number == 1 { "" } else { "s" })
 }

@@ -1,17 +1,17 @@
-//! Admission control: how much may arrive in a time.
+//! Admission control: a sliding window over arrivals.
 
 use std::collections::VecDeque;
 
 use super::Refusal;
 
-/// How much may arrive in a time. What was refused does not count.
+/// Limits on the arrival rate. Refused requests do not count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rates {
     /// Requests per second, over the window. Default `None`: any number.
     pub requests_per_second: Option<f64>,
     /// Tokens per second, of prompts and answers, over the window. Default `None`: any number.
     pub tokens_per_second: Option<f64>,
-    /// The window, which ends when a request arrives. Default one second.
+    /// Length of the window, which ends when a request arrives. Default one second.
     pub window_ns: u64,
 }
 
@@ -22,13 +22,13 @@ impl Default for Rates {
 }
 
 impl Rates {
-    /// What a window holds at this rate.
+    /// What a window admits at this rate.
     #[allow(clippy::cast_sign_loss, reason = "a rate is checked to be positive, and `as` saturates")]
     fn quota(&self, per_second: Option<f64>) -> u64 {
         per_second.map_or(u64::MAX, |rate| (rate * self.window_ns as f64 / 1e9) as u64)
     }
 
-    /// Settings by name, with the least value of each.
+    /// The settings by name, each with its minimum.
     pub(super) fn numbers(&self) -> Vec<(&'static str, f64, f64)> {
         let rates = [
             ("rates.requests_per_second", self.requests_per_second),
@@ -38,13 +38,13 @@ impl Rates {
     }
 }
 
-/// What was let in during the last window.
+/// What was admitted during the last window.
 #[derive(Debug)]
 pub(super) struct Admission {
     window_ns: u64,
     requests: u64,
     tokens: u64,
-    /// When and how many tokens; the window's, and those of older ones that nobody has looked for since.
+    /// Arrival time and tokens of admitted requests; entries older than the window are dropped at the next arrival.
     recent: VecDeque<(u64, u64)>,
     recent_tokens: u64,
 }
@@ -60,7 +60,7 @@ impl Admission {
         }
     }
 
-    /// Lets a request in or says why not. `now` does not go back.
+    /// Admits a request, or returns why not. `now` must not go back.
     pub(super) fn admit(&mut self, now: u64, tokens: u64) -> Result<(), Refusal> {
         while let Some(&(at, gone)) = self.recent.front()
             && now - at >= self.window_ns
@@ -72,7 +72,7 @@ impl Admission {
             return Err(Refusal::NeverAdmitted { tokens, most: if self.requests == 0 { 0 } else { self.tokens } });
         }
         if self.recent.len() as u64 >= self.requests {
-            // One leaves and one comes.
+            // There is room as soon as the oldest request leaves the window.
             return Err(Refusal::RequestRate { retry_ns: self.recent[0].0 + self.window_ns - now });
         }
         if tokens > self.tokens - self.recent_tokens {
@@ -85,7 +85,7 @@ impl Admission {
         Ok(())
     }
 
-    /// When enough will have left the window for as many tokens.
+    /// Returns when enough will have left the window for this many tokens.
     fn room_for(&self, tokens: u64) -> u64 {
         let mut left = self.recent_tokens;
         let enough = self.recent.iter().find(|(_, gone)| {

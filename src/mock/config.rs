@@ -1,26 +1,26 @@
-//! What an engine is like.
+//! Settings of an engine.
 
-use std::{error, fmt};
+use thiserror::Error;
 
 use super::{Constant, Latency, Rates};
 
-/// What an engine is like.
+/// Settings of an engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Tokens in a block. Default 16.
     pub block_size: u32,
-    /// Blocks of the pool. Default 924, those of `llama-2-13b@a100-40g`; see [`Profile`](super::Profile).
+    /// Blocks in the pool. Default 924, as for `llama-2-13b@a100-40g`; see [`Profile`](super::Profile).
     pub blocks: u32,
-    /// Tokens to keep at most in blocks that no running request refers to; the least recently used go first. Default
-    /// `None`: as many as the pool holds.
+    /// The most tokens to keep in blocks that no running request refers to; the least recently used are evicted first.
+    /// Default `None`: as many as the pool holds.
     pub cached_tokens: Option<u64>,
-    /// What is said of a block that is there already when it fills again. Default [`Copies::Announced`].
+    /// How a second copy of a cached block is published. Default [`Copies::Announced`].
     pub copies: Copies,
-    /// Sets the engine's names for blocks apart from those of engines with another seed. Default 0.
+    /// Seeds the sequence hashes: engines with different seeds name the same block differently. Default 0.
     pub seed: u64,
     /// Sizes of steps, batches and queues.
     pub limits: Limits,
-    /// What may arrive in a time. Default no limit.
+    /// Limits on the arrival rate. Default no limit.
     pub rates: Rates,
     /// How long a step takes. Default [`Constant::LLAMA_2_13B`].
     pub latency: Latency,
@@ -41,34 +41,35 @@ impl Default for Config {
     }
 }
 
-/// What is said of a second physical copy of a block.
+/// How a second physical copy of a block is published.
 ///
-/// Two requests that compute the same blocks at the same time fill one slot each. So does a prompt that is cached to
-/// its last token, because that token must be computed to know the next one.
+/// Two requests that compute the same block at the same time fill one slot each. A prompt that is cached to its last
+/// token fills a second copy of its last block, because that token must be computed to sample the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copies {
-    /// Every copy is stored, and every copy is removed, as vLLM says it: a listener that knows one copy only takes the
-    /// block for gone when the first of them goes.
+    /// Every copy is published as stored and as removed, as in vLLM. A listener that does not count copies believes
+    /// that the block is gone when the first copy is evicted.
     Announced,
-    /// The first is stored and the last removed.
+    /// The first copy is published as stored, and the last one as removed.
     Merged,
 }
 
 /// Sizes of steps, batches and queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Tokens that a step computes at most, prompts and decoding together. Default 8,192.
+    /// The most tokens that a step computes, prompts and decoding together. Default 8,192.
     pub step_tokens: u32,
-    /// Tokens of one prompt that a step computes at most. Default 8,192.
+    /// The most tokens of one prompt that a step computes. Default 8,192.
     pub chunk_tokens: u32,
-    /// Sequences that run at a time. Default 256.
+    /// The most sequences that run at a time. Default 256.
     pub batch: u32,
-    /// Requests that wait at a time. Default 2^20.
+    /// The most requests that wait at a time. Default 2^20.
     pub waiting: u32,
-    /// For every level of [`Request::priority`](super::Request::priority), how much later than it a request may arrive
-    /// and still go first, in nanoseconds. Default 100 ms.
+    /// How much later another request may arrive and still go first, in nanoseconds, for every level of
+    /// [`Request::priority`](super::Request::priority). Default 100 ms.
     pub yield_ns: u64,
-    /// The most of that, whatever the priority: this bounds what can overtake a request. Default 10 s.
+    /// The most that a request yields, in nanoseconds, whatever its priority: nothing that arrives later than this
+    /// overtakes it. Default 10 s.
     pub patience_ns: u64,
 }
 
@@ -107,7 +108,7 @@ impl Config {
     }
 }
 
-/// Whether every value is finite and not below its least one.
+/// Checks that every value is finite and not below its minimum.
 pub(super) fn in_range(numbers: Vec<(&'static str, f64, f64)>) -> Result<(), ConfigError> {
     match numbers.into_iter().find(|&(_, value, least)| !(value.is_finite() && value >= least)) {
         Some((setting, value, _)) => Err(ConfigError::OutOfRange { setting, value }),
@@ -115,15 +116,17 @@ pub(super) fn in_range(numbers: Vec<(&'static str, f64, f64)>) -> Result<(), Con
     }
 }
 
-/// Why there is no such engine.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Why an engine cannot be built.
+#[derive(Clone, Copy, Debug, PartialEq, Error)]
 pub enum ConfigError {
     /// A count that must be positive is zero.
+    #[error("{setting} is 0; it must be at least 1")]
     Zero {
         /// The setting.
         setting: &'static str,
     },
-    /// A rate or a time that is negative, not a number, or not positive where it must be.
+    /// A time that is negative, a rate that is not positive, or a value that is not finite.
+    #[error("{setting} is {value}; it must be finite, a rate above 0, anything else at least 0")]
     OutOfRange {
         /// The setting.
         setting: &'static str,
@@ -131,16 +134,3 @@ pub enum ConfigError {
         value: f64,
     },
 }
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Zero { setting } => write!(f, "{setting} is 0; it must be at least 1"),
-            Self::OutOfRange { setting, value } => {
-                write!(f, "{setting} is {value}; it must be a finite number that is not negative, a rate above 0")
-            }
-        }
-    }
-}
-
-impl error::Error for ConfigError {}

@@ -1,16 +1,16 @@
-//! The engine: requests in, events out, a clock of its own.
+//! The engine: requests in, events out, on a clock of its own.
 
 use super::admission::Admission;
 use super::request::Task;
 use super::scheduler::{Progress, Scheduler};
 use super::{Config, ConfigError, Finished, Latency, Refusal, Request, Work};
-use crate::{Event, EventData, Worker};
+use crate::event::{Event, EventData, Worker};
 
-/// One rank of a simulated inference engine. Engines with data parallelism are as many of these as they have ranks:
-/// each has its own cache, scheduler and event numbers.
+/// One data-parallel rank of a simulated inference engine, with its own cache, scheduler and event numbers. Use several
+/// for an engine with data parallelism.
 ///
-/// It is driven by its caller: [`submit`](Self::submit) requests as they arrive, and let it run in between. Deciding a
-/// step costs O(running requests); a block that is stored, found or evicted costs O(log blocks).
+/// The caller drives it: [`submit`](Self::submit) requests as they arrive, and let it run in between. Planning a step
+/// costs O(running requests); storing, finding or evicting a block costs O(log blocks).
 #[derive(Debug)]
 pub struct Engine {
     worker: Worker,
@@ -27,7 +27,7 @@ pub struct Engine {
     last_event: u64,
 }
 
-/// What a step brought about.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// When it ended, on the engine's clock.
@@ -36,23 +36,23 @@ pub struct Step {
     pub took_ns: u64,
     /// What it computed.
     pub work: Work,
-    /// What the engine says, in order: evictions before the store that needed the room. One `Stored` for each prompt
-    /// that the step computed a part of, and for each decoded block that is full now.
+    /// What the engine publishes, in order: evictions before the store that needed the room. There is one `Stored` for
+    /// each prompt of which the step filled blocks, and one for each block that decoding filled.
     pub events: Vec<Event>,
-    /// Tickets of the requests whose first token is there now.
+    /// Tickets of the requests that got their first token.
     pub first_tokens: Vec<u64>,
-    /// Tickets of the requests whose answer is longer, by as many tokens as a block has, than at the first token or when
-    /// they were last named here.
+    /// Tickets of the requests whose answer has grown by one block of tokens since their first token, or since they
+    /// were last listed here.
     pub longer: Vec<u64>,
-    /// What is complete now.
+    /// Samples that are complete.
     pub finished: Vec<Finished>,
 }
 
 impl Engine {
-    /// An idle engine at time 0, with an empty cache.
+    /// Creates an idle engine at time 0, with an empty cache.
     ///
     /// # Errors
-    /// [`ConfigError`] where a setting is out of its range.
+    /// [`ConfigError`] if a setting is out of range.
     pub fn new(worker: Worker, config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self {
@@ -71,11 +71,12 @@ impl Engine {
         })
     }
 
-    /// Hands in a request that arrives at `at_ns`, and returns the ticket that its [`Finished`] will bear. Let the
-    /// engine [run until](Self::run_until) then before. Arrivals do not go back: an earlier one arrives with the last.
+    /// Submits a request that arrives at `at_ns`, and returns the ticket that its [`Finished`] will carry. Let the
+    /// engine [run until](Self::run_until) that time first. A time before the previous arrival is taken for the
+    /// previous one.
     ///
     /// # Errors
-    /// [`Refusal`], with the reason. Nothing has changed then.
+    /// [`Refusal`], with the reason. The engine has not changed then.
     pub fn submit(&mut self, at_ns: u64, request: Request) -> Result<u64, Refusal> {
         let at_ns = at_ns.max(self.last_arrival_ns);
         let blocks = request.blocks(self.block_size);
@@ -102,21 +103,21 @@ impl Engine {
         Ok(self.tickets - 1)
     }
 
-    /// Plays the next step, or is `None` when there is nothing to do.
+    /// Simulates the next step. Returns `None` if there is nothing to do.
     pub fn step(&mut self) -> Option<Step> {
         if self.is_idle() {
             return None;
         }
-        let mut said = Vec::new();
-        let work = self.scheduler.plan(self.clock_ns, &mut said);
+        let mut changes = Vec::new();
+        let work = self.scheduler.plan(self.clock_ns, &mut changes);
         let took_ns = self.latency.step_ns(&work).max(1);
         self.clock_ns = self.clock_ns.saturating_add(took_ns);
-        let Progress { first_tokens, longer, finished } = self.scheduler.complete(self.clock_ns, &mut said);
-        let events = said.into_iter().map(|data| self.say(data)).collect();
+        let Progress { first_tokens, longer, finished } = self.scheduler.complete(self.clock_ns, &mut changes);
+        let events = changes.into_iter().map(|data| self.publish(data)).collect();
         Some(Step { at_ns: self.clock_ns, took_ns, work, events, first_tokens, longer, finished })
     }
 
-    /// Plays all steps that begin before `at_ns`.
+    /// Simulates all steps that start before `at_ns`.
     pub fn run_until(&mut self, at_ns: u64, mut each: impl FnMut(Step)) {
         while self.clock_ns < at_ns
             && let Some(step) = self.step()
@@ -125,48 +126,49 @@ impl Engine {
         }
     }
 
-    /// Empties the cache, as an operator would by a reset. What runs loses its blocks and begins again.
+    /// Empties the cache, as resetting the prefix cache of a real engine does. Running requests lose their blocks and
+    /// start again.
     pub fn clear(&mut self) -> Event {
         self.scheduler.clear(self.clock_ns);
-        self.say(EventData::Cleared)
+        self.publish(EventData::Cleared)
     }
 
-    /// Computes at another speed from the next step on, as a machine does that is throttled or shared.
+    /// Changes the speed from the next step on, as on a machine that is throttled or shared.
     ///
     /// # Errors
-    /// [`ConfigError`] where a number is out of its range. Nothing has changed then.
+    /// [`ConfigError`] if a number is out of range. Nothing has changed then.
     pub fn set_latency(&mut self, latency: Latency) -> Result<(), ConfigError> {
         latency.check()?;
         self.latency = latency;
         Ok(())
     }
 
-    /// Gives a request that waits to begin another priority. Whether it does.
+    /// Changes the priority of a request that has not started yet. Returns whether there is one with this ticket.
     pub fn reprioritise(&mut self, ticket: u64, priority: u32) -> bool {
         self.scheduler.reprioritise(ticket, priority)
     }
 
-    /// Whose events these are.
+    /// The worker that the events are from.
     pub fn worker(&self) -> Worker {
         self.worker
     }
 
-    /// Nanoseconds since it began, on its own clock.
+    /// Nanoseconds since time 0, on the engine's own clock.
     pub fn clock_ns(&self) -> u64 {
         self.clock_ns
     }
 
-    /// Whether nothing runs or waits.
+    /// Whether no request is running or waiting.
     pub fn is_idle(&self) -> bool {
         self.scheduler.is_idle()
     }
 
-    /// Sequences that run.
+    /// Running sequences.
     pub fn running(&self) -> usize {
         self.scheduler.running()
     }
 
-    /// Requests that wait.
+    /// Waiting requests.
     pub fn waiting(&self) -> usize {
         self.scheduler.waiting()
     }
@@ -176,12 +178,13 @@ impl Engine {
         self.scheduler.pool().used()
     }
 
-    /// Blocks that are cached and that nobody refers to. Those neither used nor evictable are free.
+    /// Blocks that are cached but not referred to. Those that are neither used nor evictable are free.
     pub fn evictable_blocks(&self) -> usize {
         self.scheduler.pool().evictable()
     }
 
-    fn say(&mut self, data: EventData) -> Event {
+    /// Gives an event the next number.
+    fn publish(&mut self, data: EventData) -> Event {
         self.last_event += 1;
         Event { worker: self.worker, id: self.last_event, data }
     }

@@ -3,18 +3,18 @@
 use super::Profile;
 use super::config::{ConfigError, in_range};
 
-/// What a step computes, over all its requests.
+/// The work of a step, over all of its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Prompts begun, those preempted and begun again included.
+    /// Prompts started, including those that start again after a preemption.
     pub prompts: u64,
-    /// Tokens of prompts computed; what was cached is not.
+    /// Prompt tokens computed, without those found in the cache.
     pub prompt_tokens: u64,
-    /// Blocks that these fill or begin, one that was begun in an earlier step not counted again.
+    /// Blocks that these tokens fill or start; a block started in an earlier step is not counted again.
     pub prompt_blocks: u64,
-    /// Tokens decoded, one for every sequence that decodes.
+    /// Tokens decoded, one for each sequence that decodes.
     pub decoded: u64,
-    /// Tokens whose keys and values are read: for every sequence, all of its tokens up to now.
+    /// Tokens whose keys and values are read: for each sequence, all of its tokens so far.
     pub context: u64,
     /// Pairs of a computed token and a token that it attends to.
     pub pairs: u64,
@@ -23,43 +23,43 @@ pub struct Work {
 /// How long a step takes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Latency {
-    /// Constants for a prompt, a block and a step.
+    /// Constant costs of a prompt, a block and a step.
     Constant(Constant),
-    /// The slower of arithmetic and memory.
+    /// A roofline: arithmetic or memory traffic, whichever takes longer.
     Roofline(Roofline),
 }
 
-/// A prompt takes `prefill_ms + blocks computed x prefill_block_ms`, and a step that decodes `decode_ms`, whatever the
-/// batch. Each is in milliseconds.
+/// A prompt takes `prefill_ms + blocks computed x prefill_block_ms`, and a step that decodes takes `decode_ms`,
+/// whatever the batch. All are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constant {
-    /// For every prompt begun.
+    /// For each prompt started.
     pub prefill_ms: f64,
-    /// For every block of a prompt that is not cached.
+    /// For each block of a prompt that is not cached.
     pub prefill_block_ms: f64,
     /// For a step in which at least one sequence decodes.
     pub decode_ms: f64,
 }
 
 impl Constant {
-    /// The constants of an emulated `llama-2-13b` with blocks of 16 tokens: 5.0, 2.5 and 15.0 ms.
+    /// The constants for an emulated `llama-2-13b` with blocks of 16 tokens: 5.0, 2.5 and 15.0 ms.
     pub const LLAMA_2_13B: Self = Self { prefill_ms: 5.0, prefill_block_ms: 2.5, decode_ms: 15.0 };
 }
 
-/// A step takes `overhead + max(arithmetic / flops, bytes / bandwidth)`: batches share the reading of the weights, and
-/// are limited by memory until they are large, prompts by arithmetic.
+/// A step takes `overhead + max(arithmetic / flops, bytes / bandwidth)`. Decoding is limited by memory bandwidth until
+/// batches are large, because a batch reads the weights once; prompts are limited by arithmetic.
 ///
-/// Arithmetic is `2 x active parameters` for a token and `4 x layers x query heads x head size` for a pair of tokens
-/// that attention compares (a product with the keys, and one with the values); bytes are the weights once and the keys
-/// and values of every sequence. This is the model of Williams, Waterman and Patterson, "Roofline" (2009), for a
-/// transformer's two kinds of work.
+/// Arithmetic is `2 x active parameters` for each token, and `4 x layers x query heads x head size` for each pair of
+/// tokens that attention compares (a product with the keys, and one with the values). Bytes are the weights, once, and
+/// the keys and values of every sequence. This is the roofline model of Williams, Waterman and Patterson (2009),
+/// applied to a transformer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Roofline {
-    /// Operations per second that are reached.
+    /// Operations per second that are achieved.
     pub flops: f64,
-    /// Bytes per second that are reached.
+    /// Bytes per second that are achieved.
     pub bandwidth: f64,
-    /// Milliseconds of a step that are neither.
+    /// Milliseconds of a step that are spent on neither.
     pub overhead_ms: f64,
     /// Operations for a token.
     pub token_flops: f64,
@@ -72,8 +72,8 @@ pub struct Roofline {
 }
 
 impl Roofline {
-    /// Half of the accelerators' arithmetic, 80% of their bandwidth and 1 ms of overhead: assumptions, to be replaced
-    /// by measurements where there are any.
+    /// Assumes half of the accelerators' arithmetic, 80% of their bandwidth and 1 ms of overhead. Replace these by
+    /// measurements if you have them.
     pub fn new(profile: &Profile) -> Self {
         let Profile { model, gpu, gpus, .. } = profile;
         let gpus = f64::from(*gpus);
@@ -91,7 +91,7 @@ impl Roofline {
 }
 
 impl Latency {
-    /// Nanoseconds of a step that does this work.
+    /// Returns how many nanoseconds a step with this work takes.
     #[allow(clippy::cast_sign_loss, reason = "times are checked not to be negative, and `as` saturates")]
     pub fn step_ns(&self, work: &Work) -> u64 {
         let milliseconds = match self {
@@ -111,7 +111,7 @@ impl Latency {
         (milliseconds * 1e6).round() as u64
     }
 
-    /// The same, with every step taking so many times as long.
+    /// Returns the same model with every step taking `times` as long.
     #[must_use]
     pub fn slowed(&self, times: f64) -> Self {
         match *self {
@@ -133,7 +133,7 @@ impl Latency {
         in_range(self.numbers())
     }
 
-    /// Settings by name, with the least value of each.
+    /// The settings by name, each with its minimum.
     fn numbers(&self) -> Vec<(&'static str, f64, f64)> {
         let positive = f64::MIN_POSITIVE;
         match self {

@@ -1,10 +1,10 @@
-//! A simulated inference engine: what a worker's cache would say, on a virtual clock.
+//! A simulated inference engine, which publishes what a real one would, on a virtual clock.
 //!
-//! An [`Engine`] takes requests and serves them step by step, as engines with continuous batching do: it admits what
-//! its block pool has room for, computes prompts in chunks beside the decoding of others, shares the blocks of equal
-//! prefixes, preempts and evicts under pressure, and says what it stores and evicts as [`Event`](crate::Event)s. It
-//! computes nothing but the time that a step would have taken. Nothing depends on the real clock or on threads: the
-//! same requests give the same events.
+//! An [`Engine`] serves requests step by step, with continuous batching: it admits what its block pool has room for,
+//! computes prompts in chunks beside the decoding of others, shares the blocks of equal prefixes, preempts and evicts
+//! under pressure, and publishes what it stores and evicts as [`Event`](crate::event::Event)s. It computes nothing but
+//! the time that a step would have taken. Nothing depends on the real clock or on threads: the same requests give the
+//! same events.
 //!
 //! ```
 //! use kvleap::mock::{Config, Engine, Profile, Request};

@@ -1,26 +1,27 @@
-//! Models and the memory that they leave for blocks.
+//! Models and accelerators, and how many blocks fit beside the weights.
 
 use std::str::FromStr;
-use std::{error, fmt};
+
+use thiserror::Error;
 
 use super::{Config, Latency, Roofline};
 
-/// What of a model decides the size of its cache and the time of its steps.
+/// The properties of a model that determine the size of its cache and the time of its steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// As it is looked up.
     pub name: &'static str,
     /// Layers with attention over the whole context.
     pub layers: u32,
-    /// Heads that queries are projected to.
+    /// Query heads.
     pub query_heads: u32,
-    /// Heads that keys and values are projected to; fewer than query heads where those are grouped.
+    /// Heads of keys and values; fewer than query heads in grouped-query attention.
     pub kv_heads: u32,
-    /// Values of a head.
+    /// Values in a head.
     pub head_size: u32,
-    /// Parameters, all of them.
+    /// All parameters.
     pub parameters: u64,
-    /// Parameters that one token is multiplied with; less than all in a mixture of experts.
+    /// Parameters that are used for one token; fewer than all in a mixture of experts.
     pub active_parameters: u64,
     /// Bytes of a parameter.
     pub bytes_per_parameter: u32,
@@ -28,20 +29,20 @@ pub struct Model {
     pub bytes_per_value: u32,
 }
 
-/// What of an accelerator decides the size of a cache and the time of a step.
+/// The properties of an accelerator that determine the size of a cache and the time of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpu {
     /// As it is looked up.
     pub name: &'static str,
     /// Bytes of memory.
     pub memory: u64,
-    /// Operations per second on dense 16-bit floating-point matrices, as its maker states them.
+    /// Operations per second on dense 16-bit floating-point matrices, according to its maker.
     pub flops: f64,
-    /// Bytes per second from memory, as its maker states them.
+    /// Bytes per second from memory, according to its maker.
     pub bandwidth: f64,
 }
 
-/// A model on an accelerator, or on several that share it evenly. Every field may be changed.
+/// A model on one accelerator, or on several that share it evenly. Every field may be changed.
 ///
 /// Parsed from `MODEL@GPU`, or `MODEL@GPUxN` for N of them: `llama-3.1-70b@h100-80gx4`.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,11 +51,11 @@ pub struct Profile {
     pub model: Model,
     /// The accelerator.
     pub gpu: Gpu,
-    /// How many of them. Default 1.
+    /// Number of accelerators. Default 1.
     pub gpus: u32,
     /// Tokens in a block. Default 16.
     pub block_size: u32,
-    /// Percent of the memory that the engine may use at all. Default 90, as in vLLM.
+    /// Percentage of the memory that the engine may use in all. Default 90, as in vLLM.
     pub memory_percent: u32,
     /// Bytes on each accelerator for activations and graphs. Default 512 MiB.
     pub reserve: u64,
@@ -74,7 +75,7 @@ const fn dense(name: &'static str, layers: u32, heads: [u32; 2], parameters: u64
     }
 }
 
-/// Sizes are those of the published configurations; parameters as published, those of Llama 2 as its name has them.
+/// Sizes are from the published configurations, and so are parameters, except that those of Llama 2 are from its name.
 const MODELS: [Model; 7] = [
     dense("llama-2-13b", 40, [40, 40], 13_000_000_000),
     dense("llama-3.1-8b", 32, [32, 8], 8_030_000_000),
@@ -87,7 +88,7 @@ const MODELS: [Model; 7] = [
 
 const GIB: u64 = 1 << 30;
 
-/// By their makers' data sheets, of the boards with the faster interconnect.
+/// From their makers' data sheets, for the boards with the faster interconnect.
 const GPUS: [Gpu; 4] = [
     Gpu { name: "a100-40g", memory: 40 * GIB, flops: 312e12, bandwidth: 1.555e12 },
     Gpu { name: "a100-80g", memory: 80 * GIB, flops: 312e12, bandwidth: 2.039e12 },
@@ -96,7 +97,7 @@ const GPUS: [Gpu; 4] = [
 ];
 
 impl Model {
-    /// Every model that is known by name.
+    /// Returns every model that is known by name.
     pub fn all() -> impl Iterator<Item = Self> {
         MODELS.into_iter()
     }
@@ -116,28 +117,28 @@ impl Model {
 }
 
 impl Gpu {
-    /// Every accelerator that is known by name.
+    /// Returns every accelerator that is known by name.
     pub fn all() -> impl Iterator<Item = Self> {
         GPUS.into_iter()
     }
 }
 
 impl Profile {
-    /// A model on one accelerator, everything else as by default.
+    /// A model on one accelerator, with defaults for everything else.
     pub fn new(model: Model, gpu: Gpu) -> Self {
         Self { model, gpu, gpus: 1, block_size: 16, memory_percent: 90, reserve: GIB / 2 }
     }
 
-    /// Bytes of a block over all accelerators: those of a token times the tokens of a block.
+    /// Bytes of a block over all accelerators: bytes of a token times tokens in a block.
     pub fn block_bytes(&self) -> u64 {
         self.model.token_bytes() * u64::from(self.block_size)
     }
 
-    /// Blocks that fit beside the weights: what may be used of the memory, less weights and reserve, by the bytes of a
-    /// block.
+    /// Returns how many blocks fit beside the weights: the usable memory without weights and reserve, divided by the
+    /// bytes of a block.
     ///
     /// # Errors
-    /// [`ProfileError::TooLarge`] when not one fits.
+    /// [`ProfileError::TooLarge`] if not even one fits.
     pub fn blocks(&self) -> Result<u32, ProfileError> {
         let usable = u128::from(self.gpu.memory) * u128::from(self.gpus) * u128::from(self.memory_percent) / 100;
         let taken = u128::from(self.model.weight_bytes()) + u128::from(self.reserve) * u128::from(self.gpus);
@@ -149,7 +150,7 @@ impl Profile {
         }
     }
 
-    /// An engine of this capacity and, by [`Roofline`], this speed.
+    /// Returns the settings of an engine with this capacity and, according to [`Roofline`], this speed.
     ///
     /// # Errors
     /// [`ProfileError::TooLarge`], as for [`blocks`](Self::blocks).
@@ -181,50 +182,39 @@ impl FromStr for Profile {
     }
 }
 
-/// Why there is no such profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a profile cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProfileError {
     /// The name is not of the form `MODEL@GPU`, or one of the two is not known.
+    #[error(
+        "no profile is called {name:?}: write MODEL@GPU or MODEL@GPUxN, with one of the models {} and one of the GPUs \
+         {}",
+        list(Model::all().map(|model| model.name)),
+        list(Gpu::all().map(|gpu| gpu.name))
+    )]
     Unknown {
-        /// What was given.
+        /// The name that was given.
         name: String,
     },
     /// The weights and the reserve leave no room for a block.
+    #[error(
+        "{model} leaves no memory for a block on {gpus} x {gpu}: take more or larger GPUs, as in {model}@{gpu}x{}",
+        gpus * 2
+    )]
     TooLarge {
         /// The model.
         model: &'static str,
         /// The accelerator.
         gpu: &'static str,
-        /// How many of them.
+        /// Number of accelerators.
         gpus: u32,
     },
 }
 
-impl fmt::Display for ProfileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown { name } => {
-                let models: Vec<_> = Model::all().map(|model| model.name).collect();
-                let gpus: Vec<_> = Gpu::all().map(|gpu| gpu.name).collect();
-                write!(
-                    f,
-                    "no profile is called {name:?}: write MODEL@GPU or MODEL@GPUxN, with one of the models {} and one \
-                     of the GPUs {}",
-                    models.join(", "),
-                    gpus.join(", ")
-                )
-            }
-            Self::TooLarge { model, gpu, gpus } => write!(
-                f,
-                "{model} leaves no memory for a block on {gpus} x {gpu}: take more or larger GPUs, as in \
-                 {model}@{gpu}x{}",
-                gpus * 2
-            ),
-        }
-    }
+/// The names of everything known, separated by commas.
+fn list(names: impl Iterator<Item = &'static str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
 }
-
-impl error::Error for ProfileError {}
 
 #[cfg(test)]
 mod tests {

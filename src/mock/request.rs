@@ -1,30 +1,29 @@
-//! What is asked of an engine, and what becomes of it.
+//! A request to an engine, and its life there.
 
-use std::{error, fmt};
+use thiserror::Error;
 
-use crate::Block;
+use crate::event::Block;
 use crate::hash::hash_pair;
 
-/// What is asked of an engine.
+/// A request to an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Local hashes of the prompt's full blocks. What they leave of the prompt's tokens has no hash that a query could
-    /// ask for.
+    /// Local hashes of the prompt's full blocks. Tokens after them are in a partial block, which is never looked up.
     pub prompt: Box<[u64]>,
-    /// Tokens of the prompt. At least one, and at least those of its blocks, are computed or found.
+    /// Tokens of the prompt; at least one, and at least those of its blocks, are assumed.
     pub input_tokens: u64,
-    /// Tokens of the answer; none is taken for one.
+    /// Tokens of the answer; 0 counts as 1.
     pub output_tokens: u64,
-    /// Sets the answer apart: equal prompts with equal texts are answered alike. The local hash of the block `i` after
-    /// those of the prompt is made of both. Default 0.
+    /// Determines the content of the answer: the local hash of the `i`-th block after the prompt is derived from this
+    /// and `i`, so equal prompts with equal texts get equal answers. Default 0.
     pub text: u64,
-    /// Local hashes of the blocks after those of the prompt, as far as they are given; `text` has no say in them.
-    /// A prompt that goes on with this answer has these blocks. Default none.
+    /// Local hashes of the first blocks after the prompt, which take precedence over `text`. A later prompt that
+    /// contains this answer has these blocks. Default none.
     pub answer: Box<[u64]>,
-    /// Answers to the same prompt, each different; none is taken for one. They share what was computed of the prompt.
-    /// Default 1.
+    /// How many different answers are sampled; 0 counts as 1. They share the blocks of the prompt. Default 1.
     pub samples: u32,
-    /// 0 is served in the order of arrival; for what higher ones yield see [`Limits`](super::Limits). Default 0.
+    /// Requests of priority 0 are served in the order of arrival; higher numbers yield to others, as
+    /// [`Limits`](super::Limits) describes. Default 0.
     pub priority: u32,
 }
 
@@ -43,111 +42,89 @@ impl Default for Request {
 }
 
 impl Request {
-    /// Blocks that one sample takes at its end: those of prompt and answer but for the last token, which is not
-    /// computed.
+    /// Returns how many blocks one sample has taken at its end: those of prompt and answer without the last token,
+    /// whose keys and values are never computed.
     ///
     /// # Panics
-    /// When `block_size` is 0.
+    /// If `block_size` is 0.
     pub fn blocks(&self, block_size: u32) -> u64 {
         let tokens = self.prompt_tokens(block_size).saturating_add(self.output_tokens.max(1) - 1);
         tokens.div_ceil(block_size.into())
     }
 
-    /// Tokens of the prompt, by the rules for [`input_tokens`](Self::input_tokens).
+    /// Tokens of the prompt, by the rule for [`input_tokens`](Self::input_tokens).
     fn prompt_tokens(&self, block_size: u32) -> u64 {
         let hashed = (self.prompt.len() as u64).saturating_mul(block_size.into());
         self.input_tokens.max(hashed).max(1)
     }
 }
 
-/// Why an engine does not take a request. It has not changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an engine refused a request. Its state has not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// Prompt and answer need more blocks than the engine has.
+    #[error("the request needs {blocks} blocks, but the engine has {capacity}: shorten it or add blocks")]
     TooLong {
-        /// What it needs.
+        /// Blocks that it needs.
         blocks: u64,
-        /// What there is.
+        /// Blocks that the engine has.
         capacity: u64,
     },
-    /// More samples than may run at a time.
+    /// It asks for more samples than sequences may run at a time.
+    #[error("{samples} samples are more than the {batch} sequences that run at a time: ask for fewer")]
     TooManySamples {
-        /// What was asked for.
+        /// Samples that were asked for.
         samples: u32,
-        /// What may run.
+        /// Sequences that may run at a time.
         batch: u32,
     },
-    /// Too many requests wait.
+    /// The waiting queue is full.
+    #[error("{waiting} requests are waiting already: try again later")]
     QueueFull {
-        /// As many.
+        /// How many wait.
         waiting: u32,
     },
-    /// Too many requests came in the window.
+    /// Too many requests arrived within the window.
+    #[error("too many requests for the rate allowed: try again in {retry_ns} ns")]
     RequestRate {
         /// Nanoseconds until there is room.
         retry_ns: u64,
     },
-    /// Too many tokens came in the window.
+    /// Too many tokens arrived within the window.
+    #[error("too many tokens for the rate allowed: try again in {retry_ns} ns")]
     TokenRate {
         /// Nanoseconds until there is room.
         retry_ns: u64,
     },
-    /// A whole window has no room for the request.
+    /// The request exceeds what a whole window admits.
+    #[error("{tokens} tokens, but the rate allows {most} in a window: shorten the request or widen the window")]
     NeverAdmitted {
-        /// What it needs.
+        /// Tokens that it needs.
         tokens: u64,
-        /// What a window has room for.
+        /// Tokens that a window admits.
         most: u64,
     },
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { blocks, capacity } => {
-                write!(f, "the request needs {blocks} blocks and the engine has {capacity}: shorten it or add blocks")
-            }
-            Self::TooManySamples { samples, batch } => {
-                write!(f, "{samples} samples are more than the {batch} sequences that run at a time: ask for fewer")
-            }
-            Self::QueueFull { waiting } => write!(f, "{waiting} requests are waiting already: try again later"),
-            Self::RequestRate { retry_ns } => {
-                write!(f, "too many requests for the rate allowed: try again in {retry_ns} ns")
-            }
-            Self::TokenRate { retry_ns } => {
-                write!(f, "too many tokens for the rate allowed: try again in {retry_ns} ns")
-            }
-            Self::NeverAdmitted { tokens, most } => {
-                write!(
-                    f,
-                    "{tokens} tokens, but the rate allows {most} in a window: shorten the request or widen the window"
-                )
-            }
-        }
-    }
-}
-
-impl error::Error for Refusal {}
-
 /// A sample that is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finished {
-    /// What [`Engine::submit`](super::Engine::submit) called the request.
+    /// The ticket that [`Engine::submit`](super::Engine::submit) returned.
     pub ticket: u64,
-    /// Which sample, from 0.
+    /// The number of the sample, from 0.
     pub sample: u32,
-    /// When the request arrived, in nanoseconds, as the other times.
+    /// When the request arrived. All times are in nanoseconds.
     pub arrived_ns: u64,
     /// When it was first scheduled.
     pub scheduled_ns: u64,
-    /// When the first token was there.
+    /// When it got its first token.
     pub first_token_ns: u64,
-    /// When the last token was there.
+    /// When it got its last token.
     pub finished_ns: u64,
-    /// Tokens of the prompt that were found in the cache when it was first scheduled.
+    /// Prompt tokens that were found in the cache when it was first scheduled.
     pub cached_tokens: u64,
-    /// How often it lost its blocks and began again.
+    /// How often it was preempted: lost its blocks and started again.
     pub preempted: u32,
 }
 
@@ -161,18 +138,18 @@ pub(super) struct Task {
     pub(super) first_token_ns: Option<u64>,
     /// When it was first scheduled.
     pub(super) scheduled_ns: Option<u64>,
-    /// Known once it was scheduled.
+    /// `None` until it is first scheduled.
     pub(super) cached_tokens: Option<u64>,
     pub(super) preempted: u32,
     /// Tokens of the answer so far.
     pub(super) generated: u64,
-    /// Names of its first blocks, as many as were needed yet.
+    /// Sequence and local hashes of its first blocks, as many as have been needed so far.
     names: Vec<Block>,
     seed: u64,
 }
 
 impl Task {
-    /// `seed` comes before the first block's name.
+    /// Starts a task. `seed` stands for the parent of the first block in its sequence hash.
     pub(super) fn new(ticket: u64, arrived_ns: u64, mut request: Request, block_size: u32, seed: u64) -> Self {
         request.input_tokens = request.prompt_tokens(block_size);
         request.output_tokens = request.output_tokens.max(1);
@@ -192,7 +169,7 @@ impl Task {
         }
     }
 
-    /// Another sample of the same request, as far as this one has come.
+    /// Starts another sample of the same request, at the point that this one has reached.
     pub(super) fn fork(&self, sample: u32) -> Self {
         let mut request = self.request.clone();
         request.text = hash_pair(request.text, sample.into());
@@ -200,7 +177,7 @@ impl Task {
         Self { sample, request, names: self.names.clone(), ..*self }
     }
 
-    /// Tokens that must be computed before the next one is known.
+    /// Tokens known so far, all of which must be computed before the next one is sampled.
     pub(super) fn known(&self) -> u64 {
         self.request.input_tokens + self.generated
     }
@@ -209,7 +186,7 @@ impl Task {
         self.generated >= self.request.output_tokens
     }
 
-    /// The names of its first `blocks` blocks, and of more where they are known.
+    /// Returns the hashes of its first `blocks` blocks, and of any more that are known already.
     pub(super) fn names(&mut self, blocks: u64) -> &[Block] {
         let Self { names, request, seed, .. } = self;
         for position in names.len()..blocks as usize {

@@ -1,4 +1,13 @@
-//! Continuous batching: what each step computes, and for whom.
+//! Continuous batching: what each step computes, and for which requests.
+//!
+//! The unit of scheduling is one step of the model, not a request: after every step, finished sequences leave the batch
+//! and waiting ones may join (Yu et al., "Orca", 2022). As in vLLM (Kwon et al., `PagedAttention`, 2023), prompts are
+//! computed in chunks beside the decoding of others, and a sequence that finds no room preempts the newest one, which
+//! starts again by recomputation. Here, a request is admitted only when the block pool has room for its whole prompt.
+//!
+//! A step is two calls. [`Scheduler::plan`] decides what is computed and takes the blocks for it, at the time the step
+//! starts. [`Scheduler::complete`] gives every sequence that has nothing left to compute its next token, at the time
+//! the step ends. Evictions and stores of the first and evictions of the second are the step's events, in this order.
 
 use std::mem;
 
@@ -6,9 +15,9 @@ use super::pool::{Pool, Sequence, Shortage};
 use super::request::Task;
 use super::waiting::Waiting;
 use super::{Config, Finished, Limits, Work};
-use crate::EventData;
+use crate::event::EventData;
 
-/// Requests that run, in the order in which they were admitted, and that wait.
+/// The requests that are running, in the order in which they were admitted, and those that are waiting.
 #[derive(Debug)]
 pub(super) struct Scheduler {
     limits: Limits,
@@ -22,24 +31,24 @@ pub(super) struct Scheduler {
 struct Running {
     task: Task,
     sequence: Sequence,
-    /// Sequences that it will have become once its prompt is computed.
+    /// How many sequences it becomes once its prompt is computed; 1 after that.
     samples: u32,
-    /// Whether the step under way computes a part of it.
+    /// Whether the current step computes a part of it.
     planned: bool,
 }
 
-/// What a step brought the requests.
+/// How a step advanced the requests.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Tickets of those whose first token is there.
+    /// Tickets of the requests that now have their first token.
     pub(super) first_tokens: Vec<u64>,
-    /// Tickets of those whose answer is a block longer.
+    /// Tickets of the requests whose answer has grown by a block.
     pub(super) longer: Vec<u64>,
     pub(super) finished: Vec<Finished>,
 }
 
 impl Running {
-    /// Tokens to compute until the next one is known.
+    /// Tokens to compute before the next one can be sampled.
     fn left(&self) -> u64 {
         self.task.known() - self.sequence.tokens()
     }
@@ -80,7 +89,10 @@ impl Scheduler {
         self.waiting.reprioritise(ticket, priority, &self.limits)
     }
 
-    /// Decides what the next step computes, makes room for it, and says what that evicts and stores.
+    /// Decides what the next step computes and takes the blocks for it. Appends the evictions and stores to `events`.
+    ///
+    /// Running sequences come before waiting ones, so that an admission never takes room from a sequence that could
+    /// have used it.
     pub(super) fn plan(&mut self, now: u64, events: &mut Vec<EventData>) -> Work {
         let mut work = Work::default();
         let mut budget = u64::from(self.limits.step_tokens);
@@ -89,37 +101,44 @@ impl Scheduler {
             if self.compute(at, &mut budget, &mut work, events).is_ok() {
                 at += 1;
             } else {
-                // The newest, which may be the one that lacks room, and was not planned in this step yet.
+                // Nothing was taken. Preempt the newest sequence and try again. The newest is at `at` or after it, so
+                // this step has planned nothing for it yet and `work` stays right. If it is the one at `at`, it had
+                // preempted all later ones before, and the loop ends.
                 self.preempt(now, events);
             }
         }
-        // Who was preempted is next, but does not find more room than it was too much for.
+        // A request that was just preempted is first in line, but is not admitted again in this step: its prompt now
+        // includes what it had generated, and there is no more room than when it was preempted.
         if self.waiting.len() > 0 {
             self.admit(now, &mut budget, &mut work, events);
         }
         work
     }
 
-    /// Lets in who waits, in turn, as long as there is room for the whole prompt.
+    /// Admits waiting requests in turn, as long as the step has tokens left and the pool has room for the whole prompt.
+    ///
+    /// Stops at the first request that does not fit: a later, smaller one would otherwise overtake it for ever.
     fn admit(&mut self, now: u64, budget: &mut u64, work: &mut Work, events: &mut Vec<EventData>) {
         let block_size = self.block_size;
         let blocks = |tokens: u64| tokens.div_ceil(block_size) as usize;
         let mut sequences: u32 = self.running.iter().map(|running| running.samples).sum();
-        // Blocks that prompts under way still need.
+        // Blocks that admitted prompts will still take in later steps. They are not taken yet, so `available` counts
+        // them; without this sum two long prompts would be admitted into the room of one, and preempt each other.
         let mut promised: usize =
             self.running.iter().map(|running| blocks(running.task.known()) - running.sequence.blocks()).sum();
         while *budget > 0
             && let Some(task) = self.waiting.peek()
         {
             let samples = if task.generated == 0 { task.request.samples } else { 1 };
-            // The last token is computed even if it is cached: without it the next one is not known.
+            // The last token is computed even if its block is cached: sampling the next token needs its output.
             let reusable = (task.known() - 1) / block_size;
             let prefix = self.pool.prefix(&task.names(reusable)[..reusable as usize]);
             let needed = blocks(task.known()) - prefix.blocks;
+            // Attaching to cached blocks takes the idle ones among them from what can be evicted.
             if sequences + samples > self.limits.batch || needed + prefix.evictable + promised > self.pool.available() {
                 return;
             }
-            let mut task = self.waiting.pop().expect("there was a next one");
+            let mut task = self.waiting.pop().expect("peek returned a task");
             let sequence = self.pool.attach(&task.names(reusable)[..reusable as usize]);
             task.cached_tokens.get_or_insert(sequence.tokens());
             task.scheduled_ns.get_or_insert(now);
@@ -134,7 +153,10 @@ impl Scheduler {
         }
     }
 
-    /// Computes as much of one that runs as the step has room for.
+    /// Plans as much of a running sequence as the budget and the chunk size allow, and takes the blocks for it.
+    ///
+    /// # Errors
+    /// [`Shortage`] if the pool lacks blocks. Nothing has changed then.
     fn compute(
         &mut self,
         at: usize,
@@ -157,11 +179,17 @@ impl Scheduler {
             work.prompt_blocks += (running.sequence.blocks() - blocks) as u64;
         }
         work.context += before + tokens;
+        // Each new token attends to all tokens before it and to itself.
         work.pairs += tokens * before + tokens * (tokens + 1) / 2;
         Ok(())
     }
 
-    /// Takes the blocks of the newest and lets it wait again; what stays cached it will find.
+    /// Takes the blocks of the newest running sequence and puts its request back in the queue, before all that have not
+    /// started.
+    ///
+    /// It keeps the tokens that it has generated; they are computed again as part of its prompt. Its full blocks stay
+    /// cached until they are evicted, so when it is admitted again it finds what is left of them. Its partial last
+    /// block is freed.
     fn preempt(&mut self, now: u64, events: &mut Vec<EventData>) {
         let Some(Running { mut task, sequence, .. }) = self.running.pop() else { return };
         self.pool.detach(sequence, now, events);
@@ -169,7 +197,9 @@ impl Scheduler {
         self.waiting.push(task, &self.limits);
     }
 
-    /// Ends the step: every prompt that is computed, and every sequence that decodes, has one more token.
+    /// Ends the step: every planned sequence that has no token left to compute samples its next one.
+    ///
+    /// A prompt of several samples forks here, when all of it is computed, so that the samples share its blocks.
     pub(super) fn complete(&mut self, now: u64, events: &mut Vec<EventData>) -> Progress {
         let mut progress = Progress::default();
         let mut forks = Vec::new();
@@ -204,12 +234,12 @@ impl Scheduler {
         progress
     }
 
-    /// Empties the cache; what runs begins again.
+    /// Empties the cache. Running requests are preempted and start again.
     pub(super) fn clear(&mut self, now: u64) {
-        // Nobody needs to hear of evictions: all is said to be gone.
-        let mut unsaid = Vec::new();
+        // The caller publishes `Cleared`, which covers every eviction.
+        let mut unpublished = Vec::new();
         while !self.running.is_empty() {
-            self.preempt(now, &mut unsaid);
+            self.preempt(now, &mut unpublished);
         }
         self.pool.clear();
     }

@@ -1,4 +1,4 @@
-//! Who waits, and who is next.
+//! The queue of waiting requests, by priority and arrival.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,13 +11,13 @@ use super::request::Task;
 /// A ticket and a sample.
 type Key = (u64, u32);
 
-/// Whose turn is earlier. A later ticket goes first only where it arrived within what the earlier one yields, and that
-/// is bounded: nobody waits for ever behind those who come.
+/// The place in the queue; the least is next. A request of priority `p` queues as if it had arrived `p` times
+/// [`Limits::yield_ns`] later, at most [`Limits::patience_ns`], so no request waits for ever behind later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
-    /// What has run before and lost its blocks comes first.
+    /// Whether the request has never run; preempted ones come first.
     fresh: bool,
-    /// Arrival, and what it yields.
+    /// Its arrival, plus what it yields.
     due_ns: u64,
     key: Key,
 }
@@ -33,7 +33,7 @@ impl Turn {
     }
 }
 
-/// Tasks in the order of their turns.
+/// Waiting tasks, in the order of their turns.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     turns: PriorityQueue<Key, Reverse<Turn>>,
@@ -51,7 +51,7 @@ impl Waiting {
         self.tasks.insert(turn.key, task);
     }
 
-    /// The next one.
+    /// Returns the next task.
     pub(super) fn peek(&mut self) -> Option<&mut Task> {
         let (key, _) = self.turns.peek()?;
         self.tasks.get_mut(key)
@@ -62,7 +62,7 @@ impl Waiting {
         self.tasks.remove(&key)
     }
 
-    /// Gives a request that has not begun another priority. Whether there is one.
+    /// Changes the priority of a request that is waiting. Returns whether there is one.
     pub(super) fn reprioritise(&mut self, ticket: u64, priority: u32, limits: &Limits) -> bool {
         let Some(task) = self.tasks.get_mut(&(ticket, 0)) else { return false };
         task.request.priority = priority;

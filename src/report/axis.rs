@@ -1,10 +1,10 @@
-//! Axes: from values to places, ticks and their labels.
+//! Axes: from values to places, ticks and labels.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-/// What an axis shows, in which unit, on which scale, and how far it reaches.
+/// An axis: its label, unit, scale and range.
 #[derive(Clone, Debug)]
 pub struct Axis {
     pub(super) label: String,
@@ -14,14 +14,15 @@ pub struct Axis {
     names: Vec<String>,
 }
 
-/// How values are written.
+/// The unit of an axis, which determines how values are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// In this unit, named in the axis's title; with prefixes: 20 k, 1.5 M. Empty for a plain number.
+    /// This unit, which is named in the title of the axis; values have prefixes, as in 20 k and 1.5 M. Empty for a
+    /// plain number.
     Of(String),
-    /// Values are seconds; every tick says its unit: 100 ns, 2 ms, 5 s.
+    /// Values are seconds. Every tick has its own unit: 100 ns, 2 ms, 5 s.
     Seconds,
-    /// Values are parts of one; ticks are percentages.
+    /// Values are fractions; ticks are percentages.
     Share,
 }
 
@@ -35,7 +36,7 @@ pub enum Scale {
 }
 
 impl Axis {
-    /// A linear axis. It begins at zero unless all values are far from it.
+    /// A linear axis. It starts at zero unless all values are far from zero.
     #[must_use]
     pub fn linear(label: impl Into<String>, unit: Unit) -> Self {
         Self { label: label.into(), unit, scale: Scale::Linear, covers: Vec::new(), names: Vec::new() }
@@ -55,14 +56,14 @@ impl Axis {
         Self { covers, names, ..Self::linear(label, Unit::Of(String::new())) }
     }
 
-    /// The axis reaches from `from` to `to` at least, and further where the data do.
+    /// Makes the axis cover at least the range between two values.
     #[must_use]
     pub fn covering(mut self, from: f64, to: f64) -> Self {
         self.covers.extend([from, to]);
         self
     }
 
-    /// Label and unit.
+    /// Returns label and unit.
     pub(super) fn title(&self) -> String {
         match &self.unit {
             Unit::Of(unit) if !unit.is_empty() => format!("{} ({unit})", self.label),
@@ -70,12 +71,13 @@ impl Axis {
         }
     }
 
-    /// Whether the axis has a place for a value. Beyond 1e300, and below its inverse, room would not be a number.
+    /// Returns whether the axis can show a value. Values beyond 1e300 would overflow with the margin around them, and
+    /// on a logarithmic axis so would values below 1e-300.
     pub(super) fn takes(&self, value: f64) -> bool {
         value.abs() <= 1e300 && (self.scale == Scale::Linear || value >= 1e-300)
     }
 
-    /// The axis for these values and for at most so many labels. All values must be [taken](Self::takes).
+    /// Fits the axis to these values and to at most this many labels. It must [take](Self::takes) all values.
     pub(super) fn span(&self, values: impl Iterator<Item = f64>, labels: usize) -> Span {
         let covers = self.covers.iter().copied().filter(|&value| self.takes(value));
         let (least, most) = values
@@ -92,7 +94,7 @@ impl Axis {
     }
 
     fn linear_span(&self, least: f64, most: f64, labels: usize) -> Span {
-        // Zero belongs to the picture, unless showing it would flatten what there is to see.
+        // Includes zero, unless that would flatten the data.
         let from = if least > 0.0 && least < 0.6 * most { 0.0 } else { least };
         let to = if most < 0.0 && most > 0.6 * least { 0.0 } else { most };
         let room = if to > from { (to - from) * 0.04 } else { from.abs().max(1.0) * 0.5 };
@@ -102,14 +104,14 @@ impl Axis {
         let ticks: Vec<f64> =
             ((from / step).ceil() as i64..=(to / step).floor() as i64).map(|tick| tick as f64 * step).collect();
         let largest = ticks.iter().fold(0.0_f64, |largest, tick| largest.max(tick.abs()));
-        // Four digits are read as easily as a prefix.
+        // Numbers of up to four digits need no prefix.
         let largest = if matches!(self.unit, Unit::Of(_)) && largest < 1e4 { 1.0 } else { largest };
         let ticks = ticks.into_iter().map(|tick| (tick, self.write(tick, largest, step))).collect();
         Span { scale: Scale::Linear, from, to, ticks, minor: Vec::new() }
     }
 
     fn log_span(&self, least: f64, most: f64, labels: usize) -> Span {
-        // Three percent of the axis, in decades.
+        // A margin of three percent of the axis, in decades.
         let room = (0.03 * (most.log10() - least.log10())).clamp(0.08, 2.0);
         let (from, to) = (least / 10.0_f64.powf(room), most * 10.0_f64.powf(room));
         let decades: Vec<i32> = (from.log10().ceil() as i32..=to.log10().floor() as i32).collect();
@@ -130,7 +132,7 @@ impl Axis {
         Span { scale: Scale::Log, from, to, ticks, minor }
     }
 
-    /// A value in the prefix that suits `largest`, to the digits that `step` asks for.
+    /// Writes a value with the prefix for `largest`, and as many digits as a distance of `step` needs.
     fn write(&self, value: f64, largest: f64, step: f64) -> String {
         let (factor, suffix) = match self.unit {
             Unit::Share => (0.01, "%"),
@@ -141,20 +143,21 @@ impl Axis {
         if digits > 9 || (value / factor).abs() >= 1e6 {
             return format!("{value:.0e}");
         }
-        // Neither minus zero nor a prefix of nothing.
+        // Adding zero turns -0 into 0. Zero has no prefix.
         let value = value / factor + 0.0;
         let bare = suffix.is_empty() || (value == 0.0 && self.unit != Unit::Share);
         if bare { format!("{value:.digits$}") } else { format!("{value:.digits$} {suffix}") }
     }
 }
 
-/// The first prefix that does not exceed `largest`, or the last.
+/// Returns the first prefix that does not exceed `largest`, or the last one.
 fn prefix<'a>(largest: f64, prefixes: &[(f64, &'a str)]) -> (f64, &'a str) {
     let fits = prefixes.iter().find(|(factor, _)| largest >= factor * 0.999_999);
     *fits.or(prefixes.last()).expect("every unit has a prefix")
 }
 
-/// The distance of ticks, 1, 2 or 5 times a power of ten, so that at most so many cover `length`.
+/// Returns the distance of ticks, which is 1, 2 or 5 times a power of ten, so that at most `labels` of them fit into
+/// `length`.
 fn step(length: f64, labels: usize) -> f64 {
     let least = length / labels.max(1) as f64;
     let decade = 10.0_f64.powf(least.log10().floor());
@@ -162,20 +165,20 @@ fn step(length: f64, labels: usize) -> f64 {
     factor * decade
 }
 
-/// An axis that is settled: from where to where, and with which ticks.
+/// An axis that is fitted to its values: its range and its ticks.
 #[derive(Clone, Debug)]
 pub(super) struct Span {
     scale: Scale,
     pub(super) from: f64,
     pub(super) to: f64,
-    /// Places and labels.
+    /// Places and labels of the ticks.
     pub(super) ticks: Vec<(f64, String)>,
-    /// Places of lines without a label.
+    /// Places of grid lines without a label.
     minor: Vec<f64>,
 }
 
 impl Span {
-    /// `count` places from `from` to `to`, evenly spread on this axis.
+    /// Returns `count` values between two values, evenly spaced on this axis.
     pub(super) fn spread(&self, from: f64, to: f64, count: usize) -> impl Iterator<Item = f64> {
         let scale = self.scale;
         (0..count).map(move |place| {

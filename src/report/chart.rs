@@ -1,18 +1,18 @@
-//! What a figure shows: charts of series over two axes. Data only; `draw.rs` knows how they look.
+//! The content of a figure: charts of series over two axes. How they look is in `draw.rs`.
 
 use super::FigureError;
 use super::axis::Axis;
 
 /// One or more charts under one title and one legend.
 ///
-/// Series of one name have one colour and one marker in all charts of a figure, given out in order of appearance. A
-/// series without a name is drawn like the first, and is not in the legend.
+/// Series with the same name have the same colour and marker in all charts of a figure, assigned in order of
+/// appearance. A series without a name is drawn like the first one, and is not in the legend.
 #[derive(Clone, Debug)]
 pub struct Figure {
     pub(super) title: String,
     pub(super) note: Vec<String>,
     pub(super) columns: usize,
-    /// Of the whole figure, and the height of a row of charts, where they are not the usual ones.
+    /// Width of the figure and height of a row of charts, if they are not the defaults.
     pub(super) size: Option<(u32, u32)>,
     pub(super) charts: Vec<Chart>,
 }
@@ -24,36 +24,36 @@ impl Figure {
         Self { title: title.into(), note: Vec::new(), columns: 1, size: None, charts: Vec::new() }
     }
 
-    /// A line of small print below the title: what to see, on which machine. May be called again for another line.
+    /// Adds a note below the title, in small print.
     #[must_use]
     pub fn note(mut self, line: impl Into<String>) -> Self {
         self.note.push(line.into());
         self
     }
 
-    /// How many charts stand beside each other. Default 1.
+    /// Sets how many charts are side by side. Default 1.
     #[must_use]
     pub fn columns(mut self, columns: usize) -> Self {
         self.columns = columns.max(1);
         self
     }
 
-    /// The width of the figure and the height of a row of charts, in CSS pixels, at least 300 and 160. Default 760, 560
-    /// more for each column after the first, and 440. Text keeps its size.
+    /// Sets the width of the figure and the height of a row of charts, in CSS pixels, at least 300 and 160. The default
+    /// width is 760 and 560 more for each column after the first; the default height is 440. Text keeps its size.
     #[must_use]
     pub fn size(mut self, width: u32, row: u32) -> Self {
         self.size = Some((width.max(300), row.max(160)));
         self
     }
 
-    /// Adds a chart: to the right of the last, or below where the row is full.
+    /// Adds a chart to the right of the last one, or in a new row if the row is full.
     #[must_use]
     pub fn chart(mut self, chart: Chart) -> Self {
         self.charts.push(chart);
         self
     }
 
-    /// Whether there is something to draw, and a place for each of it.
+    /// Checks that there is something to draw, and that the axes can show all of it.
     pub(super) fn check(&self) -> Result<(), FigureError> {
         if self.charts.is_empty() {
             return Err(FigureError::Empty { title: self.title.clone() });
@@ -61,7 +61,7 @@ impl Figure {
         self.charts.iter().try_for_each(Chart::check)
     }
 
-    /// The names of the series, in order of appearance.
+    /// Returns the names of the series, in order of appearance.
     pub(super) fn names(&self) -> Vec<&str> {
         let mut names = Vec::new();
         for series in self.charts.iter().flat_map(|chart| &chart.series) {
@@ -81,15 +81,9 @@ pub struct Chart {
     pub(super) y: Axis,
     pub(super) series: Vec<Series>,
     pub(super) identity: Option<String>,
-    pub(super) rules: Vec<Rule>,
+    /// Dashed vertical lines, by their place on x, and their labels.
+    pub(super) rules: Vec<(f64, String)>,
     pub(super) labels: Vec<(Point, String)>,
-}
-
-/// A line across the chart at a value of one axis.
-#[derive(Clone, Debug)]
-pub(super) enum Rule {
-    Vertical { at: f64, label: String },
-    Horizontal { at: f64, label: String },
 }
 
 impl Chart {
@@ -116,42 +110,28 @@ impl Chart {
     /// Draws a dashed line at a value of x, with a label at its top.
     #[must_use]
     pub fn vertical(mut self, at: f64, label: impl Into<String>) -> Self {
-        self.rules.push(Rule::Vertical { at, label: label.into() });
+        self.rules.push((at, label.into()));
         self
     }
 
-    /// Draws a dashed line at a value of y, with a label at its right end.
-    #[must_use]
-    pub fn horizontal(mut self, at: f64, label: impl Into<String>) -> Self {
-        self.rules.push(Rule::Horizontal { at, label: label.into() });
-        self
-    }
-
-    /// Writes a text beside a point: to its right, or to its left where the chart ends.
+    /// Writes a text beside a point: to its right, or to its left if the chart ends there.
     #[must_use]
     pub fn label(mut self, at: Point, text: impl Into<String>) -> Self {
         self.labels.push((at, text.into()));
         self
     }
 
-    /// All values of x that must have a place.
+    /// Returns all values that the x axis must show.
     pub(super) fn xs(&self) -> impl Iterator<Item = f64> {
-        let rules = self.rules.iter().filter_map(|rule| match rule {
-            Rule::Vertical { at, .. } => Some(*at),
-            Rule::Horizontal { .. } => None,
-        });
+        let rules = self.rules.iter().map(|(at, _)| *at);
         let labels = self.labels.iter().map(|(at, _)| at.0);
         self.series.iter().flat_map(|series| series.marks.xs()).chain(rules).chain(labels)
     }
 
-    /// All values of y that must have a place.
+    /// Returns all values that the y axis must show.
     pub(super) fn ys(&self) -> impl Iterator<Item = f64> {
-        let rules = self.rules.iter().filter_map(|rule| match rule {
-            Rule::Horizontal { at, .. } => Some(*at),
-            Rule::Vertical { .. } => None,
-        });
         let labels = self.labels.iter().map(|(at, _)| at.1);
-        self.series.iter().flat_map(|series| series.marks.ys()).chain(rules).chain(labels)
+        self.series.iter().flat_map(|series| series.marks.ys()).chain(labels)
     }
 
     fn check(&self) -> Result<(), FigureError> {
@@ -165,13 +145,13 @@ impl Chart {
     }
 }
 
-/// Data of one kind under one name.
+/// Data of one kind, with a name.
 #[derive(Clone, Debug)]
 pub struct Series {
     pub(super) name: String,
     pub(super) marks: Marks,
     pub(super) strong: bool,
-    /// The number of its shade, where it has one instead of a colour.
+    /// The number of its shade, if it has one instead of a colour.
     pub(super) shade: Option<usize>,
 }
 
@@ -179,12 +159,11 @@ pub struct Series {
 pub type Point = (f64, f64);
 pub(super) type Bar = (f64, f64, f64);
 
-/// What stands for the data.
+/// The marks that show the data.
 #[derive(Clone, Debug)]
 pub(super) enum Marks {
     Line { points: Vec<Point>, marked: bool },
     Steps(Vec<Point>),
-    Dots(Vec<Point>),
     Rings(Vec<Point>),
     Bars(Vec<Bar>),
     Rectangles(Vec<(Point, Point)>),
@@ -193,7 +172,7 @@ pub(super) enum Marks {
 impl Marks {
     pub(super) fn xs(&self) -> Box<dyn Iterator<Item = f64> + '_> {
         match self {
-            Self::Line { points, .. } | Self::Steps(points) | Self::Dots(points) | Self::Rings(points) => {
+            Self::Line { points, .. } | Self::Steps(points) | Self::Rings(points) => {
                 Box::new(points.iter().map(|point| point.0))
             }
             Self::Bars(bars) => Box::new(bars.iter().flat_map(|bar| [bar.0, bar.1])),
@@ -203,7 +182,7 @@ impl Marks {
 
     fn ys(&self) -> Box<dyn Iterator<Item = f64> + '_> {
         match self {
-            Self::Line { points, .. } | Self::Steps(points) | Self::Dots(points) | Self::Rings(points) => {
+            Self::Line { points, .. } | Self::Steps(points) | Self::Rings(points) => {
                 Box::new(points.iter().map(|point| point.1))
             }
             Self::Bars(bars) => Box::new(bars.iter().map(|bar| bar.2)),
@@ -229,45 +208,39 @@ impl Series {
         Self::new(name, Marks::Line { points, marked: true })
     }
 
-    /// Each value of y holds until the next x: cumulative distributions, counts over time.
+    /// Steps: each value of y holds until the next x, as in a cumulative distribution.
     #[must_use]
     pub fn steps(name: impl Into<String>, points: Vec<Point>) -> Self {
         Self::new(name, Marks::Steps(points))
     }
 
-    /// Small dots, for many points.
-    #[must_use]
-    pub fn dots(name: impl Into<String>, points: Vec<Point>) -> Self {
-        Self::new(name, Marks::Dots(points))
-    }
-
-    /// Rings around points of the series of the same name, to mark them.
+    /// Rings that highlight points of the series with the same name.
     #[must_use]
     pub fn rings(name: impl Into<String>, points: Vec<Point>) -> Self {
         Self::new(name, Marks::Rings(points))
     }
 
-    /// Bars from the axis up: each from `.0` to `.1` and `.2` high. For a histogram the ends are those of its bins; over
-    /// an axis of [names](Axis::names), leave a space around the whole numbers.
+    /// Bars from the axis up, each from `.0` to `.1` and `.2` high. In a histogram, they are as wide as its bins; over
+    /// an axis of [names](Axis::names), leave a space between the bars around whole numbers.
     #[must_use]
     pub fn bars(name: impl Into<String>, bars: Vec<(f64, f64, f64)>) -> Self {
         Self::new(name, Marks::Bars(bars))
     }
 
-    /// Rectangles between two opposite corners each: spans of time, cells. One that is narrower than a line is drawn as
-    /// wide as one.
+    /// Rectangles between two opposite corners, such as spans of time or cells. One that is narrower than a line is
+    /// drawn as wide as a line.
     #[must_use]
     pub fn rectangles(name: impl Into<String>, corners: Vec<(Point, Point)>) -> Self {
         Self::new(name, Marks::Rectangles(corners))
     }
 
-    /// In this shade of the scale instead of a colour of its own.
+    /// Uses this shade of the scale instead of a colour.
     pub(super) fn shade(mut self, shade: usize) -> Self {
         self.shade = Some(shade);
         self
     }
 
-    /// Drawn with a thicker line and larger markers, over all others: the one the figure is about.
+    /// Draws the series with a thicker line and larger markers, over all others, because the figure is about it.
     #[must_use]
     pub fn strong(mut self) -> Self {
         self.strong = true;

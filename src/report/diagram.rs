@@ -1,24 +1,22 @@
-//! Diagrams: stages from top to bottom, boxes with text, and arrows with labels from one stage to the next.
+//! Diagrams: stages from top to bottom, with boxes of text and labelled arrows from one stage to the next.
 
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::FigureError;
 use super::chart::Point;
-use super::head::Head;
-use super::image::{render, save};
 use super::pen::{Pen, text_style, width};
 use super::theme::{BOX_OPACITY, GAP, HEADING, LEADING, MARKER, STROKE, TEXT, Theme, WIDTH};
-use std::path::Path;
+use super::title::Title;
 
-/// Around the text of a box, between boxes, and beside and around the labels of an arrow.
+/// Space around the text of a box, between boxes, beside the label of an arrow, and above and below it.
 const PAD: f64 = 10.0;
 const BETWEEN: f64 = 24.0;
 const BESIDE: f64 = 10.0;
 const AROUND: f64 = 12.0;
-/// From a box's title to its lines.
+/// Height of the title of a box.
 const TITLE_ROW: f64 = 22.0;
 
-/// What goes through which stages. The size follows from the text, so nothing overlaps or is cut.
+/// A diagram of stages. Its size follows from the text, so nothing overlaps or is cut off.
 ///
 /// ```
 /// use kvleap::report::{Diagram, Theme};
@@ -42,9 +40,9 @@ pub struct Diagram {
 
 #[derive(Clone, Debug)]
 struct Stage {
-    /// The labels of the arrows that lead here, in lines.
+    /// The labels of the arrows that lead here, each in lines.
     arrows: Vec<Vec<String>>,
-    /// Titles and lines.
+    /// The boxes: titles and lines.
     boxes: Vec<(String, Vec<String>)>,
 }
 
@@ -59,7 +57,7 @@ impl Stage {
         2.0 * PAD + TITLE_ROW + f64::from(lines as u32 * LEADING)
     }
 
-    /// The width that boxes and arrows need, side by side.
+    /// Returns the width that boxes and arrows need, side by side.
     fn width(&self) -> f64 {
         let text = |(title, lines): &(String, Vec<String>)| {
             let lines = lines.iter().map(|line| width(line, TEXT, false));
@@ -67,7 +65,7 @@ impl Stage {
         };
         let label = |lines: &Vec<String>| lines.iter().map(|line| width(line, TEXT, false)).fold(0.0, f64::max);
         let side_by_side = |each: f64, count: usize| count as f64 * (each + BETWEEN) - BETWEEN;
-        // An arrow is in the middle of its share, and the label right of it.
+        // An arrow is in the middle of its share of the width, with the label to its right.
         let arrow = self.arrows.iter().map(label).fold(0.0, f64::max) * 2.0 + 4.0 * BESIDE;
         let boxes = side_by_side(self.boxes.iter().map(text).fold(0.0, f64::max), self.boxes.len());
         boxes.max(side_by_side(arrow, self.arrows.len()))
@@ -81,15 +79,15 @@ impl Diagram {
         Self { title: title.into(), note: Vec::new(), stages: Vec::new() }
     }
 
-    /// A line of small print below the title. May be called again for another line.
+    /// Adds a note below the title, in small print.
     #[must_use]
     pub fn note(mut self, line: impl Into<String>) -> Self {
         self.note.push(line.into());
         self
     }
 
-    /// Adds a stage below the last: the labels of the arrows that lead to it, and titles and lines of its boxes. Both
-    /// share the width evenly; labels and lines are not wrapped.
+    /// Adds a stage below the last one: the labels of the arrows that lead to it, and the titles and lines of its
+    /// boxes. Arrows and boxes each share the width evenly; labels and lines are not wrapped.
     #[must_use]
     pub fn stage(
         mut self,
@@ -100,17 +98,17 @@ impl Diagram {
         self
     }
 
-    /// The diagram as SVG text.
+    /// Draws the diagram as SVG.
     ///
     /// # Errors
-    /// [`FigureError::Empty`] where a stage has no box or there is none; [`FigureError::Drawing`] where the drawing
+    /// [`FigureError::Empty`] if there is no stage, or one without a box; [`FigureError::Drawing`] if the drawing
     /// library fails.
     pub fn svg(&self, theme: Theme) -> Result<String, FigureError> {
         if self.stages.is_empty() || self.stages.iter().any(|stage| stage.boxes.is_empty()) {
             return Err(FigureError::Empty { title: self.title.clone() });
         }
         let inner = self.stages.iter().map(Stage::width).fold(f64::from(WIDTH - 2 * GAP), f64::max).ceil();
-        let head = Head::new(&self.title, &self.note, inner);
+        let head = Title::new(&self.title, &self.note, inner);
         let stages: f64 = self.stages.iter().map(|stage| stage.arrows_height() + stage.boxes_height()).sum();
         let high = (head.bottom() + stages).ceil() as u32 + GAP;
         Pen::svg((inner as u32 + 2 * GAP, high), theme.palette(), |pen| {
@@ -125,25 +123,9 @@ impl Diagram {
             Ok(())
         })
     }
-
-    /// The diagram as a PNG, two pixels for each of the SVG's.
-    ///
-    /// # Errors
-    /// As for [`svg`](Self::svg).
-    pub fn png(&self, theme: Theme) -> Result<Vec<u8>, FigureError> {
-        render(&self.svg(theme)?)
-    }
-
-    /// Writes the diagram as its name says, `.svg` or `.png`; complete or not at all. Replaces a file of that name.
-    ///
-    /// # Errors
-    /// [`FigureError::UnknownFormat`] and [`FigureError::File`], and as for [`svg`](Self::svg).
-    pub fn save(&self, path: &Path, theme: Theme) -> Result<(), FigureError> {
-        save(path, || self.svg(theme))
-    }
 }
 
-/// Left end and width of each of `count` shares.
+/// Divides the width into `count` shares. Returns the left end and the width of each.
 fn shares(count: usize, inner: f64) -> impl Iterator<Item = (f64, f64)> {
     let each = (inner + BETWEEN) / count as f64;
     (0..count).map(move |share| (f64::from(GAP) + share as f64 * each, each - BETWEEN))

@@ -6,32 +6,32 @@ use plotters::prelude::{ChartBuilder, ChartContext};
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Span;
-use super::chart::{Chart, Marks, Point, Rule, Series};
-use super::head::Head;
+use super::chart::{Chart, Marks, Point, Series};
 use super::pen::{Pen, failed, fine, pixels, stroke, text_style, width};
 use super::series::{Look, Place, draw_marks, draw_sample};
 use super::theme::{COLUMN, GAP, GRID, HEADING, LABEL_OPACITY, LEADING, ROW, TEXT, Theme, WIDTH};
+use super::title::Title;
 use super::{Figure, FigureError};
 
 type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Span, Span>>;
 
-/// A legend's sample, the space behind it, and the space between entries.
+/// Width of a sample in the legend, the space after it, and the space between entries.
 const SAMPLE: f64 = 30.0;
 const SAMPLE_GAP: f64 = 7.0;
 const ENTRY_GAP: f64 = 22.0;
-/// From one row of the legend to the next.
+/// Height of a row in the legend.
 const ENTRY_ROW: f64 = 23.0;
-/// Room for a chart's title; for tick labels and title of an axis across; for the last tick label.
-const HEAD: f64 = 26.0;
+/// Space for the title of a chart; for the tick labels and the title of the x axis; for the last tick label.
+const TITLE_ROW: f64 = 26.0;
 const FOOT: f64 = 48.0;
 const RIGHT: f64 = 26.0;
-/// From a point to its label.
+/// Distance from a point to its label.
 const LABEL_GAP: f64 = 6.0;
-/// Pixels that a tick label needs along its axis.
+/// Space that a tick label needs along its axis.
 const LABEL_ACROSS: f64 = 72.0;
 const LABEL_DOWN: f64 = 42.0;
 
-/// Name, look and place of a legend's entry.
+/// An entry of the legend.
 struct Entry<'a> {
     series: &'a Series,
     look: Look,
@@ -39,18 +39,18 @@ struct Entry<'a> {
 }
 
 impl Figure {
-    /// The figure as SVG text. Takes a few milliseconds for each ten thousand points.
+    /// Draws the figure as SVG. Takes a few milliseconds for every ten thousand points.
     ///
     /// # Errors
-    /// [`FigureError::Empty`] and [`FigureError::Value`] where there is nothing to draw or no place for it;
-    /// [`FigureError::Drawing`] where the drawing library fails.
+    /// [`FigureError::Empty`] if there is nothing to draw, [`FigureError::Value`] if an axis cannot show a value, and
+    /// [`FigureError::Drawing`] if the drawing library fails.
     pub fn svg(&self, theme: Theme) -> Result<String, FigureError> {
         self.check()?;
         let columns = self.columns.min(self.charts.len());
         let (wide, row_height) = self.size.unwrap_or((WIDTH + (columns as u32 - 1) * COLUMN, ROW));
         let inner = f64::from(wide - 2 * GAP);
         let gap = f64::from(GAP);
-        let head = Head::new(&self.title, &self.note, inner);
+        let head = Title::new(&self.title, &self.note, inner);
         let (legend, charts_top) = self.legend(head.bottom(), gap + inner);
         let rows = self.charts.len().div_ceil(columns);
         let high = charts_top.ceil() as u32 + rows as u32 * row_height + GAP;
@@ -72,7 +72,8 @@ impl Figure {
         })
     }
 
-    /// The legend's entries from `top` on, in rows up to `right`, and where it ends. Nothing for a single series.
+    /// Lays out the legend from `top` on, in rows up to `right`. Returns its entries and where it ends. A single series
+    /// has no legend.
     fn legend(&self, top: f64, right: f64) -> (Vec<Entry<'_>>, f64) {
         let names = self.names();
         if names.len() < 2 {
@@ -83,7 +84,7 @@ impl Figure {
         let mut entries = Vec::new();
         for name in names {
             let all = || self.charts.iter().flat_map(|chart| &chart.series).filter(|series| series.name == name);
-            // Rings mark what another series of the name shows.
+            // Rings only highlight points of another series with the name.
             let shown = all().find(|series| !matches!(series.marks, Marks::Rings(_)));
             let Some(series) = shown.or_else(|| all().next()) else { continue };
             let long = SAMPLE + SAMPLE_GAP + width(name, TEXT, false);
@@ -101,7 +102,7 @@ impl Figure {
     }
 
     fn draw_chart(&self, pen: &Pen<'_>, chart: &Chart, at: Point, size: Point) -> Result<(), FigureError> {
-        let head = if chart.title.is_empty() { 8.0 } else { HEAD };
+        let head = if chart.title.is_empty() { 8.0 } else { TITLE_ROW };
         let heading = text_style(HEADING, true, pen.palette.text, HPos::Left, VPos::Top);
         pen.text(&chart.title, &heading, at)?;
 
@@ -142,7 +143,7 @@ impl Figure {
             let (x, y) = map(*at);
             let long = width(text, TEXT, false);
             let left = if x + LABEL_GAP + long <= right { x + LABEL_GAP } else { x - LABEL_GAP - long };
-            // Lines do not strike it through.
+            // A background, so that lines do not strike the label through.
             let (from, to) = ((left - 2.0, y - TEXT * 0.7), (left + long + 2.0, y + TEXT * 0.7));
             pen.rectangle(from, to, pen.palette.background, LABEL_OPACITY)?;
             pen.text(text, &text_style(TEXT, false, pen.palette.text, HPos::Left, VPos::Center), (left, y))
@@ -167,7 +168,7 @@ fn draw_axes(pen: &Pen<'_>, chart: &Chart, plot: &mut Plot<'_, '_>) -> Result<()
         .map_err(failed)
 }
 
-/// Dashed lines across, then their labels: those of vertical lines in steps, so that none hides another.
+/// Draws the dashed vertical lines, then their labels in steps, so that none hides another.
 fn draw_rules(
     pen: &Pen<'_>,
     chart: &Chart,
@@ -175,30 +176,16 @@ fn draw_rules(
     map: &dyn Fn(Point) -> Point,
 ) -> Result<(), FigureError> {
     let colour = pen.palette.muted;
-    let (left_top, right_bottom) = (map((xs.from, ys.to)), map((xs.to, ys.from)));
-    for rule in &chart.rules {
-        let ends = match rule {
-            Rule::Vertical { at, .. } => [map((*at, ys.from)), map((*at, ys.to))],
-            Rule::Horizontal { at, .. } => [map((xs.from, *at)), map((xs.to, *at))],
-        };
-        pen.dashes(&ends, colour, GRID * 1.5)?;
+    for (at, _) in &chart.rules {
+        pen.dashes(&[map((*at, ys.from)), map((*at, ys.to))], colour, GRID * 1.5)?;
     }
-    let mut top = left_top.1 + 3.0;
-    for rule in &chart.rules {
-        let (label, left, middle) = match rule {
-            Rule::Vertical { at, label } => {
-                let (x, long) = (map((*at, ys.from)).0, width(label, TEXT, false) + 8.0);
-                let middle = top + TEXT * 0.75;
-                top += f64::from(LEADING);
-                (label, if x + long + 4.0 <= right_bottom.0 { x + 4.0 } else { x - 4.0 - long }, middle)
-            }
-            Rule::Horizontal { at, label } => {
-                let long = width(label, TEXT, false) + 8.0;
-                (label, right_bottom.0 - long, map((xs.from, *at)).1 - TEXT)
-            }
-        };
-        // Lines go on behind a label, and do not strike it through.
-        let (from, to) = ((left, middle - TEXT * 0.7), (left + width(label, TEXT, false) + 8.0, middle + TEXT * 0.7));
+    let (right, top) = (map((xs.to, ys.from)).0, map((xs.from, ys.to)).1);
+    for ((at, label), step) in chart.rules.iter().zip(0..) {
+        let (x, long) = (map((*at, ys.from)).0, width(label, TEXT, false) + 8.0);
+        let middle = top + 3.0 + f64::from(step * LEADING) + TEXT * 0.75;
+        let left = if x + long + 4.0 <= right { x + 4.0 } else { x - 4.0 - long };
+        // The line continues behind the label, but does not strike it through.
+        let (from, to) = ((left, middle - TEXT * 0.7), (left + long, middle + TEXT * 0.7));
         pen.rectangle(from, to, pen.palette.background, LABEL_OPACITY)?;
         pen.text(label, &text_style(TEXT, false, colour, HPos::Left, VPos::Center), (left + 4.0, middle))?;
     }

@@ -1,73 +1,56 @@
 //! Why a figure was not drawn or written.
 
+use std::io;
 use std::path::PathBuf;
-use std::{error, fmt, io};
+
+use thiserror::Error;
 
 /// Why a figure was not drawn, or not written.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FigureError {
-    /// A chart without a single point, or a figure without a chart.
+    /// A chart has no point, or a figure has no chart.
+    #[error("{title:?} has nothing to show")]
     Empty {
         /// The title of the chart, or of the figure.
         title: String,
     },
-    /// A value that its axis has no place for: infinite, not a number, or not positive on a logarithmic axis.
+    /// A value that cannot be shown on its axis: infinite, not a number, or not positive on a logarithmic axis.
+    #[error(
+        "{title:?}: {value} cannot be shown on the axis {axis:?}; leave such points out, or use a linear axis for zeros"
+    )]
     Value {
         /// The title of the chart.
         title: String,
-        /// What the axis shows.
+        /// The title of the axis.
         axis: String,
         /// The value.
         value: f64,
     },
     /// No [`Theme`](super::Theme) has this name.
+    #[error("no theme is called {name:?}; use light or dark")]
     UnknownTheme {
-        /// What was given.
+        /// The name that was given.
         name: String,
     },
     /// The file's name ends neither in `.svg` nor in `.png`.
+    #[error("{}: a figure's name ends in .svg or .png", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
     /// The drawing library, or the renderer, failed.
+    #[error("the figure cannot be drawn: {what}")]
     Drawing {
-        /// What it says.
+        /// Its message.
         what: String,
     },
     /// The file cannot be written.
+    #[error("{}: cannot be written: {source}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-}
-
-impl fmt::Display for FigureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty { title } => write!(f, "{title:?} has nothing to show"),
-            Self::Value { title, axis, value } => {
-                write!(
-                    f,
-                    "{title:?}: {value} has no place on the axis {axis:?}; leave such points out, or use a linear axis for zeros"
-                )
-            }
-            Self::UnknownTheme { name } => write!(f, "no theme is called {name:?}; use light or dark"),
-            Self::UnknownFormat { path } => write!(f, "{}: a figure's name ends in .svg or .png", path.display()),
-            Self::Drawing { what } => write!(f, "the figure cannot be drawn: {what}"),
-            Self::File { path, source } => write!(f, "{}: cannot be written: {source}", path.display()),
-        }
-    }
-}
-
-impl error::Error for FigureError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::File { source, .. } => Some(source),
-            _ => None,
-        }
-    }
 }

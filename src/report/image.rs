@@ -1,4 +1,4 @@
-//! From SVG to PNG, and to files.
+//! Figures as PNG, and as files.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use resvg::usvg::{Options, Tree};
 use super::theme::PNG_SCALE;
 use super::{Figure, FigureError, Theme, write};
 
-/// The built-in font and no other, so that a PNG is the same everywhere.
+/// The built-in font only, so that a PNG is the same everywhere.
 static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
     let mut fonts = Database::new();
     fonts.load_font_data(ttf_noto_sans::REGULAR.to_vec());
@@ -20,35 +20,34 @@ static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
 });
 
 impl Figure {
-    /// The figure as a PNG, two pixels for each of the SVG's. Takes a few dozen milliseconds.
+    /// Returns the figure as a PNG, with two pixels for each of the SVG's. Takes a few dozen milliseconds.
     ///
     /// # Errors
     /// As for [`svg`](Self::svg).
     pub fn png(&self, theme: Theme) -> Result<Vec<u8>, FigureError> {
-        render(&self.svg(theme)?)
+        png(&self.svg(theme)?)
     }
 
-    /// Writes the figure as its name says, `.svg` or `.png`; complete or not at all. Replaces a file of that name.
+    /// Writes the figure in the format that the file's name ends in, `.svg` or `.png`. The file is renamed into place
+    /// when complete, and replaces one of that name.
     ///
     /// # Errors
     /// [`FigureError::UnknownFormat`] and [`FigureError::File`], and as for [`svg`](Self::svg).
     pub fn save(&self, path: &Path, theme: Theme) -> Result<(), FigureError> {
-        save(path, || self.svg(theme))
+        let bytes = match path.extension().and_then(OsStr::to_str) {
+            Some("svg") => self.svg(theme)?.into_bytes(),
+            Some("png") => self.png(theme)?,
+            _ => return Err(FigureError::UnknownFormat { path: path.to_owned() }),
+        };
+        write(path, &bytes).map_err(|source| FigureError::File { path: path.to_owned(), source })
     }
 }
 
-/// Writes an SVG as the file's name says.
-pub(super) fn save(path: &Path, svg: impl FnOnce() -> Result<String, FigureError>) -> Result<(), FigureError> {
-    let bytes = match path.extension().and_then(OsStr::to_str) {
-        Some("svg") => svg()?.into_bytes(),
-        Some("png") => render(&svg()?)?,
-        _ => return Err(FigureError::UnknownFormat { path: path.to_owned() }),
-    };
-    write(path, &bytes).map_err(|source| FigureError::File { path: path.to_owned(), source })
-}
-
-/// An SVG as PNG.
-pub(super) fn render(svg: &str) -> Result<Vec<u8>, FigureError> {
+/// Renders the SVG of a figure or a diagram as a PNG, with two pixels for each of its own.
+///
+/// # Errors
+/// [`FigureError::Drawing`] if the renderer fails.
+pub fn png(svg: &str) -> Result<Vec<u8>, FigureError> {
     let fail = |what: String| FigureError::Drawing { what };
     let options = Options { fontdb: Arc::clone(&FONTS), ..Options::default() };
     let tree = Tree::from_str(svg, &options).map_err(|error| fail(error.to_string()))?;

@@ -1,8 +1,8 @@
 //! Figures: charts and diagrams as SVG and PNG, in a light and a dark theme.
 //!
-//! A [`Figure`] of charts and a [`Diagram`] are data, and know nothing of how its numbers were made. Equal figures give equal bytes, on any machine:
-//! text is measured, and drawn in a PNG, with a font that is built in (Noto Sans, Apache-2.0). An SVG keeps its text as
-//! text, and names that font and common ones to take its place.
+//! A [`Figure`] of charts and a [`Diagram`] are plain data. Equal figures give equal bytes on any machine: text is
+//! measured with a built-in font (Noto Sans, Apache-2.0), which a PNG also draws with. An SVG keeps text as text, and
+//! names that font and common substitutes.
 //!
 //! ```
 //! use kvleap::report::{Axis, Chart, Figure, Series, Theme, Unit};
@@ -26,17 +26,18 @@ mod diagram;
 mod draw;
 mod error;
 mod file;
-mod head;
 mod image;
 mod pen;
 mod series;
 mod shades;
 mod theme;
+mod title;
 
 pub use axis::{Axis, Scale, Unit};
 pub use chart::{Chart, Figure, Point, Series};
 pub use diagram::Diagram;
 pub use error::FigureError;
 pub use file::write;
+pub use image::png;
 pub use shades::Shades;
 pub use theme::{Colour, Theme, dark_css};

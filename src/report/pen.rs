@@ -1,7 +1,7 @@
 //! Drawing primitives, in CSS pixels.
 //!
-//! plotters counts in whole pixels, in which curves have steps. Its canvas is therefore [`FINE`] times as large as the
-//! figure, and the finished SVG says so in its view box.
+//! plotters uses whole pixels as coordinates, which makes curves jagged. The canvas is therefore [`FINE`] times as
+//! large as the figure, and the view box of the SVG scales it down.
 
 use std::sync::LazyLock;
 
@@ -19,9 +19,10 @@ pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Units of the canvas in a pixel.
 const FINE: f64 = 10.0;
-/// plotters divides sizes by this when it writes them.
+/// plotters divides font sizes by this factor when it writes them.
 const SIZE_FACTOR: f64 = 1.24;
-/// plotters measures text as if the height of a line, 1.36 of the font's size, were its size times [`SIZE_FACTOR`].
+/// plotters takes the height of a line, 1.362 times the font size, for the font size times [`SIZE_FACTOR`], so that its
+/// widths must be corrected by the ratio.
 const MEASURE_FACTOR: f64 = 1.362 / SIZE_FACTOR;
 
 static REGISTERED: LazyLock<bool> = LazyLock::new(|| {
@@ -29,25 +30,25 @@ static REGISTERED: LazyLock<bool> = LazyLock::new(|| {
         && register_font(FONTS, FontStyle::Bold, ttf_noto_sans::BOLD).is_ok()
 });
 
-/// From pixels to the canvas.
+/// Converts pixels to units of the canvas.
 pub(super) fn fine(pixels: f64) -> i32 {
     (pixels * FINE).round() as i32
 }
 
-/// The font at a size in pixels.
+/// Returns the font at a size in pixels.
 pub(super) fn font(size: f64, bold: bool) -> FontDesc<'static> {
     let style = if bold { FontStyle::Bold } else { FontStyle::Normal };
     FontDesc::new(FontFamily::Name(FONTS), size * SIZE_FACTOR * FINE, style)
 }
 
-/// The width of a text in pixels.
+/// Returns the width of a text in pixels.
 pub(super) fn width(text: &str, size: f64, bold: bool) -> f64 {
     assert!(*REGISTERED, "the built-in font can be read");
     let (width, _) = font(size, bold).box_size(text).expect("the font is registered");
     f64::from(width) / FINE * MEASURE_FACTOR
 }
 
-/// Lines of a text that are not wider than `room` unless a single word is.
+/// Breaks a text into lines that are not wider than `room`, unless a single word is.
 pub(super) fn wrap(text: &str, size: f64, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -70,12 +71,12 @@ pub(super) fn stroke(colour: Colour, width: f64) -> ShapeStyle {
     rgb(colour).stroke_width(fine(width).unsigned_abs())
 }
 
-/// Text of this look, where its position is its start, middle or end, and its top, middle or bottom.
+/// A text style. A position is where the text starts, has its middle, or ends.
 pub(super) fn text_style(size: f64, bold: bool, colour: Colour, across: HPos, down: VPos) -> TextStyle<'static> {
     font(size, bold).color(&rgb(colour)).pos(Pos::new(across, down))
 }
 
-/// A canvas that is being drawn on.
+/// A canvas to draw on.
 pub(super) struct Pen<'a> {
     pub(super) area: Area<'a>,
     pub(super) palette: &'static Palette,
@@ -84,7 +85,7 @@ pub(super) struct Pen<'a> {
 type Drawn = Result<(), FigureError>;
 
 impl Pen<'_> {
-    /// Draws an SVG of this size in pixels by `draw`.
+    /// Returns an SVG of this size in pixels, drawn by `draw`.
     pub(super) fn svg(
         size: (u32, u32),
         palette: &'static Palette,
@@ -138,8 +139,8 @@ impl Pen<'_> {
     }
 }
 
-/// An SVG in which rectangles of one look that follow each other are one path: a fifth of the bytes of a heat map, and no
-/// seams between its cells.
+/// Merges consecutive rectangles of one look into one path. A heat map then has a fifth of the bytes, and no seams
+/// between its cells.
 fn merge(svg: &str) -> String {
     let piece = |line| match str::split(line, '"').collect::<Vec<_>>()[..] {
         ["<rect x=", x, " y=", y, " width=", width, " height=", height, ref look @ ..] => {
@@ -165,7 +166,7 @@ fn canvas(points: &[Point]) -> Vec<(i32, i32)> {
     points.iter().map(|&(x, y)| (fine(x), fine(y))).collect()
 }
 
-/// What a unit of the canvas is in pixels.
+/// Converts units of the canvas to pixels.
 pub(super) fn pixels((x, y): (i32, i32)) -> Point {
     (f64::from(x) / FINE, f64::from(y) / FINE)
 }

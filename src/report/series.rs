@@ -1,11 +1,11 @@
-//! How a series looks: its colour, its marker, and what stands for its data.
+//! Drawing a series: its colour, its marker and its data.
 
 use super::FigureError;
 use super::chart::{Marks, Point, Series};
 use super::pen::Pen;
-use super::theme::{BAR_OPACITY, Colour, DOT, GRID, MARKER, Palette, RING, STROKE, STRONG, STRONG_MARKER};
+use super::theme::{BAR_OPACITY, Colour, GRID, MARKER, Palette, RING, STROKE, STRONG, STRONG_MARKER};
 
-/// Corners of the markers, in half widths around the middle; y points down. No corners: a circle.
+/// Corners of the markers around the middle, in half widths; y points down. No corners mean a circle.
 const MARKERS: [&[Point]; 5] = [
     &[],
     &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
@@ -14,7 +14,7 @@ const MARKERS: [&[Point]; 5] = [
     &[(0.0, 1.2), (1.15, -0.85), (-1.15, -0.85)],
 ];
 
-/// By which a series is recognised.
+/// How a series is recognised.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     number: usize,
@@ -23,7 +23,7 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Of the series with this number in its figure.
+    /// The look of the series with this number in its figure.
     pub(super) fn new(number: usize, series: &Series) -> Self {
         Self { number, strong: series.strong, shade: series.shade }
     }
@@ -48,10 +48,10 @@ impl Look {
     }
 }
 
-/// Where a chart's values are on the canvas.
+/// Where the values of a chart are on the canvas.
 pub(super) struct Place<'a> {
     pub(super) map: &'a dyn Fn(Point) -> Point,
-    /// Where bars stand.
+    /// The value at which bars start.
     pub(super) base: f64,
 }
 
@@ -70,7 +70,6 @@ pub(super) fn draw_marks(pen: &Pen<'_>, series: &Series, look: Look, place: &Pla
             let corners: Vec<Point> = corners.chain(points.last().copied()).collect();
             pen.path(&mapped(&corners), colour, look.width())
         }
-        Marks::Dots(points) => mapped(points).into_iter().try_for_each(|point| pen.circle(point, DOT, colour)),
         Marks::Rings(points) => mapped(points).into_iter().try_for_each(|at| pen.ring(at, RING, colour, STROKE)),
         Marks::Bars(bars) => bars.iter().try_for_each(|&(from, to, height)| {
             let (foot, head) = ((place.map)((from, place.base)), (place.map)((to, height)));
@@ -87,7 +86,7 @@ pub(super) fn draw_marks(pen: &Pen<'_>, series: &Series, look: Look, place: &Pla
     }
 }
 
-/// Draws what the legend shows of a series between two points of one height.
+/// Draws the sample of a series in the legend, between two points of one height.
 pub(super) fn draw_sample(
     pen: &Pen<'_>,
     series: &Series,
@@ -102,7 +101,6 @@ pub(super) fn draw_sample(
             look.marker(pen, middle)
         }
         Marks::Line { .. } | Marks::Steps(_) => pen.path(&[from, to], colour, look.width()),
-        Marks::Dots(_) => pen.circle(middle, DOT * 1.6, colour),
         Marks::Rings(_) => pen.ring(middle, RING * 0.8, colour, STROKE),
         Marks::Bars(_) | Marks::Rectangles(_) => {
             let (top, bottom) = ((middle.0 - 7.0, middle.1 - 7.0), (middle.0 + 7.0, middle.1 + 7.0));

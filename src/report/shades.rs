@@ -3,10 +3,10 @@
 use super::chart::{Point, Series};
 use super::theme::SHADES;
 
-/// A scale of shades for counts from 1 up, in classes with round bounds; nothing is drawn for less than 1.
+/// A scale of shades for counts from 1 up, in classes with round bounds. Counts below 1 are not drawn.
 ///
-/// Every class is a series, so the figure's legend is the legend of the scale. Charts of one figure that share a scale
-/// can be compared.
+/// Every class is a series, so the legend of the figure is that of the scale. Charts of one figure that use the same
+/// scale can be compared.
 ///
 /// ```
 /// use kvleap::report::{Axis, Chart, Figure, Shades, Theme, Unit};
@@ -26,8 +26,8 @@ pub struct Shades {
 }
 
 impl Shades {
-    /// For counts in this unit of which the largest is `most`: classes of one width, which is 1, 2 or 5 times a power of
-    /// ten.
+    /// Creates a scale for counts up to `most` in this unit. All classes have the same width, which is 1, 2 or 5 times
+    /// a power of ten.
     #[must_use]
     pub fn up_to(most: f64, unit: impl Into<String>) -> Self {
         let widths = (0..300).flat_map(|decade| [1.0, 2.0, 5.0].map(|lead| lead * 10_f64.powi(decade)));
@@ -37,7 +37,7 @@ impl Shades {
         Self { bounds: std::iter::once(1.0).chain(more).collect(), unit: unit.into() }
     }
 
-    /// A series for every class, least first. A cell is two opposite corners and a value.
+    /// Returns a series for every class, the least first. A cell is two opposite corners and a value.
     #[must_use]
     pub fn series(&self, cells: impl IntoIterator<Item = (Point, Point, f64)>) -> Vec<Series> {
         let mut classes = vec![Vec::new(); self.bounds.len()];
@@ -46,7 +46,7 @@ impl Shades {
                 classes[class].push((from, to));
             }
         }
-        // As far apart as there are shades; the strongest is for the most.
+        // Spread over all shades; the strongest is for the largest counts.
         let shade = |class: usize| (class * (SHADES - 1)).checked_div(self.bounds.len() - 1).unwrap_or(SHADES - 1);
         let series = |(class, cells)| Series::rectangles(self.name(class), cells).shade(shade(class));
         classes.into_iter().enumerate().map(series).collect()

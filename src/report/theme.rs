@@ -1,10 +1,10 @@
 //! Design tokens: every colour, size and distance of the figures.
 //!
-//! Sizes and distances are in CSS pixels. The series colours are chosen from the published qualitative schemes of Okabe
-//! and Ito (2008) and of Paul Tol (technical note SRON/EPS/TN/09-002): all pairs stay apart in normal vision and under
-//! full protanopia, deuteranopia and tritanopia, which a test checks with the matrices of Machado, Oliveira and
-//! Fernandes (2009). A series also has a marker of its own, so no figure depends on colour alone. The shades of heat maps
-//! are of Tol's scheme `YlOrBr`, which darkens steadily.
+//! Sizes and distances are in CSS pixels. The series colours are from the qualitative schemes of Okabe and Ito (2008)
+//! and of Paul Tol (technical note SRON/EPS/TN/09-002). All pairs can be told apart in normal vision and with full
+//! protanopia, deuteranopia and tritanopia, which a test checks with the matrices of Machado, Oliveira and Fernandes
+//! (2009). A series also has a marker of its own, so no figure depends on colour alone. The shades of heat maps are
+//! from Tol's scheme `YlOrBr`, which darkens steadily.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use super::FigureError;
 /// A colour as red, green and blue.
 pub type Colour = (u8, u8, u8);
 
-/// Names by which viewers look for the text's font. The first is the one that is built in for PNG and for measuring.
+/// The font of all text, and its substitutes in viewers. The first is built in, for PNGs and for measuring.
 pub(super) const FONTS: &str = "Noto Sans, Helvetica, Arial, sans-serif";
 
 /// Width of a figure of one column, and what each further column adds.
@@ -22,43 +22,41 @@ pub(super) const WIDTH: u32 = 760;
 pub(super) const COLUMN: u32 = 560;
 /// Height of a row of charts.
 pub(super) const ROW: u32 = 440;
-/// Around and between everything.
+/// Space around and between everything.
 pub(super) const GAP: u32 = 16;
 /// Text sizes.
 pub(super) const TITLE: f64 = 20.0;
 pub(super) const HEADING: f64 = 15.0;
 pub(super) const TEXT: f64 = 13.0;
-/// From one line of running text to the next.
+/// Height of a line of text.
 pub(super) const LEADING: u32 = 19;
-/// Strokes.
+/// Widths of strokes.
 pub(super) const GRID: f64 = 1.0;
 pub(super) const STROKE: f64 = 1.8;
 pub(super) const STRONG: f64 = 3.2;
-/// Half the width of a marker; of a strong series; of a ring around one.
+/// Half the width of a marker, of a marker of a strong series, and of a ring.
 pub(super) const MARKER: f64 = 3.8;
 pub(super) const STRONG_MARKER: f64 = 5.0;
 pub(super) const RING: f64 = 9.0;
-/// Dots of a scatter are many, hence small.
-pub(super) const DOT: f64 = 2.2;
-/// Dashes of the lines that are not data: stroke and space.
+/// Dashes of lines that are not data: length of a dash and of the space after it.
 pub(super) const DASH: (f64, f64) = (6.0, 5.0);
-/// Shades of a heat map.
+/// Number of shades in a heat map.
 pub(super) const SHADES: usize = 7;
-/// How much the ground of a box is of its colour.
+/// Opacity of the background of a box.
 pub(super) const BOX_OPACITY: f64 = 0.10;
-/// How much of a bar's colour hides what is behind it.
+/// Opacity of a bar.
 pub(super) const BAR_OPACITY: f64 = 0.85;
-/// How much the ground of a label inside a chart hides what is behind it.
+/// Opacity of the background of a label inside a chart.
 pub(super) const LABEL_OPACITY: f64 = 0.85;
-/// Pixels of a PNG for each of an SVG.
+/// Pixels of a PNG for each pixel of the SVG.
 pub(super) const PNG_SCALE: f32 = 2.0;
 
-/// Light or dark. Written and parsed as `light`, `dark`.
+/// Light or dark. Written and parsed as `light` or `dark`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Theme {
-    /// On white.
+    /// On a white background.
     Light,
-    /// On near black.
+    /// On a nearly black background.
     Dark,
 }
 
@@ -71,9 +69,9 @@ pub(super) struct Palette {
     pub(super) muted: Colour,
     pub(super) axis: Colour,
     pub(super) grid: Colour,
-    /// In the order in which they are given out.
+    /// In the order in which they are assigned.
     pub(super) series: [Colour; 10],
-    /// Of a heat map, least first: the least is nearest to the background.
+    /// Shades of a heat map. The first is for the least counts and nearest to the background.
     pub(super) shades: [Colour; SHADES],
 }
 
@@ -136,10 +134,10 @@ const DARK: Palette = Palette {
 };
 
 impl Theme {
-    /// Every theme.
+    /// All themes.
     pub const ALL: [Self; 2] = [Self::Light, Self::Dark];
 
-    /// The name it is written by.
+    /// The name that it is written as.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Light => "light",
@@ -155,8 +153,8 @@ impl Theme {
     }
 }
 
-/// Style rules that show the [light](Theme::Light) figures within `scope`, a CSS selector, in the colours of the
-/// [dark](Theme::Dark) theme: for pages that hold a figure once and follow the reader's preference.
+/// Returns CSS rules that show [light](Theme::Light) figures within the selector `scope` in the colours of the
+/// [dark](Theme::Dark) theme. They let a page contain a figure once and follow the reader's preference.
 pub fn dark_css(scope: &str) -> String {
     let all = |palette: &'static Palette| {
         let Palette { background, text, muted, axis, grid, series, shades } = palette;

@@ -1,9 +1,9 @@
-//! How a router is set up.
+//! Settings of a router.
 
 use super::overlap::Split;
 use super::policy::{CostBased, Policy};
 use super::{ConfigError, Prediction, Router};
-use crate::Worker;
+use crate::event::Worker;
 
 /// Settings of a [`Router`].
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Who chooses. Default [`CostBased`] with its own defaults.
+    /// The policy that chooses. Default [`CostBased`] with its own defaults.
     #[must_use]
     pub fn policy(mut self, policy: Box<dyn Policy>) -> Self {
         self.policy = policy;
@@ -48,7 +48,7 @@ impl Builder {
         self
     }
 
-    /// What a held block saves in each tier of storage, the fastest first, as a part of computing it. Default `[1.0]`:
+    /// Sets what a held block saves in each tier, the fastest first, as a share of computing it. Default `[1.0]`:
     /// the device only. `[1.0, 0.7, 0.3]` would be device, host and disk. For the formula, see
     /// [tiers](crate::route#tiers).
     #[must_use]
@@ -57,14 +57,13 @@ impl Builder {
         self
     }
 
-    /// Takes answers that hold all tiers: those of one index in which a slower tier of a worker is a worker of its own,
-    /// so that one lookup finds them all. `split` says what a worker of an answer stands for: a worker of the fleet,
-    /// and its tier, 0 being the fastest. Default: each answer is that of one tier, and its workers are those of the
-    /// fleet.
+    /// Makes every answer cover all tiers: it comes from one index in which a slower tier of a worker is a worker of
+    /// its own, so that one lookup finds them all. `split` maps a worker of an answer to a worker of the fleet and its
+    /// tier, 0 being the fastest. Default: each answer covers one tier, and its workers are those of the fleet.
     ///
-    /// A decision may then be given any number of answers. Where several tell of the same tier of the same worker, the
-    /// deepest counts. A tier without a [credit](Builder::credits) is passed over: its blocks do not count as held.
-    /// `split` must always say the same of a worker. It is asked when workers came or went, not for every decision.
+    /// A decision may then be given any number of answers. If several are about the same tier of the same worker, the
+    /// deepest counts. A tier without a [credit](Builder::credits) is ignored: its blocks do not count as held. `split`
+    /// must always return the same for a worker. It is called when workers have come or gone, not for every decision.
     ///
     /// ```
     /// use kvleap::route::{Request, Router};
@@ -102,39 +101,39 @@ impl Builder {
         self
     }
 
-    /// How many requests a worker may have in flight before it is no candidate. Default no limit.
+    /// The most requests that a worker may have in flight; at that number it is no candidate. Default no limit.
     #[must_use]
     pub fn max_requests(mut self, requests: u32) -> Self {
         self.max_requests = requests;
         self
     }
 
-    /// After how many nanoseconds without a call about it a request counts as lost. Default 10 minutes.
+    /// How many nanoseconds may pass without a call about a request before it expires. Default 10 minutes.
     #[must_use]
     pub fn request_timeout_ns(mut self, timeout_ns: u64) -> Self {
         self.request_timeout_ns = timeout_ns;
         self
     }
 
-    /// What is thought of workers before they publish an event, or instead of it. Default `None`: nothing. It makes a
-    /// decision look up twice, and entering one cost a step per block of the prompt.
+    /// Predicts what workers hold until they publish it, or because they never do. Default `None`. A decision then
+    /// takes a second lookup, and entering one costs a step for each block of the prompt.
     #[must_use]
     pub fn prediction(mut self, prediction: Option<Prediction>) -> Self {
         self.prediction = prediction;
         self
     }
 
-    /// Equal seeds, equal choices. Default 0.
+    /// Seeds the random choices: equal seeds give equal choices. Default 0.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// A router without workers.
+    /// Builds a router without workers.
     ///
     /// # Errors
-    /// A setting out of its range.
+    /// [`ConfigError`] if a setting is out of range.
     pub fn build(self) -> Result<Router, ConfigError> {
         if self.block_size == 0 {
             return Err(ConfigError::Zero { name: "block_size" });

@@ -1,5 +1,8 @@
 //! Why a router was not set up, or a request not routed.
 
+// `Display` is written by hand here, and in the rest of the embeddable core, so that the default build needs no
+// procedural macro.
+
 use std::fmt;
 
 /// Why a router could not be set up.
@@ -11,44 +14,43 @@ pub enum ConfigError {
         /// The setting.
         name: &'static str,
     },
-    /// A number that is too small, or not finite, or none.
+    /// A number that is too small, not finite, or not a number.
     OutOfRange {
         /// The setting.
         name: &'static str,
         /// Its value.
         value: f64,
-        /// The least that it may be.
+        /// Its minimum.
         least: f64,
     },
     /// A credit that is negative or not a number.
     Credit {
-        /// Of which tier, from 0.
+        /// The tier, from 0.
         tier: usize,
         /// The credit.
         credit: f32,
     },
 }
 
-/// Why a request was not routed. Nothing has changed.
+/// Why a request was not routed. The router has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// There is no worker.
+    /// The router has no worker.
     NoWorkers,
-    /// No worker is available: all were said not to be.
+    /// No worker is available: all were marked as unavailable.
     NoneAvailable,
-    /// Every available worker that the request may go to has as many requests as it may have, or the request may go to
-    /// none of them.
+    /// Every available worker that the request may go to is full, or the request may go to none of them.
     NoCandidate,
-    /// The policy wanted none of the candidates, or chose somebody else.
+    /// The policy chose none of the candidates.
     Declined,
-    /// The request's mask was made before workers came or went.
+    /// Workers have come or gone since the request's mask was made.
     StaleMask,
-    /// Answers for more tiers than there are credits, where each answer is that of one tier.
+    /// Each answer covers one tier, and there are more answers than tiers with a credit.
     TooManyTiers {
-        /// How many answers there are.
+        /// Number of answers.
         answers: usize,
-        /// How many tiers.
+        /// Number of tiers with a credit.
         tiers: usize,
     },
 }
@@ -58,7 +60,7 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Zero { name } => write!(f, "{name} is 0; it must be at least 1"),
             Self::OutOfRange { name, value, least } => {
-                write!(f, "{name} is {value}; it must be a number, {least} or more")
+                write!(f, "{name} is {value}; it must be a number of at least {least}")
             }
             Self::Credit { tier, credit } => {
                 write!(f, "the credit of tier {tier} is {credit}; it must be a finite number that is not negative")
@@ -73,12 +75,14 @@ impl fmt::Display for Refusal {
             Self::NoWorkers => f.write_str("there is no worker; add one first"),
             Self::NoneAvailable => f.write_str("no worker is available"),
             Self::NoCandidate => {
-                f.write_str("no available worker that the request may go to has room; try again later")
+                f.write_str("no available worker that may serve the request has room; try again later")
             }
             Self::Declined => f.write_str("the policy chose none of the candidates"),
-            Self::StaleMask => f.write_str("workers came or went since the request's mask was made; make it again"),
+            Self::StaleMask => {
+                f.write_str("workers have come or gone since the request's mask was made; make a new one")
+            }
             Self::TooManyTiers { answers, tiers } => {
-                write!(f, "answers for {answers} tiers, and credits for {tiers}; set a credit for each tier")
+                write!(f, "there are answers for {answers} tiers, but credits for {tiers}; set a credit for each tier")
             }
         }
     }

@@ -1,42 +1,42 @@
-//! Why a worker was chosen.
+//! The reasons for a decision.
 
 use std::fmt;
 
 use super::{Cost, Decision, Load};
-use crate::Worker;
+use crate::event::Worker;
 
-/// A decision with what led to it.
+/// A decision and the reasons for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
     /// The policy that decided.
     pub policy: &'static str,
-    /// What it chose.
+    /// The decision.
     pub decision: Decision,
-    /// What the chosen one has over the others, as a phrase.
+    /// What sets the chosen worker apart, as a phrase.
     pub why: &'static str,
     /// Blocks of the prompt.
     pub blocks: u32,
-    /// Everybody who could be chosen, by seat.
+    /// The candidates, by seat.
     pub candidates: Vec<Considered>,
 }
 
-/// A worker that could be chosen, and what spoke for and against it.
+/// A candidate, and what spoke for and against it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Considered {
-    /// Who.
+    /// The worker.
     pub worker: Worker,
-    /// Leading blocks of the prompt that it was thought to hold, in whatever tier with a credit.
+    /// Leading blocks of the prompt that it was expected to hold, in any tier with a credit.
     pub held: u32,
     /// What they are worth, in blocks: those of each tier times its credit.
     pub credit: f32,
-    /// What was in flight there.
+    /// What was in flight at it.
     pub load: Load,
-    /// The terms of its cost, from a policy that has costs.
+    /// The terms of its cost, if the policy has costs.
     pub cost: Option<Cost>,
 }
 
 impl fmt::Display for Explanation {
-    /// A line for the choice, and one for each candidate.
+    /// Writes a line for the choice and one for each candidate.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { policy, decision, why, blocks, candidates } = self;
         write!(

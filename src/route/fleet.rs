@@ -1,44 +1,43 @@
-//! The workers that a router chooses from, each in a seat of its own, and what is in flight at them.
+//! The workers that a router chooses from, each in a seat of its own, and the load of each.
 
 use hashbrown::HashMap;
 
 use super::mask::Mask;
-use crate::Worker;
+use crate::event::Worker;
 use crate::index::BuildMix;
 
 /// What is in flight at a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Requests, until they finish.
+    /// Requests that have not finished.
     pub requests: u32,
-    /// Tokens of prompts that wait to be computed or are being computed: those that were not cached, until the
-    /// request's first token.
+    /// Prompt tokens that are waiting or being computed: those that were not cached, until the request's first token.
     pub prefill_tokens: u64,
-    /// Blocks that the sequences occupy: those of the prompt from the decision on, and what decoding adds.
+    /// Blocks that the sequences occupy: those of the prompt from the decision on, and those that decoding adds.
     pub decode_blocks: u64,
 }
 
-/// The workers by seat: a dense number, given again after its worker left. Figures are arrays over the seats, so that a
-/// decision is a few passes over them.
+/// The workers by seat: a dense number that is reused after its worker has left. All properties are arrays over the
+/// seats, so that a decision is a few passes over them.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    /// By seat; of a vacant one, whoever was there.
+    /// By seat; a vacant seat keeps the worker that left.
     workers: Vec<Worker>,
     seats: HashMap<Worker, u32, BuildMix>,
     vacant: Vec<u32>,
     loads: Vec<Load>,
-    /// The requests again, as costs are computed with.
+    /// The requests of `loads`, in the form in which costs are computed.
     requests: Vec<f32>,
-    /// The prefill tokens again, in blocks.
+    /// The prefill tokens of `loads`, in blocks.
     queue_blocks: Vec<f32>,
-    /// The decode blocks again.
+    /// The decode blocks of `loads`.
     decode_blocks: Vec<f32>,
     available: Mask,
-    /// Workers with as many requests as they may have.
+    /// Workers that have reached `max_requests`.
     full: Mask,
     max_requests: u32,
     blocks_per_token: f32,
-    /// One higher with every worker that comes or goes.
+    /// Counts the workers that have come or gone.
     version: u64,
 }
 
@@ -60,7 +59,7 @@ impl Fleet {
         }
     }
 
-    /// Gives the worker a seat; `None` if it has one.
+    /// Gives the worker a seat. Returns `None` if it has one already.
     pub(super) fn add(&mut self, worker: Worker) -> Option<usize> {
         if self.seats.contains_key(&worker) {
             return None;
@@ -81,7 +80,7 @@ impl Fleet {
         Some(seat)
     }
 
-    /// Takes the worker's seat away, and returns which it was.
+    /// Vacates the worker's seat and returns it.
     pub(super) fn remove(&mut self, worker: Worker) -> Option<usize> {
         let seat = self.seats.remove(&worker)? as usize;
         self.vacant.push(seat as u32);
@@ -111,12 +110,12 @@ impl Fleet {
         self.version
     }
 
-    /// How many seats there are, vacant ones among them.
+    /// Number of seats, including vacant ones.
     pub(super) fn seats(&self) -> usize {
         self.workers.len()
     }
 
-    /// How many workers there are.
+    /// Number of workers.
     pub(super) fn len(&self) -> usize {
         self.seats.len()
     }
@@ -141,12 +140,12 @@ impl Fleet {
         &self.decode_blocks
     }
 
-    /// Every worker that has a seat, with its seat.
+    /// Returns every worker with its seat.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, Worker)> {
         self.seats.iter().map(|(&worker, &seat)| (seat as usize, worker))
     }
 
-    /// Who may be chosen: available, not full, and among those asked for.
+    /// Collects the workers that may be chosen: available, not full, and in `among` if that is given.
     pub(super) fn candidates(&self, among: Option<&Mask>, into: &mut Mask) {
         into.assign(&self.available, &self.full, among);
     }

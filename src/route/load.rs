@@ -1,4 +1,4 @@
-//! Requests in flight: what they load their workers with, until they finish or are given up.
+//! Requests in flight, and the load that they put on their workers until they finish or expire.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,14 +13,15 @@ use crate::index::BuildMix;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
-/// Deadlines of requests that are over, besides as many as there are requests, before they are dropped.
+/// Deadlines of finished requests are dropped once they outnumber the requests in flight by this many.
 const SLACK: usize = 64;
 
 /// The requests in flight.
 #[derive(Debug)]
 pub(super) struct InFlight {
     requests: HashMap<u64, Flight, BuildMix>,
-    /// Once for each request: a time at which it may be given up. It may have been heard of since.
+    /// For each request a time at which it may expire, and its number. It is checked then: there may have been calls
+    /// about the request since.
     deadlines: BinaryHeap<Reverse<(u64, u64)>>,
     next: u64,
     timeout_ns: u64,
@@ -28,17 +29,17 @@ pub(super) struct InFlight {
     expired: u64,
 }
 
-/// A request on its way.
+/// A request in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) seat: usize,
-    /// Of its prompt, to be computed before the first token.
+    /// Prompt tokens that must be computed before the first token.
     prefill_tokens: u64,
-    /// Of prompt and answer so far.
+    /// Tokens of the prompt and of the answer so far.
     tokens: u64,
     blocks: u64,
     heard_ns: u64,
-    /// Until the first token.
+    /// What it predicted; `None` after the first token.
     pub(super) predicted: Option<Predicted>,
 }
 
@@ -54,7 +55,7 @@ impl InFlight {
         }
     }
 
-    /// `tokens` of a prompt are sent to a worker, of which it must compute `prefill_tokens`.
+    /// Adds a request with a prompt of `tokens`, of which the worker must compute `prefill_tokens`.
     pub(super) fn add(
         &mut self,
         fleet: &mut Fleet,
@@ -74,14 +75,14 @@ impl InFlight {
         let flight = Flight { seat, prefill_tokens, tokens, blocks, heard_ns: now_ns, predicted };
         self.requests.insert(ticket, flight);
         if self.deadlines.len() >= 2 * self.requests.len() + SLACK {
-            // Most are of requests that are over.
+            // More than half belong to finished requests.
             self.deadlines.retain(|Reverse((_, ticket))| self.requests.contains_key(ticket));
         }
         self.deadlines.push(Reverse((now_ns.saturating_add(self.timeout_ns), ticket)));
         Ticket(ticket)
     }
 
-    /// The prompt is computed. Returns the request if it is in flight.
+    /// Records that the prompt is computed. Returns the request if it is in flight.
     pub(super) fn first_token(&mut self, fleet: &mut Fleet, ticket: Ticket, now_ns: u64) -> Option<&mut Flight> {
         let flight = self.requests.get_mut(&ticket.0)?;
         flight.heard_ns = now_ns;
@@ -91,7 +92,7 @@ impl InFlight {
         Some(flight)
     }
 
-    /// The answer is longer by so many tokens.
+    /// Records that the answer has grown by this many tokens.
     pub(super) fn tokens(&mut self, fleet: &mut Fleet, ticket: Ticket, tokens: u64, now_ns: u64) -> bool {
         let Some(flight) = self.requests.get_mut(&ticket.0) else { return false };
         flight.heard_ns = now_ns;
@@ -116,7 +117,7 @@ impl InFlight {
         true
     }
 
-    /// Gives up the requests that nothing was heard of for the timeout.
+    /// Ends the requests about which there was no call for the timeout.
     pub(super) fn expire(&mut self, fleet: &mut Fleet, now_ns: u64) {
         while let Some(&Reverse((deadline, ticket))) = self.deadlines.peek()
             && deadline <= now_ns
@@ -138,12 +139,12 @@ impl InFlight {
         self.requests.retain(|_, flight| flight.seat != seat);
     }
 
-    /// How many there are.
+    /// Requests in flight.
     pub(super) fn len(&self) -> usize {
         self.requests.len()
     }
 
-    /// How many were given up.
+    /// Requests that have expired.
     pub(super) fn expired(&self) -> u64 {
         self.expired
     }
@@ -152,7 +153,7 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Worker;
+    use crate::event::Worker;
 
     #[test]
     fn nothing_is_kept_of_requests_that_are_over() {

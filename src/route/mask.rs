@@ -1,30 +1,30 @@
-//! Sets of candidates: a bit for each seat.
+//! Sets of seats, as bit masks.
 
-/// A set of seats. One that goes with a request is made by [`Router::mask`](super::Router::mask).
+/// A set of seats. [`Router::mask`](super::Router::mask) makes the one that restricts a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
     words: Vec<u64>,
-    /// That of the fleet whose seats it is about.
+    /// The version of the fleet that the seats belong to.
     pub(super) version: u64,
 }
 
 impl Mask {
-    /// Whether the seat is in it.
+    /// Returns whether the seat is in the set.
     pub fn contains(&self, seat: usize) -> bool {
         self.words.get(seat / 64).is_some_and(|word| word >> (seat % 64) & 1 == 1)
     }
 
-    /// How many seats are in it.
+    /// Number of seats in the set.
     pub fn len(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether it has no seat.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.words.iter().all(|&word| word == 0)
     }
 
-    /// Its seats, ascending.
+    /// Returns the seats, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
         self.words.iter().enumerate().flat_map(|(index, &word)| {
             let rest = move |bits: &u64| Some(bits & (bits - 1)).filter(|&bits| bits != 0);
@@ -33,23 +33,23 @@ impl Mask {
         })
     }
 
-    /// The seat that has `rank` others before it.
-    pub fn nth(&self, mut rank: usize) -> Option<usize> {
+    /// Returns the seat that has `n` others before it.
+    pub fn nth(&self, mut n: usize) -> Option<usize> {
         for (index, &word) in self.words.iter().enumerate() {
             let here = word.count_ones() as usize;
-            if rank < here {
+            if n < here {
                 let mut bits = word;
-                for _ in 0..rank {
+                for _ in 0..n {
                     bits &= bits - 1;
                 }
                 return Some(index * 64 + bits.trailing_zeros() as usize);
             }
-            rank -= here;
+            n -= here;
         }
         None
     }
 
-    /// The first seat from `from` on, or else the first of all.
+    /// Returns the first seat from `from` on, or else the first of all.
     pub fn next_from(&self, from: usize) -> Option<usize> {
         let first = |words: &[u64], skipped: usize, keep: u64| {
             let kept =
@@ -73,7 +73,7 @@ impl Mask {
         if member { self.words[seat / 64] |= bit } else { self.words[seat / 64] &= !bit }
     }
 
-    /// Makes it those of `of` that are not in `without`, and are in `among` if that is given.
+    /// Sets it to the seats of `of` that are not in `without`, and are in `among` if that is given.
     pub(super) fn assign(&mut self, of: &Self, without: &Self, among: Option<&Self>) {
         self.words.clear();
         let word = |mask: &Self, index: usize| mask.words.get(index).copied().unwrap_or(0);
@@ -85,13 +85,13 @@ impl Mask {
         );
     }
 
-    /// Overwrites the figures of the seats that are not in it.
-    pub(super) fn overwrite_others(&self, figures: &mut [f32], with: f32) {
-        for (chunk, &word) in figures.chunks_mut(64).zip(&self.words) {
+    /// Overwrites the scores of all seats that are not in the set.
+    pub(super) fn overwrite_others(&self, scores: &mut [f32], with: f32) {
+        for (chunk, &word) in scores.chunks_mut(64).zip(&self.words) {
             if word != u64::MAX >> (64 - chunk.len()) {
-                for (bit, figure) in chunk.iter_mut().enumerate() {
+                for (bit, score) in chunk.iter_mut().enumerate() {
                     if word >> bit & 1 == 0 {
-                        *figure = with;
+                        *score = with;
                     }
                 }
             }

@@ -1,30 +1,32 @@
-//! From answers of an index to figures by seat.
+//! From answers of an index to depths and credits by seat.
 
 use super::fleet::Fleet;
-use crate::{Matches, Worker};
+use crate::event::Worker;
+use crate::index::Matches;
 
-/// What a worker of an answer stands for: a worker of the fleet, and which of its tiers.
+/// Maps a worker of an answer to a worker of the fleet and one of its tiers.
 pub(super) type Split = fn(Worker) -> (Worker, usize);
 
-/// How much of a prompt each worker has, by seat.
+/// How much of a prompt each worker holds, by seat.
 #[derive(Debug)]
 pub(super) struct Overlap {
     /// What a block is worth in each tier.
     credits_by_tier: Vec<f32>,
-    /// Given where every answer holds all tiers.
+    /// Set if every answer covers all tiers.
     split: Option<Split>,
-    /// By answer and shard: from slots to places in the answer's row, or in all rows where it holds all tiers.
+    /// By answer and shard, the place in `depths` of each slot: within one row, or in all rows if an answer covers all
+    /// tiers.
     maps: Vec<Vec<SlotMap>>,
-    /// A row for each tier: leading blocks by seat, and one place more at the end, for workers that have no seat. In
-    /// the end, the first row has the deepest of all tiers.
+    /// A row for each tier: leading blocks by seat, and one more place at the end, for workers without a seat. After
+    /// [`read`](Self::read), the first row has the greatest depth over all tiers.
     depths: Vec<u32>,
-    /// As long as a row.
+    /// What the blocks are worth; as long as a row.
     credits: Vec<f32>,
 }
 
-/// The places of a shard's workers, by slot. A slot is given again after its worker left, and so is a seat: the map is
-/// good for one roster of the shard and one version of the fleet. Places fit into 32 bits, because the depths of more
-/// would take 16 GiB.
+/// The places of a shard's workers, by slot. Slots and seats are reused after their worker has left, so a map is valid
+/// for one roster of the shard and one version of the fleet only. Places fit into 32 bits, because more depths would
+/// take over 16 GiB.
 #[derive(Debug, Default)]
 pub(super) struct SlotMap {
     roster: u64,
@@ -37,13 +39,13 @@ impl Overlap {
         Self { credits_by_tier, split, maps: Vec::new(), depths: Vec::new(), credits: Vec::new() }
     }
 
-    /// How many answers may be read at a time.
+    /// The most answers that can be read at a time.
     pub(super) fn max_answers(&self) -> usize {
         if self.split.is_some() { usize::MAX } else { self.credits_by_tier.len() }
     }
 
-    /// Reads the answers: one a tier, the fastest first, or each with all tiers. `expected` is what the fastest tier is
-    /// thought to hold on top of them.
+    /// Reads the answers: one for each tier, the fastest first, or each with all tiers. `expected` are predicted
+    /// depths, which count as the fastest tier's.
     pub(super) fn read(&mut self, fleet: &Fleet, answers: &[&Matches], expected: Option<&[u32]>) {
         let Self { credits_by_tier, split, maps, depths, .. } = self;
         let row = fleet.seats() + 1;
@@ -73,23 +75,23 @@ impl Overlap {
         self.credit(row);
     }
 
-    /// Leading blocks, by seat.
+    /// Leading blocks that are held, by seat.
     pub(super) fn held(&self) -> &[u32] {
         &self.depths[..self.credits.len() - 1]
     }
 
-    /// What they are worth, by seat.
+    /// What these blocks are worth, by seat.
     pub(super) fn credits(&self) -> &[f32] {
         &self.credits[..self.credits.len() - 1]
     }
 
-    /// Adds up the tiers, whose rows have this length.
+    /// Adds up the tiers: a block counts with the credit of the fastest tier that has it. `row` is the length of a row.
     fn credit(&mut self, row: usize) {
         let (held, slower) = self.depths.split_at_mut(row);
         let fastest = self.credits_by_tier[0];
         self.credits.resize(row, 0.0);
         for (sum, &held) in self.credits.iter_mut().zip(&*held) {
-            // By way of `i32`, for which processors have an instruction.
+            // Through `i32`, because processors have an instruction for that conversion.
             *sum = fastest * held.cast_signed() as f32;
         }
         for (&credit, depths) in self.credits_by_tier[1..].iter().zip(slower.chunks_exact(row)) {
@@ -101,13 +103,14 @@ impl Overlap {
     }
 }
 
-/// Writes the depth of every worker in the answer to its seat. `depths` has one more than there are seats.
+/// Writes the depth of every worker in the answer to its seat. `depths` has one more place than there are seats.
 pub(super) fn scatter(maps: &mut Vec<SlotMap>, fleet: &Fleet, matches: &Matches, depths: &mut [u32]) {
     follow(maps, fleet, matches, |worker| fleet.seat(worker));
     each(maps, matches, |seat, depth| depths[seat] = depth);
 }
 
-/// Brings the maps up to date with the answer and the fleet. Workers without a place get the one after the last seat.
+/// Updates the maps to the rosters of the answer and the fleet. Workers without a place share the one after the last
+/// seat, which nobody reads, so that writing depths needs no branch.
 fn follow(maps: &mut Vec<SlotMap>, fleet: &Fleet, matches: &Matches, place: impl Fn(Worker) -> Option<usize>) {
     let nobody = fleet.seats();
     for (shard, (roster, workers)) in matches.rosters().enumerate() {
@@ -123,7 +126,7 @@ fn follow(maps: &mut Vec<SlotMap>, fleet: &Fleet, matches: &Matches, place: impl
     }
 }
 
-/// The place and the depth of every worker in the answer.
+/// Calls `write` with the place and the depth of every worker in the answer.
 fn each(maps: &[SlotMap], matches: &Matches, mut write: impl FnMut(usize, u32)) {
     for (depth, shard, neighbours) in matches.parts() {
         let places = &maps[shard as usize].places;
@@ -138,7 +141,8 @@ fn each(maps: &[SlotMap], matches: &Matches, mut write: impl FnMut(usize, u32)) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Block, Event, EventData, Index};
+    use crate::event::{Block, Event, EventData};
+    use crate::index::Index;
 
     /// The host tier of a worker has the upper bit.
     fn split(worker: Worker) -> (Worker, usize) {

@@ -1,4 +1,4 @@
-//! A small seeded generator: equal seeds, equal choices.
+//! A small seeded generator of random numbers.
 
 use crate::index::mix;
 
@@ -8,24 +8,25 @@ use crate::index::mix;
 pub struct Random(u64);
 
 impl Random {
-    /// A generator of its own for every seed.
+    /// Creates a generator. Different seeds give different sequences.
     pub fn new(seed: u64) -> Self {
         Self(mix(seed))
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
-    /// A number below `bound`, or 0 where that is 0. Errs from uniform by less than `bound / 2^64`.
+    /// Returns a number below `bound`, or 0 if that is 0. The distribution differs from uniform by less than
+    /// `bound / 2^64`.
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
-    /// A number from 0 up to but not including 1, uniform over the multiples of 2^-24. Times an `f32`, it is less than
-    /// that.
+    /// Returns a number from 0 up to but not including 1, uniform over the multiples of 2^-24. Its product with a
+    /// positive `f32` is less than that `f32`.
     pub fn unit(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u32 << 24) as f32
     }

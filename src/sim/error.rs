@@ -1,91 +1,68 @@
-//! Why a simulation did not happen.
+//! Why a simulation could not start.
 
-use std::{error, fmt};
+use thiserror::Error;
 
 use super::Traffic;
 use crate::mock::{ConfigError, ProfileError};
 use crate::route::policy::UnknownPolicy;
 use crate::trace::{ExpandError, ToolError, TraceError};
 
-/// Why a simulation did not happen. All of it is found before it begins.
-#[derive(Debug)]
+/// Why a simulation could not start. Everything is checked before the first request is played.
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SimError {
     /// A count that must be positive is zero.
+    #[error("{option} is 0; it must be at least 1")]
     Zero {
-        /// The option, as the command spells it.
+        /// The option, as it is written on the command line.
         option: &'static str,
     },
-    /// An option is out of its range, or contradicts another one.
+    /// An option is out of range, or contradicts another one.
+    #[error("{option} {why}")]
     Option {
-        /// The option, as the command spells it.
+        /// The option, as it is written on the command line.
         option: &'static str,
-        /// What is wrong, and what to do.
+        /// The reason, and what to do.
         why: String,
     },
     /// No [`Traffic`] has this name.
+    #[error(
+        "no workload is called {name:?}; choose from {}, or mix them, as in rag=3,agents=1",
+        Traffic::ALL.map(Traffic::name).join(", ")
+    )]
     UnknownWorkload {
-        /// What was given.
+        /// The name that was given.
         name: String,
     },
     /// No policy has this name.
-    UnknownPolicy(UnknownPolicy),
-    /// There is no such model or accelerator.
-    Profile(ProfileError),
-    /// No engine can be like that.
-    Engine(ConfigError),
-    /// The requests cannot be made up.
-    Workload(ToolError),
+    #[error(transparent)]
+    UnknownPolicy(#[from] UnknownPolicy),
+    /// The model or the accelerator is not known, or the model does not fit.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The settings of the engines are out of range.
+    #[error(transparent)]
+    Engine(#[from] ConfigError),
+    /// The workload cannot be generated.
+    #[error(transparent)]
+    Workload(#[from] ToolError),
     /// The trace cannot be read.
-    Trace(TraceError),
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// The trace's blocks cannot be cut into the engines'.
-    BlockSizes(ExpandError),
+    #[error(transparent)]
+    BlockSizes(#[from] ExpandError),
     /// A request needs more blocks than a worker has.
+    #[error(
+        "request {request} needs {blocks} blocks, but a worker has {capacity}: raise --blocks or choose another \
+         --profile"
+    )]
     TooLong {
         /// The request, from 1.
         request: u64,
-        /// What it needs, the answer included.
+        /// Blocks that it needs, including those of the answer.
         blocks: u64,
-        /// What a worker has.
+        /// Blocks that a worker has.
         capacity: u32,
     },
-}
-
-impl fmt::Display for SimError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Zero { option } => write!(f, "{option} is 0; it must be at least 1"),
-            Self::Option { option, why } => write!(f, "{option} {why}"),
-            Self::UnknownWorkload { name } => write!(
-                f,
-                "no workload is called {name:?}; choose from {}, or mix them, as in rag=3,agents=1",
-                Traffic::ALL.map(Traffic::name).join(", ")
-            ),
-            Self::UnknownPolicy(source) => source.fmt(f),
-            Self::Profile(source) => source.fmt(f),
-            Self::Engine(source) => source.fmt(f),
-            Self::Workload(source) => source.fmt(f),
-            Self::Trace(source) => source.fmt(f),
-            Self::BlockSizes(source) => source.fmt(f),
-            Self::TooLong { request, blocks, capacity } => write!(
-                f,
-                "request {request} needs {blocks} blocks and a worker has {capacity}: take more --blocks or another \
-                 --profile"
-            ),
-        }
-    }
-}
-
-impl error::Error for SimError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::UnknownPolicy(source) => Some(source),
-            Self::Profile(source) => Some(source),
-            Self::Engine(source) => Some(source),
-            Self::Workload(source) => Some(source),
-            Self::Trace(source) => Some(source),
-            Self::BlockSizes(source) => Some(source),
-            _ => None,
-        }
-    }
 }

@@ -1,12 +1,12 @@
-//! What is varied, and over what.
+//! Experiments: what is varied, and over which values.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Axis, Options, SimError};
+use super::{ExperimentAxis, Options, SimError};
 
-/// Something that an experiment varies.
+/// A setting that an experiment can vary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
     /// Tokens in a block.
@@ -15,22 +15,22 @@ pub enum Dimension {
     Workers,
     /// Blocks that a worker can cache.
     Blocks,
-    /// Seconds that an event is on its way.
+    /// Seconds that an event takes to reach the router.
     Lag,
-    /// Requests a second.
+    /// Requests per second.
     Rate,
     /// The temperature of the policy `cost`.
     Temperature,
-    /// What a block to compute weighs in the policy `cost`.
+    /// The weight of a block to compute in the policy `cost`.
     PrefillWeight,
 }
 
 impl Dimension {
-    /// Every one.
+    /// All dimensions.
     pub const ALL: [Self; 7] =
         [Self::BlockSize, Self::Workers, Self::Blocks, Self::Lag, Self::Rate, Self::Temperature, Self::PrefillWeight];
 
-    /// The name it is written by, that of the option which sets it.
+    /// The name that it is written as, which is that of the option that sets it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::BlockSize => "block-size",
@@ -54,7 +54,7 @@ impl Dimension {
         }
     }
 
-    /// Sets it. What is out of its range remains to be checked, but for what cannot be written down.
+    /// Sets it to a value. Only values that the option's type cannot hold are refused; ranges are checked later.
     #[allow(clippy::cast_sign_loss, reason = "only what is a count is taken for one")]
     fn set(self, options: &mut Options, value: f64) -> Result<(), SimError> {
         let count = || {
@@ -87,10 +87,10 @@ impl fmt::Display for Dimension {
     }
 }
 
-/// What an experiment varies, and the values. Written and parsed as `lag=0,1,10`.
+/// A setting and the values that it takes in an experiment. Parsed from `lag=0,1,10`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Vary {
-    /// A number.
+    /// The values of a number.
     Along(Dimension, Vec<f64>),
     /// The policies to compare.
     Policies(Vec<&'static str>),
@@ -107,7 +107,7 @@ impl FromStr for Vary {
         }
         let known = Dimension::ALL.into_iter().find(|dimension| dimension.name() == name).ok_or_else(|| {
             let names = Dimension::ALL.map(Dimension::name).join(", ");
-            wrong(format!("knows no {name:?}; choose from {names}, policy"))
+            wrong(format!("cannot vary {name:?}; choose from {names}, policy"))
         })?;
         let value = |value: &str| {
             let number = value.parse().ok().filter(|number: &f64| number.is_finite());
@@ -118,22 +118,22 @@ impl FromStr for Vary {
     }
 }
 
-/// What is simulated: the options at every combination of what is varied.
+/// A simulation for every combination of the varied values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experiment {
-    /// What to call it.
+    /// Name of the experiment.
     pub name: String,
-    /// What is not varied.
+    /// The options, before any is varied.
     pub options: Options,
-    /// What is varied, outermost first. Nothing for a plain comparison of policies.
+    /// The varied settings and their values, outermost first; empty for a plain comparison of policies.
     pub vary: Vec<(Dimension, Vec<f64>)>,
 }
 
 impl Experiment {
-    /// Varies what `vary` says, in its order.
+    /// Creates an experiment that varies the settings in `vary`, the first one outermost.
     ///
     /// # Errors
-    /// [`SimError::Option`] where something is varied twice.
+    /// [`SimError::Option`] if a setting is varied twice.
     pub fn new(name: &str, mut options: Options, vary: impl IntoIterator<Item = Vary>) -> Result<Self, SimError> {
         let mut along: Vec<(Dimension, Vec<f64>)> = Vec::new();
         for vary in vary {
@@ -150,8 +150,8 @@ impl Experiment {
         Ok(Self { name: name.to_owned(), options, vary: along })
     }
 
-    pub(super) fn axes(&self) -> Vec<Axis> {
-        let axis = |(dimension, values): &(Dimension, Vec<f64>)| Axis {
+    pub(super) fn axes(&self) -> Vec<ExperimentAxis> {
+        let axis = |(dimension, values): &(Dimension, Vec<f64>)| ExperimentAxis {
             name: dimension.name().to_owned(),
             unit: dimension.unit().to_owned(),
             values: values.clone(),
@@ -159,7 +159,7 @@ impl Experiment {
         self.vary.iter().map(axis).collect()
     }
 
-    /// The options of every cell and where it is, in order.
+    /// Returns the place of every cell on the axes and its options, in order.
     pub(super) fn cells(&self) -> Result<Vec<(Vec<f64>, Options)>, SimError> {
         let mut cells = vec![(Vec::new(), self.options.clone())];
         for (dimension, values) in &self.vary {

@@ -1,41 +1,41 @@
-//! What to simulate.
+//! Options of a simulation.
 
 use std::str::FromStr;
 
 use super::workload::Source;
 use super::{Setting, SimError, Workload, World};
-use crate::Worker;
+use crate::event::Worker;
 use crate::mock::{Config, Copies, Engine, Latency, Profile};
 use crate::route::Prediction;
 use crate::route::policy::{self, CostBased, Policy, UnknownPolicy, Weights};
 
-/// What to simulate.
+/// Options of a simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// What is asked of the fleet.
+    /// The requests to the fleet.
     pub workload: Workload,
-    /// Workers at the beginning, with the ids 0, 1, ...; at most [`Options::MAX_WORKERS`]. Default 8.
+    /// Workers at the start, with the ids 0, 1, ...; at most [`Options::MAX_WORKERS`]. Default 8.
     pub workers: u32,
     /// Model and accelerator of each worker. Default `llama-3.1-8b@h100-80g`.
     pub profile: String,
     /// Tokens in a block. Default 64.
     pub block_size: u32,
-    /// Blocks that a worker can cache. Default `None`: what the profile has memory for.
+    /// Blocks that a worker can cache. Default `None`: as many as fit into the memory of the profile.
     pub blocks: Option<u32>,
-    /// How long a step takes. Default `None`: what the profile's [`Roofline`](crate::mock::Roofline) says.
+    /// How long a step takes. Default `None`: according to the profile's [`Roofline`](crate::mock::Roofline).
     pub latency: Option<Latency>,
-    /// What goes wrong.
+    /// Failures and delays.
     pub world: World,
     /// Policies to compare, by name. Default all.
     pub policies: Vec<&'static str>,
-    /// What the router knows of the workers' caches. Default [`Knowledge::Events`].
+    /// What the router knows about the workers' caches. Default [`Knowledge::Events`].
     pub knowledge: Knowledge,
-    /// What a block to compute, of the prompt or of those that wait, weighs in the policy `cost`, against one in use.
-    /// Default as for [`CostBased`](crate::route::CostBased).
+    /// Weight in the policy `cost` of a block to compute, of the prompt or in the queue, relative to a block in use.
+    /// Default as in [`CostBased`](crate::route::CostBased).
     pub prefill_weight: f64,
     /// The temperature of the policy `cost`, in blocks. Default 0.
     pub temperature: f64,
-    /// What all that is drawn depends on: equal seeds, equal reports. Default 0.
+    /// Seed of everything random: equal seeds give equal reports. Default 0.
     pub seed: u64,
 }
 
@@ -59,23 +59,23 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The widest fleet that is simulated.
+    /// The most workers that can be simulated.
     pub const MAX_WORKERS: u32 = 1 << 16;
 
-    /// The policy of this name, as [`Options::policies`] has them.
+    /// Returns the name of a policy as [`Options::policies`] takes it.
     ///
     /// # Errors
-    /// [`SimError::UnknownPolicy`], which names the choices.
+    /// [`SimError::UnknownPolicy`] if no policy has this name. Its message lists the known ones.
     pub fn policy(name: &str) -> Result<&'static str, SimError> {
         let known = policy::NAMES.into_iter().find(|known| *known == name);
         known.ok_or_else(|| SimError::UnknownPolicy(UnknownPolicy { name: name.to_owned() }))
     }
 
-    /// The policy with its settings.
+    /// Builds a policy with its settings.
     pub(super) fn build_policy(&self, name: &str) -> Result<Box<dyn Policy>, SimError> {
-        let built = policy::by_name(name).map_err(SimError::UnknownPolicy)?;
+        let built = policy::by_name(name)?;
         Ok(if built.name() == COST {
-            // What waits to be computed, here or of others, is worth the same.
+            // A block to compute weighs the same, whether it is of this prompt or of those in the queue.
             let prefill = self.prefill_weight as f32;
             let weights = Weights { prefill, queue: prefill, ..Weights::default() };
             Box::new(CostBased::new(weights, self.temperature as f32).expect("the options are checked"))
@@ -84,25 +84,28 @@ impl Options {
         })
     }
 
-    /// Whether the options make sense together. What a workload is like shows only when it is made.
+    /// Checks that the options are in range and consistent with each other. Errors in a trace are found only when it is
+    /// read.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// [`SimError`] names the first option that is wrong.
     pub fn check(&self) -> Result<(), SimError> {
         self.workload.check()?;
         self.world.check(self.workers)?;
-        let counts = [("--workers", self.workers == 0), ("--policy", self.policies.is_empty())];
-        if let Some(&(option, _)) = counts.iter().find(|(_, zero)| *zero) {
-            return Err(SimError::Zero { option });
+        if self.workers == 0 {
+            return Err(SimError::Zero { option: "--workers" });
         }
         let fail = |option, why| Err(SimError::Option { option, why });
+        if self.policies.is_empty() {
+            return fail("--policy", "is empty; name at least one policy".to_owned());
+        }
         if self.workers > Self::MAX_WORKERS {
-            let why = format!("is {}; at most {} are simulated", self.workers, Self::MAX_WORKERS);
+            let why = format!("is {}; it must be at most {}", self.workers, Self::MAX_WORKERS);
             return fail("--workers", why);
         }
         if self.workload.models > self.workers {
             let why = format!(
-                "is {}, more than the {} workers: some would be served by nobody",
+                "is {}, more than the {} workers: some models would have no worker",
                 self.workload.models, self.workers
             );
             return fail("--models", why);
@@ -111,7 +114,10 @@ impl Options {
             return fail("--temperature", format!("is {}; it must be between 0 and 1000000000", self.temperature));
         }
         if self.temperature > 0.0 && !self.policies.contains(&COST) {
-            return fail("--temperature", "is set, but no policy that has one is compared: add cost".to_owned());
+            return fail(
+                "--temperature",
+                "is set, but only the policy cost has a temperature: add it to --policy".to_owned(),
+            );
         }
         if !(0.0..=1e9).contains(&self.prefill_weight) {
             return fail(
@@ -125,28 +131,28 @@ impl Options {
         self.engine().map(|_| ())
     }
 
-    /// What each worker is like, and how many accelerators it has.
+    /// Returns the settings of each engine, and how many accelerators it has.
     pub(super) fn engine(&self) -> Result<(Config, u32), SimError> {
         if self.block_size == 0 {
             return Err(SimError::Zero { option: "--block-size" });
         }
-        let profile: Profile = self.profile.parse().map_err(SimError::Profile)?;
+        let profile: Profile = self.profile.parse()?;
         let profile = Profile { block_size: self.block_size, ..profile };
-        let config = profile.config().map_err(SimError::Profile)?;
+        let config = profile.config()?;
         let blocks = self.blocks.unwrap_or(config.blocks);
-        // A listener then knows exactly what is cached.
+        // Merged copies, so that the index knows exactly what is cached.
         let latency = self.latency.clone().unwrap_or(config.latency);
         let config = Config { blocks, latency, copies: Copies::Merged, ..config };
         if blocks == 0 {
             return Err(SimError::Zero { option: "--blocks" });
         }
-        Engine::new(Worker::default(), config.clone()).map_err(SimError::Engine)?;
+        Engine::new(Worker::default(), config.clone())?;
         Ok((config, profile.gpus))
     }
 }
 
 impl Options {
-    /// Whether the same is asked of both fleets at the same times.
+    /// Returns whether the requests and their times are the same for both options.
     pub(super) fn asks_as(&self, other: &Self) -> bool {
         let rated = matches!(self.workload.source, Source::Trace { .. }) || self.workload.rate.is_some();
         let (ours, theirs) = (&self.workload, &other.workload);
@@ -154,13 +160,17 @@ impl Options {
             && (self.workers == other.workers || rated && ours.requests.is_some())
     }
 
-    /// What the report says of it.
+    /// Describes the options for the report.
     pub(super) fn setting(&self, requests: u64) -> Result<Setting, SimError> {
         let Self { workload, workers, block_size, world, seed, .. } = self;
         let mut router = vec![self.knowledge.line().to_owned()];
         if self.policies.contains(&COST) {
             let Self { prefill_weight, temperature, .. } = self;
-            router.push(format!("cost weighs blocks to compute {prefill_weight} times, at temperature {temperature}"));
+            let choice = match *temperature {
+                0.0 => "always the cheapest worker".to_owned(),
+                temperature => format!("temperature {temperature}"),
+            };
+            router.push(format!("policy cost: prefill weight {prefill_weight}, {choice}"));
         }
         Ok(Setting {
             workload: workload.source.to_string(),
@@ -179,22 +189,22 @@ impl Options {
     }
 }
 
-/// What the router knows of the workers' caches. Written and parsed by [`name`](Self::name).
+/// What the router knows about the workers' caches. Written and parsed by [`name`](Self::name).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knowledge {
-    /// What their events say.
+    /// What their events report.
     Events,
-    /// That, and what its own decisions will bring about until the events arrive.
+    /// What their events report, and what its own decisions will add, until the events arrive.
     Predictions,
-    /// Its own decisions only, as for engines that publish nothing.
+    /// What its own decisions have added: for engines that publish nothing.
     Decisions,
 }
 
 impl Knowledge {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Events, Self::Predictions, Self::Decisions];
 
-    /// The name it is written by.
+    /// The name that it is written as.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Events => "events",
@@ -205,9 +215,9 @@ impl Knowledge {
 
     const fn line(self) -> &'static str {
         match self {
-            Self::Events => "knows what events say",
-            Self::Predictions => "knows what events say, and predicts from its decisions what they will say",
-            Self::Decisions => "gets no events, and guesses from its decisions",
+            Self::Events => "caches are known from events",
+            Self::Predictions => "caches are known from events, and predicted from decisions until the events arrive",
+            Self::Decisions => "caches are predicted from decisions alone, without events",
         }
     }
 
@@ -224,7 +234,7 @@ impl FromStr for Knowledge {
     type Err = SimError;
 
     fn from_str(name: &str) -> Result<Self, SimError> {
-        let why = || format!("knows no {name:?}; choose from {}", Self::ALL.map(Self::name).join(", "));
+        let why = || format!("cannot be {name:?}; choose from {}", Self::ALL.map(Self::name).join(", "));
         let named = Self::ALL.into_iter().find(|knowledge| knowledge.name() == name);
         named.ok_or_else(|| SimError::Option { option: "--knowledge", why: why() })
     }

@@ -1,24 +1,25 @@
-//! The simulation of one policy: what happens, in its order.
+//! The simulation of one policy: a discrete-event simulation of requests, steps, events and incidents.
 
 use fastrand::Rng;
 
-use super::clock::{Clock, Happening};
-use super::fleet::{Flight, Member};
+use super::clock::{Clock, Occurrence};
+use super::member::{Flight, Member};
 use super::tally::Tally;
 use super::workload::Requests;
 use super::world::{Change, Incident};
 use super::{Knowledge, Options, PolicyReport, SimError};
+use crate::event::{Event, EventData};
 use crate::hash::hash_pair;
+use crate::index::{Index, LocalReader, LocalWriter, Matches};
 use crate::mock::{self, Finished};
 use crate::route::{self, Mask, Router};
-use crate::{Event, EventData, Index, LocalReader, LocalWriter, Matches};
 
-/// Sets what befalls events apart from what policies draw.
+/// Separates the random fate of events from what policies draw.
 const FATE: u64 = 0xFA7E;
-/// Sets answers apart from prompts.
+/// Separates answers from prompts.
 const ANSWER: u64 = 0x0A;
 
-/// A fleet behind a router with an index, fed with what the workers say.
+/// A fleet behind a router, with an index that is fed by the events of the workers.
 pub(super) struct Simulation<'a> {
     options: &'a Options,
     requests: &'a Requests,
@@ -26,21 +27,22 @@ pub(super) struct Simulation<'a> {
     members: Vec<Member>,
     incidents: Vec<Incident>,
     router: Router,
-    /// Who serves which model; empty where there is one.
+    /// For each model, the workers that serve it; empty if there is one model.
     models: Vec<Mask>,
     writer: LocalWriter,
     reader: LocalReader,
-    /// Whether the index applied what it has not published.
+    /// Whether the index has applied events that it has not published.
     unpublished: bool,
     matches: Matches,
     fate: Rng,
-    /// When a request came, by its number.
+    /// When each request arrived, by its number.
     came_ns: Vec<u64>,
     tally: Tally,
 }
 
 impl<'a> Simulation<'a> {
-    /// Everybody idle at time 0. `options` are checked, and every request fits a worker.
+    /// Creates a simulation at time 0, with all workers idle. The options must have been checked, and every request
+    /// must fit into a worker.
     pub(super) fn new(options: &'a Options, requests: &'a Requests, policy: &str) -> Result<Self, SimError> {
         let (config, gpus) = options.engine()?;
         let incidents = options.world.incidents();
@@ -48,7 +50,7 @@ impl<'a> Simulation<'a> {
         let members = (0..options.workers.max(joins)).map(|number| Member::new(number, &config)).collect();
         let router = Router::builder().policy(options.build_policy(policy)?).block_size(config.block_size);
         let router = router.prediction(options.knowledge.prediction(config.blocks)).seed(options.seed);
-        // Nothing gets lost here: who has waited long still waits.
+        // No request is ever lost here, however long it waits, so none may expire.
         let router = router.request_timeout_ns(u64::MAX).build().expect("the block size is checked");
         let index = Index::builder().seed(options.seed).max_workers(Options::MAX_WORKERS).build_local();
         let (writer, reader) = index.expect("the settings are in their ranges");
@@ -73,24 +75,25 @@ impl<'a> Simulation<'a> {
         }
         simulation.fleet_changed();
         for (incident, number) in simulation.incidents.iter().zip(0..) {
-            simulation.clock.at(nanoseconds(incident.at), Happening::Incident(number));
+            simulation.clock.at(nanoseconds(incident.at), Occurrence::Incident(number));
         }
         simulation.next_comes(0);
         Ok(simulation)
     }
 
-    /// Plays until nothing happens any more. `progress` is told the requests that are over.
+    /// Plays until nothing is pending. Calls `progress` with the number of requests that are finished or rejected.
     pub(super) fn play(mut self, mut progress: impl FnMut(u64)) -> PolicyReport {
         let mut told = 0;
-        while let Some((now, happening)) = self.clock.next() {
-            match happening {
-                Happening::StepEnds { worker, life } if life == self.members[worker as usize].life() => {
+        while let Some((now, occurrence)) = self.clock.next() {
+            match occurrence {
+                Occurrence::StepEnds { worker, life } if life == self.members[worker as usize].life() => {
                     self.step_ends(worker, now);
                 }
-                Happening::StepEnds { .. } => {}
-                Happening::Heard { worker } => self.hear(worker, now),
-                Happening::Incident(number) => self.incident(number, now),
-                Happening::Comes(number) => {
+                // The step of an engine that has died since.
+                Occurrence::StepEnds { .. } => {}
+                Occurrence::Heard { worker } => self.hear(worker, now),
+                Occurrence::Incident(number) => self.incident(number, now),
+                Occurrence::Comes(number) => {
                     if !self.requests.get(number).follows {
                         self.next_comes(number + 1);
                     }
@@ -107,19 +110,21 @@ impl<'a> Simulation<'a> {
         self.tally.report(self.router.policy(), &self.members)
     }
 
-    /// The next request, from this number on, that waits for nobody. There is one at a time on the clock, which is faster
-    /// the less it has to keep in order.
+    /// Schedules the next request, from this number on, that does not wait for an answer. Only one of them is on the
+    /// clock at a time, which keeps the heap small and fast.
     fn next_comes(&mut self, from: u32) {
         let mut numbers = from..self.requests.len() as u32;
         if let Some(number) = numbers.find(|&number| !self.requests.get(number).follows) {
-            self.clock.at(self.requests.get(number).at_ns, Happening::Comes(number));
+            self.clock.at(self.requests.get(number).at_ns, Occurrence::Comes(number));
         }
     }
 
-    /// Looks a request up, chooses a worker and hands it over.
+    /// Looks up a request, chooses a worker and submits the request there.
     fn send(&mut self, number: u32, deaths: u32, now: u64) {
         let request = self.requests.get(number);
         let prompt = self.requests.prompt(number);
+        // Publishing only before a lookup makes everything that has arrived visible, and costs less than after each
+        // event.
         if std::mem::take(&mut self.unpublished) {
             self.writer.publish();
         }
@@ -134,7 +139,7 @@ impl<'a> Simulation<'a> {
         let Ok((decision, ticket)) = self.router.route(&ask, &[&self.matches], now) else {
             return self.reject(number, now);
         };
-        // However much is cached, the last token is computed, and with it its block.
+        // The last token is always computed, so its block is never reused, however much is cached.
         let reusable = request.input_tokens.saturating_sub(1) / self.options.block_size;
         let flight = Flight { request: number, ticket, predicted: decision.held.min(reusable), deaths };
         let request = mock::Request {
@@ -158,12 +163,12 @@ impl<'a> Simulation<'a> {
         self.answered(number, now);
     }
 
-    /// The next request of the session, if it waited for this one.
+    /// Schedules the next request of the session, if it waits for this one.
     fn answered(&mut self, number: u32, now: u64) {
         if let Some(next) = self.requests.get(number).next {
             let request = self.requests.get(next);
             if request.follows {
-                self.clock.at(now.saturating_add(request.at_ns), Happening::Comes(next));
+                self.clock.at(now.saturating_add(request.at_ns), Occurrence::Comes(next));
             }
         }
     }
@@ -171,7 +176,7 @@ impl<'a> Simulation<'a> {
     fn go_on(&mut self, worker: u32) {
         let member = &mut self.members[worker as usize];
         if let Some(ends) = member.go_on() {
-            self.clock.at(ends, Happening::StepEnds { worker, life: member.life() });
+            self.clock.at(ends, Occurrence::StepEnds { worker, life: member.life() });
         }
     }
 
@@ -201,7 +206,7 @@ impl<'a> Simulation<'a> {
         self.answered(flight.request, now);
     }
 
-    /// An event goes to the router, unless something befalls it.
+    /// Sends an event of a worker to the router: once, twice, or not at all.
     fn said(&mut self, worker: u32, event: Event, now: u64) {
         let world = &self.options.world;
         self.tally.said(&event);
@@ -216,7 +221,7 @@ impl<'a> Simulation<'a> {
         self.tell(worker, event, now);
     }
 
-    /// An event is heard after the delay, at once if there is none.
+    /// Delivers an event after the delay, or at once if there is none.
     fn tell(&mut self, worker: u32, event: Event, now: u64) {
         if self.options.knowledge == Knowledge::Decisions {
             return;
@@ -228,7 +233,7 @@ impl<'a> Simulation<'a> {
         }
         let more = if jitter == 0 { 0 } else { self.fate.u64(..=jitter) };
         let heard = self.members[worker as usize].say(now.saturating_add(delay + more), event);
-        self.clock.at(heard, Happening::Heard { worker });
+        self.clock.at(heard, Occurrence::Heard { worker });
     }
 
     fn hear(&mut self, worker: u32, now: u64) {
@@ -280,20 +285,20 @@ impl<'a> Simulation<'a> {
         self.router.add_worker(self.members[worker as usize].worker);
     }
 
-    /// A worker dies. Returns what was in flight there.
+    /// Stops a worker. Returns the requests that were in flight there.
     fn stop(&mut self, worker: u32, now: u64) -> Vec<Flight> {
         self.router.remove_worker(self.members[worker as usize].worker);
         self.notice(worker, EventData::WorkerRemoved, now);
         self.members[worker as usize].die(now)
     }
 
-    /// What is known of a worker is not lost, but as late as what it says.
+    /// Tells the index that a worker has joined or left. Such notices are as late as events, but are never lost.
     fn notice(&mut self, worker: u32, data: EventData, now: u64) {
         let event = Event { worker: self.members[worker as usize].worker, id: 0, data };
         self.tell(worker, event, now);
     }
 
-    /// Who serves which model, by whoever is there now.
+    /// Assigns the workers that are present to models.
     fn fleet_changed(&mut self) {
         let models = self.requests.models();
         if models.len() > 1 {

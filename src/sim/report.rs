@@ -1,74 +1,74 @@
-//! What a simulation found. All times are on the virtual clock; equal options and seeds give equal reports.
+//! The report of a simulation. All times are on the virtual clock; equal options and seeds give equal reports.
 
 use serde::Serialize;
 
-/// What was simulated, and what came of it.
+/// What was simulated, and the results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// What was asked for: `compare`, or the experiment's name.
+    /// Name of the experiment; `compare` for a plain comparison.
     pub experiment: String,
-    /// What was simulated, but for what the axes say.
+    /// What was simulated, apart from the axes.
     pub setting: Setting,
-    /// What was varied, outermost first; empty where nothing was.
-    pub axes: Vec<Axis>,
-    /// One entry for each policy of each cell; cells in the order of the axes, policies in the order asked for.
+    /// What was varied, outermost first; empty if nothing was.
+    pub axes: Vec<ExperimentAxis>,
+    /// The results of each policy in each cell: cells in the order of the axes, policies in the order of the options.
     pub policies: Vec<PolicyReport>,
 }
 
-/// What was simulated, in words and numbers.
+/// What was simulated.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Setting {
-    /// The traffic, as the command spells it.
+    /// The traffic, as it is written on the command line.
     pub workload: String,
     /// How requests arrive.
     pub arrivals: String,
-    /// Requests in all.
+    /// Number of requests.
     pub requests: u64,
-    /// Engines at the beginning.
+    /// Workers at the start.
     pub workers: u32,
-    /// Model and accelerator of each.
+    /// Model and accelerator of each worker.
     pub profile: String,
     /// Tokens in a block.
     pub block_size: u32,
-    /// Blocks that each engine can cache.
+    /// Blocks that each worker can cache.
     pub blocks_per_worker: u32,
-    /// Different models; worker `w` serves model `w % models`.
+    /// Number of models; worker `w` serves model `w % models`.
     pub models: u32,
     /// Adapters of each model, each with blocks of its own.
     pub adapters: u32,
-    /// What goes wrong, one line each; empty where nothing does.
+    /// Failures and delays, one line each; empty if there are none.
     pub world: Vec<String>,
     /// Settings of the router, one line each.
     pub router: Vec<String>,
-    /// What all that is drawn depends on.
+    /// Seed of everything random.
     pub seed: u64,
 }
 
-/// Something that an experiment varies.
+/// A setting that an experiment varies.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Axis {
-    /// As the command spells it: `block-size`, `workers`, `blocks`, `lag`, `temperature`, `rate`.
+pub struct ExperimentAxis {
+    /// Its name on the command line: `block-size`, `workers`, `blocks`, `lag`, `temperature`, `rate`.
     pub name: String,
-    /// What it counts: `tokens`, `workers`, `blocks`, `s`, `requests/s`; empty for a plain number.
+    /// Its unit: `tokens`, `workers`, `blocks`, `s`, `requests/s`; empty for a plain number.
     pub unit: String,
-    /// Its values, in the order given.
+    /// Its values, in the given order.
     pub values: Vec<f64>,
 }
 
-/// One policy on one fleet.
+/// The results of one policy in one cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PolicyReport {
-    /// The policy.
+    /// Name of the policy.
     pub name: String,
-    /// Where on each axis, in their order.
+    /// Its place on each axis, in their order.
     pub at: Vec<f64>,
-    /// Requests that came; each is finished or rejected in the end.
+    /// Requests that arrived; each is finished or rejected in the end.
     pub requests: u64,
-    /// Requests answered to their end.
+    /// Requests with a complete answer.
     pub finished: u64,
-    /// Requests given up: no worker takes them, or too many workers died under them.
+    /// Requests that no worker accepted, or under which too many workers died.
     pub rejected: u64,
-    /// Times that a request began again elsewhere because its worker died.
+    /// How often a request started again on another worker because its worker had died.
     pub retried: u64,
     /// Reused blocks per block asked for, 0 to 1.
     pub block_hit_rate: f64,
@@ -76,76 +76,76 @@ pub struct PolicyReport {
     pub request_hit_rate: f64,
     /// Blocks of prompts.
     pub blocks: Blocks,
-    /// What the router expected, against what was there.
-    pub prediction: Prediction,
-    /// From arrival to the first token.
+    /// The reuse that the router expected, compared with the actual reuse.
+    pub prediction: PredictionAccuracy,
+    /// Time from arrival to the first token.
     pub ttft_ms: Times,
-    /// Of those, the requests that reused a block.
+    /// The same, for requests that reused a block.
     pub ttft_hit_ms: Times,
-    /// And those that reused none.
+    /// The same, for requests that reused none.
     pub ttft_miss_ms: Times,
-    /// From arrival to the last token.
+    /// Time from arrival to the last token.
     pub latency_ms: Times,
-    /// Of those, the requests that reused a block.
+    /// The same, for requests that reused a block.
     pub latency_hit_ms: Times,
-    /// And those that reused none.
+    /// The same, for requests that reused none.
     pub latency_miss_ms: Times,
-    /// From arrival until a worker first computed something of the request.
+    /// Queue time: from arrival until a worker first computes a part of the request.
     pub queue_ms: Times,
-    /// The busiest worker's time at work over the mean of all; 1 is even. Workers that joined or left count.
+    /// Busy time of the busiest worker over the mean of all workers, including those that joined or left; 1 is even.
     pub load_imbalance: f64,
-    /// Standard deviation of the workers' times at work over their mean; 0 is even.
+    /// Standard deviation of the workers' busy times over their mean; 0 is even.
     pub load_cv: f64,
-    /// As `load_imbalance`, of requests served.
+    /// Like `load_imbalance`, for requests served instead of busy time.
     pub requests_imbalance: f64,
-    /// As `load_cv`, of requests served.
+    /// Like `load_cv`, for requests served instead of busy time.
     pub requests_cv: f64,
     /// Requests that each worker finished.
     pub requests_per_worker: Vec<u64>,
-    /// Seconds that each worker was at work.
+    /// Seconds for which each worker was busy.
     pub busy_s_per_worker: Vec<f64>,
-    /// Times that a request lost its blocks to others, and began again.
+    /// How often a request was preempted: lost its blocks to others and started again.
     pub preempted: u64,
     /// Blocks evicted.
     pub evicted_blocks: u64,
-    /// Accelerator-seconds that the reused tokens would have taken, each request alone, by the latency model.
+    /// Accelerator-seconds that computing the reused tokens would have taken, each request alone, by the latency model.
     pub prefill_saved_gpu_s: f64,
-    /// Accelerator-seconds at work.
+    /// Accelerator-seconds for which workers were busy.
     pub busy_gpu_s: f64,
     /// Seconds from the first arrival to the last answer.
     pub span_s: f64,
-    /// What the workers said, and what of it arrived.
+    /// What happened to the events of the workers.
     pub events: Events,
-    /// Requests by how many blocks they reused.
+    /// Histogram of requests by reused blocks.
     pub match_blocks: Bins,
-    /// Requests by latency, in milliseconds.
+    /// Histogram of requests by latency, in milliseconds.
     pub latency_bins: Bins,
-    /// Of those, the requests that reused a block.
+    /// The same, for requests that reused a block.
     pub latency_hit_bins: Bins,
-    /// And those that reused none.
+    /// The same, for requests that reused none.
     pub latency_miss_bins: Bins,
-    /// What was reused over time, by arrival. The same intervals for every policy of a cell.
+    /// Reuse over time, by arrival, in the same intervals for all policies of a cell.
     pub over_time: Vec<Interval>,
 }
 
-/// Blocks of the prompts of finished requests, the last one of each counted if only partly full.
+/// Blocks of the prompts of finished requests, including a partial last block of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Blocks {
-    /// Asked for.
+    /// Blocks of all prompts.
     pub asked: u64,
-    /// Found in the worker's cache when it first came to the request.
+    /// Blocks that were in the cache of the worker when it first scheduled the request.
     pub reused: u64,
-    /// Computed. Without preemption and death of workers, asked = reused + computed.
+    /// Blocks that were computed. Without preemptions and deaths of workers, asked = reused + computed.
     pub computed: u64,
-    /// Of the computed ones, those that had been computed or found before, and were lost by preemption or death.
+    /// Computed blocks that had been computed or found before, and were lost to a preemption or a death.
     pub recomputed: u64,
-    /// Expected to be reused, by the router, when it last decided.
+    /// Blocks that the router expected to be reused when it last decided.
     pub predicted: u64,
 }
 
-/// What the router expected of the worker it chose, against what was reused, in blocks.
+/// The reuse that the router expected of the worker it chose, compared with the actual reuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Prediction {
+pub struct PredictionAccuracy {
     /// Requests that reused as many blocks as expected.
     pub exact: u64,
     /// Requests that reused fewer.
@@ -158,54 +158,54 @@ pub struct Prediction {
     pub under_blocks: u64,
 }
 
-/// Milliseconds, the quantiles to three significant digits. All 0 where nothing was counted.
+/// A distribution of times in milliseconds, with quantiles to three significant digits. All 0 if nothing was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Times {
-    /// How many.
+    /// Number of times.
     pub count: u64,
-    /// Their mean, exact.
+    /// Exact mean.
     pub mean: f64,
-    /// Half of them took no longer.
+    /// Median.
     pub p50: f64,
-    /// 95% took no longer.
+    /// 95th percentile.
     pub p95: f64,
-    /// 99% took no longer.
+    /// 99th percentile.
     pub p99: f64,
-    /// The longest.
+    /// Maximum.
     pub max: f64,
 }
 
-/// What workers said.
+/// What happened to the events of the workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Events {
-    /// Said.
+    /// Events published.
     pub said: u64,
-    /// Of those, lost on the way.
+    /// Events lost on the way.
     pub lost: u64,
-    /// Of those, arrived twice.
+    /// Events that arrived twice.
     pub duplicated: u64,
-    /// Arrived, and the index could not apply them.
+    /// Events that the index rejected.
     pub rejected: u64,
 }
 
-/// A histogram: `counts[i]` lie in `edges[i]..edges[i + 1]`.
+/// A histogram: `counts[i]` values lie in `edges[i]..edges[i + 1]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Bins {
-    /// Ascending; one more than the counts.
+    /// The edges, ascending; one more than there are counts.
     pub edges: Vec<f64>,
-    /// How many lie between each two.
+    /// The number of values between each two edges.
     pub counts: Vec<u64>,
 }
 
-/// The finished requests that arrived in a time.
+/// The finished requests that arrived in an interval of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Interval {
-    /// When it begins, in seconds from the first arrival.
+    /// Start of the interval, in seconds from the first arrival.
     pub start_s: f64,
-    /// Requests.
+    /// Number of requests.
     pub requests: u64,
     /// Blocks of their prompts.
     pub asked: u64,
-    /// Of those, reused.
+    /// Blocks of these that were reused.
     pub reused: u64,
 }

@@ -1,12 +1,12 @@
-//! What is counted while a policy is played.
+//! Everything that is counted while a policy is played.
 
 use hdrhistogram::Histogram;
 
-use super::fleet::{Flight, Member};
-use super::report::{Bins, Blocks, Events, Interval, PolicyReport, Prediction, Times};
+use super::member::{Flight, Member};
+use super::report::{Bins, Blocks, Events, Interval, PolicyReport, PredictionAccuracy, Times};
 use super::workload::Request;
+use crate::event::{Event, EventData};
 use crate::mock::{Config, Finished, Latency, Work};
-use crate::{Event, EventData};
 
 /// Intervals that the arrivals are divided into.
 const INTERVALS: u64 = 60;
@@ -24,34 +24,34 @@ pub(super) struct Tally {
     pub(super) retried: u64,
     hits: u64,
     blocks: Blocks,
-    prediction: Prediction,
+    prediction: PredictionAccuracy,
     preempted: u64,
     evicted: u64,
     saved_ns: u64,
     last_ns: u64,
     pub(super) events: Events,
-    ttft: Split,
-    whole: Split,
-    queue: Spread,
-    matched: Spread,
+    ttft: ByHit,
+    whole: ByHit,
+    queue: Distribution,
+    matched: Distribution,
     over_time: Vec<Interval>,
 }
 
-/// Numbers and their distribution.
+/// A distribution with an exact sum.
 #[derive(Debug)]
-struct Spread {
+struct Distribution {
     sum: u128,
     histogram: Histogram<u64>,
 }
 
 /// Times of all requests, of those that reused a block, and of those that did not.
 #[derive(Debug)]
-struct Split {
-    hit: Spread,
-    miss: Spread,
+struct ByHit {
+    hit: Distribution,
+    miss: Distribution,
 }
 
-impl Spread {
+impl Distribution {
     fn new() -> Self {
         Self { sum: 0, histogram: Histogram::new(3).expect("three digits are possible") }
     }
@@ -61,7 +61,7 @@ impl Spread {
         self.histogram.record(value).expect("a histogram that resizes takes any value");
     }
 
-    /// Of nanoseconds.
+    /// Returns the distribution in milliseconds, if its values are nanoseconds.
     fn times(&self) -> Times {
         let Self { sum, histogram } = self;
         let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / NS_PER_MS;
@@ -76,19 +76,19 @@ impl Spread {
     }
 }
 
-impl Split {
+impl ByHit {
     fn new() -> Self {
-        Self { hit: Spread::new(), miss: Spread::new() }
+        Self { hit: Distribution::new(), miss: Distribution::new() }
     }
 
     fn add(&mut self, hit: bool, value: u64) {
         if hit { self.hit.add(value) } else { self.miss.add(value) }
     }
 
-    fn all(&self) -> Spread {
+    fn all(&self) -> Distribution {
         let mut histogram = self.hit.histogram.clone();
         histogram.add(&self.miss.histogram).expect("a histogram that resizes takes any other");
-        Spread { sum: self.hit.sum + self.miss.sum, histogram }
+        Distribution { sum: self.hit.sum + self.miss.sum, histogram }
     }
 }
 
@@ -105,16 +105,16 @@ impl Tally {
             retried: 0,
             hits: 0,
             blocks: Blocks::default(),
-            prediction: Prediction::default(),
+            prediction: PredictionAccuracy::default(),
             preempted: 0,
             evicted: 0,
             saved_ns: 0,
             last_ns: 0,
             events: Events::default(),
-            ttft: Split::new(),
-            whole: Split::new(),
-            queue: Spread::new(),
-            matched: Spread::new(),
+            ttft: ByHit::new(),
+            whole: ByHit::new(),
+            queue: Distribution::new(),
+            matched: Distribution::new(),
             over_time: Vec::new(),
         }
     }
@@ -127,7 +127,7 @@ impl Tally {
         self.rejected += 1;
     }
 
-    /// Requests that are finished or rejected.
+    /// Returns the number of requests that are finished or rejected.
     pub(super) fn over(&self) -> u64 {
         self.finished + self.rejected
     }
@@ -152,7 +152,7 @@ impl Tally {
         self.blocks.asked += asked;
         self.blocks.reused += reused;
         self.blocks.predicted += predicted;
-        let Prediction { exact, over, under, over_blocks, under_blocks } = &mut self.prediction;
+        let PredictionAccuracy { exact, over, under, over_blocks, under_blocks } = &mut self.prediction;
         *match predicted.cmp(&reused) {
             std::cmp::Ordering::Equal => exact,
             std::cmp::Ordering::Greater => over,
@@ -180,7 +180,7 @@ impl Tally {
         interval.reused += reused;
     }
 
-    /// What a prompt takes alone and in one step, where some of it is cached.
+    /// Returns how long a prompt takes alone and in one step, if `cached` of its tokens are cached.
     fn prefill_ns(&self, tokens: u64, cached: u64) -> u64 {
         let tokens = tokens.max(1);
         let computed = tokens - cached;
@@ -203,7 +203,7 @@ impl Tally {
         let (requests_imbalance, requests_cv) = imbalance(served.iter().map(|&served| served as f64));
         let (ttft, whole) = (self.ttft.all(), self.whole.all());
         let latency_edges = latency_edges(whole.histogram.max());
-        let latency = |spread: &Spread| bins(&spread.histogram, &latency_edges, NS_PER_MS);
+        let latency = |spread: &Distribution| bins(&spread.histogram, &latency_edges, NS_PER_MS);
         PolicyReport {
             name: policy.to_owned(),
             at: Vec::new(),
@@ -243,7 +243,7 @@ impl Tally {
     }
 }
 
-/// The largest over the mean, and the standard deviation over the mean; of nothing or zeros, 1 and 0.
+/// Returns the maximum over the mean and the standard deviation over the mean; 1 and 0 if there is nothing but zeros.
 fn imbalance(figures: impl ExactSizeIterator<Item = f64> + Clone) -> (f64, f64) {
     let count = figures.len() as f64;
     let mean = figures.clone().sum::<f64>() / count;
@@ -254,7 +254,7 @@ fn imbalance(figures: impl ExactSizeIterator<Item = f64> + Clone) -> (f64, f64) 
     (figures.fold(0.0, f64::max) / mean, variance.sqrt() / mean)
 }
 
-/// Milliseconds, ten to a decade, from 1 ms on: 0, 1, 1.26, ... until all is in.
+/// Returns edges in milliseconds, ten to a decade: 0, 1, 1.26, ... up to above the largest value.
 fn latency_edges(most_ns: u64) -> Vec<f64> {
     let mut edges = vec![0.0, 1.0];
     while edges[edges.len() - 1] * NS_PER_MS <= most_ns as f64 {
@@ -263,7 +263,7 @@ fn latency_edges(most_ns: u64) -> Vec<f64> {
     edges
 }
 
-/// 0, 1, 2, 4, 8, ... until all is in.
+/// Returns the edges 0, 1, 2, 4, 8, ... up to above the largest value.
 fn doubling(most: u64) -> Vec<f64> {
     let mut edges = vec![0.0, 1.0];
     while edges[edges.len() - 1] <= most as f64 {
@@ -272,7 +272,7 @@ fn doubling(most: u64) -> Vec<f64> {
     edges
 }
 
-/// Counts between edges, which are multiples of `unit`.
+/// Counts the values between edges, which are in multiples of `unit`.
 fn bins(histogram: &Histogram<u64>, edges: &[f64], unit: f64) -> Bins {
     let mut counts = vec![0; edges.len() - 1];
     for recorded in histogram.iter_recorded() {

@@ -1,35 +1,36 @@
-//! What goes wrong in the world.
+//! Failures and delays.
 
 use std::time::Duration;
 
 use super::SimError;
 
-/// What goes wrong in the world. By default nothing does: events arrive at once and in full.
+/// Failures and delays. By default there are none: all events arrive at once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
-    /// How long an event is on its way to the router.
+    /// How long an event takes to reach the router.
     pub delay: Duration,
-    /// The most that is added to the delay, evenly distributed. Events of one worker do not overtake each other.
+    /// The most that is added to the delay, uniformly distributed. Events of one worker do not overtake each other.
     pub jitter: Duration,
-    /// The part of the events that is lost, 0 to 1.
+    /// The share of events that are lost, 0 to 1.
     pub loss: f64,
-    /// The part of the events that arrives twice, 0 to 1.
+    /// The share of events that arrive twice, 0 to 1.
     pub duplication: f64,
-    /// What happens to workers, in any order.
+    /// Incidents, in any order.
     pub incidents: Vec<Incident>,
-    /// How often a request is tried again when its worker dies under it, before it counts as rejected. `None`: 3 times.
+    /// How often a request is retried after its worker has died, before it counts as rejected. `None`: 3 times.
     pub retries: Option<u32>,
 }
 
 /// Something that happens to a worker.
 ///
-/// The router knows at once who is there and who is not, as broken connections tell it, and forgets at once what was in
-/// flight there. That the blocks are gone it hears as it hears events, as late as they are, though never not at all.
+/// The router notices at once that a worker has joined or died, as it would from a broken connection, and forgets the
+/// requests in flight there. The index learns that the blocks are gone as late as from an event, but that notice is
+/// never lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Incident {
-    /// When, since the beginning.
+    /// When it happens, since the start.
     pub at: Duration,
-    /// To whom: from 0. A number beyond those of the fleet can only join.
+    /// The number of the worker, from 0. A number beyond the initial fleet can only join.
     pub worker: u32,
     /// What happens.
     pub change: Change,
@@ -38,19 +39,19 @@ pub struct Incident {
 /// What happens to a worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
-    /// It dies, and is back at once with an empty cache and at its usual speed.
+    /// It dies and restarts at once, with an empty cache and at its usual speed.
     Restart,
     /// It dies.
     Leave,
-    /// It is there from now on, with an empty cache.
+    /// It joins, with an empty cache.
     Join,
-    /// Its steps take so many times as long as usual.
+    /// Its steps take this many times as long as usual.
     Slow(f64),
 }
 
-/// Tries after the first.
+/// Retries of a request by default.
 const RETRIES: u32 = 3;
-/// The latest that something is planned for or takes to arrive.
+/// The longest delay, and the latest time of an incident.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 impl World {
@@ -58,14 +59,14 @@ impl World {
         self.retries.unwrap_or(RETRIES)
     }
 
-    /// Incidents in the order in which they happen.
+    /// Returns the incidents in order of time.
     pub(super) fn incidents(&self) -> Vec<Incident> {
         let mut incidents = self.incidents.clone();
         incidents.sort_by_key(|incident| incident.at);
         incidents
     }
 
-    /// Whether all of it can happen to a fleet of so many.
+    /// Checks that everything is possible in a fleet of this many workers.
     pub(super) fn check(&self, workers: u32) -> Result<(), SimError> {
         for (option, part) in [("--loss", self.loss), ("--duplication", self.duplication)] {
             if !(0.0..=1.0).contains(&part) {
@@ -81,23 +82,24 @@ impl World {
         for Incident { at, worker, change } in self.incidents() {
             let there = present.get(worker as usize).copied().unwrap_or(false);
             let (option, wrong) = match change {
-                Change::Restart => ("--restart", (!there).then_some("is not there then")),
-                Change::Leave => ("--leave", (!there).then_some("is not there then")),
-                Change::Join => ("--join", there.then_some("is there already")),
+                Change::Restart => ("--restart", (!there).then_some("is not present then")),
+                Change::Leave => ("--leave", (!there).then_some("is not present then")),
+                Change::Join => ("--join", there.then_some("is present already")),
                 Change::Slow(times) if !(times.is_finite() && times > 0.0) => {
-                    ("--slow", Some("must become slower by a finite number above 0"))
+                    ("--slow", Some("must become slower by a finite factor above 0"))
                 }
-                Change::Slow(_) => ("--slow", (!there).then_some("is not there then")),
+                Change::Slow(_) => ("--slow", (!there).then_some("is not present then")),
             };
             if let Some(wrong) = wrong {
                 let why = format!("at {} s: worker {worker} {wrong}", at.as_secs_f64());
                 return Err(SimError::Option { option, why });
             }
             if at > LONGEST {
-                return Err(SimError::Option { option, why: "is more than a year from the beginning".to_owned() });
+                return Err(SimError::Option { option, why: "is more than a year after the start".to_owned() });
             }
             if worker >= super::Options::MAX_WORKERS {
-                let why = format!("names worker {worker}; at most {} are possible", super::Options::MAX_WORKERS);
+                let why =
+                    format!("names worker {worker}; there can be at most {} workers", super::Options::MAX_WORKERS);
                 return Err(SimError::Option { option, why });
             }
             if present.len() <= worker as usize {
@@ -108,7 +110,7 @@ impl World {
         Ok(())
     }
 
-    /// Everything that goes wrong, a line each.
+    /// Describes all failures and delays, one line each.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if !(self.delay.is_zero() && self.jitter.is_zero()) {

@@ -1,14 +1,14 @@
-//! Ids for blocks under their prefixes, by first appearance.
+//! Ids for blocks and their prefixes, in the order of first appearance.
 
 use std::collections::HashMap;
 
 use twox_hash::XxHash3_128;
 
-/// A block and its whole prefix, as a fingerprint: `XXH3-128(parent as u128 LE ‖ content)`, the parent of a first block
-/// being 0. Distinct ones collide with a probability of about 2^-128 a pair.
+/// A fingerprint of a block and its whole prefix: `XXH3-128(parent as u128 LE || content)`, where the parent of a first
+/// block is 0. Two different ones collide with a probability of about 2^-128.
 pub(super) type Chain = u128;
 
-/// The fingerprint of a block that follows `parent`. `scratch` is any.
+/// Returns the fingerprint of a block that follows `parent`. The content of `scratch` is overwritten.
 pub(super) fn chain(parent: Chain, content: impl IntoIterator<Item = u64>, scratch: &mut Vec<u8>) -> Chain {
     scratch.clear();
     scratch.extend(parent.to_le_bytes());
@@ -16,7 +16,7 @@ pub(super) fn chain(parent: Chain, content: impl IntoIterator<Item = u64>, scrat
     XxHash3_128::oneshot(scratch)
 }
 
-/// Dense ids: 0, 1, 2, ... in the order of first appearance. Memory grows with them.
+/// Dense ids: 0, 1, 2, ... in the order of first appearance. Memory grows with the number of ids.
 #[derive(Debug, Default)]
 pub(super) struct BlockIds {
     ids: HashMap<Chain, u64>,

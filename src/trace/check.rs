@@ -1,23 +1,25 @@
-//! Whether rows make sense one after another.
+//! Checks that the rows of a trace are consistent with each other.
 
 use super::Row;
 use super::error::Reason;
 
-/// Looks at each row of a trace in order.
+/// Checks the rows of a trace in order.
 #[derive(Debug)]
 pub(crate) struct Check {
     block_size: u32,
     previous: u64,
-    /// Whether a last block that is not full has an id. Either is fine, but the same for all rows.
+    /// Whether partial last blocks have an id. Either is fine, if it is the same for all rows.
     tails: Option<bool>,
 }
 
 impl Check {
-    /// For ids that stand for `block_size` tokens each.
+    /// Creates a check for ids that stand for `block_size` tokens each.
     pub(crate) fn new(block_size: u32) -> Self {
         Self { block_size, previous: 0, tails: None }
     }
 
+    /// Checks the next row.
+    ///
     /// # Errors
     /// [`Reason::Unsorted`], [`Reason::TooFewIds`] and [`Reason::UnevenTails`].
     pub(crate) fn row(&mut self, row: &Row) -> Result<(), Reason> {
@@ -39,7 +41,7 @@ impl Check {
         Ok(())
     }
 
-    /// Whether the row's last id stands for no token.
+    /// Returns whether the last id of a row stands for no token.
     pub(crate) fn is_spare(&self, row: &Row) -> bool {
         let before = row.hash_ids.len().saturating_sub(1) as u64 * u64::from(self.block_size);
         !row.hash_ids.is_empty() && before >= row.input_length.into()

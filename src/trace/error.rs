@@ -1,21 +1,25 @@
 //! Where and why a trace cannot be used.
 
 use std::path::PathBuf;
-use std::{error, fmt, io};
+use std::{error, io};
+
+use thiserror::Error;
 
 use super::input::Compression;
 use super::lines::MAX_LINE;
 
 /// Where and why a trace could not be read. Printed as `file:line:column: reason: what to do`.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("{}: {reason}", place(self))]
 pub struct TraceError {
-    /// The file, or what the reader was told to call it.
+    /// The name of the file, or the name that the reader was given.
     pub name: String,
     /// The line, from 1; `None` when the whole file is meant.
     pub line: Option<u64>,
     /// The byte of the line, from 1, where the line is malformed.
     pub column: Option<usize>,
-    /// What is wrong there.
+    /// The reason.
+    #[source]
     pub reason: Reason,
 }
 
@@ -25,37 +29,49 @@ impl TraceError {
     }
 }
 
-/// What a file is read as.
+/// The form that a file must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// What a line, or the file, is called.
+    /// What a line, or the file, should be.
     pub name: &'static str,
-    /// What it must be like.
+    /// The rule that it must obey.
     pub rule: &'static str,
 }
 
-/// Why a trace could not be read, or makes no sense.
-#[derive(Debug)]
+/// Why a trace could not be read, or is inconsistent.
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The operating system says no.
-    Unreadable(io::Error),
+    /// The operating system refuses.
+    #[error("cannot be read ({0}): check the path and its permissions")]
+    Unreadable(#[source] io::Error),
     /// The compressed data ends early.
+    #[error("the {0} data ends early: fetch or compress the file again")]
     Truncated(Compression),
     /// The compressed data is damaged.
-    Corrupt(Compression, io::Error),
-    /// The line is not what it should be.
+    #[error("the {0} data is damaged ({1}): fetch or compress the file again")]
+    Corrupt(Compression, #[source] io::Error),
+    /// The line is not of the expected form.
+    #[error("not {} ({why}): {}", form.name, form.rule)]
     Malformed {
-        /// Why: not JSON, a field missing, negative, out of range.
+        /// The reason: not JSON, or a field that is missing, negative or out of range.
         why: String,
-        /// What it should be.
+        /// The expected form.
         form: Form,
     },
     /// The line is longer than [`MAX_LINE`].
+    #[error(
+        "the line is longer than {MAX_LINE} bytes: is this a trace, with one request per line? \
+         If so, use larger trace blocks"
+    )]
     LineTooLong,
-    /// There is no row at all.
+    /// The file has no row.
+    #[error("no rows: the file is empty or blank; check the path, or fetch it again")]
     Empty,
-    /// The request arrives before the one of the line before.
+    /// The request arrives before the one on the previous line.
+    #[error(
+        "the request arrives at {timestamp} ms, before the previous one, at {previous} ms: sort the trace by timestamp"
+    )]
     Unsorted {
         /// When it arrives, in milliseconds.
         timestamp: u64,
@@ -63,6 +79,10 @@ pub enum Reason {
         previous: u64,
     },
     /// Too few ids for the prompt: a whole block has none.
+    #[error(
+        "{ids} ids are too few for {input_length} tokens in blocks of {block_size}: the block size is wrong; {}",
+        fitting(*input_length, *ids)
+    )]
     TooFewIds {
         /// Tokens of the prompt.
         input_length: u32,
@@ -71,7 +91,11 @@ pub enum Reason {
         /// Tokens that each was taken for.
         block_size: u32,
     },
-    /// A last block that is not full has an id here, and had none in a row before.
+    /// A partial last block has an id here, but had none in an earlier row.
+    #[error(
+        "{ids} ids for {input_length} tokens in blocks of {block_size}: here the partial last block has an id, in \
+         earlier rows it has none. Ids are missing there, or the block size is wrong"
+    )]
     UnevenTails {
         /// Tokens of the prompt.
         input_length: u32,
@@ -80,7 +104,11 @@ pub enum Reason {
         /// Tokens that each was taken for.
         block_size: u32,
     },
-    /// More ids than the prompt has blocks, where the tool cannot do with them.
+    /// More ids than the prompt has blocks, in a tool that cannot use such rows.
+    #[error(
+        "{ids} ids are too many for {input_length} tokens in blocks of {block_size}: the block size is wrong; {}",
+        fitting(*input_length, *ids)
+    )]
     SpareIds {
         /// Tokens of the prompt.
         input_length: u32,
@@ -89,43 +117,49 @@ pub enum Reason {
         /// Tokens that each was taken for.
         block_size: u32,
     },
-    /// An id that followed another one, or none, in an earlier row or earlier in this one.
+    /// An id that has followed a different id, or none, before.
+    #[error(
+        "the id {id} has two parents: it followed another id before. An id must stand for a block and its whole \
+         prefix; `trace convert --chain` makes such ids"
+    )]
     TwoParents {
         /// The id.
         id: u64,
     },
-    /// An id too large to be multiplied.
+    /// An id too large to be split into the ids of smaller blocks.
+    #[error("the id {id} is too large to be split into smaller blocks: renumber the ids with --chain first")]
     TooLargeId {
         /// The id.
         id: u64,
     },
-    /// More distinct ids than are told apart, 2^32 - 1.
+    /// More than 2^32 - 1 distinct ids.
+    #[error("more than {} distinct ids: split the trace", u32::MAX)]
     TooManyDistinctIds,
 }
 
 impl Reason {
-    /// Of an error while reading. Decompressors wrap what they say in errors of their own.
+    /// The reason for an error while reading. Decompressors wrap their errors in others.
     pub(super) fn of_io(error: io::Error, compression: Option<Compression>) -> Self {
         let Some(compression) = compression else { return Self::Unreadable(error) };
         let mut cause: Option<&(dyn error::Error + 'static)> = Some(&error);
         while let Some(here) = cause {
             match here.downcast_ref::<io::Error>().map(io::Error::kind) {
                 Some(io::ErrorKind::UnexpectedEof) => return Self::Truncated(compression),
-                // What libzstd complains of has no kind of its own.
+                // Errors of libzstd have no kind of their own.
                 Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other) => {
                     return Self::Corrupt(compression, error);
                 }
-                // An `io::Error` names as its source not the error within but that one's source.
+                // The source of an `io::Error` is not the error inside it, but the source of that.
                 _ => cause = here.downcast_ref::<io::Error>().and_then(inner).or_else(|| here.source()),
             }
         }
         Self::Unreadable(error)
     }
 
-    /// Of a line that serde could not read.
+    /// The reason for a line that serde cannot parse.
     pub(crate) fn of_json(error: &serde_json::Error, form: Form) -> Self {
         let text = error.to_string();
-        // Its line counts from the row, ours from the file.
+        // Its line number counts from the row, ours from the start of the file.
         let place = format!(" at line {} column {}", error.line(), error.column());
         Self::Malformed { why: text.strip_suffix(&place).unwrap_or(&text).to_owned(), form }
     }
@@ -135,102 +169,54 @@ fn inner(error: &io::Error) -> Option<&(dyn error::Error + 'static)> {
     error.get_ref().map(|error| error as &(dyn error::Error + 'static))
 }
 
-impl fmt::Display for TraceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        if let Some(column) = self.column {
-            write!(f, ":{column}")?;
-        }
-        write!(f, ": {}", self.reason)
+/// `file:line:column`, as far as they are known.
+fn place(TraceError { name, line, column, .. }: &TraceError) -> String {
+    let parts = [*line, column.map(|column| column as u64)].into_iter().flatten();
+    parts.fold(name.clone(), |place, part| format!("{place}:{part}"))
+}
+
+/// Advice about a block size that does not fit a row.
+pub(super) fn fitting(input_length: u32, ids: usize) -> String {
+    let fits = |size: &u32| (input_length / size..=input_length.div_ceil(*size)).contains(&(ids as u32));
+    match [16, 32, 64, 128, 256, 512, 1024, 2048, 4096].into_iter().find(fits) {
+        Some(size) => format!("these ids fit blocks of {size}"),
+        None => "choose the one that the trace was made with, often 512".to_owned(),
     }
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(error) => write!(f, "cannot be read ({error}): check the path and its permissions"),
-            Self::Truncated(compression) => {
-                write!(f, "the {compression} data ends early: fetch or compress the file again")
-            }
-            Self::Corrupt(compression, error) => {
-                write!(f, "the {compression} data is damaged ({error}): fetch or compress the file again")
-            }
-            Self::Malformed { why, form } => write!(f, "not {} ({why}): {}", form.name, form.rule),
-            Self::LineTooLong => write!(
-                f,
-                "the line is longer than {MAX_LINE} bytes: is this a trace, with one request per line? \
-                 If so, use larger trace blocks"
-            ),
-            Self::Empty => f.write_str("no rows: the file is empty or blank; check the path, or fetch it again"),
-            Self::Unsorted { timestamp, previous } => write!(
-                f,
-                "the request arrives at {timestamp} ms, before the one of the line before, at {previous} ms: \
-                 sort the trace by timestamp"
-            ),
-            Self::TooFewIds { input_length, ids, block_size } => write!(
-                f,
-                "{ids} ids are too few for {input_length} tokens in blocks of {block_size}: the block size is wrong; \
-                 choose the one that the trace was made with, often 512"
-            ),
-            Self::UnevenTails { input_length, ids, block_size } => write!(
-                f,
-                "{ids} ids for {input_length} tokens in blocks of {block_size}: the last block is not full and has an \
-                 id, but such blocks have none in rows before. Ids are missing there, or the block size is wrong"
-            ),
-            Self::SpareIds { input_length, ids, block_size } => write!(
-                f,
-                "{ids} ids are too many for {input_length} tokens in blocks of {block_size}: the block size is wrong; \
-                 choose the one that the trace was made with, often 512"
-            ),
-            Self::TwoParents { id } => write!(
-                f,
-                "the id {id} has two parents: it followed another id before. An id must stand for a block and its \
-                 whole prefix; `trace convert --chain` makes such ids"
-            ),
-            Self::TooLargeId { id } => write!(
-                f,
-                "the id {id} is too large to be split into smaller blocks: number the ids anew with --chain first"
-            ),
-            Self::TooManyDistinctIds => write!(f, "more than {} distinct ids: split the trace", u32::MAX),
-        }
-    }
-}
-
-impl error::Error for TraceError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match &self.reason {
-            Reason::Unreadable(error) | Reason::Corrupt(_, error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-/// Why a tool that writes a trace did not.
-#[derive(Debug)]
+/// Why a tool that writes a trace stopped.
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ToolError {
-    /// What it should read cannot be read.
-    Trace(TraceError),
-    /// An option is out of its range.
+    /// The input cannot be read.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// An option is out of range.
+    #[error("{option} {why}")]
     Option {
-        /// The option, as the command spells it.
+        /// The option, as it is written on the command line.
         option: &'static str,
-        /// What it must be.
+        /// The reason.
         why: String,
     },
     /// The tokenizer cannot be read, or refuses a prompt.
+    #[error(
+        "{}: the tokenizer cannot be used ({why}): give a Hugging Face tokenizer.json, `whitespace` or `bytes`",
+        path.display()
+    )]
     Tokenizer {
         /// Its file.
         path: PathBuf,
-        /// What it says.
+        /// Its message.
         why: String,
     },
-    /// No request passes the filters.
+    /// No request passes the limits on its length.
+    #[error(
+        "none of {drawn} requests drawn in a row passes --min-isl and --max-isl; their prompts have {shortest} to \
+         {longest} tokens: widen the limits"
+    )]
     NothingPasses {
-        /// How many were drawn in vain, one after another.
+        /// Requests that were drawn in a row.
         drawn: u64,
         /// Tokens of the shortest of their prompts.
         shortest: u64,
@@ -238,53 +224,18 @@ pub enum ToolError {
         longest: u64,
     },
     /// The output cannot be written.
+    #[error("{}: the output cannot be written: {source}", path.display())]
     Output {
         /// The file that was asked for.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl ToolError {
-    /// Whether the reader of a pipe has seen enough, as `head` has: no failure.
+    /// Returns whether the reader of a pipe has closed it, as `head` does, which is no failure.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
-    }
-}
-
-impl From<TraceError> for ToolError {
-    fn from(error: TraceError) -> Self {
-        Self::Trace(error)
-    }
-}
-
-impl fmt::Display for ToolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Trace(source) => source.fmt(f),
-            Self::Option { option, why } => write!(f, "{option} {why}"),
-            Self::Tokenizer { path, why } => write!(
-                f,
-                "{}: the tokenizer cannot be used ({why}): give a Hugging Face tokenizer.json, `whitespace` or `bytes`",
-                path.display()
-            ),
-            Self::NothingPasses { drawn, shortest, longest } => write!(
-                f,
-                "none of {drawn} requests drawn in a row passes --min-isl and --max-isl; their prompts have {shortest} \
-                 to {longest} tokens: widen the limits"
-            ),
-            Self::Output { path, source } => write!(f, "{}: the output cannot be written: {source}", path.display()),
-        }
-    }
-}
-
-impl error::Error for ToolError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Trace(source) => Some(source),
-            Self::Output { source, .. } => Some(source),
-            _ => None,
-        }
     }
 }

@@ -1,13 +1,15 @@
-//! The ids of a trace's blocks to the local hashes of smaller ones.
+//! From the ids of a trace's blocks to the local hashes of smaller blocks.
+
+use thiserror::Error;
 
 use super::Row;
+use super::error::fitting;
 use crate::hash::hash_pair;
-use std::{error, fmt};
 
-/// Splits a trace's blocks into equal blocks of the size to replay at.
+/// Splits the blocks of a trace into equal blocks of the size to replay at.
 ///
-/// Sub-block `k` (from 0) of id `i` has the local hash `XXH3-64(i as u64 LE ‖ k as u64 LE; seed 1337)`, so equal ids
-/// give equal blocks and distinct ones, but for a collision of 64-bit hashes, distinct blocks.
+/// Block `k` (from 0) of id `i` has the local hash `XXH3-64(i as u64 LE || k as u64 LE; seed 1337)`. Equal ids give
+/// equal blocks, and different ids give different blocks unless 64-bit hashes collide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expansion {
     trace_block_size: u32,
@@ -15,10 +17,11 @@ pub struct Expansion {
 }
 
 impl Expansion {
-    /// The most blocks that a row may have, 2^24: far beyond any prompt, so that a malformed row cannot exhaust memory.
+    /// The most blocks that a row may have, 2^24. That is far beyond any prompt; it stops a malformed row from
+    /// exhausting memory.
     pub const MAX_BLOCKS: usize = 1 << 24;
 
-    /// From trace blocks of `trace_block_size` tokens to blocks of `block_size` tokens.
+    /// Creates an expansion from trace blocks of `trace_block_size` tokens to blocks of `block_size` tokens.
     ///
     /// # Errors
     /// [`ExpandError::BlockSizes`] unless both are above 0 and the second divides the first.
@@ -29,13 +32,13 @@ impl Expansion {
         Ok(Self { trace_block_size, block_size })
     }
 
-    /// Appends the local hashes of the row's full blocks, in order: `input_length / block_size` of them, rounded
-    /// down, because a partial last block is never cached, and no more than the ids give.
+    /// Appends the local hashes of the row's full blocks, in order. That is `input_length / block_size`, rounded down,
+    /// because a partial last block is never cached, and no more than the ids cover.
     ///
     /// # Errors
-    /// [`ExpandError::TooFewIds`] when the ids leave a whole trace block of the prompt without id (some traces give
-    /// a partial last block none, which is fine), and [`ExpandError::TooManyBlocks`] above
-    /// [`MAX_BLOCKS`](Self::MAX_BLOCKS). Nothing is appended then.
+    /// [`ExpandError::TooFewIds`] if a whole trace block of the prompt has no id (some traces leave out the id of a
+    /// partial last block, which is fine), and [`ExpandError::TooManyBlocks`] above [`MAX_BLOCKS`](Self::MAX_BLOCKS).
+    /// Nothing is appended then.
     pub fn expand(&self, row: &Row, hashes: &mut Vec<u64>) -> Result<(), ExpandError> {
         let trace_blocks = (row.input_length / self.trace_block_size) as usize;
         if trace_blocks > row.hash_ids.len() {
@@ -56,22 +59,26 @@ impl Expansion {
         Ok(())
     }
 
-    /// Tokens per block of the trace.
+    /// Tokens in a block of the trace.
     pub fn trace_block_size(&self) -> u32 {
         self.trace_block_size
     }
 
-    /// Tokens per block of the expansion.
+    /// Tokens in a block of the expansion.
     pub fn block_size(&self) -> u32 {
         self.block_size
     }
 }
 
 /// Why ids could not be expanded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ExpandError {
     /// The block size does not divide the trace's.
+    #[error(
+        "blocks of {block_size} tokens cannot be cut from trace blocks of {trace_block_size}: \
+         choose a block size that divides the trace's, both above 0"
+    )]
     BlockSizes {
         /// Tokens per block of the trace.
         trace_block_size: u32,
@@ -79,6 +86,11 @@ pub enum ExpandError {
         block_size: u32,
     },
     /// A row has fewer ids than its prompt has blocks.
+    #[error(
+        "{ids} ids are too few for {input_length} tokens in trace blocks of {trace_block_size}: \
+         the trace block size is wrong; {}",
+        fitting(*input_length, *ids)
+    )]
     TooFewIds {
         /// Tokens of the prompt.
         input_length: u32,
@@ -88,6 +100,10 @@ pub enum ExpandError {
         trace_block_size: u32,
     },
     /// A row has more blocks than [`Expansion::MAX_BLOCKS`].
+    #[error(
+        "{input_length} tokens in blocks of {block_size} are more than {} blocks: choose a larger block size",
+        Expansion::MAX_BLOCKS
+    )]
     TooManyBlocks {
         /// Tokens of the prompt.
         input_length: u32,
@@ -95,27 +111,3 @@ pub enum ExpandError {
         block_size: u32,
     },
 }
-
-impl fmt::Display for ExpandError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BlockSizes { trace_block_size, block_size } => write!(
-                f,
-                "blocks of {block_size} tokens cannot be cut from trace blocks of {trace_block_size}: \
-                 choose a block size that divides the trace's, both above 0"
-            ),
-            Self::TooFewIds { input_length, ids, trace_block_size } => write!(
-                f,
-                "{ids} ids are too few for {input_length} tokens in trace blocks of {trace_block_size}: \
-                 the trace block size is wrong; choose the one that the trace was made with, often 512"
-            ),
-            Self::TooManyBlocks { input_length, block_size } => write!(
-                f,
-                "{input_length} tokens in blocks of {block_size} are more than {} blocks: choose a larger block size",
-                Expansion::MAX_BLOCKS
-            ),
-        }
-    }
-}
-
-impl error::Error for ExpandError {}

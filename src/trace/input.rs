@@ -1,4 +1,4 @@
-//! Bytes from files, compressed or not.
+//! Bytes from files, decompressed if necessary.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -11,10 +11,10 @@ use flate2::read::MultiGzDecoder;
 
 use super::error::{Reason, TraceError};
 
-/// Bytes that are read ahead: lines of a trace are long.
+/// Bytes that are read ahead. The lines of a trace are long.
 const BUFFER: usize = 256 << 10;
 
-/// How a file is compressed, as its first bytes tell.
+/// How a file is compressed, according to its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// RFC 1952, one member or several.
@@ -27,7 +27,7 @@ impl Compression {
     fn of(magic: &[u8]) -> Option<Self> {
         match magic {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            // A frame, or one to be skipped.
+            // A frame, or a skippable frame.
             [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Self::Zstd),
             _ => None,
         }
@@ -43,7 +43,7 @@ impl fmt::Display for Compression {
     }
 }
 
-/// What a file says, decompressed.
+/// The decompressed content of a file.
 pub(crate) struct Input {
     pub(super) name: String,
     pub(super) bytes: Box<dyn BufRead + Send>,
@@ -52,7 +52,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// The file at `path`, or standard input where `path` is `-`.
+    /// Opens the file at `path`, or standard input if `path` is `-`.
     pub(crate) fn open(path: &Path) -> Result<Self, TraceError> {
         if path == Path::new("-") {
             return Self::new("stdin".to_owned(), io::stdin(), None);
@@ -92,7 +92,7 @@ impl Input {
         Ok(Self { name, bytes, compression, progress })
     }
 
-    /// All of it, for forms that are not lines.
+    /// Reads all of it, for forms that are not lines.
     pub(super) fn read_to_end(mut self) -> Result<(String, Vec<u8>), TraceError> {
         let mut text = Vec::new();
         let read = mem::replace(&mut self.bytes, Box::new(io::empty())).read_to_end(&mut text);
@@ -103,7 +103,7 @@ impl Input {
     }
 }
 
-/// How far the reading of a trace is. Clones share the count.
+/// How far the reading of a trace has come. Clones share the count.
 #[derive(Clone, Debug)]
 pub struct Progress {
     read: Arc<AtomicU64>,
@@ -111,12 +111,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Bytes read so far, compressed ones where the trace is compressed.
+    /// Bytes read so far; for a compressed trace, compressed bytes.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Bytes in all, where the input is a file.
+    /// Bytes in all, if the input is a file.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
@@ -130,7 +130,7 @@ struct Counted<R> {
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let bytes = self.reader.read(buffer)?;
-        // A figure to show; nothing is ordered by it.
+        // Relaxed: the count is only displayed, and no other memory is ordered by it.
         self.read.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(bytes)
     }

@@ -1,4 +1,4 @@
-//! Lines of a file, one at a time, with their numbers.
+//! The lines of a file, one at a time, with their numbers.
 
 use std::fmt;
 use std::io::{BufRead, Read};
@@ -6,15 +6,16 @@ use std::io::{BufRead, Read};
 use super::error::{Reason, TraceError};
 use super::input::{Input, Progress};
 
-/// The longest line that is read, in bytes: 16 MiB, room for a prompt of a million blocks.
+/// The longest line that is read, in bytes: 16 MiB, enough for a prompt of a million blocks.
 pub const MAX_LINE: usize = 16 << 20;
 
-/// The lines that are not blank. Holds one at a time. A file without any is an error; after an error nothing follows.
+/// The lines that are not blank. Holds one at a time. A file without such a line is an error, and an error ends the
+/// lines.
 pub(crate) struct Lines {
     input: Input,
     line: Vec<u8>,
     number: u64,
-    /// Whether a line was found that is not blank.
+    /// Whether there was a line that is not blank.
     found: bool,
     ended: bool,
 }
@@ -24,7 +25,7 @@ impl Lines {
         Self { input, line: Vec::new(), number: 0, found: false, ended: false }
     }
 
-    /// Reads the next line; it is then in [`bytes`](Self::bytes). `None` at the end.
+    /// Reads the next line, which is then in [`bytes`](Self::bytes). Returns `None` at the end.
     pub(crate) fn advance(&mut self) -> Option<Result<(), TraceError>> {
         if self.ended {
             return None;
@@ -34,7 +35,7 @@ impl Lines {
         read.map(|read| read.map_err(|reason| self.error(None, reason)))
     }
 
-    /// The line that was read last, without its end.
+    /// The last line that was read, without its line break.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.line
     }
@@ -52,7 +53,7 @@ impl Lines {
         self.input.progress.clone()
     }
 
-    /// What is wrong with the line that was read last.
+    /// Returns an error about the last line that was read.
     pub(crate) fn error(&self, column: Option<usize>, reason: Reason) -> TraceError {
         let line = (!matches!(reason, Reason::Empty)).then_some(self.number);
         TraceError { name: self.input.name.clone(), line, column, reason }
@@ -67,7 +68,7 @@ impl Lines {
                 Ok(0) => return Some(Err(Reason::Empty)),
                 Ok(_) => self.number += 1,
                 Err(error) => {
-                    // The line that could not be read to its end.
+                    // The number of the line that could not be read completely.
                     self.number += 1;
                     return Some(Err(Reason::of_io(error, self.input.compression)));
                 }

@@ -1,4 +1,4 @@
-//! Request traces: who asked for which blocks, and when.
+//! Request traces: which blocks were asked for, and when.
 //!
 //! A trace is a file of JSON lines in the Mooncake format, plain or compressed with gzip or zstd, one request per
 //! [`Row`]:
@@ -7,7 +7,7 @@
 //! {"timestamp": 0, "input_length": 1100, "output_length": 500, "hash_ids": [0, 1, 2], "session_id": "a"}
 //! ```
 //!
-//! Rows are read one by one by [`open`], and [`Expansion`] turns a row's ids into the local hashes of a query:
+//! [`open`] reads rows one by one, and [`Expansion`] turns the ids of a row into the local hashes of a query:
 //!
 //! ```
 //! use kvleap::trace::{Expansion, Rows};
@@ -22,7 +22,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What is done with traces: [`analyze`] says what one is like, [`synth`] makes similar ones and others from scratch.
+//! [`analyze`] measures a trace, [`synth`] generates traces like a given one or from scratch, and [`convert`] turns
+//! other formats into traces and back.
 
 #![allow(clippy::cast_sign_loss)] // lengths, times and counts are not negative
 
@@ -59,15 +60,16 @@ use serde::{Deserialize, Serialize};
 /// One request of a trace. Unknown fields of the file are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// When the request arrived, in milliseconds since the trace began.
+    /// When the request arrived, in milliseconds since the start of the trace.
     pub timestamp: u64,
     /// Tokens of the prompt.
     pub input_length: u32,
-    /// Tokens generated.
+    /// Tokens of the answer.
     pub output_length: u32,
-    /// The prompt's blocks in order. An id stands for a block and its whole prefix: equal ids, equal prefixes.
+    /// Ids of the prompt's blocks, in order. An id stands for a block and its whole prefix: equal ids mean equal
+    /// prefixes.
     pub hash_ids: Vec<u64>,
-    /// The conversation that the request continues, where the trace says so.
+    /// The conversation that the request belongs to, if the trace records it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
 }

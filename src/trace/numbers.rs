@@ -1,21 +1,21 @@
-//! A map from ids to small numbers, fast where the ids are nearly dense.
+//! A map from ids to small numbers that is fast if the ids are nearly dense.
 
 use hashbrown::HashMap;
 
-/// An array for ids that are not much larger than they are many, as most traces have them; a hash map for the others.
+/// An array for ids that are not much larger than their number, as in most traces, and a hash map for the others.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    /// The array in pages, so that it grows without being copied; empty where no id of a page has been.
+    /// The array in pages, so that it grows without being copied. A page without an id is empty.
     pages: Vec<Vec<u32>>,
     map: HashMap<u64, u32>,
     len: u64,
 }
 
-/// In the array: no number.
+/// Stands for no number in the array.
 const NONE: u32 = u32::MAX;
-/// Ids of a page.
+/// Ids in a page.
 const PAGE: u64 = 1 << 16;
-/// The array may have this many places for every id, and so many more.
+/// The array may have this many places for each id, plus a constant.
 const SPARSE: u64 = 4;
 const SMALL: u64 = 1 << 12;
 
@@ -24,13 +24,13 @@ impl Numbers {
     pub(super) fn get(&self, id: u64) -> Option<u32> {
         match self.pages.get((id / PAGE) as usize).and_then(|page| page.get((id % PAGE) as usize)) {
             Some(&number) if number != NONE => Some(number),
-            // The array may have grown over an id that is in the map.
+            // The array may since have grown past an id that went into the map.
             _ if self.map.is_empty() => None,
             _ => self.map.get(&id).copied(),
         }
     }
 
-    /// Gives an id that has none a number below `u32::MAX`.
+    /// Gives a new id a number, which must be below `u32::MAX`.
     #[inline]
     pub(super) fn insert(&mut self, id: u64, number: u32) {
         self.len += 1;
@@ -48,7 +48,7 @@ impl Numbers {
         self.pages[page][(id % PAGE) as usize] = number;
     }
 
-    /// Gives an id that has one another number.
+    /// Replaces the number of a known id.
     pub(super) fn replace(&mut self, id: u64, number: u32) {
         match self.pages.get_mut((id / PAGE) as usize).and_then(|page| page.get_mut((id % PAGE) as usize)) {
             Some(old) if *old != NONE => *old = number,

@@ -1,9 +1,10 @@
-//! The fast way through a row: one written without anything unusual.
+//! A fast parser for rows that are written in the usual way.
 
 use super::Row;
 
-/// Reads a row that has the five known fields, each at most once, integers in digits only and a session without
-/// escapes. `false` for any other line, malformed ones among them, which are left to serde; `row` is then any.
+/// Reads a row that has only the five known fields, each at most once, integers written in digits only, and a session
+/// without escapes. Returns `false` for any other line, malformed or not, which is left to serde; the content of `row`
+/// is then unspecified.
 pub(super) fn read(line: &[u8], row: &mut Row) -> bool {
     row.session_id = None;
     Plain { line, at: 0 }.row(row).is_some()
@@ -64,7 +65,7 @@ impl<'a> Plain<'a> {
         }
     }
 
-    /// The next byte that is not space.
+    /// Takes the next byte that is not white space.
     fn next(&mut self) -> Option<u8> {
         self.space();
         let byte = *self.line.get(self.at)?;
@@ -76,7 +77,7 @@ impl<'a> Plain<'a> {
         (self.next()? == byte).then_some(())
     }
 
-    /// A string without escapes.
+    /// Takes a string without escapes.
     fn string(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
         let rest = &self.line[self.at..];
@@ -93,7 +94,7 @@ impl<'a> Plain<'a> {
             value = value.wrapping_mul(10).wrapping_add(digit.into());
             self.at += 1;
         }
-        // Nineteen digits never overflow; more may. JSON has no leading zeros.
+        // Nineteen digits never overflow; more may, and are left to serde. JSON has no leading zeros.
         let digits = self.at - start;
         ((1..20).contains(&digits) && (self.line[start] != b'0' || digits == 1)).then_some(value)
     }

@@ -1,106 +1,117 @@
-//! The tree that a trace's ids form: every id follows one other, its parent, wherever it occurs.
+//! The radix tree that the ids of a trace form.
+//!
+//! An id stands for a block and its whole prefix, so it follows the same id, its parent, wherever it occurs. The ids
+//! therefore form a tree, and a row is a path in it from the root. Chains without a branch are one node, as in a
+//! compressed trie (Morrison, "PATRICIA", 1968), so the tree has at most two nodes for each row, however long the rows.
+//!
+//! What others know about nodes, they keep in lists by node number. The numbers of nodes never change, and a row can
+//! add nodes in two ways only, for which [`Growth::follow`] extends a list: a split adds the front of an old node, to
+//! which everything applies that is known of the old one, and a leaf adds a node of which nothing is known yet.
 
 use super::error::Reason;
 use super::numbers::Numbers;
 
-/// A radix tree of ids: a node is a stretch of ids that all rows passed whole or not at all.
+/// A radix tree of ids: a node is a sequence of ids that every row so far has passed as a whole or not at all.
 ///
-/// A row adds two nodes at most: it splits one where it leaves it, and hangs what is new below. What somebody knows of
-/// nodes is kept in lists by their number, which [`follow`](Step::follow) the tree.
+/// A row adds at most two nodes: it splits the node that it leaves in the middle, and adds its new ids as a leaf.
 #[derive(Debug, Default)]
-pub(super) struct Prefixes {
+pub(super) struct PrefixTree {
     nodes: Vec<Node>,
-    /// How many ids the nodes have.
+    /// Number of ids in all nodes.
     len: usize,
-    /// The ids of nodes that do not count up.
+    /// The ids of nodes whose ids are not consecutive.
     lists: Vec<u64>,
-    /// By id, the node that begins with it, or [`INSIDE`].
+    /// By id, the node that starts with it, or [`INSIDE`].
     begins: Numbers,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    /// The node before, or [`ROOT`].
+    /// The parent node, or [`ROOT`].
     parent: u32,
     len: u32,
     first: u64,
-    /// Where its ids are listed; [`COUNTED`] if each is one more than the one before, as in most traces.
+    /// Where its ids are in `lists`; [`COUNTED`] if they are consecutive numbers, as in most traces.
     list: u32,
 }
 
 const COUNTED: u32 = u32::MAX;
 
-/// The parent of a first node.
+/// Stands for the parent of a first node.
 pub(super) const ROOT: u32 = u32::MAX;
-/// An id within a node.
+/// Stands for an id within a node, after its first.
 const INSIDE: u32 = u32::MAX - 1;
 
-/// What a row did to the tree.
+/// How a row has changed the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Step {
-    /// How many of its ids were there before: the first ones, since a known id has a known parent.
+pub(super) struct Growth {
+    /// How many of its ids were known before: the first ones, because a known id has a known parent.
     pub(super) known: usize,
     /// The node whose front became a new node.
     pub(super) split: Option<u32>,
-    /// Whether another new node was hung below, as the last one.
+    /// Whether a leaf was added, as the last node.
     pub(super) leaf: bool,
 }
 
-impl Step {
-    /// Adds to a list by node what is known of the new ones: of a front what was known of the whole, of others nothing.
+impl Growth {
+    /// Extends a list by node for the new nodes: a front gets a copy of the entry of the node that was split, a leaf
+    /// the default.
     pub(super) fn follow<T: Clone + Default>(self, list: &mut Vec<T>) {
         list.extend(self.split.map(|node| list[node as usize].clone()));
         list.extend(self.leaf.then(T::default));
     }
 }
 
-impl Prefixes {
-    /// Finds the nodes of a row, from the root, and adds what is new of it.
+impl PrefixTree {
+    /// Adds a row, and writes the nodes that it passes, from the root, to `path`.
     ///
     /// # Errors
-    /// [`Reason::TwoParents`] and [`Reason::TooManyDistinctIds`]; the tree is then any.
-    pub(super) fn row(&mut self, ids: &[u64], path: &mut Vec<u32>) -> Result<Step, Reason> {
+    /// [`Reason::TwoParents`] and [`Reason::TooManyDistinctIds`]; the tree must not be used any more then.
+    pub(super) fn row(&mut self, ids: &[u64], path: &mut Vec<u32>) -> Result<Growth, Reason> {
         path.clear();
-        let mut step = Step::default();
-        while let Some(&id) = ids.get(step.known) {
+        let mut growth = Growth::default();
+        while let Some(&id) = ids.get(growth.known) {
             let Some(node) = self.begins.get(id) else { break };
             let parent = path.last().copied().unwrap_or(ROOT);
+            // The row enters a node in its middle, or from elsewhere: the id has another parent than before.
             if node == INSIDE || self.nodes[node as usize].parent != parent {
                 return Err(Reason::TwoParents { id });
             }
-            let same = self.ids(node).zip(&ids[step.known..]).take_while(|(a, b)| a == *b).count();
-            step.known += same;
+            // The first id is equal, so at least one is.
+            let same = self.ids(node).zip(&ids[growth.known..]).take_while(|(a, b)| a == *b).count();
+            growth.known += same;
             if same < self.len_of(node) {
+                // The row leaves the node in its middle. The rest of the row must be new, which `add` checks.
                 path.push(self.split(node, same as u32));
-                step.split = Some(node);
+                growth.split = Some(node);
                 break;
             }
             path.push(node);
         }
-        if step.known < ids.len() {
-            step.leaf = true;
+        if growth.known < ids.len() {
+            growth.leaf = true;
             let parent = path.last().copied().unwrap_or(ROOT);
-            path.push(self.add(parent, &ids[step.known..])?);
+            path.push(self.add(parent, &ids[growth.known..])?);
         }
-        Ok(step)
+        Ok(growth)
     }
 
-    /// How many nodes there are.
+    /// Number of nodes.
     pub(super) fn nodes(&self) -> u32 {
         self.nodes.len() as u32
     }
 
-    /// How many ids.
+    /// Number of ids.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The node before this one, or [`ROOT`].
+    /// Returns the parent of a node, or [`ROOT`].
     pub(super) fn parent(&self, node: u32) -> u32 {
         self.nodes[node as usize].parent
     }
 
-    /// How many ids a node has.
+    /// Returns how many ids a node has.
     pub(super) fn len_of(&self, node: u32) -> usize {
         self.nodes[node as usize].len as usize
     }
@@ -111,7 +122,8 @@ impl Prefixes {
         (0..len).map(move |place| listed.map_or(first.wrapping_add(place.into()), |ids| ids[place as usize]))
     }
 
-    /// Makes a node of the front of another, whose children stay with the back.
+    /// Splits off the first `len` ids of a node as a new node, which becomes its parent. The old node keeps its number
+    /// and its children, so no other node has to change.
     fn split(&mut self, node: u32, len: u32) -> u32 {
         let front = self.nodes.len() as u32;
         let whole = self.nodes[node as usize];
@@ -126,7 +138,7 @@ impl Prefixes {
         front
     }
 
-    /// Adds a node of ids that must all be new.
+    /// Adds a node of ids, all of which must be new.
     fn add(&mut self, parent: u32, ids: &[u64]) -> Result<u32, Reason> {
         let node = self.nodes.len() as u32;
         self.len += ids.len();
@@ -155,17 +167,17 @@ impl Prefixes {
 mod tests {
     use super::*;
 
-    fn row(prefixes: &mut Prefixes, ids: &[u64]) -> (usize, Vec<u32>) {
+    fn row(prefixes: &mut PrefixTree, ids: &[u64]) -> (usize, Vec<u32>) {
         let mut path = Vec::new();
-        let step = prefixes.row(ids, &mut path).unwrap();
+        let growth = prefixes.row(ids, &mut path).unwrap();
         let there: Vec<u64> = path.iter().flat_map(|&node| prefixes.ids(node)).collect();
         assert_eq!(there, ids, "the path spells the row");
-        (step.known, path)
+        (growth.known, path)
     }
 
     #[test]
     fn nodes_are_split_where_rows_part() {
-        let mut prefixes = Prefixes::default();
+        let mut prefixes = PrefixTree::default();
         assert_eq!(row(&mut prefixes, &[70, 71, 72]), (0, vec![0]));
         assert_eq!(row(&mut prefixes, &[70, 5, 6]), (1, vec![1, 2]), "70 is the front, 71 and 72 stay node 0");
         assert_eq!(row(&mut prefixes, &[9]), (0, vec![3]));
@@ -184,7 +196,7 @@ mod tests {
     #[test]
     fn an_id_has_one_parent() {
         for wrong in [&[71][..], &[70, 72], &[8, 71], &[70, 71, 70], &[8, 8], &[9, 9], &[9, 70], &[70, 8]] {
-            let mut prefixes = Prefixes::default();
+            let mut prefixes = PrefixTree::default();
             row(&mut prefixes, &[70, 71, 72]);
             row(&mut prefixes, &[8]);
             let error = prefixes.row(wrong, &mut Vec::new()).unwrap_err();
@@ -195,9 +207,9 @@ mod tests {
     #[test]
     fn lists_follow() {
         let mut list = vec!["a", "b"];
-        Step { known: 0, split: Some(0), leaf: true }.follow(&mut list);
+        Growth { known: 0, split: Some(0), leaf: true }.follow(&mut list);
         assert_eq!(list, ["a", "b", "a", ""]);
-        Step::default().follow(&mut list);
+        Growth::default().follow(&mut list);
         assert_eq!(list.len(), 4);
     }
 }

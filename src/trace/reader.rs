@@ -1,4 +1,4 @@
-//! Rows from files, one at a time.
+//! The rows of a trace, one at a time.
 
 use std::io::Read;
 use std::path::Path;
@@ -17,25 +17,25 @@ const ROW: Form = Form {
 /// Opens the trace at `path`, plain or compressed with gzip or zstd, whatever its name; `-` is standard input.
 ///
 /// # Errors
-/// [`TraceError`] when the file cannot be opened or its first bytes cannot be read.
+/// [`TraceError`] if the file cannot be opened or its first bytes cannot be read.
 pub fn open(path: impl AsRef<Path>) -> Result<Rows, TraceError> {
     Input::open(path.as_ref()).map(Rows::new)
 }
 
 /// The rows of a trace, in order. Blank lines are skipped.
 ///
-/// Holds one line at a time. After a malformed line the next one can still be read; after any other error nothing
-/// follows. A trace without a single row is an error.
+/// Holds one line at a time. After a malformed line the next one can still be read; any other error ends the rows. A
+/// trace without a row is an error.
 #[derive(Debug)]
 pub struct Rows {
     lines: Lines,
 }
 
 impl Rows {
-    /// The rows of what `reader` gives, plain or compressed with gzip or zstd. Errors call it `name`.
+    /// Reads rows from `reader`, plain or compressed with gzip or zstd. Errors call the trace `name`.
     ///
     /// # Errors
-    /// [`TraceError`] when the first bytes cannot be read.
+    /// [`TraceError`] if the first bytes cannot be read.
     pub fn from_reader(name: impl Into<String>, reader: impl Read + Send + 'static) -> Result<Self, TraceError> {
         Input::new(name.into(), reader, None).map(Self::new)
     }
@@ -44,11 +44,11 @@ impl Rows {
         Self { lines: Lines::new(input) }
     }
 
-    /// Reads the next row into `row`, whose memory is used again: the fast way through a long trace. `None` at the
-    /// end. After an error, `row` is any.
+    /// Reads the next row into `row`, whose memory is reused: the fast way through a long trace. Returns `None` at the
+    /// end.
     ///
     /// # Errors
-    /// As the iterator.
+    /// As for the iterator. The content of `row` is then unspecified.
     pub fn read(&mut self, row: &mut Row) -> Option<Result<(), TraceError>> {
         if let Err(error) = self.lines.advance()? {
             return Some(Err(error));
@@ -60,22 +60,22 @@ impl Rows {
         Some(read.map_err(|error| self.lines.error(Some(error.column()), Reason::of_json(&error, ROW))))
     }
 
-    /// How far the reading is: a handle that stays valid, for another thread's progress bar.
+    /// Returns a handle to how far the reading has come, for the progress bar of another thread.
     pub fn progress(&self) -> Progress {
         self.lines.progress()
     }
 
-    /// The number of the line read last, from 1; 0 before the first.
+    /// Number of the last line that was read, from 1; 0 before the first.
     pub fn line(&self) -> u64 {
         self.lines.number()
     }
 
-    /// The name that errors call the trace.
+    /// Name of the trace, as errors call it.
     pub fn name(&self) -> &str {
         self.lines.name()
     }
 
-    /// What is wrong with the row read last.
+    /// Returns an error about the last row that was read.
     pub(crate) fn error(&self, reason: Reason) -> TraceError {
         self.lines.error(None, reason)
     }

@@ -116,7 +116,7 @@ fn charts_of_a_comparison_and_of_an_experiment_are_drawn() {
     }
     let rows = drawn(&["grid", "--vary", "workers=2,4", "--vary", "lag=0,1"], "grid.svg");
     assert_eq!(rows.matches("Imbalance").count(), 2, "a row for each number of workers");
-    assert!(rows.contains("A row each for"));
+    assert!(rows.contains("One row for each of"));
 }
 
 #[test]
@@ -139,8 +139,8 @@ fn bad_input_is_named_before_anything_is_played() {
         (&["grid"], "--vary"),
         (&["grid", "--vary", "colour=1"], "prefill-weight, policy"),
         (&["--speedup", "2"], "--speedup"),
-        (&["--temperature", "2", "--policy", "random"], "add cost"),
-        (&["--leave", "1:8"], "worker 8 is not there then"),
+        (&["--temperature", "2", "--policy", "random"], "add it to --policy"),
+        (&["--leave", "1:8"], "worker 8 is not present then"),
         (&["--slow", "1:2"], "SECONDS:WORKER:FACTOR"),
         (&["--profile", "gpt@tpu"], "llama-3.1-8b"),
         (&["--report", "no/such/folder.html"], "no/such/folder.html: no file of this name can be written"),

@@ -350,8 +350,10 @@ fn an_interrupted_run_leaves_nothing() {
         let args = ["synthesize", "--generate", "rag", "--num-requests", "1000000000", "--output-file", &old];
         let mut child = command(&args).stderr(Stdio::piped()).spawn().expect("the command starts");
         // The handler is there before the first byte is.
-        let partial = format!("{old}.partial");
-        while fs::metadata(&partial).map_or(0, |about| about.len()) == 0 {
+        let written = |name: &String| {
+            name.ends_with(".partial") && fs::metadata(scratch.path(name)).is_ok_and(|about| about.len() > 0)
+        };
+        while !scratch.names().iter().any(written) {
             assert!(child.try_wait().expect("a state").is_none(), "it ended before it was told to");
             std::thread::yield_now();
         }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use kvleap::baseline::Design;
-use kvleap::figures::density::{Cell, Clock, Density};
-use kvleap::figures::flow::{Flow, Shard, Spread};
+use kvleap::figures::density::{Cell, Density, TimeUnit};
+use kvleap::figures::flow::{Flow, Quantiles, ShardFigures};
 use kvleap::figures::search::Search;
 use kvleap::figures::structure::{Node, Structure};
-use kvleap::figures::timeline::{Lookup, Run, Timeline, What, Work};
+use kvleap::figures::timeline::{Activity, Lookup, Timeline, Totals, Work};
 use kvleap::figures::{Data, FiguresError, Options, Source, Topic};
 use kvleap::index::{Found, Holding, Probe, Run as Array};
 use kvleap::mock::Config;
@@ -51,7 +51,7 @@ fn density() -> Density {
     let workers = vec![(3, 0), (3, 1), (9, 0)];
     Density {
         source: "a test".to_owned(),
-        clock: Clock::Seconds,
+        clock: TimeUnit::Seconds,
         step: 5.0,
         workers,
         requests: 4321,
@@ -61,8 +61,8 @@ fn density() -> Density {
 }
 
 fn flow() -> Flow {
-    let spread = |p50, p99, max| Spread { p50, p99, max };
-    let shard = |events, lag_ns| Shard {
+    let spread = |p50, p99, max| Quantiles { p50, p99, max };
+    let shard = |events, lag_ns| ShardFigures {
         events,
         blocks: 10 * events,
         waiting: spread(1, 22, 333),
@@ -131,13 +131,13 @@ fn timeline() -> Timeline {
         beside: 2,
         cores: 2,
         writer: vec![
-            work(10_000, 12_000, What::Apply(5)),
-            work(12_100, 15_000, What::Apply(9)),
-            work(15_100, 17_000, What::Publish(41)),
-            work(30_000, 31_000, What::Publish(42)),
+            work(10_000, 12_000, Activity::Apply(5)),
+            work(12_100, 15_000, Activity::Apply(9)),
+            work(15_100, 17_000, Activity::Publish(41)),
+            work(30_000, 31_000, Activity::Publish(42)),
         ],
         readers: vec![vec![lookup(5_000, 40), lookup(11_000, 40), lookup(20_000, 41)], vec![lookup(40_000, 42)]],
-        run: Run {
+        run: Totals {
             length_ns: 5_000_000,
             events: 1_111,
             publications: 222,
@@ -239,10 +239,10 @@ fn the_way_of_an_event_has_the_figures_of_the_run() {
     assert_shows(&data, &["1 waiting (median)", "22 at p99, 333 at most", "applying 25.0%", "publishing 6.2%"]);
     assert_shows(&data, &["750 publications/s", "4.0 events each", "generation 1,500", "17 runs, 1,717 blocks"]);
     assert_shows(&data, &["visible after 15.0 µs (median)", "2.50 ms at p99, 31.0 ms at most", "visible after 900 ns"]);
-    assert_shows(&data, &["3 threads, 1,234 lookups/s", "1.25 µs a lookup (median), 6.00 µs at p99"]);
+    assert_shows(&data, &["3 threads, 1,234 lookups/s", "1.25 µs per lookup (median), 6.00 µs at p99"]);
     assert_says(
         &data,
-        &["10,000 events", "50,000 blocks a second", "2,468 prompts", "at most 333", "15.0 µs", "2.50 ms"],
+        &["10,000 events", "50,000 blocks per second", "2,468 prompts", "at most 333", "15.0 µs", "2.50 ms"],
     );
 }
 
@@ -264,7 +264,7 @@ fn arrays_and_nodes_are_as_long_as_they_are() {
     };
     drawn(runs, structure.runs.iter().map(|run| run.len).collect());
     drawn(nodes, structure.nodes.iter().map(|node| node.len).collect());
-    assert_shows(&data, &["10 by w1; 4 by w0, w2", "2 by w0", "nobody, kept for what hangs off it", "w0, w1, w2"]);
+    assert_shows(&data, &["10 by w1; 4 by w0, w2", "2 by w0", "nobody, kept for its children", "w0, w1, w2"]);
     assert_shows(&data, &["run 3", "node 4", "position (blocks)"]);
     assert_says(&data, &["12 requests", "34 events", "3 runs", "crosses 2 of them", "4 nodes", "crosses 3"]);
     assert_says(&data, &["20 blocks held"]);
@@ -297,10 +297,13 @@ fn a_timeline_has_a_bar_for_everything_that_was_done() {
     // The background; in each of two charts four things that the writer did and four lookups.
     assert_eq!(rectangles(&svg, "1").len(), 1 + 2 * (4 + 4));
     assert_eq!(shown(&data).iter().filter(|text| *text == "41" || *text == "42").count(), 2 * 2, "generations");
-    assert_shows(&data, &["reader 1", "reader 2", "writer", "50.0 µs of a run of 5.00 ms", "most lookups, 2, began"]);
-    assert_says(&data, &["2 of 4 lookups", "4 things", "1,111 events", "222 snapshots", "3,333 lookups", "444 ns"]);
-    assert_says(&data, &["55.5 µs", "The 66 that began", "77 ns", "None saw an older"]);
-    let back = Timeline { run: Run { backwards: 8, ..timeline().run }, ..timeline() };
+    assert_shows(
+        &data,
+        &["reader 1", "reader 2", "writer", "50.0 µs of a run of 5.00 ms", "the most lookups (2) started"],
+    );
+    assert_says(&data, &["2 of 4 lookups", "4 tasks", "1,111 events", "222 snapshots", "3,333 lookups", "444 ns"]);
+    assert_says(&data, &["55.5 µs", "The 66 that started", "77 ns", "None saw an older"]);
+    let back = Timeline { run: Totals { backwards: 8, ..timeline().run }, ..timeline() };
     assert_says(&Data::Concurrency(back), &["8 saw an older"]);
 }
 
@@ -310,9 +313,9 @@ fn a_search_has_a_ring_for_every_place_it_looked_at() {
     let svg = data.svg(Theme::Light).unwrap();
     // Seven places, the last four of them once more, and a sample of each of four kinds.
     assert_eq!(svg.matches("<circle").count(), 7 + 4 + 4);
-    assert_shows(&data, &["601 blocks match", "looked at the most places: 7, where a scan looks at 602"]);
+    assert_shows(&data, &["601 blocks match", "the most probes of 5,555 lookups: 7. A scan needs 602"]);
     assert_says(&data, &["98,765 held", "1,000 blocks, of which 601", "7 probes", "2 in the table", "1 found a run"]);
-    assert_says(&data, &["5 in arrays", "looks at 602", "5,555", "looked at 3 or fewer", "scan at 123"]);
+    assert_says(&data, &["5 in arrays", "needs 602", "5,555", "median is 3 for", "123 for scans"]);
 }
 
 #[test]
@@ -368,7 +371,10 @@ fn recorded_events_are_counted_by_request() {
         Topic::Density.collect(&Options { source: Source::Record(path.to_owned()), ..Options::default() }, |_| ())
     };
     let Ok(Data::EventDensity(density)) = collect(&path) else { panic!() };
-    assert_eq!((density.clock, density.requests, density.events, density.totals()), (Clock::Requests, 2, 3, [2, 1, 1]));
+    assert_eq!(
+        (density.clock, density.requests, density.events, density.totals()),
+        (TimeUnit::Requests, 2, 3, [2, 1, 1])
+    );
     assert_eq!(density.workers, [(3, 1)]);
     assert_shows(&Data::EventDensity(density), &["requests so far", "record.jsonl"]);
 
@@ -393,7 +399,7 @@ fn a_trace_is_played_and_an_empty_one_refused() {
     else {
         panic!()
     };
-    assert_eq!((density.clock, density.requests), (Clock::Seconds, 2));
+    assert_eq!((density.clock, density.requests), (TimeUnit::Seconds, 2));
     assert!(density.totals()[0] >= 62 && density.source.starts_with("a.jsonl on 16 simulated engines"), "{density:?}");
     assert!(matches!(collect(scratch.file_path("b.jsonl", "")), Err(FiguresError::Fleet(_))));
 }

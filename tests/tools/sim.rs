@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kvleap::mock::{Constant, Latency};
 use kvleap::sim::{
-    Blocks, Bursts, Change, Events, Experiment, Incident, Knowledge, Options, PolicyReport, Prediction, Report,
+    Blocks, Bursts, Change, Events, Experiment, Incident, Knowledge, Options, PolicyReport, PredictionAccuracy, Report,
     Sessions, SimError, Source, Traffic, Vary, Workload, World, run,
 };
 use proptest::prelude::*;
@@ -104,7 +104,7 @@ fn three_workers_and_ten_requests_by_hand() {
     let report = only(small(&path));
     assert_eq!((report.requests, report.finished, report.rejected, report.retried), (10, 10, 0, 0));
     assert_eq!(report.blocks, Blocks { asked: 23, reused: 7, computed: 16, recomputed: 0, predicted: 5 });
-    assert_eq!(report.prediction, Prediction { exact: 9, over: 0, under: 1, over_blocks: 0, under_blocks: 2 });
+    assert_eq!(report.prediction, PredictionAccuracy { exact: 9, over: 0, under: 1, over_blocks: 0, under_blocks: 2 });
     near(report.block_hit_rate, 7.0 / 23.0);
     near(report.request_hit_rate, 0.4);
 
@@ -375,16 +375,16 @@ fn bad_input_is_refused_before_anything_is_played() {
     let cases = [
         (Options { workers: 0, ..good.clone() }, "--workers is 0"),
         (Options { workers: 1 << 20, ..good.clone() }, "at most 65536"),
-        (Options { policies: vec![], ..good.clone() }, "--policy is 0"),
-        (Options { blocks: Some(7), ..good.clone() }, "request 2 needs 8 blocks and a worker has 7"),
+        (Options { policies: vec![], ..good.clone() }, "--policy is empty"),
+        (Options { blocks: Some(7), ..good.clone() }, "request 2 needs 8 blocks, but a worker has 7"),
         (Options { blocks: Some(0), ..good.clone() }, "--blocks is 0"),
         (Options { block_size: 3, ..good.clone() }, "cannot be cut"),
         (Options { block_size: 0, ..good.clone() }, "--block-size is 0"),
         (Options { profile: "gpt@tpu".to_owned(), ..good.clone() }, "llama-3.1-8b"),
-        (Options { temperature: 3.0, ..good.clone() }, "add cost"),
+        (Options { temperature: 3.0, ..good.clone() }, "add it to --policy"),
         (Options { temperature: f64::NAN, ..good.clone() }, "--temperature"),
-        (Options { world: at(3, Change::Leave), ..good.clone() }, "worker 3 is not there"),
-        (Options { world: at(0, Change::Join), ..good.clone() }, "worker 0 is there already"),
+        (Options { world: at(3, Change::Leave), ..good.clone() }, "worker 3 is not present"),
+        (Options { world: at(0, Change::Join), ..good.clone() }, "worker 0 is present already"),
         (Options { world: at(0, Change::Slow(0.0)), ..good.clone() }, "--slow"),
         (Options { world: World { loss: 1.5, ..World::default() }, ..good.clone() }, "--loss is 1.5"),
         (workload(|workload| workload.models = 4), "more than the 3 workers"),
@@ -462,7 +462,7 @@ proptest! {
                 prop_assert_eq!(asked, reused + computed);
                 prop_assert_eq!(recomputed, 0);
             }
-            let Prediction { exact, over, under, over_blocks, under_blocks } = policy.prediction;
+            let PredictionAccuracy { exact, over, under, over_blocks, under_blocks } = policy.prediction;
             prop_assert_eq!(exact + over + under, policy.finished);
             prop_assert_eq!(predicted + under_blocks, reused + over_blocks);
             for bins in [&policy.latency_bins, &policy.match_blocks] {

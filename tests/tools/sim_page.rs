@@ -129,7 +129,7 @@ fn every_figure_has_axes_and_a_caption_and_names_every_policy() {
     for title in ["Latency", "Hit rate over time", "Load per worker", "First token by cache status", "Match length"] {
         assert!(titles.iter().any(|text| text == title), "{title} is missing");
     }
-    for title in ["Time to first token", "Latency by cache status", "Expected and found"] {
+    for title in ["Time to first token", "Latency by cache status", "Expected and actual reuse"] {
         assert!(titles.iter().any(|text| text == title), "{title} is missing");
     }
 }
@@ -203,7 +203,8 @@ fn the_words_say_who_wins_by_how_much_and_where_not() {
     let report = experiment("compare", []);
     let said = lead(&with_means(&report, [300.0, 200.0, 100.0]));
     assert!(
-        said[0].starts_with("cost answers first: 100 ms") && said[0].contains("300 ms with round-robin"),
+        said[0].starts_with("cost is the fastest: the first token takes 100 ms")
+            && said[0].contains("300 ms with round-robin"),
         "{said:?}"
     );
     assert!(said[0].contains("3.00 times as long"), "{said:?}");
@@ -216,22 +217,22 @@ fn the_words_say_who_wins_by_how_much_and_where_not() {
     uneven.policies[2].block_hit_rate = 0.2;
     uneven.policies[1].block_hit_rate = 0.5;
     let said = lead(&uneven);
-    assert!(said[1].contains("imbalance (1.25 with longest-prefix, against 2.00)"), "{said:?}");
-    assert!(said[1].contains("share of blocks reused (50.0% with longest-prefix, against 20.0%)"), "{said:?}");
+    assert!(said[1].contains("imbalance (1.25 with longest-prefix, compared to 2.00)"), "{said:?}");
+    assert!(said[1].contains("share of blocks reused (50.0% with longest-prefix, compared to 20.0%)"), "{said:?}");
     assert!(!said[1].contains("latency"), "{said:?}");
 
     let said = lead(&with_means(&report, [100.0, 200.0, 300.0]));
-    assert!(said[0].contains("does not look at caches answers first: round-robin"), "{said:?}");
+    assert!(said[0].contains("ignores caches is the fastest: with round-robin"), "{said:?}");
     assert!(said[0].contains("200 ms with longest-prefix") && said[0].contains("does not pay"), "{said:?}");
     let said = lead(&with_means(&report, [101.0, 200.0, 100.0]));
-    assert!(said[0].contains("but hardly") && said[0].contains("does not matter"), "{said:?}");
+    assert!(said[0].contains("but barely") && said[0].contains("does not matter"), "{said:?}");
 }
 
 #[test]
 fn what_did_not_happen_is_no_obstacle() {
     let report = experiment("compare", []);
     let nothing = Report { policies: Vec::new(), ..report.clone() };
-    assert_eq!(lead(&nothing), ["Nothing was run."]);
+    assert_eq!(lead(&nothing), ["No simulation was run."]);
     let single = Report { policies: report.policies[..1].to_vec(), ..report.clone() };
     assert!(lead(&single)[0].starts_with("With round-robin, the first token comes after"));
     let mut rejected = report;

@@ -237,7 +237,7 @@ fn what_makes_no_sense_is_refused() {
     let sound = [row(5, 10, &[0, 1, 2]), row(6, 9, &[0, 1, 3])];
     assert_eq!(analysis(&sound).requests, 2);
     for (wrong, why) in [
-        (row(4, 10, &[0, 1, 2]), "arrives at 4 ms, before the one of the line before, at 6 ms"),
+        (row(4, 10, &[0, 1, 2]), "arrives at 4 ms, before the previous one, at 6 ms"),
         (row(7, 12, &[0, 1]), "2 ids are too few for 12 tokens in blocks of 4: the block size is wrong"),
         (row(7, 9, &[0, 1]), "2 ids are too few for 9 tokens"),
         (row(7, 12, &[0, 2, 3]), "the id 2 has two parents"),

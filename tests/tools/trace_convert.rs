@@ -343,7 +343,7 @@ fn jobs_fit_together() {
             Job { block_size: Some(8), ..job(Kind::Sessions, recorded) },
             "--block-size is 8, but the sessions have blocks of 4",
         ),
-        (Job { inputs: vec![rows.clone(), rows.clone()], ..chained.clone() }, "--from rows are read from one file"),
+        (Job { inputs: vec![rows.clone(), rows.clone()], ..chained.clone() }, "--from rows reads one file only"),
         (Job { to_block_size: Some(3), ..chained.clone() }, "--to-block-size does not fit"),
         (Job { block_size: Some(2), ..job(Kind::Rows, rows) }, "rows.jsonl:1: 3 ids are too few for 9 tokens"),
     ] {

@@ -307,10 +307,10 @@ fn parameters_out_of_range_are_refused() {
         (Parameters { max_context: Some(0), ..none() }, "--max-context"),
     ] {
         assert!(refusal(Kind::Agents, parameters.clone()).starts_with(option), "{option}");
-        assert!(refusal(Kind::Rag, parameters).contains("means nothing for rag"), "{option}");
+        assert!(refusal(Kind::Rag, parameters).contains("does not apply to rag"), "{option}");
     }
     let many = Parameters { retrieved: Some(4), prefixes: Some(3), ..none() };
     assert!(refusal(Kind::Rag, many).starts_with("--retrieved"));
-    assert!(refusal(Kind::Agents, Parameters { retrieved: Some(1), ..none() }).contains("nothing for agents"));
+    assert!(refusal(Kind::Agents, Parameters { retrieved: Some(1), ..none() }).contains("not apply to agents"));
     assert!("zipf".parse::<Kind>().unwrap_err().to_string().contains("shared-prompts, conversations"));
 }

@@ -1,23 +1,23 @@
-//! What a fleet says, counted by time and worker.
+//! Counts the events of a fleet by time and worker.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::record;
-use super::{Cell, Clock, Density};
+use super::{Cell, Density, TimeUnit};
+use crate::event::{EventData, Worker};
 use crate::figures::words::count;
 use crate::figures::{FiguresError, Options, Source, Topic};
 use crate::mock::{Config, Copies};
 use crate::sweep::{Partition, What};
-use crate::{EventData, Worker};
 
-/// Columns that time is divided into, at most.
+/// The most columns that time is divided into.
 const COLUMNS: f64 = 120.0;
-/// Of the built-in workload: ten virtual minutes.
+/// The built-in workload takes ten virtual minutes.
 const REQUESTS: u64 = 6_000;
 const REQUESTS_PER_SECOND: u32 = 10;
-/// So that a cache is full after a minute or two.
+/// With this many blocks, a cache is full after a minute or two.
 const BLOCKS: u32 = 16_384;
-/// So that a few of the engines are reset, each once.
+/// With this interval, a few of the engines are reset, each once.
 const RESET_EVERY_NS: u64 = 120_000_000_000;
 
 pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f64)) -> Result<Density, FiguresError> {
@@ -41,8 +41,8 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
         },
         Source::Record(path) => {
             let mut tally = Tally::default();
-            let requests = record::read(path, |at, worker, said| tally.say(at as f64, worker, &said))?;
-            return tally.finish(name(path), Clock::Requests, requests);
+            let requests = record::read(path, |at, worker, change| tally.count(at as f64, worker, &change))?;
+            return tally.finish(name(path), TimeUnit::Requests, requests);
         }
     };
     let schedule = partition.schedule(|done, total| progress(0.9 * done as f64 / total.max(1) as f64))?;
@@ -58,65 +58,65 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     for op in schedule.ops {
         match op.what {
             What::Lookup(_) => requests += 1,
-            What::Event(event) => tally.say(op.at_ns as f64 / 1e9, event.worker, &Said::of(&event.data)),
+            What::Event(event) => tally.count(op.at_ns as f64 / 1e9, event.worker, &BlockChange::of(&event.data)),
         }
     }
-    tally.finish(source, Clock::Seconds, requests)
+    tally.finish(source, TimeUnit::Seconds, requests)
 }
 
-/// What is counted of an event: sequence hashes.
-pub(super) enum Said {
+/// The part of an event that is counted: sequence hashes.
+pub(super) enum BlockChange {
     Stored(Vec<u64>),
     Removed(Vec<u64>),
     Cleared,
 }
 
-impl Said {
+impl BlockChange {
     fn of(data: &EventData) -> Self {
         match data {
             EventData::Stored { blocks, .. } => Self::Stored(blocks.iter().map(|block| block.sequence).collect()),
             EventData::Removed { blocks } => Self::Removed(blocks.clone()),
             EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Self::Cleared,
-            // Says nothing of blocks.
+            // It names no block.
             EventData::CopiesCounted => Self::Stored(Vec::new()),
         }
     }
 }
 
-/// Counts by time and worker; columns come last, when the end is known.
+/// Counts events by time and worker. Columns are made at the end, when the length is known.
 #[derive(Default)]
 struct Tally {
     held: HashMap<Worker, HashSet<u64>>,
-    said: Vec<(f64, Worker, Cell)>,
+    counted: Vec<(f64, Worker, Cell)>,
 }
 
 impl Tally {
-    fn say(&mut self, at: f64, worker: Worker, said: &Said) {
+    fn count(&mut self, at: f64, worker: Worker, change: &BlockChange) {
         let held = self.held.entry(worker).or_default();
         let mut cell = Cell::default();
-        match said {
-            Said::Stored(blocks) => {
+        match change {
+            BlockChange::Stored(blocks) => {
                 held.extend(blocks);
                 cell.stored = blocks.len() as u64;
             }
-            Said::Removed(blocks) => {
+            BlockChange::Removed(blocks) => {
                 for block in blocks {
                     held.remove(block);
                 }
                 cell.removed = blocks.len() as u64;
             }
-            Said::Cleared => cell.cleared = std::mem::take(held).len() as u64,
+            BlockChange::Cleared => cell.cleared = std::mem::take(held).len() as u64,
         }
-        self.said.push((at, worker, cell));
+        self.counted.push((at, worker, cell));
     }
 
-    fn finish(self, source: String, clock: Clock, requests: u64) -> Result<Density, FiguresError> {
-        let last = self.said.iter().map(|said| said.0).fold(0.0, f64::max);
+    fn finish(self, source: String, clock: TimeUnit, requests: u64) -> Result<Density, FiguresError> {
+        let last = self.counted.iter().map(|counted| counted.0).fold(0.0, f64::max);
         let mut workers: Vec<Worker> = self.held.into_keys().collect();
         workers.sort_unstable();
         let step = round_up(last / COLUMNS);
         let mut cells: BTreeMap<(u32, u32), Cell> = BTreeMap::new();
-        for (at, worker, said) in &self.said {
+        for (at, worker, said) in &self.counted {
             let place = ((at / step) as u32, workers.binary_search(worker).unwrap_or(0) as u32);
             let cell = cells.entry(place).or_insert(Cell { column: place.0, worker: place.1, ..Cell::default() });
             cell.stored += said.stored;
@@ -127,12 +127,12 @@ impl Tally {
             return Err(FiguresError::Empty { topic: Topic::Density, what: "no worker stored a block" });
         }
         let workers = workers.into_iter().map(|worker| (worker.id, worker.dp_rank)).collect();
-        let events = self.said.len() as u64;
+        let events = self.counted.len() as u64;
         Ok(Density { source, clock, step, workers, requests, events, cells: cells.into_values().collect() })
     }
 }
 
-/// The next of 1, 2, 5, 10, 20, ..., also below 1.
+/// Rounds up to 1, 2 or 5 times a power of ten.
 fn round_up(step: f64) -> f64 {
     let decade = 10_f64.powf(step.max(1e-9).log10().floor());
     let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * decade >= step).unwrap_or(10.0);
@@ -149,11 +149,11 @@ mod tests {
     #[test]
     fn what_is_said_is_counted_once_and_cleared_is_what_was_held() {
         let mut tally = Tally::default();
-        tally.say(0.0, B, &Said::Stored(vec![1, 2, 3]));
-        tally.say(0.4, B, &Said::Removed(vec![2]));
-        tally.say(0.5, A, &Said::Stored(vec![1]));
-        tally.say(119.0, B, &Said::Cleared);
-        let density = tally.finish("test".to_owned(), Clock::Seconds, 7).unwrap();
+        tally.count(0.0, B, &BlockChange::Stored(vec![1, 2, 3]));
+        tally.count(0.4, B, &BlockChange::Removed(vec![2]));
+        tally.count(0.5, A, &BlockChange::Stored(vec![1]));
+        tally.count(119.0, B, &BlockChange::Cleared);
+        let density = tally.finish("test".to_owned(), TimeUnit::Seconds, 7).unwrap();
         assert_eq!((density.step, density.events, density.totals()), (1.0, 4, [4, 1, 2]));
         assert_eq!(density.workers, [(1, 0), (1, 1)]);
         let cell =
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn nothing_said_is_no_figure() {
-        let nothing = Tally::default().finish("test".to_owned(), Clock::Seconds, 0);
+        let nothing = Tally::default().finish("test".to_owned(), TimeUnit::Seconds, 0);
         assert!(matches!(nothing, Err(FiguresError::Empty { topic: Topic::Density, .. })));
     }
 

@@ -1,17 +1,17 @@
-//! The record of a replay, read for what the workers said.
+//! Reads the events of the workers from the record of a replay.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::collect::Said;
-use crate::Worker;
+use super::collect::BlockChange;
+use crate::event::Worker;
 use crate::figures::FiguresError;
 use crate::trace::{Form, Input, Lines, Reason, TraceError};
 
 const LINE: Form = Form {
     name: "a line of a record",
-    rule: "each line must be an object as `kvleap replay --record` writes them, with op, and worker, dp_rank and blocks",
+    rule: "each line must be an object as written by `kvleap replay --record`, with op, worker, dp_rank and blocks",
 };
 
 #[derive(Deserialize)]
@@ -23,8 +23,8 @@ enum Line {
     Query {},
 }
 
-/// Tells `each` what every worker said, after how many requests, and returns how many of these there were.
-pub(super) fn read(path: &Path, mut each: impl FnMut(u64, Worker, Said)) -> Result<u64, FiguresError> {
+/// Calls `each` for every event, with the number of requests before it. Returns the number of all requests.
+pub(super) fn read(path: &Path, mut each: impl FnMut(u64, Worker, BlockChange)) -> Result<u64, FiguresError> {
     let mut lines = Input::open(path).map(Lines::new).map_err(FiguresError::Record)?;
     let mut requests = 0;
     while let Some(line) = lines.advance() {
@@ -34,13 +34,13 @@ pub(super) fn read(path: &Path, mut each: impl FnMut(u64, Worker, Said)) -> Resu
         };
         match serde_json::from_slice(lines.bytes()).map_err(|error| FiguresError::Record(wrong(error)))? {
             Line::Query {} => requests += 1,
-            Line::Cleared { worker, dp_rank } => each(requests, Worker::new(worker, dp_rank), Said::Cleared),
+            Line::Cleared { worker, dp_rank } => each(requests, Worker::new(worker, dp_rank), BlockChange::Cleared),
             Line::Removed { worker, dp_rank, blocks } => {
-                each(requests, Worker::new(worker, dp_rank), Said::Removed(blocks));
+                each(requests, Worker::new(worker, dp_rank), BlockChange::Removed(blocks));
             }
             Line::Stored { worker, dp_rank, blocks } => {
                 let blocks = blocks.into_iter().map(|(sequence, _)| sequence).collect();
-                each(requests, Worker::new(worker, dp_rank), Said::Stored(blocks));
+                each(requests, Worker::new(worker, dp_rank), BlockChange::Stored(blocks));
             }
         }
     }

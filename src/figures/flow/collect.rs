@@ -1,4 +1,4 @@
-//! An index with its writer threads, fed and asked for two seconds.
+//! Runs an index with its writer threads for two seconds, with events and lookups.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::{Flow, Shard, Spread};
+use super::{Flow, Quantiles, ShardFigures};
+use crate::event::Event;
 use crate::figures::{FiguresError, Options, Topic};
+use crate::index::{Index, Matches};
 use crate::sweep::{Op, Partition, What};
-use crate::{Event, Index, Matches};
 
 const SECONDS: f64 = 2.0;
 const SHARDS: usize = 2;
@@ -17,7 +18,7 @@ const PUBLISHERS: usize = 2;
 const READERS: usize = 2;
 const MAILBOX: usize = 1024;
 const REQUESTS: u64 = 3_000;
-/// From one look at the mailboxes to the next.
+/// Time between two samples of the mailboxes.
 const LOOK: Duration = Duration::from_millis(5);
 
 pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f64)) -> Result<Flow, FiguresError> {
@@ -28,7 +29,7 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     let length = schedule.ops.last().map_or(0, |op| op.at_ns - begin).max(1) as f64;
     let due = |op: &Op| Duration::from_secs_f64(SECONDS * (op.at_ns - begin) as f64 / length);
 
-    // A worker keeps to one publisher, so that its events stay in order.
+    // All events of a worker go through one publisher, so that they stay in order.
     let mut events: [Vec<(Duration, Event)>; PUBLISHERS] = Default::default();
     let mut queries: [Vec<(Duration, Box<[u64]>)>; READERS] = Default::default();
     for (op, number) in schedule.ops.into_iter().zip(0..) {
@@ -41,7 +42,7 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     let count = events.iter().map(Vec::len).sum::<usize>() as u64;
     let blocks = events.iter().flatten().map(|(_, event)| event.data.len() as u64).sum();
     if count == 0 {
-        return Err(FiguresError::Empty { topic: Topic::Flow, what: "the engines said nothing" });
+        return Err(FiguresError::Empty { topic: Topic::Flow, what: "the engines published nothing" });
     }
 
     let index = Index::builder().shards(SHARDS).mailbox(MAILBOX).seed(options.seed).build()?;
@@ -63,14 +64,14 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
     index.flush()?;
     let seconds = start.elapsed().as_secs_f64();
     let status = index.status();
-    let shards = status.shards.iter().zip(&waiting).map(|(shard, waiting)| Shard {
+    let shards = status.shards.iter().zip(&waiting).map(|(shard, waiting)| ShardFigures {
         events: shard.applied_events,
         blocks: shard.applied_blocks,
-        waiting: Spread::of(waiting),
+        waiting: Quantiles::of(waiting),
         apply_seconds: shard.apply_time.as_secs_f64(),
         publish_seconds: shard.publish_time.as_secs_f64(),
         generation: shard.generation,
-        lag_ns: Spread::of(&shard.lag),
+        lag_ns: Quantiles::of(&shard.lag),
         runs: shard.runs,
         distinct_blocks: shard.distinct_blocks,
         held_blocks: shard.held_blocks,
@@ -89,21 +90,21 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
         shards: shards.collect(),
         readers: READERS as u32,
         lookups: lookups.len(),
-        lookup_ns: Spread::of(&lookups),
+        lookup_ns: Quantiles::of(&lookups),
         cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
     })
 }
 
-/// Hands each event over when it is due.
-fn feed(index: &Index, start: Instant, events: Vec<(Duration, Event)>) -> Result<(), crate::Closed> {
+/// Sends each event when it is due.
+fn feed(index: &Index, start: Instant, events: Vec<(Duration, Event)>) -> Result<(), crate::index::Closed> {
     for (due, event) in events {
         sleep_until(start + due);
-        index.send(event).map_err(|_| crate::Closed)?;
+        index.send(event).map_err(|_| crate::index::Closed)?;
     }
     Ok(())
 }
 
-/// Looks each query up when it is due, and times it.
+/// Looks up each query when it is due, and measures how long that takes.
 fn ask(index: &Index, start: Instant, queries: &[(Duration, Box<[u64]>)]) -> Histogram<u64> {
     let mut matches = Matches::new();
     let mut took = histogram();
@@ -116,7 +117,7 @@ fn ask(index: &Index, start: Instant, queries: &[(Duration, Box<[u64]>)]) -> His
     took
 }
 
-/// How much waits in each mailbox, again and again.
+/// Samples how many events wait in each mailbox until the run is over.
 fn watch(index: &Index, over: &AtomicBool) -> Vec<Histogram<u64>> {
     let mut waiting = vec![histogram(); SHARDS];
     while !over.load(Relaxed) {
@@ -139,7 +140,7 @@ fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three significant digits are within its limits")
 }
 
-impl Spread {
+impl Quantiles {
     fn of(values: &Histogram<u64>) -> Self {
         Self { p50: values.value_at_quantile(0.5), p99: values.value_at_quantile(0.99), max: values.max() }
     }

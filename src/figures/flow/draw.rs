@@ -1,4 +1,4 @@
-//! A stage for everything an event goes through, and what was measured on the arrows.
+//! A diagram with a stage for everything that an event goes through, and the measurements on its arrows.
 
 use super::Flow;
 use crate::figures::words::{bytes, count, many, rate, time};
@@ -11,9 +11,9 @@ pub(in crate::figures) fn draw(data: &Flow) -> Diagram {
     let one = |title: &str, lines: Vec<String>| [(title.to_owned(), lines)];
     let numbered = |name: &str, shard: usize, lines: Vec<String>| (format!("{name} {shard}"), lines);
     let shards = || data.shards.iter().enumerate();
-    Diagram::new("The way of an event")
+    Diagram::new("The path of an event")
         .note(format!(
-            "Measured in one run on {}: what the engines say in {:.0} s of virtual time, handed over in {seconds:.2} s.",
+            "Measured in one run on {}: the events of {:.0} s of virtual time, sent in {seconds:.2} s.",
             many(data.cores.into(), "core"),
             data.virtual_seconds,
         ))
@@ -31,7 +31,10 @@ pub(in crate::figures) fn draw(data: &Flow) -> Diagram {
         )
         .stage(
             [vec![format!("{} events/s", per_second(data.events)), format!("{} blocks/s", per_second(data.blocks))]],
-            one("publishers", vec![format!("{}; a worker keeps to one", many(data.publishers.into(), "thread"))]),
+            one(
+                "publishers",
+                vec![format!("{}; each worker uses one of them", many(data.publishers.into(), "thread"))],
+            ),
         )
         .stage(
             shards().map(|(_, shard)| vec![format!("{} events/s", per_second(shard.events)), "by worker".to_owned()]),
@@ -76,7 +79,7 @@ pub(in crate::figures) fn draw(data: &Flow) -> Diagram {
                 vec![
                     format!("{}, {} lookups/s", many(data.readers.into(), "thread"), per_second(data.lookups)),
                     format!(
-                        "{} a lookup (median), {} at p99, {} at most",
+                        "{} per lookup (median), {} at p99, {} at most",
                         time(data.lookup_ns.p50 as f64),
                         time(data.lookup_ns.p99 as f64),
                         time(data.lookup_ns.max as f64)
@@ -88,14 +91,15 @@ pub(in crate::figures) fn draw(data: &Flow) -> Diagram {
 
 pub(in crate::figures) fn caption(data: &Flow) -> String {
     let seconds = data.seconds.max(1e-9);
-    let lag = |of: fn(&super::Spread) -> u64| data.shards.iter().map(|shard| of(&shard.lag_ns)).max().unwrap_or(0);
+    let lag = |of: fn(&super::Quantiles) -> u64| data.shards.iter().map(|shard| of(&shard.lag_ns)).max().unwrap_or(0);
     let waiting = data.shards.iter().map(|shard| shard.waiting.max).max().unwrap_or(0);
     format!(
-        "The way of an event, in a run of {seconds:.2} s. {} simulated engines say {} events, {} blocks a second; {} hand them \
-         to the mailbox of the worker's shard. There, at most {waiting} were seen waiting. Each writer applies what is in \
-         its mailbox and publishes a snapshot; an event is visible after {} in the median and {} at the 99th percentile \
-         (of the slower shard), from acceptance to publication. Meanwhile {} looked up {} prompts in {} each (median) \
-         without a lock. All threads shared {}: in the longest times, one may not have been running.",
+        "The path of an event, in a run of {seconds:.2} s. {} simulated engines publish {} events, {} blocks per \
+         second, and {} send them to the mailbox of the worker's shard, in which at most {waiting} were waiting. Each \
+         writer applies the events in its mailbox and publishes a snapshot. An event becomes visible {} after it was \
+         accepted in the median, and {} at the 99th percentile (of the slower shard). Meanwhile {} looked up {} \
+         prompts without a lock, each in {} (median). All threads shared {}; in the longest times, a thread may have \
+         been waiting for a core.",
         data.engines,
         count(data.events),
         rate(data.blocks as f64 / seconds),

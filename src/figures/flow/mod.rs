@@ -1,4 +1,4 @@
-//! Event flow: from engines to readers, with the figures of an actual run.
+//! Event flow: from engines to readers, with the measurements of an actual run.
 
 mod collect;
 mod draw;
@@ -8,73 +8,73 @@ use serde::{Deserialize, Serialize};
 pub(super) use collect::collect;
 pub(super) use draw::{caption, draw};
 
-/// What a run of a few seconds measured.
+/// The measurements of a run of a few seconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Flow {
-    /// How long it took, from the first event to the last one's visibility.
+    /// Seconds from the first event until the last one was visible.
     pub seconds: f64,
-    /// What the engines said in so many seconds of their virtual time.
+    /// Seconds of virtual time in which the engines published the events.
     pub virtual_seconds: f64,
-    /// Simulated engines.
+    /// Number of simulated engines.
     pub engines: u32,
-    /// Blocks of each.
+    /// Blocks that each engine can cache.
     pub blocks_per_engine: u64,
     /// Tokens in a block.
     pub block_size: u32,
-    /// Threads that handed events over.
+    /// Threads that sent events.
     pub publishers: u32,
-    /// Events that they handed over.
+    /// Events that they sent.
     pub events: u64,
     /// Blocks that these named.
     pub blocks: u64,
-    /// How many events a mailbox has room for.
+    /// Events that a mailbox has room for.
     pub mailbox: u64,
-    /// By shard.
-    pub shards: Vec<Shard>,
-    /// Threads that looked up.
+    /// The measurements of each shard.
+    pub shards: Vec<ShardFigures>,
+    /// Threads that looked up prompts.
     pub readers: u32,
-    /// Lookups.
+    /// Number of lookups.
     pub lookups: u64,
-    /// From call to answer, in nanoseconds.
-    pub lookup_ns: Spread,
-    /// The threads could run on so many cores.
+    /// Latency of lookups in nanoseconds.
+    pub lookup_ns: Quantiles,
+    /// Cores that the threads could run on.
     pub cores: u32,
 }
 
-/// What one shard did.
+/// The measurements of a shard.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Shard {
+pub struct ShardFigures {
     /// Events applied.
     pub events: u64,
     /// Blocks that these named.
     pub blocks: u64,
-    /// Events waiting in the mailbox, whenever one looked.
-    pub waiting: Spread,
+    /// Events waiting in the mailbox, sampled regularly.
+    pub waiting: Quantiles,
     /// Seconds that the writer spent applying events.
     pub apply_seconds: f64,
     /// Seconds that the writer spent publishing.
     pub publish_seconds: f64,
-    /// Publications.
+    /// Number of publications.
     pub generation: u64,
-    /// From acceptance to visibility, in nanoseconds.
-    pub lag_ns: Spread,
+    /// Time from acceptance to visibility, in nanoseconds.
+    pub lag_ns: Quantiles,
     /// Runs at the end.
     pub runs: u64,
     /// Distinct blocks at the end.
     pub distinct_blocks: u64,
-    /// Blocks held at the end, each worker's counted.
+    /// Blocks held at the end, counted for each worker.
     pub held_blocks: u64,
     /// Heap memory at the end.
     pub bytes: u64,
 }
 
-/// How values are spread.
+/// Quantiles of a distribution.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Spread {
-    /// Half are no larger.
+pub struct Quantiles {
+    /// Median.
     pub p50: u64,
-    /// 99% are no larger.
+    /// 99th percentile.
     pub p99: u64,
-    /// The largest.
+    /// Maximum.
     pub max: u64,
 }

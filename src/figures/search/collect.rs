@@ -1,9 +1,9 @@
-//! Lookups of a workload, watched; the one that looks at the most places.
+//! Records the probes of all lookups of a workload, and keeps the lookup with the most.
 
 use super::Search;
 use crate::figures::{FiguresError, Options, Topic};
+use crate::index::{Builder, Matches};
 use crate::sweep::{Load, Partition, What};
-use crate::{Builder, Matches};
 
 const REQUESTS: u64 = 4_000;
 
@@ -12,7 +12,7 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Search, FiguresEr
     let load = Load::new(partition.schedule(|_, _| ())?)?;
     let (mut writer, reader) = Builder::default().seed(options.seed).build_local()?;
     for event in &load.warm {
-        // What an export holds is accepted.
+        // The events come from an export, so they are accepted.
         let _ = writer.apply(event);
     }
     writer.publish();
@@ -40,7 +40,7 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Search, FiguresEr
     };
     let (probes_p50, scan_p50) = (median(|lookup| lookup.0.len() as u32), median(|lookup| lookup.3));
     let lookups = all.len() as u64;
-    // Of equals the deepest.
+    // The deepest, if there are several.
     let most = all.into_iter().max_by_key(|(probes, _, depth, _)| (probes.len(), *depth));
     let Some((probes, query, depth, scan)) = most.filter(|most| most.2 > 0) else {
         return Err(FiguresError::Empty { topic: Topic::Search, what: "no lookup found anything" });

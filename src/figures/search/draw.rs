@@ -1,4 +1,4 @@
-//! Places by position and by order; both searches in one chart.
+//! The probes by position and order, for the jump search and a scan in one chart.
 
 use super::Search;
 use crate::figures::words::{count, many};
@@ -7,25 +7,25 @@ use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
 
 const WIDTH: u32 = 960;
 const ROW: u32 = 360;
-/// Blocks around the end of the match that are shown again, larger.
+/// Blocks around the end of the match that are shown enlarged.
 const CLOSE: f64 = 40.0;
 
 const KINDS: [(Found, &str); 4] = [
-    (Found::Head, "a head: the path goes on in that run"),
-    (Found::NoHead, "no such head"),
-    (Found::Same, "in an array: the same prefix"),
-    (Found::Other, "in an array: another prefix"),
+    (Found::Head, "head found: the path continues in that run"),
+    (Found::NoHead, "no head found"),
+    (Found::Same, "in an array: same prefix"),
+    (Found::Other, "in an array: different prefix"),
 ];
 
 pub(in crate::figures) fn draw(data: &Search) -> Figure {
     let position = || Axis::linear("position in the query", Unit::Of("blocks".to_owned()));
-    // Room for rings at the origin.
+    // Space for rings at the origin.
     let x = position().covering(-0.02 * f64::from(data.query), data.query.into());
-    let y = Axis::log("places so far", Unit::Of(String::new())).covering(0.8, data.scan.max(1).into());
+    let y = Axis::log("probes so far", Unit::Of(String::new())).covering(0.8, data.scan.max(1).into());
     let order = |number: usize| number as f64 + 1.0;
     let path: Vec<Point> =
         data.probes.iter().enumerate().map(|(number, probe)| (probe.position.into(), order(number))).collect();
-    // Straight on a linear axis; on this one, places that are close enough for a curve.
+    // A scan is a straight line on a linear axis. On a logarithmic one it is a curve, drawn through enough points.
     let mut scan: Vec<Point> = Vec::new();
     let mut at = 0;
     while at < data.scan {
@@ -44,16 +44,16 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
     let whole = Chart::new("From the root", x, y)
         .series(Series::line("jump search", path.clone()).strong())
         .series(Series::line("scan, every position", scan));
-    // What follows the last place that is far from the end.
+    // Everything after the last probe that is far from the end.
     let close = |place: &Point| (place.0 - f64::from(data.depth)).abs() <= CLOSE;
     let far = path.iter().rposition(|place| !close(place)).map_or(0, |far| far + 1);
-    // Room above for what is written there.
-    let places = Axis::linear("places so far", Unit::Of(String::new())).covering(0.0, order(path.len() + 1));
-    let zoom = Chart::new("The end of it", position(), places)
+    // Space above for the label.
+    let places = Axis::linear("probes so far", Unit::Of(String::new())).covering(0.0, order(path.len() + 1));
+    let zoom = Chart::new("The end of the match", position(), places)
         .series(Series::line("jump search", path[far..].to_vec()).strong());
-    Figure::new("Jump search: what a lookup looks at")
+    Figure::new("Jump search: the probes of a lookup")
         .note(format!(
-            "A query of {} blocks, the one of {} that looked at the most places: {}, where a scan looks at {}.",
+            "A query of {} blocks, which needs the most probes of {} lookups: {}. A scan needs {}.",
             count(data.query.into()),
             count(data.lookups),
             data.probes.len(),
@@ -67,10 +67,11 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
 pub(in crate::figures) fn caption(data: &Search) -> String {
     let number = |kind: Found| data.probes.iter().filter(|probe| probe.found == kind).count();
     format!(
-        "Every place that one lookup looked at, in order, among {} held blocks. The query has {} blocks, of which {} match. \
-         {} were enough ({} in the table of heads, of which {} found a run, and {} in arrays), where a scan from the root \
-         looks at {}. It is the lookup that looked at the most places of {}; half of these looked at {} or fewer, and a \
-         scan at {}. Equality at one position is equality at all before it, so the search may jump ahead and bisect.",
+        "Every probe of one lookup, in order, in an index with {} held blocks. The query has {} blocks, of which {} \
+         match. The lookup needs {} ({} in the table of heads, of which {} found a run, and {} in arrays); a scan \
+         from the root needs {}. It is the lookup with the most probes of {}. The median is {} for these, and {} for \
+         scans. If two prefixes are equal at one position, they are equal at all positions before it, so the search \
+         can jump ahead and bisect.",
         count(data.held_blocks),
         count(data.query.into()),
         count(data.depth.into()),

@@ -1,4 +1,4 @@
-//! Jump search: every place that a lookup looks at, and those that a scan would.
+//! Jump search: every probe of a lookup, compared with a scan.
 
 mod collect;
 mod draw;
@@ -10,25 +10,25 @@ pub(super) use draw::{caption, draw};
 
 use crate::index::Probe;
 
-/// One lookup, place by place, and how it compares with others.
+/// One lookup, probe by probe, and how it compares with others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Search {
     /// Blocks of the query.
     pub query: u32,
     /// How many leading blocks the deepest worker holds.
     pub depth: u32,
-    /// What the lookup looked at, in order.
+    /// The probes of the lookup, in order.
     pub probes: Vec<Probe>,
-    /// Places that a scan from the root looks at: one a block, up to the first that nobody holds.
+    /// Probes of a scan from the root: one for each block, up to the first that nobody holds.
     pub scan: u32,
-    /// The lookups that it was chosen from: how many there were.
+    /// Number of lookups that it was chosen from.
     pub lookups: u64,
-    /// Places that half of them look at, or fewer.
+    /// Median number of probes of these lookups.
     pub probes_p50: u32,
-    /// The most that any looks at.
+    /// Most probes of any of them.
     pub probes_max: u32,
-    /// Places that a scan of the same queries looks at: for half of them, or fewer.
+    /// Median number of probes of scans for the same queries.
     pub scan_p50: u32,
-    /// Blocks that were held, each worker's counted.
+    /// Blocks held by the index, counted for each worker.
     pub held_blocks: u64,
 }

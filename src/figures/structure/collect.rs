@@ -1,19 +1,20 @@
-//! A small index, filled by a few simulated engines that serve a few conversations.
+//! Fills a small index with the events of a few simulated engines that serve a few conversations.
 
 use super::Structure;
 use super::tree::tree;
+use crate::event::{Event, Worker};
 use crate::figures::{FiguresError, Options, Topic};
 use crate::hash::hash_pair;
+use crate::index::Builder;
 use crate::mock::{Config, Copies, Engine, Request};
-use crate::{Builder, Event, Worker};
 
 const WORKERS: u32 = 4;
 const BLOCK_SIZE: u32 = 256;
-/// So few that the last worker has to evict.
+/// So few that the last worker must evict.
 const BLOCKS: u32 = 16;
 
-/// Turns of conversations, in order: who serves them, and texts with the position that each reaches to. Equal beginnings
-/// are shared system prompts and earlier turns.
+/// Turns of conversations, in order: the worker that serves each, and its texts with the position at which each ends.
+/// Equal beginnings are shared system prompts and earlier turns.
 const TURNS: [(usize, &[(u64, u64)]); 10] = [
     (0, &[(1, 4), (10, 6)]),
     (3, &[(1, 4), (20, 7)]),
@@ -42,12 +43,12 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Structure, Figure
     }
     let (mut writer, _) = Builder::default().seed(options.seed).build_local()?;
     for event in &said {
-        // What it rejects is no part of what it holds.
+        // A rejected event does not change what the index holds.
         let _ = writer.apply(event);
     }
     let (runs, nodes) = (writer.structure(), tree(&writer.export()));
     if nodes.is_empty() {
-        return Err(FiguresError::Empty { topic: Topic::Structure, what: "nothing is held" });
+        return Err(FiguresError::Empty { topic: Topic::Structure, what: "the index is empty" });
     }
     Ok(Structure {
         workers: WORKERS,

@@ -1,16 +1,16 @@
-//! Runs and nodes as bars over their positions, each in a row of its own.
+//! Runs and nodes as bars over their positions, each in its own row.
 
 use super::Structure;
 use crate::figures::words::many;
 use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
 
-/// Of the figure, and of a row of bars with the axes around them.
+/// Width of the figure, height of a row of bars, and height of the axes around them.
 const WIDTH: u32 = 960;
 const LINE: u32 = 30;
 const AXES: u32 = 100;
 /// Half of a bar's height, in rows of the chart that has more of them.
 const HALF: f64 = 0.3;
-/// How much of the width is for the labels behind the bars.
+/// Width of the chart in multiples of the longest path, to leave space for the labels after the bars.
 const LABELS: f64 = 1.45;
 
 /// A run or a node.
@@ -18,7 +18,7 @@ struct Bar {
     start: f64,
     end: f64,
     parent: Option<usize>,
-    /// Ends of what somebody holds.
+    /// Positions of the cutoffs.
     cutoffs: Vec<f64>,
     label: String,
 }
@@ -27,11 +27,11 @@ pub(in crate::figures) fn draw(data: &Structure) -> Figure {
     let (runs, nodes) = (runs(data), nodes(data));
     let rows = runs.len().max(nodes.len());
     let end = runs.iter().chain(&nodes).map(|bar| bar.end).fold(0.0, f64::max) * LABELS;
-    Figure::new("One index, twice: position arrays and a radix tree")
+    Figure::new("One index in two forms: position arrays and a radix tree")
         .note(
-            "A bar is an array, or a node; beside it how many of its blocks the workers w0, w1, ... hold. In the index that is one number for a \
-             worker, its cutoff; in the tree every different holding is a node of its own. A thin line leads from \
-             where a chain leaves another to where it goes on.",
+            "Each bar is an array or a node. The label says how many of its blocks the workers w0, w1, ... hold. In \
+             the index, that is one number for each worker, its cutoff; in the tree, every difference between workers \
+             needs a node of its own. A thin line leads from where a chain branches off to where it continues.",
         )
         .size(WIDTH, rows as u32 * LINE + AXES)
         .chart(chart("Position arrays, as kvleap has them", "run", &runs, (end, rows)))
@@ -48,11 +48,7 @@ fn runs(data: &Structure) -> Vec<Bar> {
             end: start + f64::from(run.len),
             parent: run.parent,
             cutoffs: run.holdings.iter().map(|holding| start + f64::from(holding.cutoff)).collect(),
-            label: if holders.is_empty() {
-                "nobody, kept for what hangs off it".to_owned()
-            } else {
-                holders.join("; ")
-            },
+            label: if holders.is_empty() { "nobody, kept for its children".to_owned() } else { holders.join("; ") },
         }
     };
     data.runs.iter().map(bar).collect()
@@ -67,12 +63,12 @@ fn nodes(data: &Structure) -> Vec<Bar> {
     data.nodes.iter().map(bar).collect()
 }
 
-/// The order of rows, the first on top: children below their parents, those that hang off further back first, so that
-/// no line crosses a bar. Parents come before their children in the list.
+/// Returns the order of the rows, from the top: children below their parents, and those that branch off later first, so
+/// that no line crosses a bar. Parents come before their children in the list.
 fn order(bars: &[Bar]) -> Vec<usize> {
     let children = |of: Option<usize>| {
         let mut children: Vec<usize> = (0..bars.len()).filter(|&child| bars[child].parent == of).collect();
-        // What is taken last comes first.
+        // They are taken from the end.
         children.sort_by(|&a, &b| bars[a].start.total_cmp(&bars[b].start).then(b.cmp(&a)));
         children
     };
@@ -85,7 +81,7 @@ fn order(bars: &[Bar]) -> Vec<usize> {
     rows
 }
 
-/// Up to position `end`, with bars as high as in a chart of so many rows.
+/// Draws the bars up to position `end`, as high as in a chart of `rows` rows.
 fn chart(title: &str, of: &str, bars: &[Bar], (end, rows): (f64, usize)) -> Chart {
     let order = order(bars);
     let names = (1..=order.len()).rev().map(|number| format!("{of} {number}"));
@@ -101,21 +97,21 @@ fn chart(title: &str, of: &str, bars: &[Bar], (end, rows): (f64, usize)) -> Char
     let series = if of == "run" { "position array" } else { "node" };
     let mut chart = chart.series(Series::rectangles(series, rectangles));
     for (number, bar) in order.iter().map(|&number| (number, &bars[number])) {
-        // A child begins at the position where its parent is left.
+        // A child starts at the position where it branches off its parent.
         if let Some(parent) = bar.parent {
             let points = vec![(bar.start, row(parent) - half), (bar.start, row(number) + half)];
-            chart = chart.series(Series::line("goes on elsewhere", points));
+            chart = chart.series(Series::line("continues elsewhere", points));
         }
         for &cutoff in &bar.cutoffs {
             let points = vec![(cutoff, row(number) - half), (cutoff, row(number) + half)];
-            chart = chart.series(Series::line("cutoff: somebody holds it up to here", points).strong());
+            chart = chart.series(Series::line("cutoff: a worker holds the blocks up to here", points).strong());
         }
         chart = chart.label((bar.end, row(number)), &*bar.label);
     }
     chart
 }
 
-/// Workers as w and their ids, and ranks where these are not 0.
+/// Writes workers as w and their id, with the rank if that is not 0.
 fn names(workers: &[(u64, u32)]) -> String {
     let name = |&(id, rank): &(u64, u32)| if rank == 0 { format!("w{id}") } else { format!("w{id}/{rank}") };
     workers.iter().map(name).collect::<Vec<_>>().join(", ")
@@ -138,11 +134,11 @@ pub(in crate::figures) fn caption(data: &Structure) -> String {
         .map(|holding| u64::from(holding.cutoff) * holding.workers.len() as u64)
         .sum();
     format!(
-        "The inside of an index, twice, after {} and {} from {} with room for {} of {} tokens each. As \
-         position arrays it is {}, and the longest path crosses {hops} of them; as a radix tree it would be {}, and the \
-         longest path crosses {steps}. Both say the same: {held} blocks held, each worker's counted. An array is never \
-         split: where a chain goes on differently a new run hangs off it, and where a worker holds less only its cutoff \
-         differs. A node is split for either.",
+        "The content of an index in two forms, after {} and {} from {} with room for {} of {} tokens each. As \
+         position arrays it has {}, and the longest path crosses {hops} of them; as a radix tree it has {}, and the \
+         longest path crosses {steps}. Both have the same content: {held} blocks held, counted for each worker. An \
+         array is never split: where a chain branches, a new run starts, and where a worker holds less, only its \
+         cutoff differs. A node is split in both cases.",
         many(data.requests, "request"),
         many(data.events, "event"),
         many(data.workers.into(), "simulated engine"),

@@ -1,4 +1,4 @@
-//! Prefix structure: the position arrays of a small index, and the radix tree of the same events.
+//! Prefix structure: the position arrays of a small index, and a radix tree of the same events.
 
 mod collect;
 mod draw;
@@ -11,34 +11,34 @@ pub(super) use draw::{caption, draw};
 
 use crate::index::Run;
 
-/// A small index, and the tree that would hold the same.
+/// A small index, and a tree with the same content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Structure {
-    /// Simulated engines.
+    /// Number of simulated engines.
     pub workers: u32,
     /// Requests that they served.
     pub requests: u64,
-    /// Events that led here.
+    /// Events that they published.
     pub events: u64,
     /// Tokens in a block.
     pub block_size: u32,
     /// Blocks that each worker can cache.
     pub blocks_per_worker: u32,
-    /// The index, ascending by where a run begins.
+    /// The runs of the index, ascending by start.
     pub runs: Vec<Run>,
-    /// The tree, parents before their children.
+    /// The nodes of the tree, parents before their children.
     pub nodes: Vec<Node>,
 }
 
-/// A node of a radix tree: blocks without a branch that the same workers hold.
+/// A node of a radix tree: a chain of blocks without a branch that the same workers hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// The position of its first block.
+    /// Position of its first block.
     pub start: u32,
-    /// Blocks.
+    /// Number of its blocks.
     pub len: u32,
-    /// Its parent, by its number in the list.
+    /// Place of its parent in the list.
     pub parent: Option<usize>,
-    /// Who holds all of them. Ids and ranks, ascending.
+    /// Ids and ranks of the workers that hold its blocks, ascending.
     pub workers: Vec<(u64, u32)>,
 }

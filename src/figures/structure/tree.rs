@@ -1,21 +1,22 @@
-//! The radix tree of what is held: nodes are split at every divergence, and where one worker holds less than another.
+//! A radix tree with the content of an index: nodes are split where sequences branch, and where workers hold different
+//! numbers of blocks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Node;
-use crate::{Event, EventData, Worker};
+use crate::event::{Event, EventData, Worker};
 
-/// A block under its whole prefix.
+/// A block in the tree, which stands for its whole prefix.
 #[derive(Default)]
-struct Block {
+struct TreeBlock {
     children: BTreeMap<u64, usize>,
     workers: BTreeSet<(u64, u32)>,
 }
 
-/// The tree of an export: stores of chains, parents first.
+/// Builds the tree from an export, in which parents are stored before their children.
 pub(super) fn tree(export: &[Event]) -> Vec<Node> {
-    // Number 0 is the root, which is no block.
-    let mut blocks = vec![Block::default()];
+    // Number 0 is the root, which is not a block.
+    let mut blocks = vec![TreeBlock::default()];
     let mut names: HashMap<(Worker, u64), usize> = HashMap::new();
     for event in export {
         match &event.data {
@@ -25,13 +26,13 @@ pub(super) fn tree(export: &[Event]) -> Vec<Node> {
                     let fresh = blocks.len();
                     at = *blocks[at].children.entry(block.local).or_insert(fresh);
                     if at == fresh {
-                        blocks.push(Block::default());
+                        blocks.push(TreeBlock::default());
                     }
                     blocks[at].workers.insert((event.worker.id, event.worker.dp_rank));
                     names.insert((event.worker, block.sequence), at);
                 }
             }
-            // Holes, which an export stores and takes back.
+            // An export describes a hole by storing and then removing its blocks.
             EventData::Removed { blocks: removed } => {
                 for sequence in removed {
                     if let Some(&at) = names.get(&(event.worker, *sequence)) {
@@ -43,7 +44,7 @@ pub(super) fn tree(export: &[Event]) -> Vec<Node> {
         }
     }
     let mut nodes: Vec<Node> = Vec::new();
-    // Blocks that begin a node, with its position and parent; the last is next, so children come in order.
+    // First blocks of nodes, with the position and the parent. They are taken from the end, so children come in order.
     let mut begin: Vec<(usize, u32, Option<usize>)> =
         blocks[0].children.values().rev().map(|&child| (child, 0, None)).collect();
     while let Some((first, start, parent)) = begin.pop() {
@@ -64,7 +65,7 @@ pub(super) fn tree(export: &[Event]) -> Vec<Node> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Block;
+    use crate::event::Block;
 
     #[test]
     fn nodes_end_where_sequences_or_holders_part() {

@@ -1,4 +1,4 @@
-//! A sweep that is quicker than quick, or what a longer one left.
+//! Runs a very short sweep, or reads the report of a longer one.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::figures::{FiguresError, Options};
 use crate::mock::Config;
 use crate::sweep::{self, Launcher, Load, Partition, Report, Workload};
 
-/// Long enough a load for a short window of the fastest backend.
+/// Enough load for a short window of the fastest backend.
 const REQUESTS: u64 = 6_000;
 const WORKERS: u32 = 32;
 const BLOCKS: u32 = 4_096;
@@ -51,7 +51,7 @@ pub(in crate::figures) fn collect(
     Ok(report)
 }
 
-/// The JSON that `kvleap sweep` wrote.
+/// Reads the JSON report that `kvleap sweep` has written.
 fn read(path: &Path) -> Result<Throughput, FiguresError> {
     let fail = |why: String| FiguresError::Saved { path: path.to_owned(), why };
     let text = fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
@@ -59,7 +59,9 @@ fn read(path: &Path) -> Result<Throughput, FiguresError> {
         serde_json::from_slice(&text).map_err(|error| fail(format!("is not the JSON of a sweep: {error}")))?;
     if report.version != Report::VERSION {
         let (found, wanted) = (report.version, Report::VERSION);
-        return Err(fail(format!("has version {found} of the format, and this program reads {wanted}: sweep anew")));
+        return Err(fail(format!(
+            "has version {found} of the format, and this program reads {wanted}: run the sweep again"
+        )));
     }
     Ok(report)
 }

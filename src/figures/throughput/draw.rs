@@ -1,4 +1,4 @@
-//! The chart of a sweep, as `kvleap sweep` draws it, and its thresholds in words.
+//! The chart of a sweep, as `kvleap sweep` draws it, and its thresholds as a table.
 
 use super::Throughput;
 use crate::figures::words::{count, time};
@@ -26,17 +26,18 @@ pub(in crate::figures) fn caption(data: &Throughput) -> String {
     let options = &data.options;
     let disturbed = match data.others() {
         Some(others) if others > Trial::OTHERS => format!(
-            " Other processes took {:.0}% of the cores' time meanwhile, so thresholds are too low: measure again.",
+            " Other processes used {:.0}% of the cores' time meanwhile, so the thresholds are too low: measure again.",
             100.0 * others
         ),
         _ => String::new(),
     };
     format!(
-        "How much load a prefix index takes: achieved against offered block operations a second, and the 99th percentile \
-         of lookups beside it. The dashed line is keeping up; rings mark thresholds, the highest rates that were taken {} \
-         times in a row in windows of {:.2} s, to a factor of {:.2}. Workload: {}, {} workers with {} blocks of {} tokens; \
-         {} query, {} event and {} writer threads on {} cores, {:.0} s in all.{disturbed}\n\n\
-         | backend | threshold, block operations/s | lookup p99 there | wrong answers |\n|---|---:|---:|---:|\n{}",
+        "The load that a prefix index can take: achieved against offered block operations per second, and the 99th percentile \
+         of the latency of lookups. On the dashed line, the whole offered load is achieved. Rings mark thresholds: the \
+         highest loads that were achieved {} times in a row in windows of {:.2} s, to within a factor of {:.2}. Workload: {}, \
+         {} workers with {} blocks of {} tokens; {} query, {} event and {} writer threads on {} cores, {:.0} s in \
+         all.{disturbed}\n\n\
+         | backend | threshold, block operations/s | lookup p99 at the threshold | wrong answers |\n|---|---:|---:|---:|\n{}",
         options.in_a_row,
         options.window.as_secs_f64(),
         options.precision,

@@ -1,4 +1,4 @@
-//! Throughput: load offered and achieved, for every backend; and what a lookup takes meanwhile.
+//! Throughput: achieved against offered load for every backend, and the latency of lookups at each load.
 
 mod collect;
 mod draw;
@@ -6,5 +6,5 @@ mod draw;
 pub(super) use collect::collect;
 pub(super) use draw::{caption, draw};
 
-/// What a sweep found.
+/// The report of a sweep.
 pub type Throughput = crate::sweep::Report;

@@ -1,22 +1,23 @@
-//! Three threads, each of which notes when it did what; and the milliseconds in which all of them run.
+//! Runs three threads, each of which records what it does when, and chooses an excerpt in which all of them run.
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Lookup, Run, Timeline, What, Work};
+use super::{Activity, Lookup, Timeline, Totals, Work};
+use crate::event::Event;
 use crate::figures::{FiguresError, Options, Topic};
-use crate::sweep::{Load, Op, Partition, What as Happens};
-use crate::{Builder, Event, LocalReader, LocalWriter, Matches};
+use crate::index::{Builder, LocalReader, LocalWriter, Matches};
+use crate::sweep::{Load, Op, Partition, What};
 
-/// Of the whole run, and of the excerpt.
+/// Length of the whole run, and of the excerpt.
 const RUN: Duration = Duration::from_secs(2);
 const EXCERPT_NS: u64 = 2_000_000;
-/// From one possible excerpt to the next.
+/// Time between the starts of possible excerpts.
 const STEP_NS: u64 = 50_000;
-/// The writer rests between batches, and a reader between a few lookups: three threads that never rest cannot all be
-/// seen running on two cores. Each rests for another time, so that they do not wake in step.
+/// The writer rests between batches, and a reader after a few lookups, because three threads that never rest cannot all
+/// be seen running on two cores. Each rests for a different time, so that they do not wake in step.
 const BATCH: usize = 12;
 const LOOKUPS: usize = 8;
 const WRITER_RESTS: Duration = Duration::from_micros(100);
@@ -28,15 +29,15 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Timeline, Figures
     let load = Load::new(partition.schedule(|_, _| ())?)?;
     let (mut writer, reader) = Builder::default().seed(options.seed).build_local()?;
     for event in &load.warm {
-        // What an export holds is accepted.
+        // The events come from an export, so they are accepted.
         let _ = writer.apply(event);
     }
     writer.publish();
     let (mut events, mut queries) = (Vec::new(), Vec::new());
     for Op { what, .. } in load.ops {
         match what {
-            Happens::Event(event) => events.push(event),
-            Happens::Lookup(query) => queries.push(query),
+            What::Event(event) => events.push(event),
+            What::Lookup(query) => queries.push(query),
         }
     }
 
@@ -53,11 +54,11 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Timeline, Figures
     });
     excerpt(&writer, &readers).ok_or(FiguresError::Empty {
         topic: Topic::Timeline,
-        what: "in no two milliseconds did all three threads run; try again when the machine is less busy",
+        what: "there were no two milliseconds in which all three threads ran; try again when the machine is less busy",
     })
 }
 
-/// Applies events in batches and publishes after each, until the time is up.
+/// Applies events in batches and publishes after each batch, until the time is up.
 fn write(writer: &mut LocalWriter, events: &[Event], start: Instant) -> Vec<Work> {
     let mut work = Vec::new();
     let (mut generation, mut batches) = (1, events.chunks(BATCH));
@@ -67,22 +68,22 @@ fn write(writer: &mut LocalWriter, events: &[Event], start: Instant) -> Vec<Work
         for event in batch {
             let from = start.elapsed();
             let _ = writer.apply(event);
-            work.push(done(from, start.elapsed(), What::Apply(event.data.len() as u64)));
+            work.push(done(from, start.elapsed(), Activity::Apply(event.data.len() as u64)));
         }
         let from = start.elapsed();
         writer.publish();
         generation += 1;
-        work.push(done(from, start.elapsed(), What::Publish(generation)));
+        work.push(done(from, start.elapsed(), Activity::Publish(generation)));
         thread::sleep(WRITER_RESTS);
     }
     work
 }
 
-fn done(from: Duration, to: Duration, what: What) -> Work {
+fn done(from: Duration, to: Duration, what: Activity) -> Work {
     Work { from_ns: from.as_nanos() as u64, to_ns: to.as_nanos() as u64, what }
 }
 
-/// Looks up one query after another, over again, until the writer is done.
+/// Looks up the queries in a cycle until the writer has finished.
 fn ask(reader: &LocalReader, queries: &[Box<[u64]>], rest: Duration, start: Instant, over: &AtomicBool) -> Vec<Lookup> {
     let mut lookups = Vec::new();
     let mut matches = Matches::new();
@@ -102,8 +103,9 @@ fn ask(reader: &LocalReader, queries: &[Box<[u64]>], rest: Duration, start: Inst
     lookups
 }
 
-/// The part of a run in which most lookups begin while the writer is at work, for the reader that has fewest of them; of
-/// equals the one with the most in all, and the first. `None` if no part has something of every thread.
+/// Chooses the part of a run in which the most lookups start while the writer is working, for the reader with the
+/// fewest of them. Ties go to the part with the most for both readers, and then to the first. Returns `None` if there
+/// is no part in which every thread runs.
 fn excerpt(writer: &[Work], readers: &[Vec<Lookup>]) -> Option<Timeline> {
     let length = writer.last()?.to_ns;
     let beside: Vec<Vec<u64>> =
@@ -134,11 +136,11 @@ fn excerpt(writer: &[Work], readers: &[Vec<Lookup>]) -> Option<Timeline> {
         cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
         writer: work.collect(),
         readers: lookups.collect(),
-        run: Run::of(writer, readers, length),
+        run: Totals::of(writer, readers, length),
     })
 }
 
-/// Lookups that began while the writer was at work.
+/// Returns the lookups that started while the writer was working.
 fn beside<'a>(writer: &'a [Work], reader: &'a [Lookup]) -> impl Iterator<Item = &'a Lookup> {
     reader.iter().filter(|lookup| {
         let begun = writer.partition_point(|work| work.from_ns <= lookup.from_ns);
@@ -146,7 +148,7 @@ fn beside<'a>(writer: &'a [Work], reader: &'a [Lookup]) -> impl Iterator<Item = 
     })
 }
 
-impl Run {
+impl Totals {
     fn of(writer: &[Work], readers: &[Vec<Lookup>], length_ns: u64) -> Self {
         let median = |times: &mut Vec<u64>| {
             times.sort_unstable();
@@ -157,7 +159,7 @@ impl Run {
         let mut beside: Vec<u64> = readers.iter().flat_map(|reader| beside(writer, reader)).map(took).collect();
         let back =
             |reader: &Vec<Lookup>| reader.windows(2).filter(|pair| pair[1].generation < pair[0].generation).count();
-        let publications = writer.iter().filter(|work| matches!(work.what, What::Publish(_))).count() as u64;
+        let publications = writer.iter().filter(|work| matches!(work.what, Activity::Publish(_))).count() as u64;
         Self {
             length_ns,
             events: writer.len() as u64 - publications,
@@ -178,7 +180,7 @@ mod tests {
 
     fn work(range: std::ops::Range<u64>) -> Vec<Work> {
         let every = range.step_by(100).map(|at| at * 1000);
-        every.map(|at| Work { from_ns: at, to_ns: at + 50_000, what: What::Apply(1) }).collect()
+        every.map(|at| Work { from_ns: at, to_ns: at + 50_000, what: Activity::Apply(1) }).collect()
     }
 
     fn lookup(microseconds: u64) -> Lookup {
@@ -210,6 +212,6 @@ mod tests {
     #[test]
     fn generations_that_go_back_are_counted() {
         let older = Lookup { generation: 0, ..lookup(5) };
-        assert_eq!(Run::of(&work(0..100), &[vec![lookup(1), older, lookup(9)]], 1).backwards, 1);
+        assert_eq!(Totals::of(&work(0..100), &[vec![lookup(1), older, lookup(9)]], 1).backwards, 1);
     }
 }

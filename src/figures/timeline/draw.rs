@@ -1,8 +1,9 @@
-//! A row for every thread; what it did as bars, publications as lines across the readers. All of it, and a part larger.
+//! A row for each thread, with bars for what it did and lines for publications: the whole excerpt, and an enlarged
+//! part.
 
 use std::cmp::Reverse;
 
-use super::{Timeline, What};
+use super::{Activity, Timeline};
 use crate::figures::words::{count, many, time};
 use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
 
@@ -10,9 +11,9 @@ const WIDTH: u32 = 1100;
 const ROW: u32 = 320;
 /// Half of a bar's height, in rows.
 const HALF: f64 = 0.3;
-/// Labels of generations stand no closer than this part of the chart's width.
+/// The least distance between labels of generations, as a fraction of the width of the chart.
 const APART: f64 = 0.06;
-/// The part that is shown larger, in nanoseconds.
+/// Length of the enlarged part in nanoseconds.
 const PART_NS: u64 = 50_000;
 
 pub(in crate::figures) fn draw(data: &Timeline) -> Figure {
@@ -20,8 +21,8 @@ pub(in crate::figures) fn draw(data: &Timeline) -> Figure {
     let end = part.saturating_add(PART_NS).min(data.length_ns);
     let figure = Figure::new("Nobody waits: a writer and two readers of one shard")
         .note(format!(
-            "The {} of a run of {} in which most lookups, {}, began while the writer was at work. The threads rest between \
-             what they do, so that all can be seen running on {}. Numbers are generations.",
+            "The {} of a run of {} in which the most lookups ({}) started while the writer was working. All threads \
+             rest between tasks, so that they can be seen running on {}. Numbers are generations.",
             time(data.length_ns as f64),
             time(data.run.length_ns as f64),
             data.beside,
@@ -29,11 +30,11 @@ pub(in crate::figures) fn draw(data: &Timeline) -> Figure {
         ))
         .size(WIDTH, ROW)
         .chart(chart(data, "The whole excerpt", (0, data.length_ns)));
-    let title = format!("The {} of it in which most lookups ran beside the writer's work", time((end - part) as f64));
+    let title = format!("The {} of it with the most lookups while the writer was working", time((end - part) as f64));
     figure.chart(chart(data, &title, (part, end)))
 }
 
-/// Where the part begins in which most lookups begin while the writer works; they are in its middle.
+/// Returns the start of the part in which the most lookups start while the writer is working. They are in its middle.
 fn part(data: &Timeline) -> u64 {
     let busy = |at: &u64| data.writer.iter().any(|work| (work.from_ns..work.to_ns).contains(at));
     let mut beside: Vec<u64> = data.readers.iter().flatten().map(|lookup| lookup.from_ns).filter(busy).collect();
@@ -44,7 +45,7 @@ fn part(data: &Timeline) -> u64 {
     middle.saturating_sub(PART_NS / 2).min(data.length_ns.saturating_sub(PART_NS))
 }
 
-/// What happened wholly between two times.
+/// Draws everything that happened between two times.
 fn chart(data: &Timeline, title: &str, (from, to): (u64, u64)) -> Chart {
     let readers = data.readers.len();
     let names = (1..=readers).rev().map(|number| format!("reader {number}")).chain(["writer".to_owned()]);
@@ -59,7 +60,7 @@ fn chart(data: &Timeline, title: &str, (from, to): (u64, u64)) -> Chart {
     };
     let mut last = f64::NEG_INFINITY;
     for work in data.writer.iter().filter(|work| inside(work.from_ns, work.to_ns)) {
-        if let What::Publish(generation) = work.what {
+        if let Activity::Publish(generation) = work.what {
             let at = seconds(work.to_ns);
             chart = chart.series(Series::line("a new generation is visible", vec![(at, -0.5), (at, top - 0.4)]));
             if at - last > APART * seconds(to - from) {
@@ -68,7 +69,7 @@ fn chart(data: &Timeline, title: &str, (from, to): (u64, u64)) -> Chart {
             }
         }
     }
-    let work = |wanted: fn(What) -> bool| -> Vec<(Point, Point)> {
+    let work = |wanted: fn(Activity) -> bool| -> Vec<(Point, Point)> {
         let work = data.writer.iter().filter(|work| wanted(work.what) && inside(work.from_ns, work.to_ns));
         work.map(|work| bar(top, work.from_ns, work.to_ns)).collect()
     };
@@ -81,21 +82,22 @@ fn chart(data: &Timeline, title: &str, (from, to): (u64, u64)) -> Chart {
         seen.collect()
     };
     chart
-        .series(Series::rectangles("applies an event", work(|what| matches!(what, What::Apply(_)))))
-        .series(Series::rectangles("publishes", work(|what| matches!(what, What::Publish(_)))))
-        .series(Series::rectangles("looks up, and sees an even generation", lookups(0)))
-        .series(Series::rectangles("an odd one", lookups(1)))
+        .series(Series::rectangles("applies an event", work(|what| matches!(what, Activity::Apply(_)))))
+        .series(Series::rectangles("publishes", work(|what| matches!(what, Activity::Publish(_)))))
+        .series(Series::rectangles("looks up, sees an even generation", lookups(0)))
+        .series(Series::rectangles("looks up, sees an odd generation", lookups(1)))
 }
 
 pub(in crate::figures) fn caption(data: &Timeline) -> String {
     let run = data.run;
     let shown: usize = data.readers.iter().map(Vec::len).sum();
     format!(
-        "Nobody waits. {} of a run of {}, chosen as the excerpt in which most lookups began while the writer was at work \
-         (for the reader that has fewest of them): {} of {}, beside {} things that the writer did. A reader's colour changes with its first lookup \
-         after a publication. In the whole run, {} were applied and {} snapshots published beside {}: {} in the median, \
-         {} at the longest, in which a thread may have lost its core. The {} that began while the writer was applying or \
-         publishing took {} in the median. {} saw an older generation than the lookup before it.",
+        "Nobody waits. {} of a run of {}, chosen because the most lookups started while the writer was working (for \
+         the reader with the fewest of them): {} of {}, during {} tasks of the writer. The colour of a reader changes \
+         with its first lookup after a publication. In the whole run, {} were applied and {} snapshots published \
+         during {}, which took {} in the median and {} at most; in the longest, the thread may have lost its core. \
+         The {} that started while the writer was applying or publishing took {} in the median. {} saw an older \
+         generation than the lookup before it.",
         time(data.length_ns as f64),
         time(run.length_ns as f64),
         data.beside,

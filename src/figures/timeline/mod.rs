@@ -1,4 +1,4 @@
-//! Concurrency: a writer and two readers of one shard, to the microsecond.
+//! Concurrency: a writer and two readers of one shard, microsecond by microsecond.
 
 mod collect;
 mod draw;
@@ -8,40 +8,40 @@ use serde::{Deserialize, Serialize};
 pub(super) use collect::collect;
 pub(super) use draw::{caption, draw};
 
-/// An excerpt of a run, and what all of it was like. Times are nanoseconds since the excerpt began.
+/// An excerpt of a run, and totals of the whole run. Times are nanoseconds since the start of the excerpt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timeline {
-    /// How long the excerpt is.
+    /// Length of the excerpt.
     pub length_ns: u64,
-    /// Lookups in the excerpt that began while the writer was at work: it is the excerpt with the most of them, for the
-    /// reader that has fewest.
+    /// Lookups in the excerpt that started while the writer was working. It is the excerpt with the most of them, for
+    /// the reader with the fewest.
     pub beside: u64,
-    /// The threads could run on so many cores.
+    /// Cores that the threads could run on.
     pub cores: u32,
-    /// What the writer did.
+    /// The tasks of the writer.
     pub writer: Vec<Work>,
-    /// By reader.
+    /// The lookups of each reader.
     pub readers: Vec<Vec<Lookup>>,
-    /// The whole run.
-    pub run: Run,
+    /// Totals of the whole run.
+    pub run: Totals,
 }
 
-/// One thing that the writer did.
+/// A task of the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
-    /// When it began.
+    /// When it started.
     pub from_ns: u64,
-    /// When it was done.
+    /// When it ended.
     pub to_ns: u64,
-    /// What it was.
-    pub what: What,
+    /// What the writer did.
+    pub what: Activity,
 }
 
 /// What a writer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
-    /// Applies an event that names so many blocks.
+pub enum Activity {
+    /// Applies an event that names this many blocks.
     Apply(u64),
     /// Publishes the snapshot of this generation.
     Publish(u64),
@@ -52,33 +52,33 @@ pub enum What {
 pub struct Lookup {
     /// When it was called.
     pub from_ns: u64,
-    /// When it had its answer.
+    /// When it returned.
     pub to_ns: u64,
     /// The generation of the snapshot that it saw.
     pub generation: u64,
-    /// The events that this snapshot showed.
+    /// The number of events that this snapshot reflects.
     pub events: u64,
 }
 
-/// What a whole run was like.
+/// Totals of a whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
-    /// How long it took.
+pub struct Totals {
+    /// Length of the run.
     pub length_ns: u64,
     /// Events applied.
     pub events: u64,
-    /// Publications.
+    /// Number of publications.
     pub publications: u64,
-    /// Lookups.
+    /// Number of lookups.
     pub lookups: u64,
-    /// The time of the middle one, from call to answer.
+    /// Median latency of lookups.
     pub lookup_p50_ns: u64,
-    /// The time of the longest one.
+    /// Longest latency of a lookup.
     pub lookup_max_ns: u64,
-    /// Lookups that began while an event was being applied or a snapshot published, and the time of the middle one.
+    /// Lookups that started while an event was being applied or a snapshot published.
     pub beside: u64,
-    /// The time of the middle one of these.
+    /// Median latency of these.
     pub beside_p50_ns: u64,
-    /// Lookups that saw an older generation than the one before, of the same reader.
+    /// Lookups that saw an older generation than the previous one of the same reader.
     pub backwards: u64,
 }

@@ -10,7 +10,7 @@ use super::*;
 
 const BLOCK: usize = 3;
 
-/// What may happen to a pool. Numbers choose among the sequences that there are; tokens are 0 or 1.
+/// An operation on a pool. Numbers choose among the current sequences; tokens are 0 or 1.
 #[derive(Clone, Debug)]
 enum Op {
     Attach(Vec<u64>),
@@ -20,7 +20,7 @@ enum Op {
     Clear,
 }
 
-/// Runs of equal tokens, so that blocks are often equal.
+/// Generates series of equal tokens, so that blocks are often equal.
 fn tokens(most: usize) -> impl Strategy<Value = Vec<u64>> {
     prop_oneof![
         4 => (0..2_u64, 1..=most).prop_map(|(token, count)| vec![token; count]),
@@ -38,7 +38,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The names of the full blocks.
+/// Returns the hashes of the full blocks.
 fn names(tokens: &[u64]) -> Vec<Block> {
     let mut before = 7;
     let name = |block: &[u64]| {
@@ -49,7 +49,7 @@ fn names(tokens: &[u64]) -> Vec<Block> {
     tokens.chunks_exact(BLOCK).map(name).collect()
 }
 
-/// A slot of the model: what is written in it, and the whole prefix that it ends, once it is full.
+/// A slot of the model: its tokens and, once it is full, the whole prefix that it ends.
 #[derive(Debug, Default)]
 struct Page {
     tokens: Vec<u64>,
@@ -58,7 +58,7 @@ struct Page {
     last_used: u64,
 }
 
-/// Every rule of the pool, by looking at everything.
+/// A literal model of every rule of the pool, which searches all slots each time.
 #[derive(Debug)]
 struct Model {
     capacity: usize,
@@ -80,12 +80,12 @@ impl Model {
         self.pages.iter().any(|page| page.prefix.as_deref() == Some(prefix))
     }
 
-    /// How many leading blocks of `tokens` are cached.
+    /// Returns how many leading blocks of `tokens` are cached.
     fn cached(&self, tokens: &[u64]) -> usize {
         (1..=tokens.len() / BLOCK).take_while(|end| self.holds(&tokens[..end * BLOCK])).count()
     }
 
-    /// The prefixes that are no longer there, in order.
+    /// Evicts blocks and returns the prefixes that are published as removed, in order.
     fn evict(&mut self, blocks: usize) -> Vec<Vec<u64>> {
         let mut gone = Vec::new();
         for _ in 0..blocks {
@@ -109,7 +109,7 @@ impl Model {
         unused.unwrap_or(self.pages.len() - 1)
     }
 
-    /// Appends a token; says whether that stored a block.
+    /// Appends a token. Returns whether that is published as a stored block.
     fn write(&mut self, page: usize, prefix: &[u64]) -> bool {
         let known = self.merged && self.holds(prefix);
         let page = &mut self.pages[page];
@@ -122,7 +122,7 @@ impl Model {
     }
 }
 
-/// A sequence in both. The model's pages are known once the pool has said which slots it takes.
+/// A sequence in the pool and in the model.
 #[derive(Debug)]
 struct Pair {
     real: Sequence,
@@ -130,23 +130,24 @@ struct Pair {
     tokens: Vec<u64>,
 }
 
-/// Both, and what somebody who listens knows.
+/// The pool, the model, and what a listener knows.
 #[derive(Debug)]
-struct Run {
+struct Harness {
     pool: Pool,
     model: Model,
     live: Vec<Pair>,
-    /// One later at every detaching: the model does not say what goes first on a tie between sequences.
+    /// Advances with every detaching, because the model does not define the order of eviction between two sequences
+    /// that are detached at the same time.
     now: u64,
-    /// Which page of the model stands for a slot that is used or cached.
+    /// The page of the model for each slot that is used or cached.
     page_of: HashMap<SlotId, usize>,
-    /// The prefix that each name stands for.
+    /// The prefix of each sequence hash.
     prefixes: HashMap<u64, Vec<u64>>,
     /// How many copies of each prefix have been stored and not removed.
     heard: HashMap<Vec<u64>, usize>,
 }
 
-impl Run {
+impl Harness {
     fn new(capacity: u32, keep: Option<usize>, copies: Copies) -> Self {
         let pool = Pool::new(BLOCK as u32, capacity, keep.map(|keep| (keep * BLOCK) as u64), copies);
         let (keep, merged) = (keep.unwrap_or(usize::MAX), copies == Copies::Merged);
@@ -169,7 +170,7 @@ impl Run {
         let evictable = self.pool.prefix(&names(tokens)).evictable;
         let real = self.pool.attach(&names(tokens));
         prop_assert_eq!(available - self.pool.available(), evictable);
-        // Of several copies any will do, as long as it is one.
+        // Any of several copies is correct.
         let pages: Vec<usize> = real.table.iter().map(|slot| self.page_of[slot]).collect();
         prop_assert_eq!(pages.len(), cached);
         for &page in &pages {
@@ -216,7 +217,7 @@ impl Run {
             }
         }
         *tokens = all;
-        // Slots that are used again stand for other pages than they did.
+        // Slots that are reused belong to other pages than before.
         self.page_of.extend(real.table.iter().copied().zip(pages.iter().copied()));
         self.hear(&events, &gone, &stored)
     }
@@ -253,7 +254,7 @@ impl Run {
         Ok(())
     }
 
-    /// What the pool says must be what the model says, evictions first, and each block after its parent.
+    /// Checks that the events are those of the model: evictions first, and each block after its parent.
     fn hear(&mut self, events: &[EventData], gone: &[Vec<u64>], stored: &[Vec<u64>]) -> Result<(), TestCaseError> {
         let (mut removed, mut told) = (Vec::new(), Vec::new());
         for event in events {
@@ -298,8 +299,8 @@ impl Run {
         let cached = || model.pages.iter().filter_map(|page| page.prefix.clone());
         let copies = if model.merged { cached().collect::<HashSet<_>>().len() } else { cached().count() };
         prop_assert_eq!(self.heard.values().sum::<usize>(), copies);
-        // Slots and pages stand for each other one to one, and each sequence reads its own tokens: nothing is shared
-        // that should not be.
+        // Slots and pages correspond one to one, and each sequence reads its own tokens, so nothing is shared that
+        // should not be.
         let mut slot_of = HashMap::new();
         for pair in &self.live {
             let read: Vec<u64> = pair.pages.iter().flat_map(|&page| model.pages[page].tokens.clone()).collect();
@@ -326,7 +327,7 @@ proptest! {
         merged: bool,
         ops in prop::collection::vec(op(), 1..150),
     ) {
-        let mut run = Run::new(capacity, keep, if merged { Copies::Merged } else { Copies::Announced });
+        let mut run = Harness::new(capacity, keep, if merged { Copies::Merged } else { Copies::Announced });
         for op in ops {
             match op {
                 Op::Attach(tokens) => run.attach(&tokens)?,

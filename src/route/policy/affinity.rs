@@ -1,26 +1,28 @@
-//! One session, one worker.
+//! Session affinity: consistent hashing with bounded loads.
 
 use super::simple::LeastLoaded;
 use super::{Candidates, Policy, Random, Request};
-use crate::Worker;
+use crate::event::Worker;
 use crate::index::mix;
 use crate::route::ConfigError;
 
-/// `session-affinity`: requests of a session go to one worker, as long as that one is not overloaded.
+/// `session-affinity`: requests of a session go to one worker, as long as that worker is not overloaded.
 ///
-/// Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, 2016): workers and sessions are points on a
-/// ring, and a session belongs to the next candidate on it that has room. Room is for `ceil(bound x (m + 1) / n)`
-/// requests, with `m` in flight at all `n` candidates; the bound is 1.25 by default. When one of n workers leaves, the
-/// sessions that were there move, about 1/n of all. A request without a session goes to the least loaded.
+/// This is consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, 2016): workers and sessions are
+/// points on a ring, and a session goes to the next candidate on it that has room. A candidate has room for
+/// `ceil(bound x (m + 1) / n)` requests, with `m` requests in flight at all `n` candidates; the bound is 1.25 by
+/// default. When one of n workers leaves, only its sessions move, about 1/n of all. A request without a session goes to
+/// the least loaded worker.
 #[derive(Clone, Debug)]
 pub struct SessionAffinity {
     bound: f64,
-    /// Points of each worker and their seats, ascending.
+    /// The points of all workers, ascending, with the seats of the workers.
     ring: Vec<(u64, u32)>,
     without_session: LeastLoaded,
 }
 
-/// Points of each worker on the ring: the largest share of the sessions is then about a fifth more than the mean.
+/// Points of each worker on the ring. With this many, the largest share of the sessions is about a fifth above the
+/// mean.
 const POINTS: u64 = 64;
 
 impl Default for SessionAffinity {
@@ -30,10 +32,11 @@ impl Default for SessionAffinity {
 }
 
 impl SessionAffinity {
-    /// The policy with this bound: how much more than the mean a worker may have in flight. Infinity: as much as comes.
+    /// Creates the policy with a bound: the most requests that a worker may have in flight, as a multiple of the mean.
+    /// Infinity means no bound.
     ///
     /// # Errors
-    /// The bound is less than 1, or no number.
+    /// [`ConfigError`] if the bound is less than 1 or not a number.
     pub fn new(bound: f64) -> Result<Self, ConfigError> {
         if bound >= 1.0 {
             Ok(Self { bound, ..Self::default() })
@@ -54,6 +57,7 @@ impl Policy for SessionAffinity {
 
     fn choose(&mut self, request: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
         let Some(session) = request.session else { return self.without_session.choose(request, candidates, random) };
+        // Counting this request, the mean load is (in flight + 1) / candidates; some candidate is below the bound.
         let requests = |seat: usize| f64::from(candidates.requests()[seat]);
         let in_flight: f64 = candidates.iter().map(requests).sum();
         let room = (self.bound * (in_flight + 1.0) / candidates.mask().len() as f64).ceil();

@@ -1,10 +1,14 @@
-//! The cost of a choice: what must be computed, and what is there already.
+//! The least cost: what a worker must compute for the request, plus what it is busy with.
+//!
+//! A choice is a pass over arrays by seat that the compiler vectorises, one term at a time, rather than a loop over the
+//! candidates with a branch for each. Seats that are not candidates are computed, too, and then overwritten by
+//! infinity.
 
-use super::least::Figures;
+use super::scores::Scores;
 use super::{Candidates, Policy, Random, Request};
 use crate::route::ConfigError;
 
-/// `cost`: the candidate at which the request costs the least, in blocks:
+/// `cost`: chooses the candidate at which the request costs the least, in blocks:
 ///
 /// ```text
 /// cost = prefill x (blocks of the prompt - credit for those held)
@@ -13,31 +17,31 @@ use crate::route::ConfigError;
 ///      + request x requests in flight
 /// ```
 ///
-/// with the factors of [`Weights`]. Of equals, each has the same probability. With a temperature, a candidate has a
-/// probability in proportion to `exp(-cost / temperature)`: near 0 the cheapest is chosen, and the higher it is, the
-/// more alike all are. Costs have the 24 bits of an `f32`.
+/// with the factors of [`Weights`]. Ties are broken at random. With a temperature, each candidate is chosen with a
+/// probability proportional to `exp(-cost / temperature)` (softmax): near 0 that is the cheapest one, and the higher
+/// the temperature, the more even are the probabilities. Costs have the 24 bits of an `f32`.
 #[derive(Clone, Debug, Default)]
 pub struct CostBased {
     weights: Weights,
     temperature: f32,
-    figures: Figures,
+    scores: Scores,
 }
 
 /// The factors of [`CostBased`].
 ///
-/// A block to be computed, in the prompt or in the queue, takes an engine much longer than a block in use takes it for
-/// the answer. By how much depends on model, accelerator and length of answers; 8 is a compromise found by simulation.
-/// Higher, the first token comes sooner and the load is less even. Of 2,000 requests of `kvleap simulate`'s
-/// conversations, it reused 81% of the blocks; 1 reused 64%.
+/// Computing a block, of the prompt or in the queue, takes an engine much longer than attending to a block in use while
+/// it decodes. The ratio depends on the model, the accelerator and the length of answers; 8 is a compromise found by
+/// simulation. Higher weights shorten the time to the first token and balance the load less evenly. Over 2,000
+/// requests of `kvleap simulate`'s conversations, 8 reused 81% of the blocks, and 1 reused 64%.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
-    /// Of a block of the prompt that must be computed. Default 8.
+    /// For each block of the prompt that must be computed. Default 8.
     pub prefill: f32,
-    /// Of a block of the sequences in flight. Default 1.
+    /// For each block of the sequences in flight. Default 1.
     pub decode: f32,
-    /// Of a block's worth of prefill tokens in flight. Default 8.
+    /// For each block's worth of prefill tokens in flight. Default 8.
     pub queue: f32,
-    /// Of a request in flight, in blocks. Default 0.
+    /// For each request in flight. Default 0.
     pub request: f32,
 }
 
@@ -48,11 +52,11 @@ impl Default for Weights {
 }
 
 impl CostBased {
-    /// The policy with these weights and this temperature, which is in blocks, as costs are; 0, the default, chooses
-    /// the cheapest.
+    /// Creates the policy with these weights and a temperature, which is in blocks, as costs are. At 0, the default,
+    /// the cheapest candidate is always chosen.
     ///
     /// # Errors
-    /// One of them is negative or no finite number.
+    /// [`ConfigError`] if a weight or the temperature is negative or not finite.
     pub fn new(weights: Weights, temperature: f32) -> Result<Self, ConfigError> {
         let Weights { prefill, decode, queue, request } = weights;
         let settings = [
@@ -64,15 +68,15 @@ impl CostBased {
         ];
         match settings.into_iter().find(|&(_, value)| !(value.is_finite() && value >= 0.0)) {
             Some((name, value)) => Err(ConfigError::OutOfRange { name, value: value.into(), least: 0.0 }),
-            None => Ok(Self { weights, temperature, figures: Figures::default() }),
+            None => Ok(Self { weights, temperature, scores: Scores::default() }),
         }
     }
 }
 
-/// What a choice costs, in blocks: the terms of [`CostBased`], weighted.
+/// What a choice costs, in blocks: the weighted terms of [`CostBased`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
-    /// For what must be computed of the prompt.
+    /// For the blocks of the prompt that must be computed.
     pub prefill: f32,
     /// For the sequences in flight.
     pub decode: f32,
@@ -83,7 +87,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The sum.
+    /// Sum of all terms.
     pub fn total(&self) -> f32 {
         self.prefill + self.decode + self.queue + self.requests
     }
@@ -103,13 +107,14 @@ impl Policy for CostBased {
         let Weights { prefill, decode, queue, request: per_request } = self.weights;
         let seats = candidates.credits().iter().zip(candidates.decode_blocks()).zip(candidates.queue_blocks());
         let cost = |((&credit, &decoding), &queued)| prefill * (blocks - credit) + decode * decoding + queue * queued;
-        self.figures.set(candidates, seats.map(cost));
+        self.scores.set(candidates, seats.map(cost));
+        // The default has no such term, and saves the pass.
         if per_request > 0.0 {
-            for (figure, &requests) in self.figures.values_mut().iter_mut().zip(candidates.requests()) {
-                *figure += per_request * requests;
+            for (score, &requests) in self.scores.values_mut().iter_mut().zip(candidates.requests()) {
+                *score += per_request * requests;
             }
         }
-        if self.temperature > 0.0 { self.draw(random) } else { self.figures.least(random) }
+        if self.temperature > 0.0 { self.draw(random) } else { self.scores.least(random) }
     }
 
     fn cost(&self, request: &Request<'_>, candidates: &Candidates<'_>, seat: usize) -> Option<Cost> {
@@ -122,28 +127,31 @@ impl Policy for CostBased {
     }
 }
 
-/// So many temperatures dearer, a candidate weighs too little to change the sum: 25 x ln 2, and an `f32` has 24 bits.
+/// A candidate whose cost is this many temperatures above the least has a weight below 2^-25, which does not change an
+/// `f32` sum of at least 1: 25 x ln 2.
 const NEGLIGIBLE: f32 = 17.33;
 
 impl CostBased {
-    /// Draws by the figures, which become the running sums of what the candidates weigh.
+    /// Draws a candidate by inverting the cumulative distribution: the scores become running sums of the weights, and
+    /// the choice is the first sum beyond a random point.
     fn draw(&mut self, random: &mut Random) -> Option<usize> {
-        let least = self.figures.minimum();
+        let least = self.scores.minimum();
         if least == f32::INFINITY {
             return None;
         }
         let mut sum = 0.0;
-        let sums = self.figures.values_mut();
-        for figure in &mut *sums {
-            let dearer = (*figure - least) / self.temperature;
-            // The cheapest weighs 1, so the sum is neither 0 nor infinite.
+        let sums = self.scores.values_mut();
+        for score in &mut *sums {
+            let dearer = (*score - least) / self.temperature;
+            // Relative to the least cost, so that the cheapest weighs 1 and the sum is neither 0 nor infinite.
             if dearer < NEGLIGIBLE {
                 sum += (-dearer).exp();
             }
-            *figure = sum;
+            *score = sum;
         }
         let point = random.unit() * sum;
-        // Those that weigh nothing have the sum of the one before, and so are never the first beyond the point.
+        // A seat without weight, such as one that is not a candidate, has the sum of the seat before it, and so is
+        // never the first beyond the point.
         sums.iter().position(|&sum| sum > point)
     }
 }

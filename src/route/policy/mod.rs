@@ -1,9 +1,9 @@
-//! Policies: which of the candidates serves a request.
+//! Policies, which choose the worker for a request from the candidates.
 
 mod affinity;
 mod cost;
-mod least;
 mod prefix;
+mod scores;
 mod simple;
 
 use std::fmt;
@@ -15,14 +15,14 @@ pub use simple::{LeastLoaded, PowerOfTwo, RandomChoice, RoundRobin};
 
 use super::fleet::{Fleet, Load};
 use super::{Mask, Random, Request};
-use crate::Worker;
+use crate::event::Worker;
 
-/// Chooses a worker. Implement it for a policy of your own; [`Router`](super::Router) does the rest.
+/// Chooses a worker. Implement it for a policy of your own; the [`Router`](super::Router) does the rest.
 ///
 /// ```
 /// use kvleap::route::{Candidates, Policy, Random, Request};
 ///
-/// /// Whoever has the fewest blocks in its sequences.
+/// /// Chooses the worker with the fewest blocks in its sequences.
 /// #[derive(Debug)]
 /// struct Roomiest;
 ///
@@ -39,28 +39,28 @@ use crate::Worker;
 /// }
 /// ```
 pub trait Policy: fmt::Debug + Send {
-    /// Its name, as in reports and options: `least-loaded`.
+    /// Its name in reports and options, such as `least-loaded`.
     fn name(&self) -> &'static str;
 
-    /// What the chosen one has over the others, as in "chosen for ...".
+    /// What sets the chosen worker apart, as a phrase that completes "chosen for".
     fn why(&self) -> &'static str;
 
-    /// The seat of the worker that serves the request: one of `candidates`, of which there is at least one. `None`
-    /// where the policy wants none of them; the request is then refused, as it is for a seat that is no candidate.
+    /// Returns the seat of the worker that is to serve the request: one of `candidates`, of which there is at least
+    /// one. `None` means none of them; the request is then refused, as it is for a seat that is not a candidate.
     fn choose(&mut self, request: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize>;
 
-    /// What the choice of this candidate costs, in blocks, for a policy that thinks in costs. Not asked for to choose,
-    /// only to explain.
+    /// Returns what choosing this candidate would cost, in blocks, if the policy computes costs. Called only to explain
+    /// a decision.
     fn cost(&self, _request: &Request<'_>, _candidates: &Candidates<'_>, _seat: usize) -> Option<Cost> {
         None
     }
 
-    /// Workers came or went: `workers` are those that there are, with their seats, in no particular order.
+    /// Called when workers have come or gone. `workers` are the current ones with their seats, in no particular order.
     fn fleet_changed(&mut self, _workers: &mut dyn Iterator<Item = (usize, Worker)>) {}
 }
 
-/// What a policy chooses from. Workers are named by their seats, dense numbers from 0; figures are slices over all
-/// seats, those of workers that are no candidates and vacant ones among them.
+/// The workers that a policy chooses from. A worker is identified by its seat, a dense number from 0. Properties are
+/// slices over all seats, including vacant ones and those of workers that are not candidates.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
     pub(super) fleet: &'a Fleet,
@@ -70,55 +70,58 @@ pub struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    /// The candidates' seats.
+    /// The seats of the candidates, as a set.
     pub fn mask(&self) -> &'a Mask {
         self.mask
     }
 
-    /// The candidates' seats, ascending.
+    /// Returns the seats of the candidates, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + use<'a> {
         self.mask.iter()
     }
 
-    /// How many seats there are: the length of the slices.
+    /// Number of seats, which is the length of the slices.
     pub fn seats(&self) -> usize {
         self.fleet.seats()
     }
 
-    /// The worker in a seat.
+    /// Returns the worker in a seat.
     ///
     /// # Panics
-    /// If there is no such seat; so do all that take one.
+    /// If there is no such seat.
     pub fn worker(&self, seat: usize) -> Worker {
         self.fleet.workers()[seat]
     }
 
-    /// What is in flight there.
+    /// Returns what is in flight at the worker in a seat.
+    ///
+    /// # Panics
+    /// If there is no such seat.
     pub fn load(&self, seat: usize) -> Load {
         self.fleet.loads()[seat]
     }
 
-    /// Leading blocks of the prompt that are thought to be there, in whatever tier with a credit.
+    /// By seat, leading blocks of the prompt that the worker is expected to hold, in any tier with a credit.
     pub fn held(&self) -> &'a [u32] {
         self.held
     }
 
-    /// What these are worth, in blocks: those of each tier times its credit.
+    /// By seat, what these blocks are worth, in blocks: those of each tier times its credit.
     pub fn credits(&self) -> &'a [f32] {
         self.credits
     }
 
-    /// Requests in flight.
+    /// By seat, requests in flight.
     pub fn requests(&self) -> &'a [f32] {
         self.fleet.requests()
     }
 
-    /// Prefill tokens in flight, in blocks.
+    /// By seat, prefill tokens in flight, in blocks.
     pub fn queue_blocks(&self) -> &'a [f32] {
         self.fleet.queue_blocks()
     }
 
-    /// Decode blocks in flight.
+    /// By seat, decode blocks in flight.
     pub fn decode_blocks(&self) -> &'a [f32] {
         self.fleet.decode_blocks()
     }
@@ -128,7 +131,7 @@ impl<'a> Candidates<'a> {
 pub const NAMES: [&str; 7] =
     ["random", "round-robin", "least-loaded", "power-of-two", "session-affinity", "longest-prefix", "cost"];
 
-/// The built-in policy of this name, with its default settings.
+/// Returns the built-in policy of this name, with its default settings.
 ///
 /// ```
 /// use kvleap::route::policy;
@@ -138,7 +141,7 @@ pub const NAMES: [&str; 7] =
 /// ```
 ///
 /// # Errors
-/// No policy has this name; the error lists those that there are.
+/// [`UnknownPolicy`] if no policy has this name. Its message lists the known ones.
 pub fn by_name(name: &str) -> Result<Box<dyn Policy>, UnknownPolicy> {
     Ok(match name {
         "random" => Box::new(RandomChoice),

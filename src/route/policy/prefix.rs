@@ -1,15 +1,15 @@
-//! The deepest match.
+//! The longest matching prefix.
 
-use super::least::Figures;
+use super::scores::Scores;
 use super::{Candidates, Policy, Random, Request};
 
-/// `longest-prefix`: the candidate that holds the most leading blocks of the prompt, in whatever tier; of equals, the
-/// one with the fewest requests in flight, and of those, each with the same probability.
+/// `longest-prefix`: chooses the candidate that holds the most leading blocks of the prompt, in any tier. Ties go to
+/// the one with the fewest requests in flight, and then to a random one.
 ///
-/// It does not weigh load against overlap: where all prompts share a prefix that one worker holds, all go there.
+/// It does not weigh load against overlap: if all prompts share a prefix that one worker holds, all go to that worker.
 #[derive(Clone, Debug, Default)]
 pub struct LongestPrefix {
-    figures: Figures,
+    scores: Scores,
 }
 
 impl Policy for LongestPrefix {
@@ -22,13 +22,13 @@ impl Policy for LongestPrefix {
     }
 
     fn choose(&mut self, _: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
-        // By way of `i32`, for which processors have an instruction.
+        // Through `i32`, because processors have an instruction for that conversion.
         let negated = |&held: &u32| -(held.cast_signed() as f32);
-        self.figures.set(candidates, candidates.held().iter().map(negated));
-        let deepest = self.figures.minimum();
-        for (figure, &requests) in self.figures.values_mut().iter_mut().zip(candidates.requests()) {
-            *figure = if *figure > deepest { f32::INFINITY } else { requests };
+        self.scores.set(candidates, candidates.held().iter().map(negated));
+        let deepest = self.scores.minimum();
+        for (score, &requests) in self.scores.values_mut().iter_mut().zip(candidates.requests()) {
+            *score = if *score > deepest { f32::INFINITY } else { requests };
         }
-        self.figures.least(random)
+        self.scores.least(random)
     }
 }

@@ -1,27 +1,27 @@
 //! Policies that do not look at the prompt.
 
-use super::least::Figures;
+use super::scores::Scores;
 use super::{Candidates, Policy, Random, Request};
 
-/// `random`: each candidate with the same probability.
+/// `random`: chooses each candidate with the same probability.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RandomChoice;
 
-/// `round-robin`: the candidates in turn.
+/// `round-robin`: chooses the candidates in turn.
 #[derive(Clone, Debug, Default)]
 pub struct RoundRobin {
     /// The seat after that of the last choice.
     next: usize,
 }
 
-/// `least-loaded`: the candidate with the fewest requests in flight; equals are as likely.
+/// `least-loaded`: chooses the candidate with the fewest requests in flight; ties are broken at random.
 #[derive(Clone, Debug, Default)]
 pub struct LeastLoaded {
-    figures: Figures,
+    scores: Scores,
 }
 
-/// `power-of-two`: of two candidates drawn at random, the one with fewer requests in flight (Mitzenmacher, "The Power
-/// of Two Choices in Randomized Load Balancing", 2001).
+/// `power-of-two`: draws two candidates at random and chooses the one with fewer requests in flight (Mitzenmacher, "The
+/// Power of Two Choices in Randomized Load Balancing", 2001).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PowerOfTwo;
 
@@ -66,8 +66,8 @@ impl Policy for LeastLoaded {
     }
 
     fn choose(&mut self, _: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
-        self.figures.set(candidates, candidates.requests().iter().copied());
-        self.figures.least(random)
+        self.scores.set(candidates, candidates.requests().iter().copied());
+        self.scores.least(random)
     }
 }
 
@@ -83,11 +83,11 @@ impl Policy for PowerOfTwo {
     fn choose(&mut self, _: &Request<'_>, candidates: &Candidates<'_>, random: &mut Random) -> Option<usize> {
         let mask = candidates.mask();
         let first = random.below(mask.len());
-        // Another one, if there is: the draw skips the first.
+        // A different one, if there is: the draw skips the first.
         let second = random.below(mask.len().saturating_sub(1));
         let second = second + usize::from(second >= first && mask.len() > 1);
         let (first, second) = (mask.nth(first)?, mask.nth(second)?);
-        // The draw is in random order already, so equals are as likely.
+        // The two were drawn in random order, so a tie needs no further draw.
         Some(if candidates.load(second).requests < candidates.load(first).requests { second } else { first })
     }
 }

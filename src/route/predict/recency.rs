@@ -1,14 +1,14 @@
-//! The blocks of one worker, in the order in which they are given up: of the prompt that was used the longest ago, the
-//! deepest first. No block goes before those that follow it, so there is never a hole.
+//! The predicted blocks of one worker, in the order in which they are dropped: least recently used prompt first, its
+//! deepest block first. No block is dropped before its children, so there is never a hole.
 
 use hashbrown::HashMap;
 
 use crate::index::BuildMix;
 
-/// No node.
+/// Stands for no node.
 const NONE: u32 = u32::MAX;
 
-/// Blocks by name, linked from the most to the least recently used, and to the blocks that they follow.
+/// Blocks by name: a list from the most to the least recently used, and a tree in which each links to its parent.
 #[derive(Debug)]
 pub(super) struct Recency {
     nodes: Vec<Node>,
@@ -21,11 +21,11 @@ pub(super) struct Recency {
 #[derive(Debug)]
 struct Node {
     name: u64,
-    /// By the decision of this number.
+    /// Number of the last decision that used it.
     used: u64,
     /// The block before it in its prompt.
     parent: u32,
-    /// How many follow it.
+    /// Number of its children.
     children: u32,
     newer: u32,
     older: u32,
@@ -43,12 +43,13 @@ impl Recency {
         self.by_name.len()
     }
 
-    /// How many leading blocks of a prompt are here.
+    /// Returns how many leading blocks of a prompt are known.
     pub(super) fn known(&self, names: &[u64]) -> usize {
         names.iter().take_while(|&name| self.by_name.contains_key(name)).count()
     }
 
-    /// The decision number `by`, the latest, uses a prompt of which the first `known` blocks are here: now all are.
+    /// Records that decision `by`, the latest, uses a prompt of which the first `known` blocks are known. Adds the
+    /// others.
     pub(super) fn touch(&mut self, names: &[u64], known: usize, by: u64) {
         let mut parent = known.checked_sub(1).map_or(NONE, |last| self.by_name[&names[last]]);
         for &name in &names[known..] {
@@ -64,7 +65,7 @@ impl Recency {
             }
             self.by_name.insert(name, parent);
         }
-        // From the deepest up, so that each is more recent than those that follow it.
+        // From the deepest up, so that each is more recent than its children.
         let mut at = parent;
         for depth in (0..names.len()).rev() {
             if depth < known {
@@ -77,21 +78,21 @@ impl Recency {
         }
     }
 
-    /// The decision that was the last to use the least recent block.
+    /// Returns the last decision that used the least recent block.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.nodes.get(self.oldest as usize).map(|node| node.used)
     }
 
-    /// Gives up the least recent block, which has none behind it.
+    /// Drops the least recent block, which has no children.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no block.
     pub(super) fn pop(&mut self) -> u64 {
         self.remove(self.oldest)
     }
 
-    /// Gives up the blocks of the prompt that ends with `end`, from there up, as far as no other prompt goes on from
-    /// them and no decision after that one used them.
+    /// Drops the blocks of the prompt that ends with `end`, from there up, as long as they have no other children and
+    /// no decision after `by` used them.
     pub(super) fn forget(&mut self, end: u64, by: u64, gone: &mut Vec<u64>) {
         let mut at = self.by_name.get(&end).copied().unwrap_or(NONE);
         while let Some(node) = self.nodes.get(at as usize)
@@ -107,7 +108,7 @@ impl Recency {
     fn remove(&mut self, at: u32) -> u64 {
         self.unlink(at);
         let Node { name, parent, children, .. } = self.nodes[at as usize];
-        debug_assert!(children == 0, "a block goes after those that follow it");
+        debug_assert!(children == 0, "a block is dropped after its children");
         if let Some(parent) = self.nodes.get_mut(parent as usize) {
             parent.children -= 1;
         }
@@ -116,7 +117,7 @@ impl Recency {
         name
     }
 
-    /// Makes it the newest.
+    /// Links a node as the newest.
     fn link(&mut self, at: u32) {
         let older = std::mem::replace(&mut self.newest, at);
         let node = &mut self.nodes[at as usize];

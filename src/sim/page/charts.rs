@@ -1,75 +1,78 @@
-//! The charts of a page: policies side by side in each, in the same colours in all.
+//! The charts of a page. Each compares all policies, with the same colours in all charts.
 
 use super::measures::{BLOCK_HITS, IMBALANCE, Measure, TTFT, TTFT_P99};
 use super::words;
 use crate::report::{self, Chart, Point, Series, Unit};
-use crate::sim::{Axis, Bins, Interval, PolicyReport, Report, Times};
+use crate::sim::{Bins, ExperimentAxis, Interval, PolicyReport, Report, Times};
 
-/// A chart, and what to see in it.
+/// A chart and its caption.
 pub(super) struct Captioned {
     pub(super) chart: Chart,
     pub(super) caption: &'static str,
 }
 
-/// The charts of one fleet. What has nothing to show is left out.
+/// Draws the charts of one cell. Leaves out charts that have nothing to show.
 pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
     let seconds = |label: &str| report::Axis::log(label, Unit::Seconds);
     let share = |label: &str| report::Axis::linear(label, Unit::Share).covering(0.0, 1.0);
-    let first = || seconds("from arrival");
+    let first = || seconds("time since arrival");
     let number = |label: &str| report::Axis::linear(label, Unit::Of(String::new()));
-    let blocks = report::Axis::log("at least", Unit::Of("blocks".into()));
-    let quantiles = report::Axis::names("requests, from the fastest", ["50%", "95%", "99%"]);
+    let blocks = report::Axis::log("blocks reused, at least", Unit::Of(String::new()));
+    let quantiles = report::Axis::names("percentile of requests", ["50th", "95th", "99th"]);
     let statuses = || report::Axis::names("mean over requests that", ["reused a block", "reused none"]);
-    let latency = Chart::new("Latency", seconds("from arrival to last token"), share("answered by then"));
-    let hits = Chart::new("Hit rate over time", report::Axis::linear("arrival", of("s")), share("blocks reused"));
-    let load = Chart::new("Load per worker", number("workers, the busiest first"), share("time at work"));
+    let latency = Chart::new("Latency", seconds("time to last token"), share("requests answered"));
+    let hits = Chart::new("Hit rate over time", report::Axis::linear("arrival time", of("s")), share("blocks reused"));
+    let load = Chart::new("Load per worker", number("workers, busiest first"), share("time busy"));
     let lengths = Chart::new("Match length", blocks, share("requests"));
-    let found =
-        Chart::new("Expected and found", share("blocks expected"), share("blocks reused")).identity("as expected");
+    let found = Chart::new("Expected and actual reuse", share("blocks expected"), share("blocks reused"))
+        .identity("as expected");
     let charts = [
         (
             drawn(cell, Chart::new("Time to first token", quantiles, first()), Series::marked, first_tokens),
-            "Lower is faster. Reused blocks need not be computed before the first token.",
+            "Lower is better. Reused blocks do not have to be computed before the first token.",
         ),
         (
             drawn(cell, Chart::new("First token by cache status", statuses(), first()), Series::marked, |it| {
                 at_places([it.ttft_hit_ms.mean, it.ttft_miss_ms.mean])
             }),
-            "What a block in the cache is worth; the two kinds of requests may differ in other ways, too.",
+            "How much sooner the first token comes if blocks are cached. The two groups of requests may differ in \
+             other ways, too.",
         ),
         (
             drawn(cell, latency, Series::line, |it| below(&it.latency_bins)),
-            "Requests answered to the last token by then. Further left is faster; decoding takes most of it.",
+            "The share of requests that were answered completely within this time. Further left is better. Decoding \
+             takes most of the time.",
         ),
         (
             drawn(cell, Chart::new("Latency by cache status", statuses(), first()), Series::marked, |it| {
                 at_places([it.latency_hit_ms.mean, it.latency_miss_ms.mean])
             }),
-            "The same, to the last token: answers of unequal length hide most of it.",
+            "The same for the last token. Differences in the length of answers hide most of the effect.",
         ),
         (
             drawn(cell, hits, Series::line, hits_over_time),
-            "Of the blocks that were asked for, those found in the cache, by arrival; a point for every 1/24 of the \
-             requests.",
+            "The share of prompt blocks that were found in the cache, by arrival time. Each point stands for 1/24 of \
+             the requests.",
         ),
         (
             drawn(cell, load, Series::line, load_by_rank),
-            "A flat line is even load. What falls steeply overloads a few workers and leaves others idle.",
+            "A flat line means an even load. A policy whose line falls steeply overloads a few workers and leaves \
+             others idle.",
         ),
         (
             drawn(cell, lengths, Series::line, |it| at_least(&it.match_blocks)),
-            "Requests that reused so many blocks or more.",
+            "The share of requests that reused at least this many blocks.",
         ),
         (
             drawn(cell, found, Series::marked, expectation),
-            "What the router expected of its choices, and what was there. Below the line, blocks were gone or not yet \
-             there; above it, there was more than it knew.",
+            "The reuse that the router expected of its choices, and the actual reuse. Below the line, blocks were \
+             evicted or not yet computed; above it, workers held more than the router knew.",
         ),
     ];
     charts.into_iter().filter_map(|(chart, caption)| Some(Captioned { chart: chart?, caption })).collect()
 }
 
-/// What became of a few measures along the innermost axis, once for each place on the others.
+/// Draws a few measures along the innermost axis, for each place on the other axes.
 pub(super) fn curves(report: &Report) -> Vec<(String, Vec<Captioned>)> {
     let Some((inner, outer)) = report.axes.split_last() else { return Vec::new() };
     let mut places: Vec<&[f64]> = Vec::new();
@@ -82,15 +85,12 @@ pub(super) fn curves(report: &Report) -> Vec<(String, Vec<Captioned>)> {
     let figures = |place: &[f64]| {
         let here: Vec<&PolicyReport> = report.policies.iter().filter(|it| it.at.starts_with(place)).collect();
         let charts = [
-            (
-                curve(&here, inner, "Hit rate", &BLOCK_HITS),
-                "Of the blocks that were asked for, those found in the cache.",
-            ),
-            (curve(&here, inner, "Time to first token, mean", &TTFT), "Lower is faster."),
-            (curve(&here, inner, "Time to first token, 99%", &TTFT_P99), "One request in a hundred waits longer."),
+            (curve(&here, inner, "Hit rate", &BLOCK_HITS), "The share of prompt blocks that were found in the cache."),
+            (curve(&here, inner, "Time to first token, mean", &TTFT), "Lower is better."),
+            (curve(&here, inner, "Time to first token, p99", &TTFT_P99), "One request in a hundred takes longer."),
             (
                 curve(&here, inner, "Imbalance", &IMBALANCE),
-                "The busiest worker's time at work over the mean of all; 1 is even.",
+                "The busy time of the busiest worker over the mean of all workers; 1 is even.",
             ),
         ];
         charts.into_iter().map(|(chart, caption)| Captioned { chart, caption }).collect()
@@ -98,15 +98,13 @@ pub(super) fn curves(report: &Report) -> Vec<(String, Vec<Captioned>)> {
     places.into_iter().map(|place| (words::values(outer, place), figures(place))).collect()
 }
 
-fn curve(reports: &[&PolicyReport], axis: &Axis, title: &str, measure: &Measure) -> Chart {
+fn curve(reports: &[&PolicyReport], axis: &ExperimentAxis, title: &str, measure: &Measure) -> Chart {
     let x = along(axis);
     let (y, unit) = match measure.key {
         "block_hit_rate" => (report::Axis::linear("blocks reused", Unit::Share).covering(0.0, 1.0), 1.0),
-        "load_imbalance" => {
-            (report::Axis::linear("busiest over mean", Unit::Of(String::new())).covering(1.0, 1.0), 1.0)
-        }
+        "load_imbalance" => (report::Axis::linear("busiest / mean", Unit::Of(String::new())).covering(1.0, 1.0), 1.0),
         // Milliseconds.
-        _ => (report::Axis::linear("from arrival", Unit::Seconds).covering(0.0, 0.0), 1e-3),
+        _ => (report::Axis::linear("time since arrival", Unit::Seconds).covering(0.0, 0.0), 1e-3),
     };
     let mut names: Vec<&str> = Vec::new();
     for report in reports {
@@ -121,8 +119,8 @@ fn curve(reports: &[&PolicyReport], axis: &Axis, title: &str, measure: &Measure)
     names.into_iter().fold(Chart::new(title, x, y), |chart, name| chart.series(Series::marked(name, points(name))))
 }
 
-/// The axis of an experiment as that of a chart: logarithmic where its values are.
-fn along(axis: &Axis) -> report::Axis {
+/// Turns an axis of an experiment into one of a chart: logarithmic if its values span a wide range.
+fn along(axis: &ExperimentAxis) -> report::Axis {
     let (least, most) =
         axis.values.iter().fold((f64::MAX, f64::MIN), |(least, most), &it| (least.min(it), most.max(it)));
     let unit = if axis.unit == "s" { Unit::Seconds } else { Unit::Of(axis.unit.replace(&axis.name, "")) };
@@ -130,7 +128,7 @@ fn along(axis: &Axis) -> report::Axis {
     if log { report::Axis::log(&axis.name, unit) } else { report::Axis::linear(&axis.name, unit) }
 }
 
-/// A series for each policy; `None` where none has a point.
+/// Adds a series for each policy. Returns `None` if none has a point.
 fn drawn(
     cell: &[PolicyReport],
     chart: Chart,
@@ -147,7 +145,7 @@ fn of(unit: &str) -> Unit {
     Unit::Of(unit.to_owned())
 }
 
-/// Milliseconds at the places of an axis of names; a logarithmic axis has no place for nothing.
+/// Places milliseconds on an axis of names. A logarithmic axis cannot show 0, so zeros are left out.
 fn at_places<const N: usize>(ms: [f64; N]) -> Vec<Point> {
     (0..).map(f64::from).zip(ms).map(|(place, ms)| (place, ms / 1e3)).filter(|point| point.1 > 0.0).collect()
 }
@@ -162,7 +160,7 @@ fn expectation(policy: &PolicyReport) -> Vec<Point> {
     vec![(policy.blocks.predicted as f64 / asked, policy.blocks.reused as f64 / asked)]
 }
 
-/// The share of requests below each edge, in milliseconds; on an axis of seconds.
+/// Returns the share of requests below each edge, with the edges in seconds instead of milliseconds.
 fn below(bins: &Bins) -> Vec<Point> {
     let all = bins.counts.iter().sum::<u64>() as f64;
     let sums = bins.counts.iter().scan(0, |sum, &count| {
@@ -170,12 +168,12 @@ fn below(bins: &Bins) -> Vec<Point> {
         Some(*sum as f64 / all)
     });
     let points: Vec<Point> = bins.edges.iter().skip(1).map(|edge| edge / 1e3).zip(sums).collect();
-    // Nobody is done before the first answers come.
+    // Starts with the last edge before the first answer.
     let from = points.iter().position(|point| point.1 > 0.0).unwrap_or(points.len());
     points[from.saturating_sub(1)..].iter().copied().filter(|_| all > 0.0).collect()
 }
 
-/// The share of requests with as many or more.
+/// Returns the share of requests at or above each edge.
 fn at_least(bins: &Bins) -> Vec<Point> {
     let all = bins.counts.iter().sum::<u64>();
     let rest = bins.counts.iter().scan(all, |rest, &count| {
@@ -186,7 +184,7 @@ fn at_least(bins: &Bins) -> Vec<Point> {
     bins.edges.iter().copied().zip(rest).filter(|&(edge, share)| edge > 0.0 && share > 0.0).collect()
 }
 
-/// Of as many requests each, so that no point stands for a few.
+/// Returns the hit rate over time. Each point stands for equally many requests, so that none depends on a few requests.
 fn hits_over_time(policy: &PolicyReport) -> Vec<Point> {
     let each = policy.over_time.iter().map(|interval| interval.requests).sum::<u64>().div_ceil(24).max(1);
     let mut points = Vec::new();

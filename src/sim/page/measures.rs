@@ -2,10 +2,10 @@
 
 use crate::sim::PolicyReport;
 
-/// A figure of a policy.
+/// A number in the report of a policy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measure {
-    /// Where it is in the JSON report.
+    /// Its path in the JSON report.
     pub(super) key: &'static str,
     pub(super) label: &'static str,
     pub(super) get: fn(&PolicyReport) -> f64,
@@ -13,7 +13,7 @@ pub(super) struct Measure {
     pub(super) better: Better,
 }
 
-/// Which of two is to be preferred.
+/// Which values are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Better {
     More,
@@ -22,7 +22,7 @@ pub(super) enum Better {
 }
 
 impl Better {
-    /// The best of several, unless all are alike.
+    /// Returns the best of several values, unless all are equal.
     pub(super) fn best(self, values: &[f64]) -> Option<f64> {
         let (least, most) =
             values.iter().fold((f64::MAX, f64::MIN), |(least, most), &it| (least.min(it), most.max(it)));
@@ -46,13 +46,14 @@ const fn measure(
 
 use Better::{Less, More, Neither};
 
-pub(super) const BLOCK_HITS: Measure = measure("block_hit_rate", "blocks reused", |it| it.block_hit_rate, share, More);
+pub(super) const BLOCK_HITS: Measure =
+    measure("block_hit_rate", "share of blocks reused", |it| it.block_hit_rate, share, More);
 pub(super) const TTFT: Measure = measure("ttft_ms.mean", "mean", |it| it.ttft_ms.mean, ms, Less);
-pub(super) const TTFT_P99: Measure = measure("ttft_ms.p99", "99%", |it| it.ttft_ms.p99, ms, Less);
+pub(super) const TTFT_P99: Measure = measure("ttft_ms.p99", "p99", |it| it.ttft_ms.p99, ms, Less);
 pub(super) const LATENCY: Measure = measure("latency_ms.mean", "mean", |it| it.latency_ms.mean, ms, Less);
-pub(super) const LATENCY_P99: Measure = measure("latency_ms.p99", "99%", |it| it.latency_ms.p99, ms, Less);
+pub(super) const LATENCY_P99: Measure = measure("latency_ms.p99", "p99", |it| it.latency_ms.p99, ms, Less);
 pub(super) const IMBALANCE: Measure =
-    measure("load_imbalance", "busiest worker over the mean, by time", |it| it.load_imbalance, ratio, Less);
+    measure("load_imbalance", "busiest worker / mean, by busy time", |it| it.load_imbalance, ratio, Less);
 pub(super) const REJECTED: Measure = measure("rejected", "rejected", |it| it.rejected as f64, count, Less);
 
 /// The table, in groups.
@@ -72,14 +73,14 @@ pub(super) const GROUPS: &[(&str, &[Measure])] = &[
             measure("blocks.reused", "blocks reused", |it| it.blocks.reused as f64, count, More),
             measure(
                 "prediction.over_blocks",
-                "expected and not found",
+                "blocks expected but not found",
                 |it| it.prediction.over_blocks as f64,
                 count,
                 Neither,
             ),
             measure(
                 "prediction.under_blocks",
-                "found and not expected",
+                "blocks found but not expected",
                 |it| it.prediction.under_blocks as f64,
                 count,
                 Neither,
@@ -92,24 +93,24 @@ pub(super) const GROUPS: &[(&str, &[Measure])] = &[
         "Time to first token",
         &[
             TTFT,
-            measure("ttft_ms.p50", "50%", |it| it.ttft_ms.p50, ms, Less),
-            measure("ttft_ms.p95", "95%", |it| it.ttft_ms.p95, ms, Less),
+            measure("ttft_ms.p50", "p50", |it| it.ttft_ms.p50, ms, Less),
+            measure("ttft_ms.p95", "p95", |it| it.ttft_ms.p95, ms, Less),
             TTFT_P99,
-            measure("ttft_hit_ms.mean", "mean, a block reused", |it| it.ttft_hit_ms.mean, ms, Neither),
-            measure("ttft_miss_ms.mean", "mean, none reused", |it| it.ttft_miss_ms.mean, ms, Neither),
-            measure("queue_ms.mean", "of it waiting, mean", |it| it.queue_ms.mean, ms, Less),
-            measure("queue_ms.p99", "of it waiting, 99%", |it| it.queue_ms.p99, ms, Less),
+            measure("ttft_hit_ms.mean", "mean, some blocks reused", |it| it.ttft_hit_ms.mean, ms, Neither),
+            measure("ttft_miss_ms.mean", "mean, no block reused", |it| it.ttft_miss_ms.mean, ms, Neither),
+            measure("queue_ms.mean", "queue time, mean", |it| it.queue_ms.mean, ms, Less),
+            measure("queue_ms.p99", "queue time, p99", |it| it.queue_ms.p99, ms, Less),
         ],
     ),
     (
         "Latency, to the last token",
         &[
             LATENCY,
-            measure("latency_ms.p50", "50%", |it| it.latency_ms.p50, ms, Less),
-            measure("latency_ms.p95", "95%", |it| it.latency_ms.p95, ms, Less),
+            measure("latency_ms.p50", "p50", |it| it.latency_ms.p50, ms, Less),
+            measure("latency_ms.p95", "p95", |it| it.latency_ms.p95, ms, Less),
             LATENCY_P99,
-            measure("latency_hit_ms.mean", "mean, a block reused", |it| it.latency_hit_ms.mean, ms, Neither),
-            measure("latency_miss_ms.mean", "mean, none reused", |it| it.latency_miss_ms.mean, ms, Neither),
+            measure("latency_hit_ms.mean", "mean, some blocks reused", |it| it.latency_hit_ms.mean, ms, Neither),
+            measure("latency_miss_ms.mean", "mean, no block reused", |it| it.latency_miss_ms.mean, ms, Neither),
         ],
     ),
     (
@@ -118,23 +119,23 @@ pub(super) const GROUPS: &[(&str, &[Measure])] = &[
             IMBALANCE,
             measure(
                 "requests_imbalance",
-                "busiest worker over the mean, by requests",
+                "busiest worker / mean, by requests",
                 |it| it.requests_imbalance,
                 ratio,
                 Less,
             ),
-            measure("busy_gpu_s", "at work", |it| it.busy_gpu_s, gpu_s, Less),
-            measure("span_s", "from first arrival to last answer", |it| it.span_s, seconds, Less),
+            measure("busy_gpu_s", "busy time", |it| it.busy_gpu_s, gpu_s, Less),
+            measure("span_s", "time from first arrival to last answer", |it| it.span_s, seconds, Less),
         ],
     ),
     (
         "Requests",
         &[
-            measure("requests", "came", |it| it.requests as f64, count, Neither),
+            measure("requests", "arrived", |it| it.requests as f64, count, Neither),
             measure("finished", "finished", |it| it.finished as f64, count, More),
             REJECTED,
-            measure("retried", "begun again on another worker", |it| it.retried as f64, count, Less),
-            measure("preempted", "begun again on the same", |it| it.preempted as f64, count, Less),
+            measure("retried", "retries on another worker", |it| it.retried as f64, count, Less),
+            measure("preempted", "preemptions", |it| it.preempted as f64, count, Less),
         ],
     ),
 ];
@@ -143,7 +144,7 @@ pub(super) fn share(value: f64) -> String {
     format!("{:.1}%", value * 100.0)
 }
 
-/// Three digits, or all before the point.
+/// Writes three significant digits, or all digits before the point.
 fn digits(value: f64) -> String {
     match value.abs() {
         least if least >= 99.95 => count(value.round()),
@@ -168,7 +169,7 @@ pub(super) fn ratio(value: f64) -> String {
     format!("{value:.2}")
 }
 
-/// With a comma after every third digit.
+/// Writes a whole number with commas: 12,345.
 pub(super) fn count(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -1,50 +1,50 @@
-//! What the figures say, in words.
+//! A summary of the results in words.
 
 use super::measures::{BLOCK_HITS, Better, IMBALANCE, LATENCY, LATENCY_P99, Measure, REJECTED, TTFT_P99, ms};
-use crate::sim::{Axis, PolicyReport, Report};
+use crate::sim::{ExperimentAxis, PolicyReport, Report};
 
-/// Policies that do not look at what is cached: what the others are to be compared with.
+/// Policies that ignore caches, which the others are compared with.
 const BLIND: [&str; 4] = ["random", "round-robin", "least-loaded", "power-of-two"];
 
-/// What is less than this apart is alike.
+/// Values that differ by less than this share count as equal.
 const ALIKE: f64 = 0.02;
 
-/// What else is compared, and what it is called.
+/// What else is compared, and its name.
 const RESPECTS: [(Measure, &str); 6] = [
     (BLOCK_HITS, "share of blocks reused"),
-    (TTFT_P99, "99% of the time to first token"),
+    (TTFT_P99, "p99 of the time to first token"),
     (LATENCY, "mean latency"),
-    (LATENCY_P99, "99% of the latency"),
+    (LATENCY_P99, "p99 of the latency"),
     (IMBALANCE, "imbalance"),
     (REJECTED, "rejected requests"),
 ];
 
-/// Where the best policy wins, and where not.
+/// Says where the best policy wins, and where it does not.
 pub(super) fn summary(report: &Report, cells: &[&[PolicyReport]]) -> Vec<String> {
     match cells {
-        [] => vec!["Nothing was run.".to_owned()],
+        [] => vec!["No simulation was run.".to_owned()],
         [cell] => of_cell(cell),
         cells => of_experiment(report, cells),
     }
 }
 
-/// Where on the axes a cell is; empty where there are none.
+/// Returns the place of a cell on the axes; empty if there are none.
 pub(super) fn place(report: &Report, cell: &[PolicyReport]) -> String {
     cell.first().map_or_else(String::new, |it| values(&report.axes, &it.at))
 }
 
-/// Values on axes: `block-size 16 tokens, workers 8`.
-pub(super) fn values(axes: &[Axis], at: &[f64]) -> String {
+/// Writes values with their axes: `block-size 16 tokens, workers 8`.
+pub(super) fn values(axes: &[ExperimentAxis], at: &[f64]) -> String {
     let each = axes.iter().zip(at).map(|(axis, &value)| format!("{} {}", axis.name, self::at(axis, value)));
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// A value with its unit, if that is not the axis's name again.
-pub(super) fn at(axis: &Axis, value: f64) -> String {
+/// Writes a value with its unit, unless the unit repeats the name of the axis.
+pub(super) fn at(axis: &ExperimentAxis, value: f64) -> String {
     if axis.unit.is_empty() || axis.unit == axis.name { value.to_string() } else { format!("{value} {}", axis.unit) }
 }
 
-/// The policy with the shortest mean time to first token, of those that finished something.
+/// Returns the policy with the shortest mean time to first token, of those that finished a request.
 fn fastest<'a>(policies: impl IntoIterator<Item = &'a PolicyReport>) -> Option<&'a PolicyReport> {
     let served = policies.into_iter().filter(|it| it.finished > 0);
     served.min_by(|a, b| a.ttft_ms.mean.total_cmp(&b.ttft_ms.mean))
@@ -59,7 +59,8 @@ fn of_cell(cell: &[PolicyReport]) -> Vec<String> {
     vec![wins(best, &others), limits(best, &others)]
 }
 
-/// How far ahead it is of those that do not look at what is cached, or of all if it is one of these.
+/// Says how far the best policy is ahead of those that ignore caches. If it ignores them itself, it is compared with
+/// those that do not.
 fn wins(best: &PolicyReport, others: &[&PolicyReport]) -> String {
     let mean = ms(best.ttft_ms.mean);
     let name = &best.name;
@@ -71,31 +72,31 @@ fn wins(best: &PolicyReport, others: &[&PolicyReport]) -> String {
     };
     let (times, rival) = (second.ttft_ms.mean / best.ttft_ms.mean, &second.name);
     let compared = format!("{} with {rival}", ms(second.ttft_ms.mean));
-    let kind = if blind { "that look at caches" } else { "that do not look at caches" };
+    let kind = if blind { "that look at caches" } else { "that ignore caches" };
     let lead = if BLIND.contains(&&**rival) == blind {
-        "the next".to_owned()
+        "the second best".to_owned()
     } else {
         format!("the best of the policies {kind}")
     };
     if times < 1.0 + ALIKE {
         format!(
-            "{name} answers first, but hardly: {mean} to the first token on average, against {compared}, {lead}. \
-                 For this traffic it does not matter which of them chooses."
+            "{name} is the fastest, but barely: the first token takes {mean} on average, compared to {compared}, \
+             {lead}. For this traffic it does not matter which of the two is used."
         )
     } else if blind {
         format!(
-            "A policy that does not look at caches answers first: {name}, with {mean} to the first token on average, \
-                 against {compared}, {lead}. For this traffic, looking at caches does not pay."
+            "A policy that ignores caches is the fastest: with {name}, the first token takes {mean} on average, \
+             compared to {compared}, {lead}. For this traffic, looking at caches does not pay."
         )
     } else {
         format!(
-            "{name} answers first: {mean} to the first token on average, against {compared}, {lead}, which takes \
-                 {times:.2} times as long."
+            "{name} is the fastest: the first token takes {mean} on average, compared to {compared}, {lead}, which \
+             takes {times:.2} times as long."
         )
     }
 }
 
-/// In what respects another is better.
+/// Says in which respects another policy is better.
 fn limits(best: &PolicyReport, others: &[&PolicyReport]) -> String {
     let better = RESPECTS.iter().filter_map(|(measure, respect)| {
         let own = (measure.get)(best);
@@ -105,8 +106,9 @@ fn limits(best: &PolicyReport, others: &[&PolicyReport]) -> String {
         let rival = served.min_by(|a, b| of(a).total_cmp(&of(b)))?;
         let value = (measure.get)(rival);
         let ahead = if measure.better == Better::More { value - own } else { own - value };
-        let written =
-            || format!("{respect} ({} with {}, against {})", (measure.write)(value), rival.name, (measure.write)(own));
+        let written = || {
+            format!("{respect} ({} with {}, compared to {})", (measure.write)(value), rival.name, (measure.write)(own))
+        };
         (ahead > ALIKE * own.abs()).then(written)
     });
     let better: Vec<String> = better.collect();
@@ -114,11 +116,11 @@ fn limits(best: &PolicyReport, others: &[&PolicyReport]) -> String {
     if better.is_empty() {
         format!("No other policy is ahead of {name} in hit rate, latency, balance or rejected requests.")
     } else {
-        format!("{name} is not the best in every respect. Another is ahead in: {}.", better.join("; "))
+        format!("{name} is not the best in every respect. Another policy is ahead in: {}.", better.join("; "))
     }
 }
 
-/// Who answers first where.
+/// Says which policy is the fastest in which cells.
 fn of_experiment(report: &Report, cells: &[&[PolicyReport]]) -> Vec<String> {
     let mut winners: Vec<(&str, Vec<&[PolicyReport]>)> = Vec::new();
     for cell in cells {
@@ -131,13 +133,13 @@ fn of_experiment(report: &Report, cells: &[&[PolicyReport]]) -> Vec<String> {
     winners.sort_by_key(|(_, won)| std::cmp::Reverse(won.len()));
     let Some(((first, won), rest)) = winners.split_first() else { return vec!["No request was finished.".to_owned()] };
     let mut sentences = vec![format!(
-        "By the mean time to first token, {first} answers first in {} of {} cells.",
+        "By the mean time to first token, {first} is the fastest in {} of {} cells.",
         won.len(),
         cells.len()
     )];
     for (name, won) in rest {
         let places: Vec<String> = won.iter().map(|cell| place(report, cell)).collect();
-        sentences.push(format!("{name} does with {}.", places.join("; with ")));
+        sentences.push(format!("{name} is the fastest with {}.", places.join("; with ")));
     }
     let mut paragraphs = vec![sentences.join(" ")];
     for cell in [cells.first(), cells.last()].into_iter().flatten() {

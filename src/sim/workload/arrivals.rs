@@ -1,4 +1,4 @@
-//! From a workload to its requests.
+//! Generating the requests of a workload.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,15 +16,15 @@ use crate::trace::synth::scenario::Scenario;
 use crate::trace::{self, Expansion, Row};
 
 const NS_PER_MS: u64 = 1_000_000;
-/// Sets times apart from texts.
+/// Separates random times from random texts.
 const TIMES: u64 = 0x71E5;
-/// Sets tenants apart from texts.
+/// Separates random tenants from random texts.
 const TENANTS: u64 = 0x7E4A_4715;
-/// Ids of the scenarios of a mix are apart by as much.
+/// The ids of different scenarios of a mix are this far apart.
 const SCENARIO: u64 = 1 << 48;
 
 impl Workload {
-    /// All requests, for engines with blocks of this size. `workers` matter for the rate only.
+    /// Generates or reads all requests, in blocks of this size. `workers` only determines the default rate and number.
     pub(in crate::sim) fn requests(&self, block_size: u32, workers: u32, seed: u64) -> Result<Requests, SimError> {
         let mut builder = Builder::new(self, block_size, seed);
         match &self.source {
@@ -34,7 +34,7 @@ impl Workload {
                 builder.made_up(mix, rate, self.requests.unwrap_or(default), seed)?;
             }
             Source::Trace { path, block_size: trace_block_size } => {
-                let expansion = Expansion::new(*trace_block_size, block_size).map_err(SimError::BlockSizes)?;
+                let expansion = Expansion::new(*trace_block_size, block_size)?;
                 builder.trace(path, expansion, self.requests.unwrap_or(Self::MAX_REQUESTS))?;
                 if let Some(rate) = self.rate {
                     builder.poisson(rate, seed);
@@ -56,7 +56,7 @@ struct Builder {
     closed: bool,
     tenants: u64,
     seed: u64,
-    /// Of each session, the last request and its time in the workload.
+    /// For each session, its last request and the time of that in the workload.
     last: HashMap<(usize, String), (u32, u64)>,
     sessions: u32,
     first_ms: Option<u64>,
@@ -76,7 +76,7 @@ impl Builder {
         }
     }
 
-    /// The requests of all scenarios, by their times.
+    /// Adds generated requests of all scenarios, merged by time.
     fn made_up(&mut self, mix: &Mix, rate: f64, count: u64, seed: u64) -> Result<(), SimError> {
         let block_size = self.requests.block_size;
         let scenarios = mix.parts().flat_map(|(traffic, share)| {
@@ -87,8 +87,8 @@ impl Builder {
             parameters.rate = Some(rate * share);
             let seed = if number == 0 { seed } else { hash_pair(seed, number) };
             let scenario = Scenario::new(kind, &parameters, block_size, Limits::default(), seed);
-            let mut rows = scenario.and_then(|scenario| scenario.requests(count)).map_err(SimError::Workload)?;
-            let next = rows.next().transpose().map_err(SimError::Workload)?;
+            let mut rows = scenario.and_then(|scenario| scenario.requests(count))?;
+            let next = rows.next().transpose()?;
             sources.push((next, rows));
         }
         for _ in 0..count {
@@ -97,7 +97,7 @@ impl Builder {
             let (next, rows) = &mut sources[source];
             if let Some(mut row) = next.take() {
                 row.hash_ids.iter_mut().for_each(|id| *id += source as u64 * SCENARIO);
-                *next = rows.next().transpose().map_err(SimError::Workload)?;
+                *next = rows.next().transpose()?;
                 self.push(source, row, block_size);
             }
         }
@@ -107,10 +107,10 @@ impl Builder {
     fn trace(&mut self, path: &Path, expansion: Expansion, limit: u64) -> Result<(), SimError> {
         let (trace_block_size, block_size) = (expansion.trace_block_size(), expansion.block_size());
         self.requests.parts = u64::from(trace_block_size / block_size);
-        let mut rows = trace::open(path).map_err(SimError::Trace)?;
+        let mut rows = trace::open(path)?;
         let mut check = Check::new(trace_block_size);
         while (self.requests.len() as u64) < limit {
-            let Some(row) = rows.next().transpose().map_err(SimError::Trace)? else { break };
+            let Some(row) = rows.next().transpose()? else { break };
             check.row(&row).map_err(|reason| SimError::Trace(rows.error(reason)))?;
             self.push(0, row, trace_block_size);
         }
@@ -121,7 +121,7 @@ impl Builder {
         Ok(())
     }
 
-    /// A request in blocks of so many tokens for an id. Rows come in the order of their times.
+    /// Adds a request whose ids stand for `id_tokens` tokens each. Rows must be in order of time.
     fn push(&mut self, source: usize, row: Row, id_tokens: u32) {
         let Requests { list, texts, .. } = &mut self.requests;
         let number = list.len() as u32;
@@ -150,7 +150,8 @@ impl Builder {
             request.follows = true;
             request.at_ns = (ms - before_ms).saturating_mul(NS_PER_MS);
         }
-        // The last block of the prompt before may have been short, with an id of its own; here it is longer.
+        // The partial last block of the previous prompt may have an id of its own; in this prompt the block is full,
+        // with a different id. So only the full blocks are compared.
         let full = (before.input_tokens / id_tokens) as usize;
         let text = &mut texts[before.text as usize];
         if row.input_length >= before.input_tokens && row.hash_ids.starts_with(&text[..full.min(text.len())]) {
@@ -163,12 +164,13 @@ impl Builder {
         list.push(request);
     }
 
-    /// The times of those that wait for nobody.
+    /// Returns the times of the requests that do not wait for an answer.
     fn times(&mut self) -> impl Iterator<Item = &mut u64> {
         self.requests.list.iter_mut().filter(|request| !request.follows).map(|request| &mut request.at_ns)
     }
 
-    /// New times, so that there are about `rate` requests a second, followers among them.
+    /// Replaces the times by a Poisson process with about `rate` requests per second, including those that wait for an
+    /// answer.
     #[allow(clippy::cast_sign_loss, reason = "times are not negative")]
     fn poisson(&mut self, rate: f64, seed: u64) {
         let mut random = Rng::with_seed(hash_pair(TIMES, seed));
@@ -186,7 +188,7 @@ impl Builder {
         self.requests.list.iter_mut().for_each(|request| request.at_ns = (request.at_ns as f64 / factor) as u64);
     }
 
-    /// The same times on a clock that runs, faster, in bursts only.
+    /// Maps the times to bursts: time runs faster within bursts and stands still between them.
     #[allow(clippy::cast_sign_loss, reason = "times are not negative")]
     fn burst(&mut self, Bursts { on, off }: Bursts) {
         let faster = (on + off).as_secs_f64() / on.as_secs_f64();
@@ -217,7 +219,7 @@ mod tests {
         Workload { source: Source::Mix(mix), requests: Some(4000), ..Workload::default() }
     }
 
-    /// When each request that waits for nobody comes.
+    /// The times of the requests that do not wait for an answer.
     fn times(requests: &Requests) -> Vec<u64> {
         requests.list.iter().filter(|request| !request.follows).map(|request| request.at_ns).collect()
     }

@@ -1,4 +1,4 @@
-//! What is asked of the fleet, and when.
+//! The requests to the fleet, and when they arrive.
 
 mod arrivals;
 mod requests;
@@ -13,39 +13,40 @@ use super::SimError;
 pub(super) use requests::{Request, Requests};
 pub use traffic::{Mix, Traffic};
 
-/// What is asked of the fleet, and when.
+/// The requests to the fleet, and when they arrive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
     /// Where the requests come from. Default [`Traffic::Conversations`].
     pub source: Source,
-    /// How many of them. Default `None`: all of a trace; where they are made up, [`Workload::REQUESTS`], or
-    /// [`Workload::REQUESTS_PER_WORKER`] for every worker if that is more.
+    /// Number of requests. Default `None`: the whole trace; for generated requests, [`Workload::REQUESTS`], or
+    /// [`Workload::REQUESTS_PER_WORKER`] for each worker if that is more.
     pub requests: Option<u64>,
-    /// Requests a second. Default `None`: a trace's own times, and [`Workload::RATE`] for every worker where requests
-    /// are made up; of sessions, once as many end as begin. A rate makes the times of a trace anew, as a Poisson process.
+    /// Requests per second; for sessions, once as many end as start. Default `None`: the times of a trace, and
+    /// [`Workload::RATE`] for each worker if requests are generated. A rate replaces the times of a trace by a Poisson
+    /// process.
     pub rate: Option<f64>,
-    /// A trace's own times run this much faster. Default `None`: as they are.
+    /// Factor by which the times of a trace run faster. Default `None`: 1.
     pub speedup: Option<f64>,
-    /// When the next request of a session comes. Default `None`: [`Sessions::Closed`] where requests are made up,
+    /// When the next request of a session arrives. Default `None`: [`Sessions::Closed`] for generated requests,
     /// [`Sessions::Open`] for a trace.
     pub sessions: Option<Sessions>,
-    /// Requests, or sessions where they are closed, come in bursts. Default not.
+    /// Lets requests, or sessions if they are closed, arrive in bursts. Default `None`.
     pub bursts: Option<Bursts>,
-    /// Models, one of which each worker serves, and each session asks for. Default 1.
+    /// Number of models. Each worker serves one of them, and each session asks for one. Default 1.
     pub models: u32,
-    /// Adapters of each model, any of which a worker serves; equal tokens under different ones are different blocks.
-    /// Default 1.
+    /// Number of adapters for each model. A worker serves all of them; equal tokens with different adapters are
+    /// different blocks. Default 1.
     pub adapters: u32,
 }
 
 impl Workload {
-    /// Requests a second that are made up for every worker.
+    /// Default rate of generated requests: requests per second for each worker.
     pub const RATE: f64 = 4.0;
-    /// The most requests that one simulation plays.
+    /// The most requests in a simulation.
     pub const MAX_REQUESTS: u64 = 1 << 28;
-    /// Requests that are made up unless the options say otherwise, for a small fleet.
+    /// Default number of generated requests for a small fleet.
     pub const REQUESTS: u64 = 10_000;
-    /// And for a large one.
+    /// Default number of generated requests for each worker of a large fleet.
     pub const REQUESTS_PER_WORKER: u64 = 200;
 }
 
@@ -67,7 +68,7 @@ impl Default for Workload {
 /// Where requests come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// They are made up.
+    /// They are generated.
     Mix(Mix),
     /// A trace; see [`trace`](crate::trace).
     Trace {
@@ -87,27 +88,27 @@ impl fmt::Display for Source {
     }
 }
 
-/// When the next request of a session comes.
+/// When the next request of a session arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sessions {
-    /// At its time, answered or not.
+    /// At its time in the workload, whether the previous one has been answered or not.
     Open,
-    /// After the answer to the one before, by the time that lies between the two in the workload. What is slow is then
-    /// asked less.
+    /// After the answer to the previous one, by the time between the two in the workload. A slower fleet then gets
+    /// fewer requests per second.
     Closed,
 }
 
-/// Everything comes in the first part of every period, so much faster; nothing in the rest.
+/// Bursts: all requests of a period arrive in its first part, at a higher rate, and none in the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bursts {
-    /// How long requests come. Above 0.
+    /// How long requests arrive. Above 0.
     pub on: Duration,
-    /// How long none come then.
+    /// How long none arrive after that.
     pub off: Duration,
 }
 
 impl Workload {
-    /// Whether the settings make sense together.
+    /// Checks that the settings are in range and consistent with each other.
     pub(super) fn check(&self) -> Result<(), SimError> {
         let counts = [
             ("--models", u64::from(self.models)),
@@ -123,7 +124,7 @@ impl Workload {
             ("--adapters", self.adapters.into(), 1 << 16),
         ];
         if let Some(&(option, value, most)) = most.iter().find(|(_, value, most)| value > most) {
-            return Err(SimError::Option { option, why: format!("is {value}; at most {most} are possible") });
+            return Err(SimError::Option { option, why: format!("is {value}; it must be at most {most}") });
         }
         let range = |option, value: f64| {
             let why = format!("is {value}; it must be above 0 and at most 1000000");
@@ -136,7 +137,7 @@ impl Workload {
         }
         let made_up = matches!(self.source, Source::Mix(_));
         if self.speedup.is_some() && (made_up || self.rate.is_some()) {
-            let why = "means something only for the own times of a trace: use --rate alone".to_owned();
+            let why = "applies only to the times of a trace, which --rate replaces: use one of the two".to_owned();
             return Err(SimError::Option { option: "--speedup", why });
         }
         Ok(())
@@ -147,7 +148,7 @@ impl Workload {
         self.sessions.unwrap_or(default) == Sessions::Closed
     }
 
-    /// How requests arrive, for people.
+    /// Describes how requests arrive.
     pub(super) fn arrivals(&self, workers: u32) -> String {
         let times = match (&self.source, self.rate) {
             (_, Some(rate)) => format!("Poisson, {rate} requests/s"),
@@ -157,7 +158,7 @@ impl Workload {
                 "at the trace's times".to_owned() + &faster
             }
         };
-        let sessions = if self.closed() { "; a session waits for its answers" } else { "" };
+        let sessions = if self.closed() { "; each session waits for its answers" } else { "" };
         let bursts = self.bursts.map_or(String::new(), |Bursts { on, off }| {
             format!("; {} s on, {} s off", on.as_secs_f64(), off.as_secs_f64())
         });

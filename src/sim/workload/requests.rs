@@ -1,40 +1,40 @@
-//! The requests of a simulation, in little memory: prompts of one session share what they have in common, and blocks
-//! are hashed when they are asked for.
+//! The requests of a simulation, stored compactly: the prompts of a session share one text, and blocks are hashed when
+//! they are needed.
 
 use std::ops::Range;
 
 use crate::hash::hash_pair;
 
-/// Sets the blocks of tenants apart.
+/// Separates the blocks of tenants.
 const TENANT: u64 = 0x7E4A;
 
-/// The requests, in the order in which the workload has them.
+/// The requests, in the order of the workload.
 #[derive(Debug)]
 pub(in crate::sim) struct Requests {
     pub(super) list: Vec<Request>,
-    /// Ids of the blocks of what is said in a session, each of `parts` blocks.
+    /// Texts of sessions as ids, each of which stands for `parts` blocks.
     pub(super) texts: Vec<Vec<u64>>,
     pub(super) parts: u64,
     pub(super) block_size: u32,
     pub(super) models: u32,
 }
 
-/// What is asked.
+/// A request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::sim) struct Request {
-    /// When it comes: since the beginning or, if it `follows`, since the answer to the one before.
+    /// When it arrives: since the start or, if it `follows`, since the answer to the previous one.
     pub(in crate::sim) at_ns: u64,
-    /// Whether it waits for the answer to the one before it in its session.
+    /// Whether it waits for the answer to the previous request of its session.
     pub(in crate::sim) follows: bool,
     pub(in crate::sim) input_tokens: u32,
     pub(in crate::sim) output_tokens: u32,
-    /// Requests with the same number are of one session.
+    /// Number of its session.
     pub(in crate::sim) session: u32,
-    /// Model and adapter.
+    /// Number of its model and adapter.
     pub(in crate::sim) tenant: u32,
-    /// Its prompt is the first tokens of this text.
+    /// Number of the text that starts with its prompt.
     pub(super) text: u32,
-    /// The next one of its session.
+    /// The next request of its session.
     pub(in crate::sim) next: Option<u32>,
 }
 
@@ -47,13 +47,13 @@ impl Requests {
         &self.list[request as usize]
     }
 
-    /// The local hashes of a prompt's full blocks.
+    /// Returns the local hashes of a prompt's full blocks.
     pub(in crate::sim) fn prompt(&self, request: u32) -> Box<[u64]> {
         self.blocks(request, 0..self.prompt_blocks(request))
     }
 
-    /// The local hashes of the full blocks after those of the prompt, up to the end of the answer, as far as a later
-    /// prompt of the session tells them.
+    /// Returns the local hashes of the full blocks after those of the prompt, up to the end of the answer, as far as
+    /// the next prompt of the session contains them.
     pub(in crate::sim) fn answer(&self, request: u32) -> Box<[u64]> {
         let Request { input_tokens, output_tokens, text, next, .. } = *self.get(request);
         let goes_on = next.is_some_and(|next| self.get(next).text == text);
@@ -62,27 +62,27 @@ impl Requests {
         self.blocks(request, self.prompt_blocks(request)..end)
     }
 
-    /// The request, from 1, that needs the most blocks of a worker, and how many.
+    /// Returns the number, from 1, of the request that needs the most blocks of a worker, and how many it needs.
     pub(in crate::sim) fn longest(&self) -> Option<(u64, u64)> {
         let needed = |request: &Request| {
             let tokens = u64::from(request.input_tokens).max(1) + u64::from(request.output_tokens).max(1) - 1;
             tokens.div_ceil(self.block_size.into())
         };
-        // Of several, the first.
+        // The first, if there are several.
         (1..).zip(self.list.iter().map(needed)).max_by_key(|&(number, blocks)| (blocks, std::cmp::Reverse(number)))
     }
 
-    /// Which model it asks for.
+    /// Returns the model that a request asks for.
     pub(in crate::sim) fn model(&self, request: u32) -> u32 {
         self.get(request).tenant % self.models
     }
 
-    /// Which models there are.
+    /// Returns the numbers of all models.
     pub(in crate::sim) fn models(&self) -> Range<u32> {
         0..self.models
     }
 
-    /// When the last of those that wait for nobody comes.
+    /// Returns the arrival time of the last request that does not wait for an answer.
     pub(in crate::sim) fn span_ns(&self) -> u64 {
         self.list.iter().filter(|request| !request.follows).map(|request| request.at_ns).max().unwrap_or(0)
     }

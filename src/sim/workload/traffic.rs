@@ -1,4 +1,4 @@
-//! Traffic that is made up.
+//! Generated traffic.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,28 +6,28 @@ use std::str::FromStr;
 use crate::sim::SimError;
 use crate::trace::synth::scenario::{Kind, Parameters};
 
-/// Traffic of one kind. Written and parsed by [`name`](Self::name).
+/// A kind of traffic. Written and parsed by [`name`](Self::name).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
-    /// Conversations of several turns under shared system prompts.
+    /// Conversations of several turns that start with shared system prompts.
     Conversations,
-    /// Coding agents: long sessions of fast steps under a long prompt.
+    /// Coding agents: long sessions of fast steps that start with a long prompt.
     Agents,
     /// Questions about retrieved documents, in the order of retrieval: 70% about shared documents, 30% about texts that
-    /// nobody else asks about.
+    /// occur once.
     Rag,
-    /// The same, the documents of a request in an order of their own, so that equal documents begin more prompts.
+    /// The same, with the documents of each request in a fixed order, so that more prompts start with equal documents.
     RagSorted,
-    /// Single requests under shared system prompts.
+    /// Single requests that start with shared system prompts.
     SharedPrompts,
-    /// Prompts that share nothing: nothing is to be won.
+    /// Prompts that share nothing, so that no policy can gain from caches.
     Unique,
-    /// Single requests that all begin with the same long prompt: it is worth having everywhere.
+    /// Single requests that all start with the same long prompt, which every worker should hold.
     HotSpot,
 }
 
 impl Traffic {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 7] = [
         Self::Conversations,
         Self::Agents,
@@ -38,7 +38,7 @@ impl Traffic {
         Self::HotSpot,
     ];
 
-    /// The name it is written by.
+    /// The name that it is written as.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Conversations => "conversations",
@@ -51,10 +51,10 @@ impl Traffic {
         }
     }
 
-    /// Scenarios, and the part of the requests that each makes.
+    /// Returns the scenarios that it consists of, and the share of the requests of each.
     pub(super) fn scenarios(self) -> Vec<(Kind, Parameters, f64)> {
         let plain = Parameters::default();
-        // A shared prompt of no tokens, and as much of their own as the documents of `rag` have.
+        // The shared prompt is empty, and the own text is as long as the documents of `rag`.
         let unique = || Parameters {
             prefixes: Some(1),
             prefix_tokens: Some(0.0),
@@ -95,15 +95,15 @@ impl FromStr for Traffic {
     }
 }
 
-/// Traffic of several kinds at once, each with a share of the requests. Written and parsed as `rag` or, with weights,
-/// `rag=3,agents=1`.
+/// A mix of several kinds of traffic, each with a share of the requests. Written and parsed as `rag` or, with weights,
+/// as `rag=3,agents=1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mix {
     parts: Vec<(Traffic, f64)>,
 }
 
 impl Mix {
-    /// The kinds, each with its share; the shares add up to 1.
+    /// Returns the kinds and their shares, which add up to 1.
     pub fn parts(&self) -> impl Iterator<Item = (Traffic, f64)> {
         let sum: f64 = self.parts.iter().map(|(_, weight)| weight).sum();
         self.parts.iter().map(move |&(traffic, weight)| (traffic, weight / sum))
@@ -133,7 +133,8 @@ impl FromStr for Mix {
         let part = |part: &str| {
             let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
             let traffic = name.parse()?;
-            let why = || format!("gives {name} the weight {weight:?}; it must be a number above 0 and at most 1000000");
+            let why =
+                || format!("gives {name} the weight {weight:?}; a weight must be a number above 0 and at most 1000000");
             let fail = || SimError::Option { option: "--workload", why: why() };
             let weight = weight.parse().ok().filter(|&weight: &f64| weight > 0.0 && weight <= 1e6).ok_or_else(fail)?;
             Ok((traffic, weight))

@@ -1,59 +1,59 @@
-//! When requests arrive, and what they need at a time.
+//! When requests arrive, and their working set over time.
 
 use std::mem;
 
 use serde::Serialize;
 
 use super::tally::{Summary, Tally};
-use crate::trace::prefixes::{Prefixes, Step};
+use crate::trace::prefixes::{Growth, PrefixTree};
 
-/// A stretch of time in which there was a request.
+/// A window of time with at least one request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Window {
-    /// When it begins, in milliseconds of the trace.
+    /// Start of the window, in milliseconds of the trace.
     pub start_ms: u64,
     /// Requests that arrived in it.
     pub requests: u64,
-    /// Their blocks, repetitions counted.
+    /// Blocks of these requests, repetitions included.
     pub blocks: u64,
-    /// Their distinct blocks: the working set.
+    /// Distinct blocks of these requests: the working set.
     pub distinct_blocks: u64,
-    /// Those among them that no request had before.
+    /// Distinct blocks that occur here for the first time.
     pub new_blocks: u64,
 }
 
 /// How requests arrive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Arrivals {
-    /// From the first request to the last, in milliseconds.
+    /// Time from the first request to the last, in milliseconds.
     pub duration_ms: u64,
-    /// Requests per second over that time; 0 if it is none.
+    /// Requests per second over that time; 0 if the time is 0.
     pub requests_per_second: f64,
     /// Requests per second in the busiest window.
     pub peak_requests_per_second: f64,
-    /// Milliseconds from one request to the next, zeros included.
+    /// Milliseconds from one request to the next, including zeros.
     pub gap_ms: Summary,
 }
 
-/// Collects them.
+/// Collects arrivals and windows.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct ArrivalCounter {
     length_ms: u64,
     first: Option<u64>,
     last: u64,
     gaps: Tally,
     windows: Vec<Window>,
-    /// By node: the last window that had it, from 1.
+    /// By node, the last window that had it, from 1.
     seen: Vec<u32>,
 }
 
-impl Clock {
+impl ArrivalCounter {
     pub(super) fn new(length_ms: u64) -> Self {
         Self { length_ms, first: None, last: 0, gaps: Tally::default(), windows: Vec::new(), seen: Vec::new() }
     }
 
-    /// A request no earlier than the one before.
-    pub(super) fn request(&mut self, timestamp: u64, path: &[u32], step: Step, prefixes: &Prefixes) {
+    /// Counts a request, which must not be earlier than the previous one.
+    pub(super) fn request(&mut self, timestamp: u64, path: &[u32], growth: Growth, prefixes: &PrefixTree) {
         match self.first {
             Some(_) => self.gaps.add((timestamp - self.last) as f64),
             None => self.first = Some(timestamp),
@@ -63,18 +63,19 @@ impl Clock {
         if self.windows.last().is_none_or(|window| window.start_ms != start_ms) {
             self.windows.push(Window { start_ms, ..Window::default() });
         }
-        step.follow(&mut self.seen);
+        growth.follow(&mut self.seen);
         let distinct = self.see(path, prefixes);
         let blocks: u64 = path.iter().map(|&node| prefixes.len_of(node) as u64).sum();
         let window = self.windows.last_mut().expect("one was pushed if there was none");
         window.requests += 1;
         window.blocks += blocks;
         window.distinct_blocks += distinct;
-        window.new_blocks += blocks - step.known as u64;
+        window.new_blocks += blocks - growth.known as u64;
     }
 
-    /// How many blocks of the path this window had not had. Those that it had are the shallowest.
-    fn see(&mut self, path: &[u32], prefixes: &Prefixes) -> u64 {
+    /// Returns how many blocks of the path are new in this window. The known ones are the shallowest, so the search
+    /// from the end stops at the first of them.
+    fn see(&mut self, path: &[u32], prefixes: &PrefixTree) -> u64 {
         let now = self.windows.len() as u32;
         let mut distinct = 0;
         for &node in path.iter().rev() {

@@ -1,16 +1,16 @@
-//! What of each prompt occurs more than once in the whole file.
+//! How much of each prompt occurs more than once in the whole file.
 
 use super::tally::Tally;
 use crate::trace::Row;
-use crate::trace::prefixes::{Prefixes, Step};
+use crate::trace::prefixes::{Growth, PrefixTree};
 
-/// Rows wait here while they have ids that occurred in no other row; memory grows with such ids.
+/// Rows wait here as long as they have ids that occur in no other row. Memory grows with such ids.
 #[derive(Debug, Default)]
 pub(super) struct Contexts {
-    /// By node: the waiting row that has it alone, if one has.
+    /// By node, the waiting row that is the only one to have it, if there is one.
     owners: Vec<Option<u32>>,
     waiting: Vec<Waiting>,
-    /// Places of `waiting` to use again.
+    /// Places of `waiting` to reuse.
     free: Vec<u32>,
     context: Tally,
     unique: Tally,
@@ -21,19 +21,19 @@ pub(super) struct Contexts {
 struct Waiting {
     input_length: u32,
     ids: u32,
-    /// How many of them no other row has.
+    /// How many of these ids no other row has.
     alone: u32,
 }
 
 impl Contexts {
-    /// A row that the tree has already.
-    pub(super) fn row(&mut self, row: &Row, path: &[u32], step: Step, prefixes: &Prefixes, block_size: u32) {
-        step.follow(&mut self.owners);
-        let known = &path[..path.len() - usize::from(step.leaf)];
+    /// Counts a row that has been added to the tree.
+    pub(super) fn row(&mut self, row: &Row, path: &[u32], growth: Growth, prefixes: &PrefixTree, block_size: u32) {
+        growth.follow(&mut self.owners);
+        let known = &path[..path.len() - usize::from(growth.leaf)];
         self.meet(known, prefixes, block_size);
         let ids = row.hash_ids.len() as u32;
-        let waiting = Waiting { input_length: row.input_length, ids, alone: ids - step.known as u32 };
-        if !step.leaf {
+        let waiting = Waiting { input_length: row.input_length, ids, alone: ids - growth.known as u32 };
+        if !growth.leaf {
             self.done(waiting, block_size);
             return;
         }
@@ -45,9 +45,9 @@ impl Contexts {
         *self.owners.last_mut().expect("the leaf is the last node") = Some(place);
     }
 
-    /// The known ids of a row now occur more than once. A node's descendants occur no oftener than it does, so those that
-    /// one row had alone are the deepest.
-    fn meet(&mut self, known: &[u32], prefixes: &Prefixes, block_size: u32) {
+    /// Records that the known ids of a row occur more than once now. A node occurs at least as often as its
+    /// descendants, so the nodes that only one row had are the deepest.
+    fn meet(&mut self, known: &[u32], prefixes: &PrefixTree, block_size: u32) {
         for &node in known.iter().rev() {
             let Some(owner) = self.owners[node as usize].take() else { return };
             let len = prefixes.len_of(node);
@@ -69,10 +69,10 @@ impl Contexts {
         self.unique.add((i64::from(row.input_length) - context) as f64);
     }
 
-    /// Context lengths and unique prompt lengths, once all rows were met.
+    /// Returns context lengths and unique prompt lengths, after all rows.
     pub(super) fn finish(mut self, block_size: u32) -> (Tally, Tally) {
         for row in std::mem::take(&mut self.waiting) {
-            // Places to use again have nothing alone.
+            // Places to reuse have none.
             if row.alone > 0 {
                 self.done(row, block_size);
             }

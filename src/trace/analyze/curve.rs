@@ -2,26 +2,25 @@
 
 use serde::Serialize;
 
-/// What a fleet would hit whose workers take requests in turn and cache blocks, whatever the size of the caches.
+/// The hit rate of a fleet whose workers take requests in turn, as a function of the size of their caches.
 ///
-/// The caches evict the block of the least recently used request, of one request the deepest, as engines do.
+/// The caches evict the least recently used block; among blocks that one request used last, the deepest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Curve {
-    /// How many workers there are.
+    /// Number of workers.
     pub workers: u32,
-    /// Blocks per worker and the share of all blocks that is hit, at capacities eight to the octave, up to the first
-    /// that no larger one betters.
-    pub points: Vec<Point>,
-    /// Hits at each capacity from 0.
+    /// The curve at eight capacities an octave, up to the least capacity with the highest hit rate.
+    pub points: Vec<CurvePoint>,
+    /// Hits for each capacity from 0.
     #[serde(skip)]
     hits: Vec<u64>,
     #[serde(skip)]
     blocks: u64,
 }
 
-/// A point of a [`Curve`].
+/// A point on a [`Curve`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Point {
+pub struct CurvePoint {
     /// Blocks that each worker can cache.
     pub capacity: u64,
     /// Hit blocks / blocks.
@@ -29,7 +28,7 @@ pub struct Point {
 }
 
 impl Curve {
-    /// From the number of uses at each reuse distance, and of blocks altogether.
+    /// Creates the curve from the number of uses with each reuse distance, and the number of all blocks.
     pub(super) fn new(workers: u32, mut uses: Vec<u64>, blocks: u64) -> Self {
         let last = uses.iter().rposition(|&n| n > 0).unwrap_or(0);
         uses.truncate(last + 1);
@@ -43,12 +42,12 @@ impl Curve {
         let mut capacities: Vec<u64> = octaves.take_while(|&capacity| capacity < last as u64).collect();
         capacities.dedup();
         capacities.push(last as u64);
-        let point = |capacity| Point { capacity, hit_rate: curve.hit_rate(capacity) };
+        let point = |capacity| CurvePoint { capacity, hit_rate: curve.hit_rate(capacity) };
         curve.points = capacities.into_iter().map(point).collect();
         curve
     }
 
-    /// The exact share of all blocks that caches of `capacity` blocks each hit; 0 if there is no block.
+    /// Returns the exact share of all blocks that are hit if each cache has `capacity` blocks; 0 if there is no block.
     pub fn hit_rate(&self, capacity: u64) -> f64 {
         let place = (capacity as usize).min(self.hits.len().saturating_sub(1));
         let hits = self.hits.get(place).copied().unwrap_or(0);

@@ -1,14 +1,13 @@
-//! An analysis to look at.
+//! An analysis as a figure.
 
 use super::{Analysis, Histogram};
 use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
 
-/// Hit rate against cache size, histograms of lengths, the working set over time.
-///
-/// What has nothing to show is left out.
+/// Draws the hit rate against the cache size, the working set over time, and histograms of lengths. Leaves out charts
+/// that have nothing to show.
 pub fn figure(analysis: &Analysis) -> Figure {
     let note = format!(
-        "{} requests, {} blocks, {} distinct; an infinite cache hits {:.1}% of the blocks",
+        "{} requests, {} blocks, {} of them distinct; an infinite cache hits {:.1}% of the blocks",
         analysis.requests,
         analysis.blocks,
         analysis.unique_hash_ids,
@@ -21,8 +20,8 @@ pub fn figure(analysis: &Analysis) -> Figure {
 
 fn hit_rate(analysis: &Analysis) -> Option<Chart> {
     let x = Axis::log("capacity per worker", Unit::Of("blocks".to_owned()));
-    let y = Axis::linear("hit blocks", Unit::Share).covering(0.0, 1.0);
-    let mut chart = Chart::new("Hit rate by cache size, round-robin", x, y);
+    let y = Axis::linear("blocks hit", Unit::Share).covering(0.0, 1.0);
+    let mut chart = Chart::new("Hit rate by cache size, round-robin routing", x, y);
     let mut empty = true;
     for curve in &analysis.curves {
         let points = curve.points.iter().filter(|point| point.capacity > 0);
@@ -38,16 +37,16 @@ fn working_set(analysis: &Analysis) -> Option<Chart> {
     let mut points: Vec<Point> = Vec::new();
     let mut end = None;
     for window in &analysis.windows {
-        // Without a request there is no working set.
+        // A gap without requests has no working set.
         let idle = end.filter(|&end| end < window.start_ms);
         points.extend(idle.map(|end| (end as f64 / 1e3, 0.0)));
         points.push((window.start_ms as f64 / 1e3, window.distinct_blocks as f64));
         end = Some(window.start_ms + analysis.window_ms);
     }
     points.extend(end.map(|end| (end as f64 / 1e3, 0.0)));
-    let title = format!("Working set over time, by {} s", analysis.window_ms as f64 / 1e3);
+    let title = format!("Working set over time, in windows of {} s", analysis.window_ms as f64 / 1e3);
     let x = Axis::linear("time", Unit::Of("s".to_owned()));
-    let y = Axis::linear("distinct", Unit::Of("blocks".to_owned())).covering(0.0, 0.0);
+    let y = Axis::linear("distinct blocks", Unit::Of(String::new())).covering(0.0, 0.0);
     (analysis.windows.len() > 1).then(|| Chart::new(title, x, y).series(Series::steps("", points)))
 }
 

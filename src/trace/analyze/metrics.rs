@@ -1,4 +1,4 @@
-//! The table: lengths and hit rates of requests.
+//! Lengths and hit rates of requests.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -6,36 +6,37 @@ use serde::{Serialize, Serializer};
 use super::tally::{Summary, Tally};
 use crate::trace::Row;
 
-/// Figures of the requests by name, in the order in which they are shown.
+/// Statistics of the requests by name, in the order in which they are shown.
 ///
-/// | name | of a request |
+/// | name | for each request |
 /// |---|---|
 /// | `Input Length` | tokens of the prompt |
-/// | `Context Length` | its ids that occur more than once in the whole file, anywhere in the row, x block size; if all do, the input length |
+/// | `Context Length` | block size x the number of its ids that occur more than once in the whole file; the input length if all do |
 /// | `Unique Prompt Length` | input length - context length |
-/// | `Output Length` | tokens generated |
-/// | `Theoretical Hit Rates` | the share of its ids before the first that no earlier row has; rows without ids are left out |
-/// | `Causal Context Length` | tokens of its ids before the first that no earlier row has, at most the input length |
+/// | `Output Length` | tokens of the answer |
+/// | `Theoretical Hit Rates` | the share of its ids that come before the first new one; rows without ids are left out |
+/// | `Causal Context Length` | tokens of its ids before the first new one, at most the input length |
 /// | `Causal Unique Prompt Length` | input length - causal context length |
 ///
-/// The first five are those of Dynamo's `datagen analyze`, as it computes them; a row's context there includes what is
-/// repeated later only. The causal ones are what its documentation describes: what earlier requests made.
+/// An id is new if no earlier row has it. The first five are computed as in Dynamo's `datagen analyze`, in which a
+/// row's context includes ids that are repeated only later. The causal ones are what its documentation describes: ids
+/// that earlier requests have produced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metrics(Vec<(&'static str, Summary)>);
 
 impl Metrics {
-    /// The figures called `name`.
+    /// Returns the statistics called `name`.
     pub fn get(&self, name: &str) -> Option<&Summary> {
         self.iter().find(|(other, _)| *other == name).map(|(_, summary)| summary)
     }
 
-    /// All, in order.
+    /// Returns all statistics, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Summary)> {
         self.0.iter().map(|(name, summary)| (*name, summary))
     }
 }
 
-/// As a map in the same order.
+/// Serializes as a map in the same order.
 impl Serialize for Metrics {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
@@ -44,19 +45,19 @@ impl Serialize for Metrics {
     }
 }
 
-/// How many requests have which length.
+/// A histogram of lengths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    /// What is counted, as in [`Metrics`].
+    /// The length that is counted, named as in [`Metrics`].
     pub name: &'static str,
-    /// Where each of the intervals of equal width begins, in tokens, and how many requests are in it.
+    /// For each interval, all of one width, its start in tokens and the requests in it.
     pub bins: Vec<(f64, u64)>,
 }
 
-/// Intervals of a histogram.
+/// Intervals in a histogram.
 const BINS: usize = 40;
 
-/// Collects what a row tells by itself and by those before it.
+/// Collects what depends on a row and the rows before it only.
 #[derive(Debug, Default)]
 pub(super) struct Lengths {
     input: Tally,
@@ -67,7 +68,7 @@ pub(super) struct Lengths {
 }
 
 impl Lengths {
-    /// A row of which the first `known` ids occurred in an earlier one.
+    /// Counts a row of which the first `known` ids occur in an earlier one.
     pub(super) fn row(&mut self, row: &Row, known: usize, block_size: u32) {
         self.input.add(row.input_length.into());
         self.output.add(row.output_length.into());

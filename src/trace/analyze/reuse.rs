@@ -1,42 +1,46 @@
-//! How far back blocks are used again, and so what a cache of any size would hit.
+//! Reuse distances, and so what an LRU cache of any size would hit, in one pass.
 //!
-//! A block's *reuse distance* is its place in a list of all blocks, the latest used first, of one request the shallowest
-//! first. It is the size of the smallest cache that still holds it, if the cache evicts the least recently used request's
-//! deepest block, as engines do. The cache is then a prefix of the list whatever its size, so one pass serves all sizes
-//! (Mattson et al., Evaluation techniques for storage hierarchies, 1970).
+//! The *reuse distance* of a block is its depth in a stack of all blocks, the most recently used on top. A cache that
+//! evicts the least recently used block holds the top of the stack, whatever its size, so a use is a hit in exactly the
+//! caches that are at least as large as the distance (Mattson, Gecsei, Slutz and Traiger, "Evaluation techniques for
+//! storage hierarchies", 1970). Within one request the shallower block is on top, because engines evict a sequence from
+//! its end.
 //!
-//! Every block was last used by some request, all blocks of a node by the same one, and along a path from the root these
-//! requests only get older. The blocks that one request was the last to use lie one after another on its path. So a
-//! path has a few stretches of blocks that moved back together. A tree of sums (Fenwick, 1994) over the requests tells how many blocks the later ones used.
+//! To find a depth, Bennett and Kruskal ("LRU stack processing", 1975) keep a tree of sums over time that counts the
+//! blocks whose last use is later. This file does the same with a Fenwick tree (1994), but over requests and nodes of
+//! the prefix tree instead of single uses of single blocks. All blocks of a node were last used by the same request,
+//! and along a path from the root these requests only get older: whoever uses a block uses all blocks before it. So a
+//! node's blocks move to the top together, their distances are consecutive numbers, and a request costs O(log requests)
+//! for each node of its path, however many blocks it has.
 
 use std::mem;
 
-use crate::trace::prefixes::{Prefixes, Step};
+use crate::trace::prefixes::{Growth, PrefixTree};
 
-/// One cache's list.
+/// The stack of one cache.
 #[derive(Debug, Default)]
 pub(super) struct Reuse {
-    /// By node: the request that used it last, from 1; 0 if none did.
+    /// By node, the last request that used it, from 1; 0 if none did.
     last: Vec<u32>,
-    /// How many blocks each request was the last to use.
+    /// By request, how many blocks it was the last to use.
     blocks: Sums,
-    /// Requests so far, renumbered now and then.
+    /// Requests so far. They are renumbered now and then.
     requests: u32,
-    /// How many uses have each distance, as the differences between neighbours.
+    /// How many uses have each distance, as differences between neighbours, so that a node adds two numbers.
     steps: Vec<i64>,
 }
 
-/// The places that are renumbered for at least.
+/// The least number of places to renumber for.
 const FEW: usize = 1 << 10;
 
 impl Reuse {
-    /// A row that changed the tree, whichever cache it is for.
-    pub(super) fn follow(&mut self, step: Step) {
-        step.follow(&mut self.last);
+    /// Follows a change of the tree, which every cache must do, whichever one gets the request.
+    pub(super) fn follow(&mut self, growth: Growth) {
+        growth.follow(&mut self.last);
     }
 
-    /// A request for the blocks of a path.
-    pub(super) fn request(&mut self, path: &[u32], prefixes: &Prefixes) {
+    /// Counts a request for the blocks of a path.
+    pub(super) fn request(&mut self, path: &[u32], prefixes: &PrefixTree) {
         if self.requests as usize == self.blocks.len() {
             self.renumber();
         }
@@ -46,7 +50,9 @@ impl Reuse {
             let len = prefixes.len_of(node);
             let last = mem::replace(&mut self.last[node as usize], self.requests);
             if last > 0 {
-                // The blocks of this path down to here are the latest now; they count although they have moved.
+                // Above the node's first block are the blocks that later requests used last, and the `depth` blocks
+                // before it on this path. Those are counted on their own, since they have left the sums of their last
+                // requests already and come to this one's only below.
                 self.count(depth + self.blocks.after(last) + 1, len);
                 self.blocks.subtract(last, len as u32);
             }
@@ -55,7 +61,7 @@ impl Reuse {
         self.blocks.add(self.requests, depth as u32);
     }
 
-    /// Uses at the distances from `first` on, `n` of them.
+    /// Counts one use for each of the `n` distances from `first` on.
     fn count(&mut self, first: usize, n: usize) {
         if self.steps.len() <= first + n {
             self.steps.resize((first + n + 1).max(2 * self.steps.len()), 0);
@@ -64,7 +70,7 @@ impl Reuse {
         self.steps[first + n] -= 1;
     }
 
-    /// Adds how many uses have each distance, from 0, to `counts`.
+    /// Adds the number of uses with each distance, from 0, to `counts`.
     pub(super) fn add_to(&self, counts: &mut Vec<u64>) {
         let mut count = 0;
         counts.resize(counts.len().max(self.steps.len()), 0);
@@ -74,7 +80,8 @@ impl Reuse {
         }
     }
 
-    /// Forgets the requests that no block was last used by, so that memory grows with the blocks only.
+    /// Renumbers the requests that are the last to use some block, and forgets all others. Memory therefore grows with
+    /// the blocks and not with the requests.
     fn renumber(&mut self) {
         let blocks = self.blocks.values();
         let mut numbers = vec![0; blocks.len() + 1];
@@ -90,7 +97,7 @@ impl Reuse {
     }
 }
 
-/// A Fenwick tree: numbers at the places from 1, and the sums after any place.
+/// A Fenwick tree: numbers at places from 1, and the sum after any place.
 #[derive(Debug, Default)]
 struct Sums {
     tree: Vec<u32>,
@@ -124,7 +131,7 @@ impl Sums {
         values
     }
 
-    /// The sum at all places from this one on.
+    /// Returns the sum over all places after this one.
     fn after(&self, place: u32) -> usize {
         let mut before = 0;
         let mut place = place as usize;

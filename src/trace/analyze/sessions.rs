@@ -1,4 +1,4 @@
-//! Conversations, where the trace names them.
+//! Sessions, if the trace names them.
 
 use std::collections::HashMap;
 
@@ -7,18 +7,18 @@ use serde::Serialize;
 use super::tally::{Summary, Tally};
 use crate::trace::Row;
 
-/// The requests that name a session.
+/// Statistics of the requests that name a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Sessions {
-    /// Distinct names.
+    /// Number of distinct sessions.
     pub sessions: u64,
-    /// Requests that have one.
+    /// Requests that name a session.
     pub requests: u64,
-    /// Requests of a session.
+    /// Requests in each session.
     pub requests_per_session: Summary,
-    /// Milliseconds from a session's first request to its last.
+    /// Milliseconds from the first request of a session to its last.
     pub duration_ms: Summary,
-    /// Milliseconds from a session's request to its next.
+    /// Milliseconds from a request of a session to the next.
     pub gap_ms: Summary,
 }
 
@@ -29,14 +29,14 @@ struct Session {
     last: u64,
 }
 
-/// Collects them. Memory grows with the sessions.
+/// Collects sessions. Memory grows with their number.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(super) struct SessionCounter {
     sessions: HashMap<String, Session>,
     gaps: Tally,
 }
 
-impl Roster {
+impl SessionCounter {
     pub(super) fn row(&mut self, row: &Row) {
         let Some(name) = &row.session_id else { return };
         let Some(session) = self.sessions.get_mut(name) else {
@@ -49,7 +49,7 @@ impl Roster {
         session.last = row.timestamp;
     }
 
-    /// `None` where no request named a session.
+    /// Returns `None` if no request named a session.
     pub(super) fn finish(self) -> Option<Sessions> {
         let (mut requests, mut durations) = (Tally::default(), Tally::default());
         for session in self.sessions.values() {

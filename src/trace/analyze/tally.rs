@@ -1,22 +1,22 @@
-//! Distributions: exact, from how often each value occurs.
+//! Exact distributions, from how often each value occurs.
 
 use hashbrown::HashMap;
 use serde::Serialize;
 
-/// Counts values. Memory grows with the distinct ones.
+/// Counts values. Memory grows with the number of distinct values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
-    /// By the bits of the value, which may not be NaN.
+    /// By the bits of the value, which must not be NaN.
     counts: HashMap<u64, u64>,
 }
 
 impl Tally {
     pub(super) fn add(&mut self, value: f64) {
-        // Zero has two forms.
+        // Turns -0 into 0: the two have different bits.
         *self.counts.entry((value + 0.0).to_bits()).or_default() += 1;
     }
 
-    /// What there is to say, zeros if nothing was counted.
+    /// Returns the summary; all zeros if nothing was counted.
     pub(super) fn summary(&self) -> Summary {
         let mut values: Vec<(f64, u64)> = self.counts.iter().map(|(&bits, &n)| (f64::from_bits(bits), n)).collect();
         values.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -28,7 +28,8 @@ impl Tally {
         Summary { mean, std: (squares / count as f64).sqrt(), min, p25, median, p75, max }
     }
 
-    /// The values from the least to the greatest in `bins` equal intervals: where each begins, and how many it has.
+    /// Divides the range of the values into `bins` equal intervals. Returns the start of each, and how many values are
+    /// in it.
     pub(super) fn histogram(&self, bins: usize) -> Vec<(f64, u64)> {
         let values = || self.counts.keys().map(|&bits| f64::from_bits(bits));
         let (min, max) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
@@ -42,7 +43,7 @@ impl Tally {
     }
 }
 
-/// The value at a place among the sorted ones, from 0; between two places, linearly between the two.
+/// Returns the value at a place among the sorted values, from 0, interpolated linearly between two places.
 fn percentile(values: &[(f64, u64)], place: f64) -> f64 {
     let at = |place: u64| {
         let mut before = 0;
@@ -56,14 +57,14 @@ fn percentile(values: &[(f64, u64)], place: f64) -> f64 {
     low + (high - low) * place.fract()
 }
 
-/// A distribution in seven figures, all zero if there was no value.
+/// A distribution in seven numbers, all 0 if there was no value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// Arithmetic mean.
     pub mean: f64,
     /// Standard deviation of the whole population (divided by n, not n - 1).
     pub std: f64,
-    /// The least.
+    /// Minimum.
     pub min: f64,
     /// First quartile; percentiles are interpolated linearly, as numpy does.
     pub p25: f64,
@@ -71,7 +72,7 @@ pub struct Summary {
     pub median: f64,
     /// Third quartile.
     pub p75: f64,
-    /// The greatest.
+    /// Maximum.
     pub max: f64,
 }
 

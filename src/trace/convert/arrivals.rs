@@ -1,18 +1,18 @@
-//! When sessions begin that were recorded one by one.
+//! Start times for sessions that were recorded one by one.
 
 use fastrand::Rng;
 
 use crate::trace::ToolError;
 
-/// When sessions begin, and what is not recorded of them.
+/// When sessions start, and the times within them that are not recorded.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
-    /// Sessions a second, in a Poisson process; the first begins at 0. Above 0, default 1.
+    /// Sessions per second, in a Poisson process; the first starts at 0. Above 0, default 1.
     pub rate: f64,
-    /// Mean of the seconds between the requests of a session, distributed exponentially, where they were not recorded.
+    /// Mean of the exponentially distributed seconds between the requests of a session, if they are not recorded.
     /// Default 30.
     pub pause: f64,
-    /// Equal seeds, equal times. Default 0.
+    /// Equal seeds give equal times. Default 0.
     pub seed: u64,
 }
 
@@ -35,26 +35,26 @@ impl Arrivals {
 
 /// Draws times, in milliseconds.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct SessionTimes {
     arrivals: Arrivals,
     random: Rng,
     next: f64,
 }
 
-impl Clock {
+impl SessionTimes {
     pub(super) fn new(arrivals: &Arrivals) -> Result<Self, ToolError> {
         arrivals.check()?;
         Ok(Self { random: Rng::with_seed(arrivals.seed), next: 0.0, arrivals: arrivals.clone() })
     }
 
-    /// When the next session begins.
+    /// Draws when the next session starts.
     pub(super) fn begin(&mut self) -> f64 {
         let now = self.next;
         self.next += self.exponential(1e3 / self.arrivals.rate);
         now
     }
 
-    /// From one request of a session to the next.
+    /// Draws the time from one request of a session to the next.
     #[cfg(feature = "tokenizer")]
     pub(super) fn pause(&mut self) -> f64 {
         self.exponential(1e3 * self.arrivals.pause)

@@ -1,11 +1,12 @@
 //! Conversations as text.
 //!
-//! Two forms are known: `{"id": ..., "conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}`,
-//! as in `ShareGPT`, and `{"id": ..., "messages": [{"role": "user", "content": ...}, ...]}`, as chat APIs have it. A file
-//! is a JSON array of them, or one a line.
+//! Two formats are known:
+//! `{"id": ..., "conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}`, as in `ShareGPT`,
+//! and `{"id": ..., "messages": [{"role": "user", "content": ...}, ...]}`, as in chat APIs. A file is a JSON array of
+//! conversations, or has one on each line.
 //!
-//! Every answer (`gpt`, `chatgpt`, `bing`, `bard`, `assistant`, `model`) becomes a request: its prompt is all that was
-//! said before. Messages are tokenised one by one, without the separators that a chat template would add.
+//! Every answer (from `gpt`, `chatgpt`, `bing`, `bard`, `assistant` or `model`) becomes a request whose prompt is
+//! everything before it. Messages are tokenised one by one, without the separators that a chat template would add.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::Arrivals;
-use super::arrivals::Clock;
+use super::arrivals::SessionTimes;
 use crate::trace::blocks::{BlockIds, Chain};
 use crate::trace::error::{Form, Reason, TraceError};
 use crate::trace::input::Input;
@@ -22,8 +23,8 @@ use crate::trace::{Row, ToolError};
 
 const CHAT: Form = Form {
     name: "conversations",
-    rule: "the file must be an array of objects, or one object a line, each with a list conversations of from and value, \
-           or messages of role and content",
+    rule: "the file must be an array of objects, or one object a line, each with a list conversations of from and \
+           value, or messages of role and content",
 };
 
 /// A conversation.
@@ -32,18 +33,18 @@ pub struct Chat {
     /// Its name, if it has one.
     #[serde(default)]
     pub id: Option<String>,
-    /// What was said, in order.
+    /// Its messages, in order.
     #[serde(alias = "conversations")]
     pub messages: Vec<Message>,
 }
 
-/// What somebody said.
+/// A message.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Message {
-    /// Who.
+    /// Who wrote it.
     #[serde(alias = "from")]
     pub role: String,
-    /// What.
+    /// Its text.
     #[serde(alias = "value")]
     pub content: String,
 }
@@ -57,7 +58,7 @@ impl Message {
 /// Reads the conversations of the file at `path`, plain or compressed; `-` is standard input. Holds the whole file.
 ///
 /// # Errors
-/// [`TraceError`] when the file cannot be read, has something else, or nothing.
+/// [`TraceError`] if the file cannot be read, is of another form, or has no conversation.
 pub fn open(path: impl AsRef<Path>) -> Result<Vec<Chat>, TraceError> {
     let (name, text) = Input::open(path.as_ref())?.read_to_end()?;
     let chats = if text.trim_ascii_start().first() == Some(&b'[') {
@@ -77,16 +78,16 @@ pub fn open(path: impl AsRef<Path>) -> Result<Vec<Chat>, TraceError> {
     Ok(chats)
 }
 
-/// An answer of a conversation: tokens before it, tokens of it, blocks before it.
+/// An answer in a conversation: the tokens before it, its own tokens, and the blocks before it.
 type Answer = (usize, usize, Vec<Chain>);
 
 /// Turns conversations into rows, sorted by time.
 ///
-/// Times are drawn, since none are recorded. Ids are 0, 1, 2, ... in the order of first appearance, conversation by
-/// conversation. Tokenises on all threads of rayon's pool.
+/// Times are drawn at random, because none are recorded. Ids are 0, 1, 2, ... in the order of first appearance,
+/// conversation by conversation. All threads of rayon's pool tokenise.
 ///
 /// # Errors
-/// [`ToolError::Option`] when an option is out of its range, and [`ToolError::Trace`] when the tokenizer refuses a text.
+/// [`ToolError::Option`] if an option is out of range, and [`ToolError::Trace`] if the tokenizer refuses a text.
 pub fn to_rows(
     chats: &[Chat],
     tokenizer: &Tokenizer,
@@ -96,7 +97,7 @@ pub fn to_rows(
     if block_size == 0 {
         return Err(ToolError::Option { option: "--block-size", why: "is 0; it must be at least 1".to_owned() });
     }
-    let mut clock = Clock::new(arrivals)?;
+    let mut times = SessionTimes::new(arrivals)?;
     let mut ids = BlockIds::default();
     let tokenised: Vec<Result<Vec<Answer>, String>> =
         chats.par_iter().map(|chat| answers(chat, tokenizer, block_size)).collect();
@@ -105,7 +106,7 @@ pub fn to_rows(
         let name = chat.id.clone().unwrap_or_else(|| format!("chat_{number}"));
         let answers =
             answers.map_err(|why| TraceError::of_file(name.clone(), Reason::Malformed { why, form: CHAT }))?;
-        let mut now = clock.begin();
+        let mut now = times.begin();
         for (before, tokens, chains) in answers {
             rows.push(Row {
                 timestamp: now as u64,
@@ -114,7 +115,7 @@ pub fn to_rows(
                 hash_ids: chains.into_iter().map(|chain| ids.id(chain)).collect(),
                 session_id: Some(name.clone()),
             });
-            now += clock.pause();
+            now += times.pause();
         }
     }
     rows.sort_by_key(|row| row.timestamp);

@@ -1,4 +1,4 @@
-//! From files of one form to lines of another.
+//! Conversion of files of one form to lines of another.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::{Arrivals, Rechain, Resize, chats};
 use crate::trace::text::Tokenizer;
 use crate::trace::{Row, ToolError, open};
 
-/// A form of traces. Written and parsed as `rows`, `sessions`, `chats`.
+/// A form of traces. Written and parsed as `rows`, `sessions` or `chats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Rows in the Mooncake format.
@@ -23,10 +23,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Rows, Self::Sessions, Self::Chats];
 
-    /// The name it is written by.
+    /// The name that it is written as.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rows => "rows",
@@ -49,34 +49,33 @@ impl FromStr for Kind {
         let named = Self::ALL.into_iter().find(|kind| kind.name() == name);
         named.ok_or_else(|| ToolError::Option {
             option: "--from",
-            why: format!("knows no {name:?}; use {}", Self::ALL.map(Self::name).join(", ")),
+            why: format!("cannot be {name:?}; choose from {}", Self::ALL.map(Self::name).join(", ")),
         })
     }
 }
 
-/// What to convert, and how.
+/// A conversion.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The files; `-` is standard input. Rows are read from one only.
+    /// The files; `-` is standard input. Rows are read from one file only.
     pub inputs: Vec<PathBuf>,
-    /// Their form.
+    /// Form of the files.
     pub from: Kind,
-    /// Rows, the default, or sessions.
+    /// Form of the output: rows, the default, or sessions.
     pub to: Kind,
-    /// Tokens of a block, where the input does not say. Default 512.
+    /// Tokens in a block, if the input does not say. Default 512.
     pub block_size: Option<u32>,
-    /// Tokens of a block of the output; it divides that of the input. Default the same.
+    /// Tokens in a block of the output, which must divide that of the input. Default: the same.
     pub to_block_size: Option<u32>,
-    /// Whether the ids of rows are numbered anew, so that each stands for its whole prefix. Those of other forms always
-    /// are.
+    /// Whether the ids of rows are renumbered, so that each stands for its whole prefix. Ids of other forms always are.
     pub chain: bool,
-    /// What cuts the text of conversations. Default `whitespace`.
+    /// Tokenizer for the text of conversations. Default `whitespace`.
     pub tokenizer: PathBuf,
-    /// When sessions begin.
+    /// When sessions start.
     pub arrivals: Arrivals,
 }
 
-/// What is written.
+/// A line of output.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Line {
@@ -86,19 +85,22 @@ pub enum Line {
     Session(Session),
 }
 
-/// Tokens of a block where nothing says.
+/// Tokens in a block, if neither the input nor the options say.
 const BLOCK_SIZE: u32 = 512;
 
-/// Does the job, and gives the lines to `write`.
+/// Converts the inputs and passes the lines to `write`.
 ///
-/// Rows to rows are streamed; other inputs are held as a whole.
+/// From rows to rows, the input is streamed; other inputs are held in memory as a whole.
 ///
 /// # Errors
-/// [`ToolError::Option`] when an option is out of its range or does not fit another, [`ToolError::Trace`] and
-/// [`ToolError::Tokenizer`] when an input cannot be read, and what `write` returns.
+/// [`ToolError::Option`] if an option is out of range or does not fit another, [`ToolError::Trace`] and
+/// [`ToolError::Tokenizer`] if an input cannot be read, and the errors of `write`.
 pub fn convert(job: &Job, mut write: impl FnMut(Line) -> Result<(), ToolError>) -> Result<(), ToolError> {
     if job.to == Kind::Chats {
-        return Err(ToolError::Option { option: "--to", why: "cannot be chats: ids do not tell tokens".to_owned() });
+        return Err(ToolError::Option {
+            option: "--to",
+            why: "cannot be chats: the text cannot be recovered from ids".to_owned(),
+        });
     }
     job.arrivals.check()?;
     let mut rows: Vec<Row> = Vec::new();
@@ -116,12 +118,12 @@ pub fn convert(job: &Job, mut write: impl FnMut(Line) -> Result<(), ToolError>) 
             for input in &job.inputs {
                 read.extend(sessions::open(input)?);
             }
-            let told = read.first().map_or(block_size, |session| session.block_size);
-            if job.block_size.is_some_and(|given| given != told) {
-                let why = format!("is {block_size}, but the sessions have blocks of {told} tokens");
+            let recorded = read.first().map_or(block_size, |session| session.block_size);
+            if job.block_size.is_some_and(|given| given != recorded) {
+                let why = format!("is {block_size}, but the sessions have blocks of {recorded} tokens");
                 return Err(ToolError::Option { option: "--block-size", why });
             }
-            block_size = told;
+            block_size = recorded;
             rows = sessions::to_rows(read, &job.arrivals)?;
         }
         Kind::Chats => {
@@ -147,10 +149,10 @@ pub fn convert(job: &Job, mut write: impl FnMut(Line) -> Result<(), ToolError>) 
     sessions.into_iter().try_for_each(|session| write(Line::Session(session)))
 }
 
-/// Rows to rows, one by one.
+/// Converts rows to rows, one by one.
 fn stream(job: &Job, block_size: u32, mut write: impl FnMut(Row) -> Result<(), ToolError>) -> Result<(), ToolError> {
     let [input] = &*job.inputs else {
-        let why = "rows are read from one file: traces have times of their own".to_owned();
+        let why = "rows reads one file only, because each trace has its own times".to_owned();
         return Err(ToolError::Option { option: "--from", why });
     };
     let mut chain = job.chain.then(Rechain::default);

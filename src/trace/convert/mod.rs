@@ -1,9 +1,9 @@
-//! Between rows and other forms of traces.
+//! Conversion between rows and other forms of traces.
 //!
-//! - [`sessions`]: recorded sessions of coding agents, one JSON object each, to rows and back.
-//! - [`chats`]: conversations in the form of `ShareGPT` or of chat APIs, through a tokenizer (feature `tokenizer`).
+//! - [`sessions`]: recorded sessions of coding agents, each a JSON object, to rows and back.
+//! - [`chats`]: conversations in the format of `ShareGPT` or of chat APIs, through a tokenizer (feature `tokenizer`).
 //! - [`Resize`]: rows in larger blocks to rows in smaller ones.
-//! - [`Rechain`]: ids that stand for a block alone to ids that stand for its prefix too.
+//! - [`Rechain`]: ids that stand for a block alone to ids that stand for its prefix, too.
 
 mod arrivals;
 #[cfg(feature = "tokenizer")]

@@ -1,14 +1,14 @@
-//! Rows to rows.
+//! From rows to rows: smaller blocks, and ids that stand for prefixes.
 
 use std::collections::HashMap;
 
 use crate::trace::check::Check;
 use crate::trace::{ExpandError, Expansion, Reason, Row, ToolError};
 
-/// Rows in blocks of one size to rows in smaller blocks.
+/// Turns rows in blocks of one size into rows in smaller blocks.
 ///
-/// Block `k` of id `i` has the id `i * ratio + k`, so equal ids give equal blocks, and dense ids stay so. A short last
-/// block keeps as many as it fills, the last of them short.
+/// Block `k` of id `i` has the id `i * ratio + k`, so equal ids give equal blocks, and dense ids stay dense. A partial
+/// last block becomes as many blocks as it fills, the last of them partial.
 #[derive(Debug)]
 pub struct Resize {
     check: Check,
@@ -17,7 +17,7 @@ pub struct Resize {
 }
 
 impl Resize {
-    /// From blocks of `from` tokens to blocks of `to`.
+    /// Creates a conversion from blocks of `from` tokens to blocks of `to` tokens.
     ///
     /// # Errors
     /// [`ToolError::Option`] unless both are above 0 and the second divides the first.
@@ -29,11 +29,11 @@ impl Resize {
         Ok(Self { check: Check::new(from), block_size: to, ratio: (from / to).into() })
     }
 
-    /// The next row of the trace in smaller blocks.
+    /// Converts the next row of the trace.
     ///
     /// # Errors
-    /// [`Reason::Unsorted`], [`Reason::TooFewIds`], [`Reason::UnevenTails`], and [`Reason::TooLargeId`] where the ids
-    /// would not fit 64 bits. The row is then as it was.
+    /// [`Reason::Unsorted`], [`Reason::TooFewIds`], [`Reason::UnevenTails`], and [`Reason::TooLargeId`] if the ids
+    /// would not fit into 64 bits. The row has not changed then.
     pub fn row(&mut self, row: &mut Row) -> Result<(), Reason> {
         self.check.row(row)?;
         let last = u64::MAX / self.ratio;
@@ -48,10 +48,10 @@ impl Resize {
     }
 }
 
-/// Ids that stand for a block alone, or for who knows what, to ids that stand for a block and its whole prefix.
+/// Turns ids that stand for a block alone, or for anything else, into ids that stand for a block and its whole prefix.
 ///
-/// Ids are 0, 1, 2, ... in the order of first appearance. Equal rows stay equal, and rows share as much of a prefix as
-/// they did. Memory grows with the distinct ids.
+/// Ids are 0, 1, 2, ... in the order of first appearance. Two rows share as many leading ids as they did before. Memory
+/// grows with the distinct ids.
 #[derive(Debug, Default)]
 pub struct Rechain {
     ids: HashMap<(u64, u64), u64>,
@@ -63,9 +63,9 @@ impl Rechain {
         self.ids(&mut row.hash_ids, 0);
     }
 
-    /// Replaces ids that are shared with the rows of the same `scope` only.
+    /// Replaces ids that mean something within their `scope` only.
     pub(super) fn ids(&mut self, ids: &mut [u64], scope: u64) {
-        // No block has this id, since that many do not fit a memory.
+        // No block has this id: that many do not fit into memory.
         let mut parent = u64::MAX - scope;
         for id in ids {
             let next = self.ids.len() as u64;

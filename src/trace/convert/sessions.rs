@@ -1,16 +1,16 @@
 //! Recorded sessions of coding agents.
 //!
-//! The form is that of the traces of callanjfox/kv-cache-tester: a file is a JSON object for a session, or several one
-//! after another, with `id`, `block_size` and `requests`. A request has `t`, in seconds since the session began, `in` and
-//! `out`, in tokens, and `hash_ids`. A request with requests of its own is a sub-agent: they become a session of their
-//! own, `id/agent_id`. Where the first of them lies before the sub-agent, their times count from its start. Unless
-//! `hash_id_scope` is `global`, equal ids in two files mean nothing.
+//! The format is that of the traces of callanjfox/kv-cache-tester: a file has one or more JSON objects, each a session
+//! with `id`, `block_size` and `requests`. A request has `t`, in seconds since the start of the session, `in` and
+//! `out`, in tokens, and `hash_ids`. A request with nested requests is a sub-agent: the nested ones become a session of
+//! their own, `id/agent_id`. If the first of them is earlier than the sub-agent, their times count from the start of
+//! the sub-agent. Unless `hash_id_scope` is `global`, equal ids of two sessions are unrelated.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::arrivals::Clock;
+use super::arrivals::SessionTimes;
 use super::{Arrivals, Rechain};
 use crate::trace::error::{Form, Reason, TraceError};
 use crate::trace::input::Input;
@@ -22,26 +22,26 @@ const SESSION: Form = Form {
            times t in seconds, the integers in and out, none negative, and the list of integers hash_ids",
 };
 
-/// A session as its file has it.
+/// A session in its file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     /// Its name.
     pub id: String,
     /// Tokens that an id stands for.
     pub block_size: u32,
-    /// `local`, the default: ids mean something within the session only; or `global`.
+    /// `local`, the default, if equal ids are equal blocks within the session only, or `global`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_id_scope: Option<String>,
-    /// In order.
+    /// Its requests, in order.
     pub requests: Vec<Request>,
 }
 
-/// A request of a session, or a sub-agent with requests of its own.
+/// A request of a session, or a sub-agent with nested requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// Seconds since the session began.
+    /// Seconds since the start of the session.
     pub t: f64,
-    /// `n`, `s` for one whose answer was streamed, or `subagent`.
+    /// `n`, `s` if the answer was streamed, or `subagent`.
     #[serde(rename = "type", default = "normal")]
     pub kind: String,
     /// Tokens of the prompt; a sub-agent has none.
@@ -50,13 +50,13 @@ pub struct Request {
     /// Tokens of the answer; a sub-agent has none.
     #[serde(rename = "out", default, skip_serializing_if = "Option::is_none")]
     pub output: Option<u32>,
-    /// The prompt's blocks.
+    /// Ids of the prompt's blocks.
     #[serde(default)]
     pub hash_ids: Vec<u64>,
     /// The name of a sub-agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// What a sub-agent requested.
+    /// The requests of a sub-agent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<Self>,
 }
@@ -68,7 +68,7 @@ fn normal() -> String {
 /// Reads the sessions of the file at `path`, plain or compressed; `-` is standard input. Holds the whole file.
 ///
 /// # Errors
-/// [`TraceError`] when the file cannot be read, is no session, or has none.
+/// [`TraceError`] if the file cannot be read, is of another form, or has no session.
 pub fn open(path: impl AsRef<Path>) -> Result<Vec<Session>, TraceError> {
     let (name, text) = Input::open(path.as_ref())?.read_to_end()?;
     let mut sessions = Vec::new();
@@ -92,9 +92,9 @@ pub fn open(path: impl AsRef<Path>) -> Result<Vec<Session>, TraceError> {
     Ok(sessions)
 }
 
-/// The type of what only has requests of its own.
+/// The type of a request that only has nested ones.
 const SUBAGENT: &str = "subagent";
-/// The most seconds that a session takes.
+/// The longest session, in seconds.
 const LONGEST: f64 = 1e12;
 
 impl Session {
@@ -125,19 +125,21 @@ impl Session {
 /// Turns sessions into rows, sorted by time, with ids of their own.
 ///
 /// # Errors
-/// [`ToolError::Option`] when an option is out of its range, or the sessions have several block sizes.
+/// [`ToolError::Option`] if an option is out of range, or if the sessions have different block sizes.
 pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, ToolError> {
-    let mut clock = Clock::new(arrivals)?;
+    let mut times = SessionTimes::new(arrivals)?;
     let mut chain = Rechain::default();
     let mut rows = Vec::new();
     let sizes = || sessions.iter().map(|session| session.block_size);
-    if sizes().min() != sizes().max() {
-        let why = format!("differs: the sessions have blocks of {:?} to {:?} tokens", sizes().min(), sizes().max());
+    if let (Some(least), Some(most)) = (sizes().min(), sizes().max())
+        && least != most
+    {
+        let why = format!("differs: the sessions have blocks of {least} to {most} tokens; convert them separately");
         return Err(ToolError::Option { option: "--block-size", why });
     }
     for (number, session) in (1..).zip(sessions) {
         let scope = if session.hash_id_scope.as_deref() == Some("global") { 0 } else { number };
-        let begin = clock.begin();
+        let begin = times.begin();
         let mut add = |request: Request, begin: f64, session_id: &str| {
             let Request { t, input, output, mut hash_ids, .. } = request;
             chain.ids(&mut hash_ids, scope);
@@ -167,8 +169,8 @@ pub fn to_rows(sessions: Vec<Session>, arrivals: &Arrivals) -> Result<Vec<Row>, 
     Ok(rows)
 }
 
-/// Turns rows into sessions, in the order of their first requests. A row without session is one of its own, named after
-/// its number. Ids are global: what sessions share, they go on sharing.
+/// Turns rows into sessions, in the order of their first requests. A row without a session becomes one of its own,
+/// named after its number. Ids are global, so that sessions still share blocks.
 pub fn from_rows(rows: impl IntoIterator<Item = Row>, block_size: u32) -> Vec<Session> {
     let mut places = std::collections::HashMap::new();
     let mut sessions: Vec<(u64, Session)> = Vec::new();

@@ -1,62 +1,75 @@
-//! Requests drawn from a model.
+//! Requests that are drawn from a model.
 
 use std::cmp::Reverse;
 use std::iter;
 
 use fastrand::Rng;
 
+use super::limits::{Limits, PATIENCE};
 use super::model::{Leaf, Model, Request, Then};
-use super::{Limits, Options, PATIENCE};
+use super::options::Options;
 use crate::trace::{Row, ToolError};
 
-/// So many leaves, next to each other in their order by depth, change places.
+/// This many leaves that are neighbours in the order by depth are shuffled with each other.
 const SIMILAR: usize = 128;
 
-/// A stream of requests, the same for the same model, options and seed.
+/// A stream of requests. Equal models, options and seeds give equal requests.
 ///
-/// **Prefixes.** Every request leaves the tree where one of the source did. They are drawn without putting back, so
-/// that after as many requests as the source had every prefix was passed as often as there; then the tree is replaced by
-/// a copy with fresh ids. Reuse is thus the source's, however many requests are drawn: were the same tree walked for
-/// ever, every prefix in it would sooner or later be cached. What does not fill another tree is spread over the others.
-/// The order is the source's, shuffled within stretches of [`Options::shuffle`] requests, since what is used again is
-/// mostly used again soon.
+/// **Prefixes.** Every request leaves the tree where a request of the source did. The source's requests are drawn
+/// without replacement, like cards from a deck: when the deck is used up, every prefix has been passed as often as in
+/// the source, and the tree is replaced by a copy with fresh ids. Reuse is therefore that of the source, however many
+/// requests are drawn; if one tree were used for ever, all of it would be cached sooner or later. If the number of
+/// requests is not a multiple of the deck, the remainder is spread over all decks. The order is that of the source,
+/// shuffled within groups of [`Options::shuffle`] requests, because prefixes tend to be reused soon.
 ///
-/// **Unique prompts** change places among requests whose shared prefixes are of nearly the same length: the two depend
-/// on each other, and hit rates on both.
+/// **Unique prompts** are exchanged among requests whose shared prefixes have nearly the same length: the two lengths
+/// are correlated, and hit rates depend on both.
 ///
-/// **Answers and times** are drawn from the source's values, independently.
+/// **Answers and times** are drawn independently from the values of the source.
 #[derive(Debug)]
 pub struct Requests<'a> {
     model: &'a Model,
     left: u64,
-    /// Requests of a deck beyond the source's.
+    /// Requests in a deck beyond those of the source.
     extra: usize,
     shuffle: usize,
     speedup: f64,
     prompt: f64,
     limits: Limits,
     random: Rng,
-    copies: Vec<Copy>,
-    /// Where each node's blocks begin among the ids of a copy, and how many there are, by the multiplier.
+    copies: Vec<TreeCopy>,
+    /// For each node, the first of its blocks among the ids of a copy, and their number, after scaling.
     places: Vec<(u64, u32)>,
-    /// Ids of a copy.
+    /// Ids in a copy.
     blocks: u64,
     next_id: u64,
     now: f64,
-    /// Requests that are yet to arrive now.
+    /// Requests that are still to arrive at the current time.
     burst: u32,
     way: Vec<u32>,
 }
 
 /// One of the disjoint trees.
 #[derive(Clone, Debug, Default)]
-struct Copy {
+struct TreeCopy {
     /// Its first id.
     base: u64,
     /// Requests of the source in the order in which they are drawn, the next one last.
     deck: Vec<u32>,
-    /// Which leaf each leaf gives its place to.
+    /// For each leaf, the leaf that takes its place.
     leaves: Vec<u32>,
+}
+
+impl Model {
+    /// Draws requests like those that the model was learnt from.
+    ///
+    /// # Errors
+    /// [`ToolError::Option`] if an option is out of range. The iterator returns [`ToolError::NothingPasses`] if a
+    /// million requests in a row do not pass the limits.
+    pub fn requests(&self, options: &Options) -> Result<Requests<'_>, ToolError> {
+        options.check()?;
+        Ok(Requests::new(self, options))
+    }
 }
 
 impl<'a> Requests<'a> {
@@ -81,7 +94,7 @@ impl<'a> Requests<'a> {
             prompt: options.prompt_len_multiplier,
             limits: options.limits.clone(),
             random,
-            copies: vec![Copy::default(); options.prefix_root_multiplier as usize],
+            copies: vec![TreeCopy::default(); options.prefix_root_multiplier as usize],
             places,
             blocks,
             next_id: 0,
@@ -91,7 +104,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    /// The next request that passes the limits. Those that do not leave their time empty.
+    /// Draws the next request that passes the limits. The arrival times of those that do not pass stay empty.
     fn draw(&mut self) -> Result<Row, ToolError> {
         let (mut shortest, mut longest) = (u64::MAX, 0);
         for _ in 0..PATIENCE {
@@ -126,7 +139,7 @@ impl<'a> Requests<'a> {
         Err(ToolError::NothingPasses { drawn: PATIENCE, shortest, longest })
     }
 
-    /// Lets time pass until there is a request.
+    /// Advances the time until there is a request.
     fn tick(&mut self) {
         while self.burst == 0 {
             self.now += self.model.gaps.draw(&mut self.random, 0) as f64 / self.speedup;
@@ -135,9 +148,9 @@ impl<'a> Requests<'a> {
         self.burst -= 1;
     }
 
-    /// Draws a request of the source from a copy's deck.
+    /// Draws a request of the source from the deck of a copy.
     fn deal(&mut self, copy: usize) -> u32 {
-        let Copy { base, deck, leaves } = &mut self.copies[copy];
+        let TreeCopy { base, deck, leaves } = &mut self.copies[copy];
         deck.pop().unwrap_or_else(|| {
             *base = self.next_id;
             self.next_id += self.blocks;
@@ -153,7 +166,7 @@ impl<'a> Requests<'a> {
         })
     }
 
-    /// The ids of the way, and fresh ones.
+    /// Returns the ids of the path, and fresh ones for the leaf.
     fn ids(&mut self, copy: usize, shared: u64, leaf: u64) -> Vec<u64> {
         let mut ids = Vec::with_capacity((shared + leaf) as usize);
         for &node in &self.way {
@@ -167,14 +180,14 @@ impl<'a> Requests<'a> {
     }
 }
 
-/// How many requests more than the source had each deck needs, if all but the last are to be used up.
+/// Returns how many requests each deck needs beyond those of the source, so that the wanted number fills whole decks.
 fn extra(options: &Options, source: u64) -> usize {
     let wanted = options.num_requests.div_ceil(options.prefix_root_multiplier.into());
     let decks = (wanted / source).max(1);
     wanted.div_ceil(decks).saturating_sub(source) as usize
 }
 
-/// After an error nothing follows.
+/// An error ends the requests.
 impl Iterator for Requests<'_> {
     type Item = Result<Row, ToolError>;
 

@@ -1,4 +1,4 @@
-//! What is learnt of a trace.
+//! What is learnt from a trace.
 
 use fastrand::Rng;
 
@@ -6,18 +6,18 @@ use super::tree::{Exit, Grower, Tree};
 use crate::trace::check::Check;
 use crate::trace::{Reason, Row, Rows, ToolError};
 
-/// Observed values, drawn with equal chance.
+/// Observed values, each drawn with the same probability.
 #[derive(Clone, Debug)]
 pub(super) struct Sample<T>(Vec<T>);
 
 impl<T: Copy> Sample<T> {
-    /// One of them, or `none` if there is none.
+    /// Draws one of them, or returns `none` if there is none.
     pub(super) fn draw(&self, random: &mut Rng, none: T) -> T {
         if self.0.is_empty() { none } else { self.0[random.usize(..self.0.len())] }
     }
 }
 
-/// A trace as the distributions it was drawn from.
+/// The empirical distributions of a trace.
 ///
 /// Memory grows with the rows and the distinct ids.
 #[derive(Clone, Debug)]
@@ -26,64 +26,64 @@ pub struct Model {
     pub(super) tree: Tree,
     /// The requests, in order.
     pub(super) requests: Vec<Request>,
-    /// What followed shared prefixes, the shortest prefix first.
+    /// The leaves, in the order of the length of the shared prefixes before them.
     pub(super) leaves: Vec<Leaf>,
     pub(super) output_lengths: Sample<u32>,
-    /// Requests that arrived at the same time.
+    /// Numbers of requests that arrived at the same time.
     pub(super) bursts: Sample<u32>,
-    /// Milliseconds from one such time to the next.
+    /// Milliseconds between such times.
     pub(super) gaps: Sample<u64>,
 }
 
-/// How a request went on from the root.
+/// The path of a request from the root.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
-    /// The node behind which it left the tree.
+    /// The last node before it left the tree.
     pub(super) node: u32,
     pub(super) then: Then,
 }
 
-/// What became of a request behind the shared prefix.
+/// What follows the shared prefix of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Then {
-    /// It ended, with so many tokens in the last block.
+    /// Nothing; the last block has this many tokens.
     End { tail: u32 },
-    /// It had blocks of its own: the leaf of this number.
+    /// Blocks of its own: the leaf with this number.
     Leaf(u32),
 }
 
-/// Blocks that no other request had.
+/// Blocks that no other request has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaf {
     pub(super) blocks: u32,
-    /// Tokens in the last.
+    /// Tokens in the last block.
     pub(super) tail: u32,
 }
 
 /// The shape of a [`Model`]'s tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
-    /// Requests that it was learnt from.
+    /// Requests that the model was learnt from.
     pub requests: u64,
-    /// Distinct ids that more than one request had.
+    /// Distinct ids that more than one request has.
     pub shared_blocks: u64,
-    /// Nodes that they form once chains are contracted.
+    /// Nodes that they form, chains without a branch being one node.
     pub nodes: u64,
-    /// Nodes on the longest way from the root.
+    /// Nodes on the longest path from the root.
     pub depth: u32,
     /// Requests with blocks of their own.
     pub leaves: u64,
-    /// How many of those they have, on average.
+    /// How many blocks of their own these have, on average.
     pub mean_leaf: f64,
 }
 
 impl Model {
-    /// Learns from all `rows`, whose ids stand for `block_size` tokens. Calls `progress` after each row with how many
-    /// there were so far.
+    /// Learns from all `rows`, whose ids stand for `block_size` tokens. Calls `progress` after each row with the number
+    /// of rows so far.
     ///
     /// # Errors
-    /// [`ToolError::Option`] when `block_size` is 0, and [`ToolError::Trace`] when a row cannot be read, arrives before
-    /// the row before it, has too few or too many ids for its length, or one that followed another before.
+    /// [`ToolError::Option`] if `block_size` is 0, and [`ToolError::Trace`] if a row cannot be read, arrives before the
+    /// previous one, has too few or too many ids for its length, or has an id that followed a different one before.
     pub fn learn(mut rows: Rows, block_size: u32, mut progress: impl FnMut(u64)) -> Result<Self, ToolError> {
         if block_size == 0 {
             return Err(ToolError::Option { option: "--block-size", why: "is 0; it must be at least 1".to_owned() });
@@ -117,7 +117,7 @@ impl Model {
         Ok(Self { block_size, tree, requests, leaves, output_lengths, bursts, gaps })
     }
 
-    /// What was learnt of the prefixes.
+    /// Returns the shape of the tree.
     pub fn shape(&self) -> Shape {
         let blocks: u64 = self.leaves.iter().map(|leaf| u64::from(leaf.blocks)).sum();
         Shape {
@@ -131,7 +131,7 @@ impl Model {
     }
 }
 
-/// Puts the leaves into order.
+/// Numbers the leaves in the order of the length of the shared prefixes before them.
 fn leaves(tree: &Tree, exits: &[Exit], tails: &[u32]) -> (Vec<Request>, Vec<Leaf>) {
     let mut order: Vec<usize> = (0..exits.len()).filter(|&request| exits[request].leaf > 0).collect();
     order.sort_by_key(|&request| tree.nodes[exits[request].node as usize].end());
@@ -144,7 +144,7 @@ fn leaves(tree: &Tree, exits: &[Exit], tails: &[u32]) -> (Vec<Request>, Vec<Leaf
     (requests, leaves)
 }
 
-/// Tokens of a row's last block, and of what follows it without id.
+/// Returns the tokens in the last block of a row, including any that follow it without an id.
 fn tail(row: &Row, block_size: u32) -> Result<u32, Reason> {
     let ids = row.hash_ids.len();
     let before = ids.saturating_sub(1) as u64 * u64::from(block_size);

@@ -1,28 +1,28 @@
-//! The prefixes that requests share, as a tree without unary chains.
+//! The shared prefixes of requests, as a tree in which chains without a branch are one node.
 
 use std::iter;
 
-use crate::trace::prefixes::{Prefixes, ROOT};
+use crate::trace::prefixes::{PrefixTree, ROOT};
 use crate::trace::{Reason, Row};
 
-/// Blocks that several requests passed, as nodes of some length; node 0 is the root and has none.
+/// Blocks that several requests have, as nodes. Node 0 is the root and has no blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) nodes: Vec<Node>,
 }
 
-/// Blocks that the same requests passed one after another.
+/// Consecutive blocks that the same requests have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
-    /// Its parent, which comes before it.
+    /// Its parent, which comes before it in the list.
     pub(super) parent: u32,
-    /// Blocks from the root to its first.
+    /// Blocks between the root and its first block.
     pub(super) start: u32,
-    /// Blocks.
+    /// Number of its blocks.
     pub(super) length: u32,
     /// Requests that passed it.
     pub(super) visited: u32,
-    /// Requests that left the tree behind it, into blocks that no other had.
+    /// Requests that left the tree after it, with blocks that no other request has.
     pub(super) to_leaf: u32,
 }
 
@@ -35,18 +35,18 @@ impl Node {
 /// Where a request left the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Exit {
-    /// Behind this node.
+    /// The last node before it left.
     pub(super) node: u32,
-    /// Blocks of its own that follow; none if it ended there.
+    /// Number of blocks of its own that follow; 0 if it ended there.
     pub(super) leaf: u32,
 }
 
-/// Collects rows for a tree.
+/// Builds a tree from rows.
 #[derive(Debug, Default)]
 pub(super) struct Grower {
-    prefixes: Prefixes,
+    prefixes: PrefixTree,
     path: Vec<u32>,
-    /// By node: requests that passed it.
+    /// By node of `prefixes`, requests that passed it.
     visits: Vec<u32>,
     /// The last node of every row, or [`ROOT`].
     ends: Vec<u32>,
@@ -54,14 +54,14 @@ pub(super) struct Grower {
 
 impl Grower {
     pub(super) fn row(&mut self, row: &Row) -> Result<(), Reason> {
-        let step = self.prefixes.row(&row.hash_ids, &mut self.path)?;
-        step.follow(&mut self.visits);
+        let growth = self.prefixes.row(&row.hash_ids, &mut self.path)?;
+        growth.follow(&mut self.visits);
         self.path.iter().for_each(|&node| self.visits[node as usize] += 1);
         self.ends.push(self.path.last().copied().unwrap_or(ROOT));
         Ok(())
     }
 
-    /// The tree, and where each row left it, in order. What only one row passed is no part of it.
+    /// Returns the tree, and where each row left it, in order. Nodes that only one row passed are not part of it.
     pub(super) fn finish(self) -> (Tree, Vec<Exit>) {
         let root = Node { parent: 0, start: 0, length: 0, visited: self.ends.len() as u32, to_leaf: 0 };
         let mut tree = Tree { nodes: vec![root] };
@@ -74,9 +74,10 @@ impl Grower {
         (tree, ends)
     }
 
-    /// Where who ends at a node leaves the tree. Puts the node into it, after those before it, unless it is there.
+    /// Records where a row that ends at this node leaves the tree. Adds the node to the tree, after its ancestors,
+    /// unless it is in the tree already.
     fn exit(&self, node: u32, tree: &mut Tree, exits: &mut [Option<Exit>]) {
-        // Splits put parents after their children, so the way up is gone first.
+        // A split gives a parent a higher number than its child, so missing ancestors are added first.
         let up = iter::successors(Some(node), |&node| Some(self.prefixes.parent(node)).filter(|&node| node != ROOT));
         let missing: Vec<u32> = up.take_while(|&node| exits[node as usize].is_none()).collect();
         for node in missing.into_iter().rev() {
@@ -96,7 +97,7 @@ impl Grower {
 }
 
 impl Tree {
-    /// The nodes on the way from the root, which is left out, to `node`.
+    /// Writes the nodes on the path from the root, which is left out, to `node`.
     pub(super) fn way(&self, mut node: u32, way: &mut Vec<u32>) {
         way.clear();
         while node > 0 {
@@ -106,7 +107,7 @@ impl Tree {
         way.reverse();
     }
 
-    /// Nodes on the longest way.
+    /// Returns the number of nodes on the longest path.
     pub(super) fn depth(&self) -> u32 {
         let mut depths = vec![0; self.nodes.len()];
         for (place, node) in self.nodes.iter().enumerate().skip(1) {

@@ -1,4 +1,4 @@
-//! Tokens to the fingerprints of their blocks.
+//! From tokens to the fingerprints of their blocks.
 
 use crate::trace::blocks::{Chain, chain};
 
@@ -6,15 +6,15 @@ use crate::trace::blocks::{Chain, chain};
 #[derive(Clone, Debug)]
 pub(in crate::trace) struct Chains {
     block_size: usize,
-    /// Of the full blocks.
+    /// Fingerprints of the full blocks.
     full: Vec<Chain>,
-    /// Tokens after them.
+    /// Tokens after the full blocks.
     rest: Vec<u64>,
     scratch: Vec<u8>,
 }
 
 impl Chains {
-    /// No text yet, in blocks of `block_size` tokens, at least 1.
+    /// Starts an empty text in blocks of `block_size` tokens, at least 1.
     pub(in crate::trace) fn new(block_size: u32) -> Self {
         Self { block_size: block_size as usize, full: Vec::new(), rest: Vec::new(), scratch: Vec::new() }
     }
@@ -36,7 +36,7 @@ impl Chains {
         self.full.len() * self.block_size + self.rest.len()
     }
 
-    /// The blocks so far, a short last one included.
+    /// Returns the blocks so far, including a partial last one.
     pub(in crate::trace) fn chains(&mut self) -> impl Iterator<Item = Chain> + '_ {
         let parent = self.full.last().copied().unwrap_or(0);
         let short = chain(parent, self.rest.iter().copied(), &mut self.scratch);

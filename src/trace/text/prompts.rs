@@ -1,4 +1,4 @@
-//! Prompts to rows, many at a time.
+//! From prompts to rows, many at a time.
 
 use std::io::Read;
 use std::path::Path;
@@ -19,12 +19,12 @@ const PROMPT: Form = Form {
            none negative, and the text session_id",
 };
 
-/// How to turn prompts into rows.
+/// How prompts are turned into rows.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Tokens that one id stands for. At least 1, default 512.
+    /// Tokens that an id stands for; at least 1. Default 512.
     pub block_size: u32,
-    /// Tokens of the answer to a prompt that does not say. Default 1.
+    /// Tokens of the answer, if the prompt does not say. Default 1.
     pub output_length: u32,
 }
 
@@ -34,37 +34,37 @@ impl Default for Settings {
     }
 }
 
-/// Lines of a file with a prompt each, `{"prompt": "..."}`, plain or compressed with gzip or zstd.
+/// Prompts, one on each line of a file as `{"prompt": "..."}`, plain or compressed with gzip or zstd.
 ///
-/// `timestamp`, in milliseconds, `output_length`, in tokens, and `session_id` are taken over where they are given.
+/// `timestamp`, in milliseconds, `output_length`, in tokens, and `session_id` are kept if they are given.
 #[derive(Debug)]
 pub struct Prompts {
     lines: Lines,
 }
 
 impl Prompts {
-    /// Those of the file at `path`; `-` is standard input.
+    /// Opens the file at `path`; `-` is standard input.
     ///
     /// # Errors
-    /// [`TraceError`] when the file cannot be opened or its first bytes cannot be read.
+    /// [`TraceError`] if the file cannot be opened or its first bytes cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TraceError> {
         Input::open(path.as_ref()).map(|input| Self { lines: Lines::new(input) })
     }
 
-    /// Those of what `reader` gives. Errors call it `name`.
+    /// Reads prompts from `reader`. Errors call the file `name`.
     ///
     /// # Errors
-    /// [`TraceError`] when the first bytes cannot be read.
+    /// [`TraceError`] if the first bytes cannot be read.
     pub fn from_reader(name: impl Into<String>, reader: impl Read + Send + 'static) -> Result<Self, TraceError> {
         Input::new(name.into(), reader, None).map(|input| Self { lines: Lines::new(input) })
     }
 
-    /// How far the reading is.
+    /// Returns how far the reading has come.
     pub fn progress(&self) -> Progress {
         self.lines.progress()
     }
 
-    /// About [`BATCH`] bytes of lines with their numbers; none at the end.
+    /// Reads about [`BATCH`] bytes of lines, with their numbers; none at the end.
     fn batch(&mut self) -> Result<Vec<(u64, Vec<u8>)>, TraceError> {
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -79,7 +79,7 @@ impl Prompts {
     }
 }
 
-/// Bytes of prompts that are tokenised at a time, by all threads together.
+/// Bytes of prompts that all threads together tokenise at a time.
 const BATCH: usize = 8 << 20;
 
 #[derive(Deserialize)]
@@ -98,15 +98,15 @@ struct Tokenised {
     chains: Vec<Chain>,
 }
 
-/// Turns prompts into rows, in order, and gives them to `write`.
+/// Turns prompts into rows, in order, and passes them to `write`.
 ///
-/// A block's id stands for its tokens and its whole prefix. Ids are 0, 1, 2, ... in the order of first appearance over
-/// all prompts; a short last block has one as well. Tokenises on all threads of rayon's pool. Memory grows with the
+/// The id of a block stands for its tokens and its whole prefix. Ids are 0, 1, 2, ... in the order of first appearance
+/// over all prompts; a partial last block has one, too. All threads of rayon's pool tokenise. Memory grows with the
 /// distinct ids.
 ///
 /// # Errors
-/// [`ToolError::Trace`] when a line is no prompt or arrives before the one before it, [`ToolError::Option`] when the
-/// block size is 0, and what `write` returns. The prompts before have then been written.
+/// [`ToolError::Trace`] if a line is not a prompt or arrives before the previous one, [`ToolError::Option`] if the
+/// block size is 0, and the errors of `write`. The prompts before the error have been written.
 pub fn hash(
     mut prompts: Prompts,
     tokenizer: &Tokenizer,
@@ -140,7 +140,7 @@ pub fn hash(
             previous = timestamp;
             write(Row {
                 timestamp,
-                // A line is too short for more.
+                // Lines are too short for more tokens than this holds.
                 input_length: tokens as u32,
                 output_length: prompt.output_length.unwrap_or(settings.output_length),
                 hash_ids: chains.into_iter().map(|chain| ids.id(chain)).collect(),

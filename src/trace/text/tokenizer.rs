@@ -1,4 +1,4 @@
-//! What cuts text into tokens.
+//! Tokenizers.
 
 use std::fmt;
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::trace::ToolError;
 /// Cuts text into tokens.
 #[non_exhaustive]
 pub enum Tokenizer {
-    /// Words between white space. Equal words are equal tokens; distinct ones, but for a collision of 64-bit hashes,
-    /// distinct.
+    /// Words between white space. Equal words are equal tokens, and different words are different tokens unless 64-bit
+    /// hashes collide.
     Whitespace,
     /// The bytes of UTF-8.
     Bytes,
@@ -20,19 +20,19 @@ pub enum Tokenizer {
 }
 
 impl Tokenizer {
-    /// `whitespace`, `bytes`, or else the path of a Hugging Face `tokenizer.json`.
+    /// Loads `whitespace`, `bytes`, or else the Hugging Face `tokenizer.json` at this path.
     ///
     /// # Errors
-    /// [`ToolError::Tokenizer`] when the file cannot be read or is not a tokenizer.
+    /// [`ToolError::Tokenizer`] if the file cannot be read or is not a tokenizer.
     pub fn load(name: &Path) -> Result<Self, ToolError> {
         match name.to_str() {
             Some("whitespace") => Ok(Self::Whitespace),
             Some("bytes") => Ok(Self::Bytes),
             _ => match tokenizers::Tokenizer::from_file(name) {
                 Ok(mut tokenizer) => {
-                    // A file may ask for what belongs to a model's input: equal lengths.
+                    // A file may configure equal lengths for a model's input, which would distort the prompts.
                     tokenizer.with_padding(None);
-                    // This does not fail without parameters.
+                    // It cannot fail without parameters.
                     let _ = tokenizer.with_truncation(None);
                     Ok(Self::HuggingFace(Box::new(tokenizer)))
                 }
@@ -44,7 +44,7 @@ impl Tokenizer {
     /// Appends the tokens of `text`.
     ///
     /// # Errors
-    /// What a Hugging Face tokenizer says that cannot handle the text.
+    /// The message of a Hugging Face tokenizer that cannot handle the text.
     pub fn tokens(&self, text: &str, tokens: &mut Vec<u64>) -> Result<(), String> {
         match self {
             Self::Whitespace => {

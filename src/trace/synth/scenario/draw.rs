@@ -1,21 +1,21 @@
-//! Random figures.
+//! Random numbers.
 
 use fastrand::Rng;
 
-/// Distributed exponentially.
+/// Draws from an exponential distribution.
 pub(super) fn exponential(random: &mut Rng, mean: f64) -> f64 {
     -mean * (1.0 - random.f64()).ln()
 }
 
-/// Tokens: distributed exponentially, rounded up. None if the mean is 0.
+/// Draws a number of tokens from an exponential distribution, rounded up; 0 if the mean is 0.
 pub(super) fn tokens(random: &mut Rng, mean: f64) -> u32 {
     exponential(random, mean).ceil() as u32
 }
 
-/// Ranks from 0, by Zipf's law.
+/// A Zipf distribution over ranks from 0: rank `k` has a weight of `1 / (k + 1)^exponent`.
 #[derive(Debug)]
 pub(super) struct Zipf {
-    /// The weight of each rank and those before it.
+    /// For each rank, the sum of its weight and those before it.
     sums: Vec<f64>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::trace::blocks::{BlockIds, Chain, chain};
 
-/// The first tokens of a text.
+/// The first `tokens` tokens of a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
     /// Texts with the same number have the same tokens.
@@ -10,7 +10,7 @@ pub(super) struct Piece {
     pub(super) tokens: u32,
 }
 
-/// Gives prompts ids: equal ones where all the tokens up to a block's end are equal.
+/// Assigns block ids to prompts: two blocks have the same id if all tokens up to their ends are equal.
 #[derive(Debug)]
 pub(super) struct Prompts {
     block_size: u32,
@@ -23,11 +23,11 @@ impl Prompts {
         Self { block_size, ids: BlockIds::default(), scratch: Vec::new() }
     }
 
-    /// The ids of a prompt, a short last block included.
+    /// Returns the ids of a prompt, including that of a partial last block.
     pub(super) fn ids(&mut self, pieces: &[Piece]) -> Vec<u64> {
         let mut ids = Vec::new();
         let mut prefix: Chain = 0;
-        // What the block has so far: texts, and where its part of each begins and ends.
+        // The content of the block so far: for each piece of a text, the text, and where the piece starts and ends.
         let mut block: Vec<u64> = Vec::new();
         let mut room = self.block_size;
         for piece in pieces {

@@ -6,26 +6,27 @@ use std::collections::BinaryHeap;
 use fastrand::Rng;
 
 use super::draw::{Zipf, exponential, tokens};
+use super::parameters::Settings;
 use super::prompt::{Piece, Prompts, length};
-use super::{Kind, Scenario, Settings};
+use super::{Kind, Scenario};
 use crate::trace::Row;
 
 #[derive(Debug)]
 pub(super) struct Sessions {
     settings: Settings,
-    /// Whether a session that grew too long goes on with a summary.
+    /// Whether a session that grows too long continues with a summary.
     compacts: bool,
     random: Rng,
     popularity: Zipf,
     /// Lengths of the shared prompts.
     prefixes: Vec<u32>,
     prompts: Prompts,
-    /// Microseconds at which a session's next request arrives, and its place among `open`.
+    /// When the next request of a session arrives, in microseconds, and the place of the session in `open`.
     due: BinaryHeap<Reverse<(u64, usize)>>,
     open: Vec<Session>,
-    /// Places of `open` to use again.
+    /// Places of `open` to reuse.
     free: Vec<usize>,
-    /// When the next session begins.
+    /// When the next session starts.
     begins: f64,
     begun: u64,
     next_text: u64,
@@ -34,11 +35,11 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 struct Session {
     name: u64,
-    /// The prompt of its next request, the shared one first.
+    /// The prompt of its next request, of which the first piece is shared.
     pieces: Vec<Piece>,
 }
 
-/// The part of the longest context that a summary has.
+/// A summary has this fraction of the longest context.
 const SUMMARY: u32 = 10;
 
 impl Sessions {
@@ -62,7 +63,7 @@ impl Sessions {
         }
     }
 
-    /// A new session, due when it begins.
+    /// Creates the next session, whose first request is due when it starts.
     fn begin(&mut self) {
         let prefix = self.popularity.draw(&mut self.random);
         let shared = Piece { text: prefix.into(), tokens: self.prefixes[prefix as usize] };
@@ -79,7 +80,7 @@ impl Sessions {
         self.begins += exponential(&mut self.random, 1e6 * self.settings.turns / self.settings.rate);
     }
 
-    /// Something new of a mean length.
+    /// Draws a new text with this mean length.
     fn say(&mut self, mean: f64) -> Piece {
         let tokens = tokens(&mut self.random, mean);
         self.fresh(tokens)
@@ -90,7 +91,7 @@ impl Sessions {
         Piece { text: self.next_text - 1, tokens }
     }
 
-    /// Goes on with the session at this place after a request that arrived at `now`; `false` if it ends.
+    /// Prepares the next request of a session after one that arrived at `now`. Returns `false` if the session ends.
     fn goes_on(&mut self, place: usize, now: u64) -> bool {
         if self.random.f64() * self.settings.turns < 1.0 {
             return false;

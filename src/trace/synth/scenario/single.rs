@@ -1,10 +1,11 @@
-//! Requests that stand alone: shared prompts, and questions about documents.
+//! Single requests: shared prompts, and questions about documents.
 
 use fastrand::Rng;
 
+use super::Scenario;
 use super::draw::{Zipf, exponential, tokens};
+use super::parameters::Settings;
 use super::prompt::{Piece, Prompts, length};
-use super::{Scenario, Settings};
 use crate::trace::Row;
 
 #[derive(Debug)]
@@ -38,9 +39,10 @@ impl Singles {
         }
     }
 
-    /// One of the prefixes that is not yet among the pieces.
+    /// Picks a prefix that is not yet among the pieces.
     fn pick(&mut self, pieces: &[Piece]) -> Piece {
-        // The unpopular ones would take long to come up where all the popular ones are taken.
+        // If all popular prefixes are taken, drawing an unpopular one could take very long; after 100 attempts, the
+        // first free one is taken.
         for _ in 0..100 {
             let text = u64::from(self.popularity.draw(&mut self.random));
             if pieces.iter().all(|piece| piece.text != text) {

@@ -1,8 +1,14 @@
-//! The blocks of one engine: a paged allocator whose full blocks are shared by what they hold.
+//! The blocks of one engine: a paged allocator with prefix caching.
 //!
-//! A *slot* is the memory of one block. It is *used* while a sequence refers to it, *evictable* when nobody does but
-//! its content is still cached, and *free* otherwise. Only full blocks have a name, the chained hash of their whole
-//! prefix, and are found by others; a partial last block is shared by forks alone, until one of them writes to it.
+//! A sequence has a block table, as in `PagedAttention` (Kwon et al., 2023): its logical blocks, in order, each mapped
+//! to a *slot*, the memory of one block. A slot is *used* while a table refers to it, *evictable* when none does but
+//! its content is still cached, and *free* otherwise. Only full blocks have a name, the sequence hash of their whole
+//! prefix, by which other requests find them. A partial last block is shared by forks alone, until one of them writes
+//! to it and gets a copy (copy on write).
+//!
+//! Eviction is by least recent use, and within one use from the end of the sequence, so that a cached block never
+//! outlives its parent. Equal blocks that are computed at the same time take a slot each: the first is found by its
+//! name, the others are its *twins*, one of which takes its place when it is evicted.
 
 #[cfg(test)]
 mod model;
@@ -15,12 +21,12 @@ use std::collections::{BTreeSet, HashMap};
 use foldhash::fast::FixedState;
 
 use super::Copies;
-use crate::{Block, EventData};
+use crate::event::{Block, EventData};
 
 /// Index of a slot.
 type SlotId = u32;
 
-/// What a sequence has in the pool. Given back by [`Pool::detach`] only.
+/// The block table of a sequence. It must be given back with [`Pool::detach`].
 #[must_use]
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
@@ -29,27 +35,27 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    /// Tokens whose keys and values are there.
+    /// Tokens whose keys and values are computed.
     pub(super) fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// Slots that it refers to.
+    /// Slots that the table refers to.
     pub(super) fn blocks(&self) -> usize {
         self.table.len()
     }
 }
 
-/// Too few slots are free or evictable. Nothing has changed.
+/// Too few slots are free or evictable; nothing has changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Shortage;
 
 /// The longest cached prefix of a sequence.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Prefix {
-    /// Its blocks.
+    /// How many blocks it has.
     pub(super) blocks: usize,
-    /// Those of them that are evictable, and would not be after attaching.
+    /// How many of them are evictable, until a sequence attaches to them.
     pub(super) evictable: usize,
 }
 
@@ -57,17 +63,17 @@ pub(super) struct Prefix {
 pub(super) struct Pool {
     block_size: u64,
     capacity: usize,
-    /// Evictable blocks to keep at most.
+    /// The most evictable blocks to keep.
     keep: usize,
     copies: Copies,
-    /// Grows to the capacity as it is needed.
+    /// Grows up to the capacity, as slots are needed.
     slots: Vec<Slot>,
     free: Vec<SlotId>,
-    /// In the order of eviction.
-    evictable: BTreeSet<Rank>,
-    /// The slot that others find by a name.
+    /// The evictable slots, in the order of eviction.
+    evictable: BTreeSet<EvictionKey>,
+    /// By name, the slot that others find.
     cached: HashMap<u64, SlotId, FixedState>,
-    /// Further slots of the same name; mostly empty.
+    /// By name, further slots with the same content. Mostly empty.
     twins: HashMap<u64, Vec<SlotId>, FixedState>,
 }
 
@@ -76,15 +82,15 @@ struct Slot {
     references: u32,
     name: Option<u64>,
     position: u32,
-    /// When its last reference went, on the engine's clock.
+    /// When its last reference was dropped, on the engine's clock.
     last_used: u64,
 }
 
-/// First what was used longest ago, of that what lies latest in its sequence.
-type Rank = (u64, Reverse<u32>, SlotId);
+/// Least recently used first; among those of one time, the deepest in its sequence first.
+type EvictionKey = (u64, Reverse<u32>, SlotId);
 
 impl Pool {
-    /// `cached_tokens` bounds what is kept of evictable blocks.
+    /// Creates an empty pool. `cached_tokens` bounds the evictable blocks that are kept.
     pub(super) fn new(block_size: u32, capacity: u32, cached_tokens: Option<u64>, copies: Copies) -> Self {
         let block_size = block_size.into();
         Self {
@@ -100,12 +106,12 @@ impl Pool {
         }
     }
 
-    /// Slots in all.
+    /// All slots.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Slots that a sequence could get.
+    /// Slots that a sequence could take: free ones, and evictable ones.
     pub(super) fn available(&self) -> usize {
         self.free() + self.evictable()
     }
@@ -122,7 +128,7 @@ impl Pool {
         self.slots.len() - self.free.len() - self.evictable.len()
     }
 
-    /// How much of a sequence with these names is cached.
+    /// Returns how much of a sequence with these names is cached.
     pub(super) fn prefix(&self, names: &[Block]) -> Prefix {
         let mut prefix = Prefix { blocks: 0, evictable: 0 };
         for slot in self.cached_slots(names) {
@@ -132,13 +138,13 @@ impl Pool {
         prefix
     }
 
-    /// A sequence that begins with the longest cached prefix of `names`.
+    /// Starts a sequence with the longest cached prefix of `names`.
     pub(super) fn attach(&mut self, names: &[Block]) -> Sequence {
         let table: Vec<SlotId> = self.cached_slots(names).collect();
         for &id in &table {
             let slot = &mut self.slots[id as usize];
             if slot.references == 0 {
-                self.evictable.remove(&slot.rank(id));
+                self.evictable.remove(&slot.eviction_key(id));
             }
             slot.references += 1;
         }
@@ -150,11 +156,11 @@ impl Pool {
         names.iter().map_while(|block| self.cached.get(&block.sequence).copied())
     }
 
-    /// Appends tokens. `names` are those of the sequence's blocks, of all that are full afterwards at least. What is
-    /// evicted for it is said before what is stored.
+    /// Appends tokens to a sequence and names the blocks that they fill. `names` must cover at least all blocks that
+    /// are full afterwards. Appends the events: what is evicted to make room comes before what is stored.
     ///
     /// # Errors
-    /// [`Shortage`], and nothing has changed.
+    /// [`Shortage`]; nothing has changed.
     pub(super) fn extend(
         &mut self,
         sequence: &mut Sequence,
@@ -166,12 +172,14 @@ impl Pool {
         let tokens = sequence.tokens + tokens;
         let blocks = tokens.div_ceil(self.block_size) as usize;
 
-        // Writing to a partial block that others refer to takes a copy of it.
+        // The first block to write to is the partial last one, if there is one. If a fork refers to it, too, this
+        // sequence gets a copy.
         let shared = sequence.table.get(full).copied().filter(|&last| self.slots[last as usize].references > 1);
         let needed = blocks - sequence.table.len() + usize::from(shared.is_some());
         if needed > self.available() {
             return Err(Shortage);
         }
+        // From here on nothing can fail: all slots that are taken below are free now.
         self.evict(needed.saturating_sub(self.free()), events);
         if let Some(last) = shared {
             self.slots[last as usize].references -= 1;
@@ -188,7 +196,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Another sequence with the same tokens.
+    /// Starts another sequence with the same tokens, which shares all blocks.
     pub(super) fn fork(&mut self, sequence: &Sequence) -> Sequence {
         for &id in &sequence.table {
             self.slots[id as usize].references += 1;
@@ -196,7 +204,7 @@ impl Pool {
         Sequence { table: sequence.table.clone(), tokens: sequence.tokens }
     }
 
-    /// Ends a sequence. What nobody else refers to can be evicted from now on, if it has a name, or is free.
+    /// Ends a sequence. Slots that no other one refers to become evictable if they have a name, and free otherwise.
     pub(super) fn detach(&mut self, sequence: Sequence, now: u64, events: &mut Vec<EventData>) {
         for id in sequence.table.into_iter().rev() {
             let slot = &mut self.slots[id as usize];
@@ -204,7 +212,7 @@ impl Pool {
             if slot.references == 0 {
                 if slot.name.is_some() {
                     slot.last_used = now;
-                    self.evictable.insert(slot.rank(id));
+                    self.evictable.insert(slot.eviction_key(id));
                 } else {
                     self.free.push(id);
                 }
@@ -213,7 +221,7 @@ impl Pool {
         self.evict(self.evictable.len().saturating_sub(self.keep), events);
     }
 
-    /// Forgets what is cached. No sequence may refer to it.
+    /// Drops everything that is cached. No sequence may refer to it.
     pub(super) fn clear(&mut self) {
         debug_assert_eq!(self.used(), 0);
         self.slots.clear();
@@ -223,7 +231,7 @@ impl Pool {
         self.twins.clear();
     }
 
-    /// An unnamed slot with one reference. There must be a free one.
+    /// Takes a free slot, of which there must be one. It has one reference and no name.
     fn take(&mut self) -> SlotId {
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -233,7 +241,10 @@ impl Pool {
         id
     }
 
-    /// Names the slots from `first` on, and says which blocks are stored now.
+    /// Names the slots from `first` on and appends the events for the blocks that are stored now.
+    ///
+    /// A slot whose name is taken becomes a twin. Where twins are not published, they interrupt the chain: the blocks
+    /// after one are a store of their own, with the twin's name as the parent.
     fn cache(&mut self, table: &[SlotId], first: usize, names: &[Block], events: &mut Vec<EventData>) {
         let mut announced = first;
         for (position, (&id, block)) in table.iter().zip(names).enumerate().skip(first) {
@@ -252,7 +263,7 @@ impl Pool {
         store(&names[..table.len()], announced, events);
     }
 
-    /// Evicts as many blocks and says so. As many must be evictable.
+    /// Evicts this many blocks, which must be evictable, and appends the event.
     fn evict(&mut self, blocks: usize, events: &mut Vec<EventData>) {
         let mut gone = Vec::new();
         for _ in 0..blocks {
@@ -268,7 +279,7 @@ impl Pool {
         }
     }
 
-    /// Whether `id` was the last slot of this name.
+    /// Forgets that a slot has a name. Returns whether it was the last slot with it.
     fn forget(&mut self, name: u64, id: SlotId) -> bool {
         let Some(twins) = self.twins.get_mut(&name) else {
             self.cached.remove(&name);
@@ -276,6 +287,7 @@ impl Pool {
         };
         match twins.iter().position(|&twin| twin == id) {
             Some(at) => _ = twins.remove(at),
+            // It is the one that others find: its oldest twin takes its place.
             None => _ = self.cached.insert(name, twins.remove(0)),
         }
         if twins.is_empty() {
@@ -286,12 +298,12 @@ impl Pool {
 }
 
 impl Slot {
-    fn rank(&self, id: SlotId) -> Rank {
+    fn eviction_key(&self, id: SlotId) -> EvictionKey {
         (self.last_used, Reverse(self.position), id)
     }
 }
 
-/// Says that the blocks from `first` on are stored, if there are any.
+/// Appends a store of the blocks from `first` on, if there are any.
 fn store(names: &[Block], first: usize, events: &mut Vec<EventData>) {
     if first < names.len() {
         let parent = first.checked_sub(1).map(|parent| names[parent].sequence);

@@ -1,49 +1,49 @@
-//! The workers: engines that come, go and slow down, with what is under way to them and from them.
+//! A member of the fleet: an engine that can join, die and slow down, with its requests and events in flight.
 
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 
+use crate::event::{Event, Worker};
 use crate::mock::{Config, Engine, Refusal, Request, Step};
 use crate::route::Ticket;
-use crate::{Event, Worker};
 
 /// A request at a worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
     pub(super) request: u32,
-    /// What the router calls it.
+    /// Its ticket at the router.
     pub(super) ticket: Ticket,
-    /// Blocks that the router expected here.
+    /// Blocks that the router expected it to reuse here.
     pub(super) predicted: u32,
-    /// How often its worker died before.
+    /// How often a worker has died under it.
     pub(super) deaths: u32,
 }
 
-/// A place in the fleet, and the engine that is there, if any.
+/// A place in the fleet, and the engine in it, if there is one.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) worker: Worker,
     config: Config,
     engine: Option<Engine>,
-    /// Counts deaths.
+    /// Number of deaths, which tells apart the steps of successive engines.
     life: u32,
-    /// The step under way.
+    /// The current step, which was simulated when it started and takes effect when it ends.
     step: Option<Step>,
-    /// By the engine's tickets.
+    /// Requests at the engine, by its tickets.
     flights: HashMap<u64, Flight, FixedState>,
-    /// What it said and when that is heard.
+    /// Events on their way to the router, and when they arrive.
     said: VecDeque<(u64, Event)>,
     pub(super) busy_ns: u64,
     pub(super) finished: u64,
-    /// Blocks of prompts, computed.
+    /// Prompt blocks computed.
     pub(super) computed: u64,
 }
 
 impl Member {
-    /// A place without engine.
+    /// Creates a place without an engine.
     pub(super) fn new(number: u32, config: &Config) -> Self {
-        // Even and odd workers name the same content differently, as engines of two makes would.
+        // Even and odd workers use different sequence hashes for the same content, as engines of two makes do.
         let config = Config { seed: u64::from(number % 2), ..config.clone() };
         Self {
             worker: Worker::new(number.into(), 0),
@@ -59,7 +59,7 @@ impl Member {
         }
     }
 
-    /// An engine with an empty cache.
+    /// Starts an engine with an empty cache.
     pub(super) fn start(&mut self) {
         let engine = Engine::new(self.worker, self.config.clone());
         self.engine = Some(engine.expect("the configuration was checked"));
@@ -69,7 +69,7 @@ impl Member {
         self.life
     }
 
-    /// The engine dies. Returns what was in flight there, in the order in which it came.
+    /// Ends the engine. Returns the requests that were in flight, in the order of their arrival.
     pub(super) fn die(&mut self, now: u64) -> Vec<Flight> {
         self.engine = None;
         self.life += 1;
@@ -88,15 +88,15 @@ impl Member {
         }
     }
 
-    /// Hands a request to the engine. The router knows who is there, so there is one.
+    /// Submits a request to the engine. There is one, because the router only knows workers that are present.
     pub(super) fn submit(&mut self, now: u64, request: Request, flight: Flight) -> Result<(), Refusal> {
-        let engine = self.engine.as_mut().expect("the router knows who is there");
+        let engine = self.engine.as_mut().expect("the router only knows workers that are present");
         let ticket = engine.submit(now, request)?;
         self.flights.insert(ticket, flight);
         Ok(())
     }
 
-    /// Begins a step if none is under way and there is something to do. Returns when it ends.
+    /// Starts a step if none is running and there is something to do. Returns when it ends.
     pub(super) fn go_on(&mut self) -> Option<u64> {
         if self.step.is_some() {
             return None;
@@ -109,7 +109,7 @@ impl Member {
         Some(ends)
     }
 
-    /// The step under way, which is over.
+    /// Takes the current step, which has ended.
     pub(super) fn end_step(&mut self) -> Option<Step> {
         self.step.take()
     }
@@ -123,14 +123,15 @@ impl Member {
         self.flights.remove(&ticket).expect("an engine finishes what was submitted, once")
     }
 
-    /// Something is said that is to be heard then, or when what was said before is, if that is later. Returns when.
+    /// Sends an event that arrives at `heard_ns`, or with the previous event if that arrives later, so that events stay
+    /// in order. Returns when it arrives.
     pub(super) fn say(&mut self, heard_ns: u64, event: Event) -> u64 {
         let heard_ns = self.said.back().map_or(heard_ns, |&(before, _)| heard_ns.max(before));
         self.said.push_back((heard_ns, event));
         heard_ns
     }
 
-    /// What is heard by now and was not before.
+    /// Takes the next event that has arrived by now.
     pub(super) fn hear(&mut self, now: u64) -> Option<Event> {
         let due = self.said.front().is_some_and(|&(at, _)| at <= now);
         due.then(|| self.said.pop_front().map(|(_, event)| event)).flatten()

@@ -1,4 +1,4 @@
-//! What workers will hold before they say so, or where they never do: from the router's own decisions.
+//! Predictions: what workers will hold before they publish it, or if they never do, from the router's own decisions.
 
 mod recency;
 
@@ -6,66 +6,67 @@ use std::collections::VecDeque;
 
 use super::fleet::Fleet;
 use super::overlap::{SlotMap, scatter};
+use crate::event::{Block, Event, EventData, Worker};
 use crate::index::mix;
-use crate::{Block, Event, EventData, Index, LocalReader, LocalWriter, Matches, Worker};
+use crate::index::{Index, LocalReader, LocalWriter, Matches};
 use recency::Recency;
 
-/// What is thought of a worker that was sent a prompt: that it will hold the prompt's blocks.
+/// For how long a worker is expected to hold the blocks of a prompt that it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prediction {
-    /// For how many nanoseconds after the decision that last predicted it a block is thought to be there.
+    /// Nanoseconds for which a block is predicted after the last decision that predicted it.
     pub ttl_ns: u64,
-    /// How many nanoseconds after the request's first token the worker must have said what it holds, so that nothing
-    /// more is predicted of that prompt. `None`: it never says.
+    /// Nanoseconds after a request's first token within which the worker publishes the blocks of its prompt; the
+    /// prediction ends then. `None`: the worker never publishes.
     pub grace_ns: Option<u64>,
-    /// How many blocks of a worker are predicted at most. Beyond that, the least recently predicted prompt's deepest
-    /// blocks are given up.
+    /// The most predicted blocks of a worker. Beyond that, the deepest blocks of the least recently predicted prompt
+    /// are dropped.
     pub blocks_per_worker: u32,
 }
 
 impl Prediction {
-    /// For workers that publish events: bridges the time from a decision to the event that tells of it. Ten seconds at
-    /// most, one after the first token, and 65,536 blocks a worker.
+    /// For workers that publish events: bridges the time from a decision to the event that reports its blocks, for at
+    /// most ten seconds, one second after the first token, and 65,536 blocks of each worker.
     pub const fn until_events() -> Self {
         Self { ttl_ns: 10_000_000_000, grace_ns: Some(1_000_000_000), blocks_per_worker: 1 << 16 }
     }
 
-    /// For workers that publish nothing: a guess at what a cache of so many blocks holds, without an end in time.
+    /// For workers that publish nothing: estimates what a cache of this many blocks holds, without a limit in time.
     pub const fn instead_of_events(blocks_per_worker: u32) -> Self {
         Self { ttl_ns: u64::MAX, grace_ns: None, blocks_per_worker }
     }
 }
 
-/// Names the first blocks of prompts.
+/// Stands for the parent of a prompt's first block.
 const ROOT: u64 = 0x70_72_6f_6d_70_74;
 
 /// What a request in flight predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Predicted {
-    /// The name of its deepest block.
+    /// Sequence hash of its deepest block.
     end: u64,
-    /// The decision's number.
+    /// Number of the decision.
     by: u64,
 }
 
-/// An index of what is predicted, fed by decisions instead of events.
+/// An index of predicted blocks, which is fed by decisions instead of events.
 #[derive(Debug)]
 pub(super) struct Predictions {
     settings: Prediction,
     writer: LocalWriter,
     reader: LocalReader,
-    /// Whether there is something to publish.
+    /// Whether there are changes to publish.
     changed: bool,
     matches: Matches,
     map: Vec<SlotMap>,
-    /// Of the decision at hand, by seat.
+    /// Predicted depths for the current decision, by seat.
     depths: Vec<u32>,
-    /// By seat: the blocks in the index, in the order in which they go.
+    /// By seat, the blocks in the index, in the order in which they are dropped.
     caches: Vec<Recency>,
-    /// When what a decision used expires, unless a later one used it; where, and the decision's number. In order of
-    /// time.
+    /// For each decision, when the blocks that it used expire unless a later one used them, the seat, and the number of
+    /// the decision. In order of time.
     expiries: VecDeque<(u64, u32, u64)>,
-    /// What is to be given up, in order of time.
+    /// Predictions of computed prompts: when they end, the seat, and what was predicted. In order of time.
     due: VecDeque<(u64, u32, Predicted)>,
     names: Vec<u64>,
     /// Decisions so far.
@@ -74,7 +75,7 @@ pub(super) struct Predictions {
 
 impl Predictions {
     pub(super) fn new(settings: Prediction, seed: u64) -> Self {
-        // Its own limits are those of the recency lists.
+        // The recency lists bound what is in it.
         let builder = Index::builder().seed(seed).max_positions(u32::MAX).max_workers(u32::MAX);
         let (writer, reader) = builder.build_local().expect("no setting is out of its range");
         Self {
@@ -93,7 +94,7 @@ impl Predictions {
         }
     }
 
-    /// By seat, how many leading blocks of the prompt are predicted.
+    /// Looks up how many leading blocks of the prompt are predicted, by seat.
     pub(super) fn look_up(&mut self, fleet: &Fleet, blocks: &[u64]) {
         if std::mem::take(&mut self.changed) {
             self.writer.publish();
@@ -104,12 +105,12 @@ impl Predictions {
         scatter(&mut self.map, fleet, &self.matches, &mut self.depths);
     }
 
-    /// What [`Predictions::look_up`] found.
+    /// Returns what [`Predictions::look_up`] found.
     pub(super) fn depths(&self) -> &[u32] {
         &self.depths
     }
 
-    /// The worker in the seat was sent a prompt.
+    /// Predicts the blocks of a prompt that is sent to the worker in this seat.
     pub(super) fn enter(&mut self, seat: usize, worker: Worker, blocks: &[u64], now_ns: u64) -> Option<Predicted> {
         let Self { settings, names, .. } = self;
         let blocks = &blocks[..blocks.len().min(settings.blocks_per_worker as usize)];
@@ -128,7 +129,8 @@ impl Predictions {
             let parent = known.checked_sub(1).map(|last| names[last]);
             let new = names.iter().zip(blocks).skip(known);
             let blocks = new.map(|(&sequence, &local)| Block { sequence, local }).collect();
-            // A name that occurs twice, with a probability of 2^-64, is nothing to predict.
+            // The index rejects two blocks of one sequence hash, which has a probability of 2^-64; nothing is predicted
+            // then.
             self.writer.apply(&Event { worker, id: 0, data: EventData::Stored { parent, blocks } }).ok()?;
         }
         self.decisions += 1;
@@ -145,14 +147,14 @@ impl Predictions {
         Some(Predicted { end, by: self.decisions })
     }
 
-    /// The request that predicted this had its first token.
+    /// Records that the request which predicted this has its first token.
     pub(super) fn confirm(&mut self, seat: usize, predicted: Predicted, now_ns: u64) {
         if let Some(grace_ns) = self.settings.grace_ns {
             self.due.push_back((now_ns.saturating_add(grace_ns), seat as u32, predicted));
         }
     }
 
-    /// Gives up what is due by now.
+    /// Ends the predictions that are due by now.
     pub(super) fn expire(&mut self, fleet: &Fleet, now_ns: u64) {
         while let Some(&(_, seat, predicted)) = self.due.front().filter(|(due, ..)| *due <= now_ns) {
             self.due.pop_front();
@@ -171,7 +173,7 @@ impl Predictions {
         }
     }
 
-    /// Nothing is predicted of the worker any more.
+    /// Ends all predictions for the worker.
     pub(super) fn clear(&mut self, seat: usize, worker: Worker) {
         self.tell(seat, worker, EventData::Cleared);
     }
@@ -184,7 +186,7 @@ impl Predictions {
         self.tell(seat, worker, EventData::WorkerRemoved);
     }
 
-    /// Blocks that are predicted, of all workers.
+    /// Predicted blocks of all workers.
     pub(super) fn blocks(&self) -> usize {
         self.caches.iter().map(Recency::len).sum()
     }
@@ -193,7 +195,7 @@ impl Predictions {
         if let Some(cache) = self.caches.get_mut(seat) {
             *cache = Recency::default();
         }
-        // Of a worker that the index does not know, there is nothing to forget.
+        // This fails for a worker that the index does not know, about which there is nothing to forget.
         self.changed |= self.writer.apply(&Event { worker, id: 0, data }).is_ok();
     }
 

@@ -1,26 +1,26 @@
-//! The least of many figures, fairly.
+//! The least of many scores, with ties broken at random.
 
 use super::{Candidates, Random};
 
-/// Figures compared at a time; and those whose least is remembered.
+/// Scores that are compared at a time, and scores of which one minimum is kept.
 const LANES: usize = 16;
 const CHUNK: usize = 64;
 
-/// A figure for each seat, and room to find the least. Passes over all seats that vectorise, rather than one with a
-/// branch for each.
+/// A score for each seat, and the space to find the least. Everything is a pass over all seats that vectorises, rather
+/// than a loop with a branch for each.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Figures {
+pub(super) struct Scores {
     values: Vec<f32>,
-    /// The least of every [`CHUNK`].
+    /// The minimum of every [`CHUNK`] of values.
     minima: Vec<f32>,
 }
 
-impl Figures {
-    /// Takes a figure for each seat; those of seats that are no candidates become infinite.
-    pub(super) fn set(&mut self, candidates: &Candidates<'_>, figures: impl ExactSizeIterator<Item = f32>) {
-        // Not cleared and extended: overwriting what is there vectorises.
-        self.values.resize(figures.len(), 0.0);
-        self.values.iter_mut().zip(figures).for_each(|(value, figure)| *value = figure);
+impl Scores {
+    /// Sets the score of each seat. Seats that are not candidates get infinity.
+    pub(super) fn set(&mut self, candidates: &Candidates<'_>, scores: impl ExactSizeIterator<Item = f32>) {
+        // Overwriting vectorises; clearing and extending does not.
+        self.values.resize(scores.len(), 0.0);
+        self.values.iter_mut().zip(scores).for_each(|(value, score)| *value = score);
         candidates.mask().overwrite_others(&mut self.values, f32::INFINITY);
     }
 
@@ -28,35 +28,35 @@ impl Figures {
         &mut self.values
     }
 
-    /// The least figure; infinity where no candidate has one.
+    /// Returns the least score; infinity if no candidate has one.
     pub(super) fn minimum(&mut self) -> f32 {
         self.minima.clear();
         self.minima.extend(self.values.chunks(CHUNK).map(minimum));
         minimum(&self.minima)
     }
 
-    /// The candidate with the least figure; of equals, each with the same probability. `None` where no candidate has a
-    /// figure below infinity.
-    #[allow(clippy::float_cmp, reason = "the least is one of the figures")]
+    /// Returns the candidate with the least score; ties are broken at random. `None` if no candidate has a score below
+    /// infinity.
+    #[allow(clippy::float_cmp, reason = "the least is one of the scores")]
     pub(super) fn least(&mut self, random: &mut Random) -> Option<usize> {
         let least = self.minimum();
         if least == f32::INFINITY {
             return None;
         }
-        // Few chunks have it.
+        // Only the few chunks whose minimum it is are searched.
         let chunks = self.values.chunks(CHUNK).zip(&self.minima).enumerate().filter(|(_, (_, min))| **min == least);
         let mut seats = chunks.flat_map(|(index, (chunk, _))| {
             let equals = chunk.iter().enumerate().filter(|(_, value)| **value == least);
             equals.map(move |(place, _)| index * CHUNK + place)
         });
         let count = seats.clone().count();
-        let rank = if count > 1 { random.below(count) } else { 0 };
-        seats.nth(rank)
+        let pick = if count > 1 { random.below(count) } else { 0 };
+        seats.nth(pick)
     }
 }
 
 fn minimum(values: &[f32]) -> f32 {
-    // Not `f32::min`, which is slower for what it does about NaN.
+    // Not `f32::min`, which is slower because it handles NaN.
     let lesser = |a: f32, b: f32| if b < a { b } else { a };
     let mut lanes = [f32::INFINITY; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();

@@ -1,4 +1,4 @@
-//! What stands above every figure: its title, and notes in small print.
+//! The title of a figure, with notes in small print below it.
 
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -6,28 +6,28 @@ use super::FigureError;
 use super::pen::{Pen, text_style, wrap};
 use super::theme::{GAP, LEADING, TEXT, TITLE};
 
-/// From one line of a title to the next, in sizes of its text.
+/// Height of a line of the title, in multiples of the text size.
 const TITLE_LEADING: f64 = 1.35;
 
-/// Title and notes, in lines.
-pub(super) struct Head {
+/// Title and notes, broken into lines.
+pub(super) struct Title {
     title: Vec<String>,
     note: Vec<String>,
 }
 
-impl Head {
-    /// In lines no longer than `inner`.
+impl Title {
+    /// Breaks title and notes into lines that are not wider than `inner`.
     pub(super) fn new(title: &str, note: &[String], inner: f64) -> Self {
         let note = note.iter().flat_map(|line| wrap(line, TEXT, inner)).collect();
         Self { title: wrap(title, TITLE, inner), note }
     }
 
-    /// Where the first note stands.
+    /// Returns the top of the first note.
     fn note_top(&self) -> f64 {
         f64::from(GAP) + self.title.len() as f64 * TITLE * TITLE_LEADING + 2.0
     }
 
-    /// Where what follows may begin.
+    /// Returns the top of what follows.
     pub(super) fn bottom(&self) -> f64 {
         let notes = f64::from(self.note.len() as u32 * LEADING);
         self.note_top() + notes + if self.note.is_empty() { 0.0 } else { 8.0 }

@@ -1,0 +1,43 @@
+//! The result of an analysis.
+
+use serde::Serialize;
+
+use super::{Arrivals, Curve, Histogram, Metrics, Sessions, Window};
+
+/// The result of an analysis.
+#[derive(Clone, Debug, Serialize)]
+pub struct Analysis {
+    /// The name of the trace.
+    pub file: String,
+    /// Number of rows.
+    pub requests: u64,
+    /// Number of distinct ids.
+    pub unique_hash_ids: u64,
+    /// Distinct ids that occur more than once.
+    pub repeated_hash_ids: u64,
+    /// Ids of all rows, repetitions included.
+    pub blocks: u64,
+    /// Ids that an earlier row had, too.
+    pub hit_blocks: u64,
+    /// `hit_blocks / blocks`, which is what an infinite cache hits; 0 if there is no block. [`Metrics`] has the mean
+    /// over rows.
+    pub block_weighted_hit_rate: f64,
+    /// Rows whose last id stands for no token, a sign that the block size is too large. If there are any, unique prompt
+    /// lengths may be negative.
+    pub rows_with_spare_ids: u64,
+    /// Lengths and hit rates of requests.
+    pub metrics: Metrics,
+    /// Histograms of the lengths of prompts and answers.
+    #[serde(skip)]
+    pub histograms: Vec<Histogram>,
+    /// Hit rate by cache size, for each of [`Options::workers`](super::Options::workers).
+    pub curves: Vec<Curve>,
+    /// How requests arrive.
+    pub arrivals: Arrivals,
+    /// Length of a window, as in [`Options::window_ms`](super::Options::window_ms).
+    pub window_ms: u64,
+    /// The working set over time: windows of `window_ms` that have a request.
+    pub windows: Vec<Window>,
+    /// Statistics of the sessions, if the trace names any.
+    pub sessions: Option<Sessions>,
+}
