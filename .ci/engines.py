@@ -1,4 +1,4 @@
-"""Fetches what tests/engines.rs and tests/judges.rs drive: parts of released engines, and a Python to run them.
+"""Fetches what tests/judges drives: parts of released engines, and a Python to run them.
 
 They go to the directory that KVLEAP_ENGINES names, `target/engines` if it names none, once: a virtual environment,
 wheels as they were published for their event publishers, and the Python files of two engines for their cache managers.

@@ -1,12 +1,12 @@
-"""How much of the server's own speed the service keeps: queries of 100 blocks by hash, beside the null handler.
+"""How much of the server's own speed the service keeps: queries of 100 blocks by hash, beside the same of an empty model.
 
-Both are routes of one `kvleap serve`: the null handler reads and parses the same body and writes an empty answer, and
-looks nothing up. wrk plays them in turns, so that whatever else the machine does hits both. Needs wrk, and
-`cargo build --release --features cli`. With --publish, all of it is measured again while a mock engine publishes; what
-is compared with is still the null handler alone.
+Both go to one `kvleap serve`. Of a model in which nobody holds anything asked for, the same body is read and parsed, the
+first block is missed, and an empty answer is written: that is what the server alone takes. wrk plays them in turns, so
+that whatever else the machine does hits both. Needs wrk, and `cargo build --profile dist --features cli`. With --publish,
+all of it is measured again while a mock engine publishes; what is compared with is still the empty model alone.
 
-    python3 benches/serve.py target/release/kvleap
-    python3 benches/serve.py target/release/kvleap --publish 400
+    python3 benches/serve.py target/dist/kvleap
+    python3 benches/serve.py target/dist/kvleap --publish 400
 """
 
 import argparse
@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 
-PATHS = ["/bench/null", "/query_by_hash"]
+MODELS = ["empty", "bench"]
 
 SCRIPT = """
 local bodies = {}
@@ -45,7 +45,7 @@ def post(url, path, body):
 
 
 def fill(url, engines, prompts):
-    """Prompts of 100 blocks behind system prompts of 20; every engine has a fifth of them. Returns the queries."""
+    """Prompts of 100 blocks behind system prompts of 20; every engine has a fifth of them. Returns the chains."""
     pick = random.Random(0)
     hashes = lambda count: [pick.getrandbits(63) for _ in range(count)]
     systems = [hashes(20) for _ in range(8)]
@@ -61,11 +61,16 @@ def fill(url, engines, prompts):
             body = {"model_name": "bench", "block_size": 16, "events": events[at : at + 500]}
             outcome = post(url, "/events", body)
             assert not outcome["rejected"] and not outcome["skipped"], outcome
-    return [json.dumps({"model_name": "bench", "block_hashes": chain}) for chain in chains]
+    other = {"stored": {"parent_hash": None, "blocks": [{"block_hash": 0, "tokens_hash": 0}]}}
+    events = [{"worker_id": 0, "event": {"event_id": 0, "data": other}}]
+    assert post(url, "/events", {"model_name": "empty", "block_size": 16, "events": events})["applied"] == 1
+    return chains
 
 
-def measure(url, path, options, environment):
-    command = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "-s", environment["SCRIPT"], url + path]
+def measure(url, model, options, environment):
+    environment = dict(environment, BODIES=environment["BODIES"] + model)
+    command = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "-s", environment["SCRIPT"]]
+    command.append(url + "/query_by_hash")
     output = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
     rate, middle, tail, errors = re.search(r"RESULT (\S+) (\S+) (\S+) (\d+)", output).groups()
     assert errors == "0", output
@@ -73,7 +78,7 @@ def measure(url, path, options, environment):
 
 
 def serve(options):
-    command = [options.kvleap, "serve", "--listen", "127.0.0.1:0", "--log", "json", "--bench-null"]
+    command = [options.kvleap, "serve", "--listen", "127.0.0.1:0", "--log", "json"]
     if options.threads:
         command += ["--threads", str(options.threads)]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -106,14 +111,14 @@ def ingested(url):
 
 
 def rounds(options, url, environment):
-    """Medians of what each route does, measured in turns, and blocks ingested a second meanwhile."""
+    """Medians for each model, measured in turns, and blocks ingested a second meanwhile."""
     before, began = ingested(url), time.monotonic()
-    runs = {path: [] for path in PATHS}
+    runs = {model: [] for model in MODELS}
     for _ in range(options.rounds):
-        for path in PATHS:
-            runs[path].append(measure(url, path, options, environment))
+        for model in MODELS:
+            runs[model].append(measure(url, model, options, environment))
     blocks = (ingested(url) - before) / (time.monotonic() - began)
-    return [[statistics.median(column) for column in zip(*runs[path])] for path in PATHS], blocks
+    return [[statistics.median(column) for column in zip(*runs[model])] for model in MODELS], blocks
 
 
 def main():
@@ -132,14 +137,19 @@ def main():
     try:
         server, url = serve(options)
         processes.append(server)
-        queries = fill(url, options.engines, options.prompts)
+        chains = fill(url, options.engines, options.prompts)
         with tempfile.TemporaryDirectory() as scratch:
-            environment = dict(os.environ, BODIES=f"{scratch}/bodies", SCRIPT=f"{scratch}/wrk.lua")
-            for name, content in (("BODIES", "\n".join(queries)), ("SCRIPT", SCRIPT)):
-                with open(environment[name], "w", encoding="utf-8") as file:
+            environment = dict(os.environ, BODIES=f"{scratch}/bodies-", SCRIPT=f"{scratch}/wrk.lua")
+            bodies = {
+                environment["BODIES"] + model: "\n".join(
+                    json.dumps({"model_name": model, "block_hashes": chain}) for chain in chains)
+                for model in MODELS
+            }
+            for path, content in {**bodies, environment["SCRIPT"]: SCRIPT}.items():
+                with open(path, "w", encoding="utf-8") as file:
                     file.write(content)
             alone, _ = rounds(options, url, environment)
-            print(f"{'':34}{'requests/s':>12} {'p50 us':>8} {'p99 us':>8} {'of null':>8} {'p99':>8}")
+            print(f"{'':34}{'requests/s':>12} {'p50 us':>8} {'p99 us':>8} {'of empty':>8} {'p99':>8}")
             show("alone", alone, alone[0])
             if options.publish:
                 processes.append(publish(options, url))
@@ -151,9 +161,9 @@ def main():
             process.wait()
 
 
-def show(what, middle, null):
-    for path, (rate, half, tail) in zip(PATHS, middle):
-        print(f"{what:20}{path:14}{rate:12.0f} {half:8.0f} {tail:8.0f} {rate / null[0]:8.2f} {tail / null[2]:8.2f}")
+def show(what, middle, empty):
+    for model, (rate, half, tail) in zip(MODELS, middle):
+        print(f"{what:26}{model:8}{rate:12.0f} {half:8.0f} {tail:8.0f} {rate / empty[0]:8.2f} {tail / empty[2]:8.2f}")
 
 
 if __name__ == "__main__":
