@@ -7,7 +7,7 @@ mod common;
 
 use common::{apply, chain, hash, index, stored};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use kvleap::{LocalReader, Matches};
+use kvleap::{Matches, Reader};
 
 /// Answers per iteration.
 const BATCH: usize = 64;
@@ -26,7 +26,7 @@ fn path(chat: u64) -> Vec<u64> {
     [part(1, 0, SYSTEM), part(2, chat / 64, DOCUMENT)].into_iter().chain(turns).flatten().collect()
 }
 
-fn load(chats: u64) -> LocalReader {
+fn load(chats: u64) -> Reader {
     let (mut writer, reader) = index();
     for chat in 0..chats {
         // Blocks that it holds already are no news, but every event must name its parent.

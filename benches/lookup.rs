@@ -4,10 +4,10 @@ mod common;
 
 use common::{apply, chain, index, stored};
 use criterion::{Criterion, criterion_group, criterion_main};
-use kvleap::{LocalReader, Matches};
+use kvleap::{Matches, Reader};
 
 /// Times the lookup of `query`, which so many workers hold to that depth.
-fn lookup(criterion: &mut Criterion, id: &str, reader: &LocalReader, query: &[u64], workers: usize, depth: u64) {
+fn lookup(criterion: &mut Criterion, id: &str, reader: &Reader, query: &[u64], workers: usize, depth: u64) {
     let mut matches = Matches::new();
     criterion.bench_function(&format!("lookup/{id}"), |bench| bench.iter(|| reader.find(query, &mut matches)));
     assert_eq!(matches.len(), workers);

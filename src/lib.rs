@@ -187,8 +187,6 @@ pub use index::{
     Builder, Closed, ConfigError, ImportError, Index, Layer, MAX_LEFT_OUT, MAX_SHARDS, Matches, Reader, Rejection,
     SendError, ShardStatus, Status, TrySendError, Watermark, WorkerStatus, Writer,
 };
-// TEMPORARY
-pub use index::{Reader as LocalReader, Writer as LocalWriter};
 
 /// The README's examples are tests.
 #[cfg(doctest)]

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvleap::{LocalReader, LocalWriter, Matches};
+use kvleap::{Matches, Reader, Writer};
 
 use crate::Scale;
 use crate::common::{apply, chain, hash, index, stored};
@@ -25,7 +25,7 @@ fn due(start: Instant, by: Instant) -> u64 {
 
 /// Applies each event when it is due, and publishes when nothing waits or it is time to. Returns how long a publication
 /// took at most.
-fn write(mut writer: LocalWriter, start: Instant, runs: u64) -> Duration {
+fn write(mut writer: Writer, start: Instant, runs: u64) -> Duration {
     let (mut applied, mut published, mut longest) = (0, start, Duration::ZERO);
     while applied < runs {
         let now = Instant::now();
@@ -46,7 +46,7 @@ fn write(mut writer: LocalWriter, start: Instant, runs: u64) -> Duration {
 
 /// Asks at full speed until all is there. Returns the age of the oldest event that was due and not shown, and the time
 /// of the lookup, of every answer, in nanoseconds.
-fn read(reader: &LocalReader, start: Instant, runs: u64) -> [Vec<u64>; 2] {
+fn read(reader: &Reader, start: Instant, runs: u64) -> [Vec<u64>; 2] {
     let mut matches = Matches::new();
     let [mut staleness, mut times] = [Vec::new(), Vec::new()];
     let mut shown = 0;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kvleap::{LocalReader, Matches};
+use kvleap::{Matches, Reader};
 
 use crate::Scale;
 use crate::common::{apply, chain, hash, index, stored};
@@ -16,7 +16,7 @@ const DEPTH: u64 = 100;
 const ROUNDS: u64 = 101;
 
 /// An index of so many workers; those that match are neighbours, or spread over all.
-fn load(workers: u64, neighbours: bool) -> LocalReader {
+fn load(workers: u64, neighbours: bool) -> Reader {
     let (mut writer, reader) = index();
     for worker in 0..workers {
         // The first event registers.
@@ -37,7 +37,7 @@ fn query(prompt: u64) -> Vec<u64> {
 }
 
 /// Nanoseconds per lookup.
-fn time(reader: &LocalReader, queries: &[Vec<u64>], matches: &mut Matches) -> f64 {
+fn time(reader: &Reader, queries: &[Vec<u64>], matches: &mut Matches) -> f64 {
     let start = Instant::now();
     for query in queries {
         reader.find(query, matches);

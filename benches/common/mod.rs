@@ -1,13 +1,13 @@
 //! What the benches share: an allocator like a server's, and workers that store chains of blocks.
 #![allow(dead_code, reason = "every bench uses its own part")]
 
-use kvleap::{Block, Event, EventData, Index, LocalReader, LocalWriter, Worker};
+use kvleap::{Block, Event, EventData, Index, Reader, Worker, Writer};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// An index without a thread, the same in every run.
-pub(crate) fn index() -> (LocalWriter, LocalReader) {
+pub(crate) fn index() -> (Writer, Reader) {
     Index::builder().seed(1).build_local().expect("valid settings")
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn cleared(worker: u64) -> Event {
 }
 
 /// Applies events that fit.
-pub(crate) fn apply<'a>(writer: &mut LocalWriter, events: impl IntoIterator<Item = &'a Event>) {
+pub(crate) fn apply<'a>(writer: &mut Writer, events: impl IntoIterator<Item = &'a Event>) {
     for event in events {
         writer.apply(event).expect("fits");
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use arbitrary::Arbitrary;
 use kvleap::baseline::reference::Reference;
-use kvleap::{Block, Builder, Event, EventData, Index, LocalReader, LocalWriter, Matches, Rejection, Worker};
+use kvleap::{Block, Builder, Event, EventData, Index, Reader, Writer, Matches, Rejection, Worker};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -195,7 +195,7 @@ impl Model {
         result
     }
 
-    fn compare_status(&self, writer: &mut LocalWriter) {
+    fn compare_status(&self, writer: &mut Writer) {
         let (shard, mut workers) = writer.status();
         workers.sort_by_key(|w| w.worker);
         assert!(workers.iter().map(|w| &w.worker).eq(self.workers.keys()));
@@ -218,7 +218,7 @@ impl Model {
 }
 
 /// An answer in the order of the reference.
-fn find(reader: &LocalReader, query: &[u64], matches: &mut Matches) -> Vec<(Worker, u32)> {
+fn find(reader: &Reader, query: &[u64], matches: &mut Matches) -> Vec<(Worker, u32)> {
     reader.find(query, matches);
     assert!(matches.iter().is_sorted_by(|a, b| a.1 >= b.1), "deepest first");
     let mut answer: Vec<_> = matches.iter().collect();
@@ -229,7 +229,7 @@ fn find(reader: &LocalReader, query: &[u64], matches: &mut Matches) -> Vec<(Work
 }
 
 /// Without the marks of removed workers and without what was left out, which an export does not have.
-fn copy(original: &LocalWriter, model: &mut Model, builder: Builder) -> (LocalWriter, LocalReader) {
+fn copy(original: &Writer, model: &mut Model, builder: Builder) -> (Writer, Reader) {
     let export = original.export();
     let (mut writer, reader) = builder.build_local().unwrap();
     assert_eq!(writer.import(&export), Ok(()));

@@ -15,7 +15,7 @@ use crossbeam_channel::{Sender, bounded, select};
 use super::model::Model;
 use super::thread::Thread;
 use super::{Backend, Reader, Writers};
-use crate::{Event, Worker};
+use crate::event::{Event, Worker};
 
 /// The lengths of the queues in the story.
 const EVENTS: usize = 2048;

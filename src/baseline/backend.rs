@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Event, Worker};
+use crate::event::{Event, Worker};
 
 /// An index of a fleet that can be fed, queried and measured.
 ///

@@ -2,7 +2,7 @@
 
 use super::Backend;
 use super::reference::Reference;
-use crate::{Block, Event, EventData, Worker};
+use crate::event::{Block, Event, EventData, Worker};
 
 /// Prompts that share blocks without sharing prefixes, like documents after different instructions.
 ///

@@ -20,7 +20,8 @@ use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::model::{Model, drain};
 use super::pool::table_of;
-use crate::{Event, EventData, Rejection, Worker};
+use crate::event::{Event, EventData, Worker};
+use crate::index::Rejection;
 
 type Node = Arc<RwLock<Block>>;
 

@@ -11,7 +11,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::model::{Model, drain};
-use crate::{Event, EventData, Rejection, Worker};
+use crate::event::{Event, EventData, Worker};
+use crate::index::Rejection;
 
 /// The workers that hold a block, by sequence hash; no set is empty.
 type Holders = FxHashMap<u64, FxHashSet<Worker>>;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::model::Model;
 use super::{Backend, Reader};
-use crate::{Event, Worker};
+use crate::event::{Event, Worker};
 
 #[derive(Debug)]
 pub(super) struct Locked<M> {

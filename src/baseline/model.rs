@@ -3,7 +3,8 @@
 use rustc_hash::FxHashSet;
 
 use crate::baseline::reference::Reference;
-use crate::{Event, EventData, Rejection, Worker};
+use crate::event::{Event, EventData, Worker};
+use crate::index::Rejection;
 
 /// How a design applies events and answers queries. A lock, an actor or a pool makes a [`Backend`](super::Backend) of it.
 ///

@@ -14,7 +14,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::model::Model;
-use crate::{Event, EventData, Rejection, Worker};
+use crate::event::{Event, EventData, Worker};
+use crate::index::Rejection;
 
 #[derive(Debug, Default)]
 pub(super) struct Nested {

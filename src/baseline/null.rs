@@ -1,7 +1,7 @@
 //! No index at all, to measure what the caller itself costs.
 
 use super::{Backend, Design, Reader};
-use crate::{Event, Worker};
+use crate::event::{Event, Worker};
 
 #[derive(Debug)]
 pub(super) struct Null;

@@ -11,7 +11,7 @@ use rustc_hash::FxBuildHasher;
 use super::model::Model;
 use super::thread::Thread;
 use super::{Backend, Reader, Writers};
-use crate::{Event, Worker};
+use crate::event::{Event, Worker};
 
 /// A pool around `M`, which is a handle on shared state. Any number of events may wait, as in the story.
 pub(super) struct Pool<M> {

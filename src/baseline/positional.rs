@@ -29,7 +29,8 @@ use twox_hash::XxHash3_64;
 
 use super::model::{Model, drain};
 use super::pool::table_of;
-use crate::{Event, EventData, Rejection, Worker};
+use crate::event::{Event, EventData, Worker};
+use crate::index::Rejection;
 
 /// Positions from one probe to the next, as in the story.
 const JUMP: usize = 32;
@@ -219,7 +220,7 @@ impl Model for Arc<Positional> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Block;
+    use crate::event::Block;
 
     #[test]
     fn what_nobody_holds_is_given_back() {

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Block, Event, EventData, MAX_LEFT_OUT, Rejection, Worker};
+use crate::event::{Block, Event, EventData, Worker};
+use crate::index::{MAX_LEFT_OUT, Rejection};
 
 /// A model of the whole fleet, exact and slow. An event costs a few hash table operations per block that it names, and a
 /// [`find`](Self::find) one per worker and matched block. Places are interned and never freed.

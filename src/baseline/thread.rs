@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::model::Model;
-use crate::Event;
+use crate::event::Event;
 
 /// What the thread is told to do, in this order.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::baseline::model::Admitted;
     use crate::baseline::nested::Nested;
-    use crate::{EventData, Worker};
+    use crate::event::{EventData, Worker};
 
     #[test]
     fn dropping_the_owner_ends_the_thread_whatever_waits() {

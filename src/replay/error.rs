@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::Options;
-use crate::ConfigError;
+use crate::index::ConfigError;
 use crate::trace::{ExpandError, ToolError, TraceError};
 
 /// Why a replay did not start, or did not finish.

@@ -3,9 +3,9 @@
 use fastrand::Rng;
 
 use super::{Assign, Options, Request};
+use crate::event::{Event, Worker};
 use crate::hash::hash_pair;
 use crate::mock::{self, Config, Copies, Engine};
-use crate::{Event, Worker};
 
 /// Makes the random policy independent of the workload, which has the same seed.
 const ASSIGNMENT: u64 = 0xA551;
@@ -102,7 +102,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EventData;
+    use crate::event::EventData;
 
     fn fleet(assign: Assign, workers: u32) -> Fleet {
         Fleet::new(&Options { assign, workers, block_size: 10, ..Options::default() })

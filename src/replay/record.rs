@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::ReplayError;
+use crate::event::{Event, EventData, Worker};
 use crate::trace::Output;
-use crate::{Event, EventData, Worker};
 
 /// Writes events and queries in the order in which they took effect, one JSON object a line: `stored`, `removed`,
 /// `cleared`, `query`. Like every [`Output`], the file is renamed into place when it is complete.
@@ -82,7 +82,7 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::Block;
+    use crate::event::Block;
 
     const WORKER: Worker = Worker::new(3, 1);
     const LINES: &str = concat!(

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::fleet::Fleet;
 use super::tally::Tally;
 use super::{Options, Record, ReplayError, Report, Requests, Verifier};
-use crate::{Index, Matches};
+use crate::index::{Index, Matches};
 
 /// Plays the requests that `options` describe and reports what was measured.
 ///

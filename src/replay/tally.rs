@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::Request;
-use crate::{EventData, Worker};
+use crate::event::{EventData, Worker};
 
 /// What the loop counts, in requests, events and blocks, and times.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::baseline::reference::Reference;
-use crate::{Event, Worker};
+use crate::event::{Event, Worker};
 
 /// Compares answers with those of a reference model, which it keeps up to date.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Block, EventData};
+    use crate::event::{Block, EventData};
 
     fn verifier() -> Verifier {
         let mut verifier = Verifier::new();

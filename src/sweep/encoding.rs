@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::What;
-use crate::{Block, Event, EventData, Worker};
+use crate::event::{Block, Event, EventData, Worker};
 
 /// An encoded lookup or event; `H` is a list of hashes, borrowed to write and owned when read.
 #[derive(Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use super::encoding::{Encoded, put, take};
 use super::{Op, Schedule, SweepError, What};
-use crate::{Builder, Event, EventData};
+use crate::event::{Event, EventData};
+use crate::index::Builder;
 
 /// The part of a schedule that trials play, and the state that all of them start from.
 ///

@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::baseline::{Backend, Reader};
+use crate::event::{Block, Event, EventData, Worker};
 use crate::hash::hash_pair;
-use crate::{Block, Event, EventData, Worker};
 
 /// The worker that stores markers.
 const MARKER_WORKER: Worker = Worker::new(u64::MAX, 0);

@@ -9,8 +9,8 @@ use super::open_loop::{Clock, Idle, Log, Markers, Timed, ask, feed};
 use super::threads::cores;
 use super::usage::Usage;
 use super::{Load, Op, Quantiles, Spec, SweepError, Trial, What};
-use crate::Event;
 use crate::baseline::Backend;
+use crate::event::Event;
 
 /// The time from starting the threads to the beginning of a trial, by when all of them run.
 const LEAD: Duration = Duration::from_millis(20);

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SweepError;
 use crate::baseline::{Backend, Design, Reader, Writers};
-use crate::{Event, Index, Matches, Worker};
+use crate::event::{Event, Worker};
+use crate::index::{Index, Matches};
 
 /// A backend by its name. Written and parsed as `kvleap`, or as the [`Design`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

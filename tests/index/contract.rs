@@ -1,7 +1,7 @@
 //! The contract, judged by the literal reference: C1 exact, C2 opaque engines, C6 nothing lost in silence.
 
 use kvleap::baseline::reference::Reference;
-use kvleap::{Block, Event, EventData, Index, LocalReader, LocalWriter, Matches, Worker, WorkerStatus};
+use kvleap::{Block, Event, EventData, Index, Matches, Reader, Worker, WorkerStatus, Writer};
 use proptest::prelude::*;
 
 use crate::common::random::*;
@@ -10,7 +10,7 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, ..ProptestConfig::default() }
 }
 
-fn agree(reader: &LocalReader, reference: &Reference, query: &[u64]) -> Result<(), TestCaseError> {
+fn agree(reader: &Reader, reference: &Reference, query: &[u64]) -> Result<(), TestCaseError> {
     let mut matches = Matches::new();
     reader.find(query, &mut matches);
     prop_assert_eq!(by_worker(&matches), reference.find(query), "query {:?}", query);
@@ -31,7 +31,7 @@ fn agree(reader: &LocalReader, reference: &Reference, query: &[u64]) -> Result<(
 }
 
 /// Every worker's status says what the reference says that it holds.
-fn same_holdings(writer: &mut LocalWriter, reference: &Reference) -> Result<(), TestCaseError> {
+fn same_holdings(writer: &mut Writer, reference: &Reference) -> Result<(), TestCaseError> {
     let (_, status) = writer.status();
     for WorkerStatus { worker, held_blocks, extra_copies, left_out_blocks, .. } in status {
         prop_assert_eq!(held_blocks, reference.held(worker) as u64);
@@ -48,7 +48,7 @@ fn check_local(
     queries: &[Vec<u64>],
     stride: u32,
     limits: (u32, u32),
-) -> Result<(LocalWriter, LocalReader, Reference), TestCaseError> {
+) -> Result<(Writer, Reader, Reference), TestCaseError> {
     let (positions, workers) = limits;
     let builder = Index::builder().jump_stride(stride).max_positions(positions).max_workers(workers).seed(1);
     let (mut writer, reader) = builder.build_local().expect("valid settings");
@@ -243,7 +243,7 @@ fn an_import_removes_a_block_with_all_of_its_copies() {
     let stored = EventData::Stored { parent: None, blocks };
     writer.apply(&say(0, EventData::CopiesCounted)).expect("well-formed");
     (1..4).for_each(|id| writer.apply(&say(id, stored.clone())).expect("well-formed"));
-    let held = |writer: &mut LocalWriter| {
+    let held = |writer: &mut Writer| {
         let status = writer.status().1[0];
         (status.held_blocks, status.extra_copies, status.unknown_removals)
     };

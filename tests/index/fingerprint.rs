@@ -1,6 +1,6 @@
 //! Prefixes that differ where a weaker hash would not tell: no answer may be wrong, under any seed.
 
-use kvleap::{Block, BlockHasher, Event, EventData, Index, LocalReader, LocalWriter, Matches, Worker};
+use kvleap::{Block, BlockHasher, Event, EventData, Index, Matches, Reader, Worker, Writer};
 
 const A: Worker = Worker::new(1, 0);
 const B: Worker = Worker::new(2, 0);
@@ -9,22 +9,22 @@ const B: Worker = Worker::new(2, 0);
 /// loses: what an earlier hash did not see.
 const TWICE: u64 = 1 << 63 | 1 << 31;
 
-fn index(seed: u64) -> (LocalWriter, LocalReader) {
+fn index(seed: u64) -> (Writer, Reader) {
     Index::builder().seed(seed).build_local().expect("valid settings")
 }
 
-fn apply(writer: &mut LocalWriter, worker: Worker, data: EventData) {
+fn apply(writer: &mut Writer, worker: Worker, data: EventData) {
     writer.apply(&Event { worker, id: 0, data }).expect("well-formed");
 }
 
 /// Stores a sequence from its root on, each block under a name of the worker's own.
-fn store(writer: &mut LocalWriter, worker: Worker, name: u64, locals: &[u64]) {
+fn store(writer: &mut Writer, worker: Worker, name: u64, locals: &[u64]) {
     let blocks = (name..).zip(locals).map(|(sequence, &local)| Block { sequence, local }).collect();
     apply(writer, worker, EventData::Stored { parent: None, blocks });
     writer.publish();
 }
 
-fn depth(reader: &LocalReader, matches: &mut Matches, worker: Worker, query: &[u64]) -> u32 {
+fn depth(reader: &Reader, matches: &mut Matches, worker: Worker, query: &[u64]) -> u32 {
     reader.find(query, matches);
     matches.depth(worker)
 }

@@ -1,17 +1,15 @@
 //! C8: what the index left out is said with every answer, until it is made good.
 
 use kvleap::baseline::reference::Reference;
-use kvleap::{
-    Block, Event, EventData, Index, LocalReader, LocalWriter, MAX_LEFT_OUT, Matches, Rejection, Worker, WorkerStatus,
-};
+use kvleap::{Block, Event, EventData, Index, MAX_LEFT_OUT, Matches, Reader, Rejection, Worker, WorkerStatus, Writer};
 
 const A: Worker = Worker::new(1, 0);
 const B: Worker = Worker::new(1, 1);
 
 /// An index and the model that judges it.
 struct Both {
-    writer: LocalWriter,
-    reader: LocalReader,
+    writer: Writer,
+    reader: Reader,
     reference: Reference,
     matches: Matches,
 }

@@ -6,7 +6,7 @@ use kvleap::route::{
     Candidates, ConfigError, CostBased, Load, Policy, PowerOfTwo, Prediction, Random, Refusal, Request, Router,
     SessionAffinity, Ticket, Weights, policy,
 };
-use kvleap::{Block, Event, EventData, Index, LocalReader, LocalWriter, Matches, Worker};
+use kvleap::{Block, Event, EventData, Index, Matches, Reader, Worker, Writer};
 use proptest::prelude::*;
 
 pub(super) const BLOCK_SIZE: u32 = 10;
@@ -17,21 +17,21 @@ pub(super) fn worker(id: u64) -> Worker {
     Worker::new(id, 0)
 }
 
-fn store(writer: &mut LocalWriter, id: u64, prompt: &[u64]) {
+fn store(writer: &mut Writer, id: u64, prompt: &[u64]) {
     store_at(writer, worker(id), prompt);
 }
 
-pub(super) fn store_at(writer: &mut LocalWriter, worker: Worker, prompt: &[u64]) {
+pub(super) fn store_at(writer: &mut Writer, worker: Worker, prompt: &[u64]) {
     let blocks = prompt.iter().map(|&local| Block { sequence: local, local }).collect();
     let data = EventData::Stored { parent: None, blocks };
     writer.apply(&Event { worker, id: 0, data }).expect("well-formed");
 }
 
-pub(super) fn local_index() -> (LocalWriter, LocalReader) {
+pub(super) fn local_index() -> (Writer, Reader) {
     Index::builder().seed(1).build_local().expect("valid settings")
 }
 
-pub(super) fn look_up(writer: &mut LocalWriter, reader: &LocalReader, prompt: &[u64]) -> Matches {
+pub(super) fn look_up(writer: &mut Writer, reader: &Reader, prompt: &[u64]) -> Matches {
     writer.publish();
     let mut matches = Matches::new();
     reader.find(prompt, &mut matches);

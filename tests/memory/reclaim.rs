@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use kvleap::{Block, Event, EventData, Index, LocalWriter, ShardStatus, Worker};
+use kvleap::{Block, Event, EventData, Index, ShardStatus, Worker, Writer};
 
 use super::LIVE;
 
 /// An index of one thread, and what is said to it.
 struct Fleet {
-    writer: LocalWriter,
+    writer: Writer,
     event_id: u64,
 }
 

@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use super::PartitionError;
 use super::arrivals::{self, Arrival};
-use crate::Worker;
+use crate::event::Worker;
 use crate::hash::hash_pair;
 use crate::mock::{Config, Engine, Profile, Step};
 use crate::replay;

@@ -4,7 +4,7 @@ mod file;
 
 pub use file::ScheduleError;
 
-use crate::Event;
+use crate::event::Event;
 
 /// Lookups and events in the order of their times, as a simulated fleet produced them on a virtual clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
