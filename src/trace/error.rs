@@ -5,8 +5,8 @@ use std::{error, io};
 
 use thiserror::Error;
 
-use super::input::Compression;
-use super::lines::MAX_LINE;
+use super::MAX_LINE;
+use super::compression::Compression;
 
 /// Where and why a trace could not be read. Printed as `file:line:column: reason: what to do`.
 #[derive(Debug, Error)]

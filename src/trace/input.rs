@@ -5,43 +5,15 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fmt, mem};
+use std::mem;
 
 use flate2::read::MultiGzDecoder;
 
+use super::compression::Compression;
 use super::error::{Reason, TraceError};
 
 /// Bytes that are read ahead. The lines of a trace are long.
 const BUFFER: usize = 256 << 10;
-
-/// How a file is compressed, according to its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// RFC 1952, one member or several.
-    Gzip,
-    /// RFC 8878, one frame or several.
-    Zstd,
-}
-
-impl Compression {
-    fn of(magic: &[u8]) -> Option<Self> {
-        match magic {
-            [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            // A frame, or a skippable frame.
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        })
-    }
-}
 
 /// The decompressed content of a file.
 pub(crate) struct Input {

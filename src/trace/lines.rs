@@ -3,11 +3,9 @@
 use std::fmt;
 use std::io::{BufRead, Read};
 
+use super::MAX_LINE;
 use super::error::{Reason, TraceError};
 use super::input::{Input, Progress};
-
-/// The longest line that is read, in bytes: 16 MiB, enough for a prompt of a million blocks.
-pub const MAX_LINE: usize = 16 << 20;
 
 /// The lines that are not blank. Holds one at a time. A file without such a line is an error, and an error ends the
 /// lines.

@@ -30,6 +30,7 @@
 pub mod analyze;
 mod blocks;
 pub(crate) mod check;
+mod compression;
 pub mod convert;
 mod error;
 mod expand;
@@ -44,18 +45,21 @@ pub mod synth;
 #[cfg(feature = "tokenizer")]
 pub mod text;
 
+pub use compression::Compression;
 pub use error::{Form, Reason, ToolError, TraceError};
 pub use expand::{ExpandError, Expansion};
 #[cfg(feature = "figures")]
 pub(crate) use input::Input;
-pub use input::{Compression, Progress};
+pub use input::Progress;
 #[cfg(feature = "figures")]
 pub(crate) use lines::Lines;
-pub use lines::MAX_LINE;
 pub use output::Output;
 pub use reader::{Rows, open};
 
 use serde::{Deserialize, Serialize};
+
+/// The longest line that is read, in bytes: 16 MiB, enough for a prompt of a million blocks.
+pub const MAX_LINE: usize = 16 << 20;
 
 /// One request of a trace. Unknown fields of the file are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::record;
+use super::record::{self, BlockChange};
 use super::{Cell, Density, TimeUnit};
-use crate::event::{EventData, Worker};
+use crate::event::Worker;
 use crate::figures::words::count;
 use crate::figures::{FiguresError, Options, Source, Topic};
 use crate::mock::{Config, Copies};
@@ -62,25 +62,6 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
         }
     }
     tally.finish(source, TimeUnit::Seconds, requests)
-}
-
-/// The part of an event that is counted: sequence hashes.
-pub(super) enum BlockChange {
-    Stored(Vec<u64>),
-    Removed(Vec<u64>),
-    Cleared,
-}
-
-impl BlockChange {
-    fn of(data: &EventData) -> Self {
-        match data {
-            EventData::Stored { blocks, .. } => Self::Stored(blocks.iter().map(|block| block.sequence).collect()),
-            EventData::Removed { blocks } => Self::Removed(blocks.clone()),
-            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Self::Cleared,
-            // It names no block.
-            EventData::CopiesCounted => Self::Stored(Vec::new()),
-        }
-    }
 }
 
 /// Counts events by time and worker. Columns are made at the end, when the length is known.

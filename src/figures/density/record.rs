@@ -4,8 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::collect::BlockChange;
-use crate::event::Worker;
+use crate::event::{EventData, Worker};
 use crate::figures::FiguresError;
 use crate::trace::{Form, Input, Lines, Reason, TraceError};
 
@@ -21,6 +20,25 @@ enum Line {
     Removed { worker: u64, dp_rank: u32, blocks: Vec<u64> },
     Cleared { worker: u64, dp_rank: u32 },
     Query {},
+}
+
+/// The part of an event that is counted: sequence hashes.
+pub(super) enum BlockChange {
+    Stored(Vec<u64>),
+    Removed(Vec<u64>),
+    Cleared,
+}
+
+impl BlockChange {
+    pub(super) fn of(data: &EventData) -> Self {
+        match data {
+            EventData::Stored { blocks, .. } => Self::Stored(blocks.iter().map(|block| block.sequence).collect()),
+            EventData::Removed { blocks } => Self::Removed(blocks.clone()),
+            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Self::Cleared,
+            // It names no block.
+            EventData::CopiesCounted => Self::Stored(Vec::new()),
+        }
+    }
 }
 
 /// Calls `each` for every event, with the number of requests before it. Returns the number of all requests.
