@@ -8,8 +8,8 @@ mod scratch;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kvleap::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
-use kvleap::service::{Config, Key, Rank, Server};
+use kvleap::service::ingest::{DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
+use kvleap::service::{Config, Key, Publisher, Server};
 use kvleap::{Block, BlockHasher, Event, EventData, Worker};
 
 use browser::Browser;
@@ -36,16 +36,16 @@ fn store(server: &Server, model: &str, id: u64, blocks: u64) {
 fn report(server: &Server, id: u64, blocks: u64) {
     let model = server.indexer().models().get_or_add(&Key::new("llama"), 16).expect("blocks of 16");
     let worker = Worker::new(id, 0);
-    let rank = model.ranks().get(worker).unwrap_or_else(|| {
-        let rank = Arc::new(Rank::http(worker));
-        model.ranks().put(&rank);
+    let rank = model.publishers().get(worker).unwrap_or_else(|| {
+        let rank = Arc::new(Publisher::http(worker));
+        model.publishers().put(&rank);
         rank
     });
-    let blocks = (0..blocks).map(|name| RouterBlock { block_hash: name, tokens_hash: name }).collect();
-    let data = RouterData::Stored { parent_hash: None, blocks };
+    let blocks = (0..blocks).map(|name| DynamoBlock { block_hash: name, tokens_hash: name }).collect();
+    let data = DynamoData::Stored { parent_hash: None, blocks };
     let event = NumberedEvent { event_id: 1, data, dp_rank: 0 };
-    let event = RouterEvent { worker_id: id, storage_tier: StorageTier::Device, event };
-    router_events(&model, &rank, &[event]).expect("it runs");
+    let event = DynamoEvent { worker_id: id, storage_tier: StorageTier::Device, event };
+    dynamo_events(&model, &rank, &[event]).expect("it runs");
 }
 
 fn text(id: &str) -> String {
@@ -167,7 +167,7 @@ fn five_hundred_engines_are_sorted_filtered_and_updated_in_place() {
     browser.wait("document.getElementById('shown').textContent === '6 of 501 shown'");
     assert_eq!(browser.eval("before.every((row) => row.isConnected && row.old)"), true);
     let models = server.indexer().models().all();
-    models[0].ranks().remove(&models[0].ranks().get(Worker::new(417, 0)).expect("it reported"));
+    models[0].publishers().remove(&models[0].publishers().get(Worker::new(417, 0)).expect("it reported"));
     browser.wait("document.getElementById('shown').textContent === '5 of 500 shown'");
     assert_eq!(browser.eval(SHOWN), "117/0 317/0 17/0 217/0 1017/0");
     server.stop();

@@ -7,7 +7,7 @@ mod service;
 
 use std::sync::Arc;
 
-use kvleap::service::{Config, Key, Rank, Server, ingest};
+use kvleap::service::{Config, Key, Publisher, Server, ingest};
 use kvleap::{BlockHasher, Worker};
 use serde_json::{Value, json};
 
@@ -454,8 +454,8 @@ fn a_secret_key_of_hashes() {
     }
     let service = Service::start(config("00112233445566778899aabbccddeeff\n"));
     let model = service.server.indexer().models().get_or_add(&Key::new("m"), 4).expect("new");
-    let rank = Arc::new(Rank::zmq(Worker::new(7, 0), "tcp://127.0.0.1:1"));
-    model.ranks().put(&rank);
+    let rank = Arc::new(Publisher::zmq(Worker::new(7, 0), "tcp://127.0.0.1:1"));
+    model.publishers().put(&rank);
     let event = json!({"type": "BlockStored", "block_hashes": [1], "parent_block_hash": null, "token_ids": [1, 2, 3, 4],
         "block_size": 4, "lora_id": null, "extra_keys": [["salt"]]});
     let payload = rmp_serde::to_vec(&json!([1.5, [event], null])).expect("plain values");

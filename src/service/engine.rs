@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::config::ConfigError;
 use super::ingest::Source;
 use super::model::Key;
-use super::rank::Copies;
+use super::publisher::Copies;
 use super::tier::MAX_RANK;
 use crate::event::Worker;
 

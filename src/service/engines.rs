@@ -9,7 +9,7 @@ use super::config::ConfigError;
 use super::engine::Engine;
 use super::ingest::{self, Ingest, Listener};
 use super::model::{Key, Model, ModelError, Models};
-use super::rank::{Copies, Link, Rank};
+use super::publisher::{Connection, Copies, Publisher};
 use crate::event::Worker;
 use crate::index::Closed;
 
@@ -38,7 +38,7 @@ pub(super) struct Selection<'a> {
     pub(super) group: Option<&'a str>,
     pub(super) tenant: &'a str,
     /// All, if none is named.
-    pub(super) rank: Option<u32>,
+    pub(super) dp_rank: Option<u32>,
 }
 
 impl Selection<'_> {
@@ -47,7 +47,7 @@ impl Selection<'_> {
     }
 
     fn has_worker(&self, worker: Worker) -> bool {
-        worker.id == self.instance && self.rank.is_none_or(|rank| worker.dp_rank == rank)
+        worker.id == self.instance && self.dp_rank.is_none_or(|dp_rank| worker.dp_rank == dp_rank)
     }
 }
 
@@ -85,24 +85,24 @@ impl Engines {
             Some(known) => return Err(taken(&known.engine.endpoint)),
             None => {}
         }
-        let others = model.ranks().of(worker);
+        let others = model.publishers().of(worker);
         let same = others.iter().any(|other| other.endpoint() == Some(&engine.endpoint));
         // Whoever is gone makes room.
-        if let Some(gone) = others.iter().find(|other| !same && other.link() == Link::Gone) {
+        if let Some(gone) = others.iter().find(|other| !same && other.connection() == Connection::Gone) {
             self.leave(&mut listening, &model, gone);
         }
         let zmq = others.iter().filter(|other| other.endpoint().is_some());
         if let Some(other) = zmq.into_iter().find(|other| other.counts_copies() != (engine.copies == Copies::Counted)) {
             return Err(RegisterError::Copies { worker, endpoint: other.endpoint().unwrap_or_default().to_owned() });
         }
-        if let Some(other) = model.ranks().speaker(worker).filter(|other| other.worker() != worker) {
+        if let Some(other) = model.publishers().speaker(worker).filter(|other| other.worker() != worker) {
             ingest::give_up(&model, &other, worker).map_err(|Closed| RegisterError::Closed)?;
         }
         let entered = ingest::enter(&model, worker, Some(&engine.endpoint), engine.copies);
         let entered = entered.map_err(|Closed| RegisterError::Closed)?;
         let last = others.last().and_then(|other| other.endpoint());
-        let rank = entered.ok_or_else(|| taken(last.unwrap_or_default()))?;
-        let listener = self.ingest().listen(engine.source(), model, rank, None);
+        let publisher = entered.ok_or_else(|| taken(last.unwrap_or_default()))?;
+        let listener = self.ingest().listen(engine.source(), model, publisher, None);
         tracing::info!(%worker, model = %engine.key(), endpoint = engine.endpoint, "listening to an engine");
         listening.insert(name, Listening { engine, listener });
         Ok(())
@@ -114,8 +114,10 @@ impl Engines {
         let mut left = 0;
         for model in models.all().iter().filter(|model| selection.has_model(model.key())) {
             let mut listening = self.listening();
-            for rank in model.ranks().all().iter().filter(|rank| selection.has_worker(rank.worker())) {
-                self.leave(&mut listening, model, rank);
+            for publisher in
+                model.publishers().all().iter().filter(|publisher| selection.has_worker(publisher.worker()))
+            {
+                self.leave(&mut listening, model, publisher);
                 left += 1;
             }
             models.remove_if_left(model.key());
@@ -128,31 +130,33 @@ impl Engines {
     pub(super) fn expire_unheard(&self, models: &Models) {
         for model in models.all().iter() {
             let mut listening = self.listening();
-            for rank in model.ranks().all().iter().filter(|rank| rank.link() == Link::Unreachable) {
-                let endpoint = rank.endpoint().unwrap_or_default().to_owned();
-                if listening.contains_key(&(model.key().clone(), rank.worker(), endpoint)) {
+            for publisher in
+                model.publishers().all().iter().filter(|publisher| publisher.connection() == Connection::Unreachable)
+            {
+                let endpoint = publisher.endpoint().unwrap_or_default().to_owned();
+                if listening.contains_key(&(model.key().clone(), publisher.worker(), endpoint)) {
                     continue;
                 }
                 // A model that was shut down holds nothing any more.
-                let _ = ingest::expire(model, rank);
+                let _ = ingest::expire(model, publisher);
                 // Whoever else speaks for its worker takes its place.
-                if rank.link() == Link::Gone && model.ranks().has_company(rank) {
-                    self.leave(&mut listening, model, rank);
+                if publisher.connection() == Connection::Gone && model.publishers().has_company(publisher) {
+                    self.leave(&mut listening, model, publisher);
                 }
             }
         }
     }
 
-    fn leave(&self, listening: &mut BTreeMap<Name, Listening>, model: &Model, rank: &Rank) {
-        let worker = rank.worker();
-        let endpoint = rank.endpoint().unwrap_or_default().to_owned();
+    fn leave(&self, listening: &mut BTreeMap<Name, Listening>, model: &Model, publisher: &Publisher) {
+        let worker = publisher.worker();
+        let endpoint = publisher.endpoint().unwrap_or_default().to_owned();
         if let Some(Listening { listener, .. }) = listening.remove(&(model.key().clone(), worker, endpoint)) {
             self.ingest().handle().block_on(listener.stop());
         }
-        if ingest::forget(model, rank).is_ok() {
+        if ingest::forget(model, publisher).is_ok() {
             tracing::info!(%worker, model = %model.key(), "left a publisher");
         }
-        model.ranks().remove(rank);
+        model.publishers().remove(publisher);
     }
 
     /// Leaves all engines; what they said stays. Waits for the batches at hand.

@@ -9,10 +9,10 @@ use super::budget::Budget;
 use super::config::{Config, ConfigError};
 use super::engine::Engine;
 use super::engines::{Engines, RegisterError, Selection};
-use super::metrics::Metrics;
 use super::model::Models;
 use super::peers::{self, Peers};
-use super::schedule::Schedule;
+use super::periodic::Periodic;
+use super::request_metrics::RequestMetrics;
 use super::server::StartError;
 use super::snapshot::Snapshots;
 
@@ -22,7 +22,7 @@ pub struct Indexer {
     config: Config,
     access: Access,
     models: Models,
-    metrics: Metrics,
+    metrics: RequestMetrics,
     peers: Peers,
     engines: Engines,
     snapshots: Option<Snapshots>,
@@ -50,7 +50,7 @@ impl Indexer {
         let engines = Engines::start(config.ingest()).map_err(StartError::Runtime)?;
         let peers = Peers::new(&config.peers);
         let started = SystemTime::now();
-        let metrics = Metrics::default();
+        let metrics = RequestMetrics::default();
         let indexer = Self { config, access, models, metrics, peers, engines, snapshots, budget, started };
         for engine in &indexer.config.engines {
             indexer.register(engine.clone()).map_err(StartError::Engine)?;
@@ -100,7 +100,7 @@ impl Indexer {
         &self.peers
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(super) fn metrics(&self) -> &RequestMetrics {
         &self.metrics
     }
 
@@ -132,16 +132,16 @@ impl Indexer {
     }
 
     /// What has to be done now and again.
-    pub(super) fn schedules(self: &Arc<Self>) -> io::Result<Vec<Schedule>> {
+    pub(super) fn schedules(self: &Arc<Self>) -> io::Result<Vec<Periodic>> {
         let mut schedules = Vec::new();
         let grace = Duration::from_secs(self.config.grace_seconds.max(1));
-        schedules.push(Schedule::start("kvleap-unheard", self, grace, Self::expire_unheard)?);
+        schedules.push(Periodic::start("kvleap-unheard", self, grace, Self::expire_unheard)?);
         if self.snapshots.is_some() {
             let interval = Duration::from_secs(self.config.snapshot_seconds);
-            schedules.push(Schedule::start("kvleap-snapshot", self, interval, Self::save)?);
+            schedules.push(Periodic::start("kvleap-snapshot", self, interval, Self::save)?);
         }
         if self.budget.is_some() {
-            schedules.push(Schedule::start("kvleap-budget", self, Budget::INTERVAL, Self::keep_budget)?);
+            schedules.push(Periodic::start("kvleap-budget", self, Budget::INTERVAL, Self::keep_budget)?);
         }
         Ok(schedules)
     }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use super::budget::Room;
 use super::doubt::Doubts;
 use super::media::Media;
-use super::ranks::Ranks;
+use super::publishers::Publishers;
 use super::tier::Tier;
 use crate::event::Worker;
 use crate::hash::{BlockHasher, HashKey, ZeroBlockSize};
@@ -94,7 +94,7 @@ pub struct Model {
     hasher: BlockHasher,
     media: Arc<Media>,
     index: Index,
-    ranks: Ranks,
+    publishers: Publishers,
     room: Room,
     gate: RwLock<()>,
 }
@@ -126,8 +126,8 @@ impl Model {
     }
 
     /// Who speaks for its workers.
-    pub fn ranks(&self) -> &Ranks {
-        &self.ranks
+    pub fn publishers(&self) -> &Publishers {
+        &self.publishers
     }
 
     /// The ranks of which what is said may not be exact, and why, by worker. Waits for nobody.
@@ -140,7 +140,7 @@ impl Model {
 
     /// The same, as of an answer.
     pub fn doubts_about(&self, matches: &Matches) -> Vec<(Worker, Doubts)> {
-        self.ranks.doubts(matches.incomplete().map(|worker| Tier::split(worker).0))
+        self.publishers.doubts(matches.incomplete().map(|worker| Tier::split(worker).0))
     }
 
     /// What the memory budget means for it.
@@ -256,7 +256,7 @@ impl Models {
             hasher,
             media: Arc::clone(&self.media),
             index,
-            ranks: Ranks::default(),
+            publishers: Publishers::default(),
             room: Room::default(),
             gate: RwLock::new(()),
         });
@@ -273,7 +273,7 @@ impl Models {
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let mut models = Vec::clone(&self.all.load());
         let Ok(place) = models.binary_search_by(|other| other.key.cmp(key)) else { return };
-        if models[place].ranks.all().is_empty() {
+        if models[place].publishers.all().is_empty() {
             let model = models.remove(place);
             self.all.store(Arc::new(models));
             // Its threads end here; a writer that died has been reported.

@@ -13,7 +13,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::engine::Engine;
-use super::ingest::{self, DumpError, RouterEvent};
+use super::ingest::{self, DumpError, DynamoEvent};
 use super::model::{Key, Models};
 use super::snapshot::{self, Reader};
 
@@ -116,7 +116,12 @@ fn restore(url: &str, mut body: impl Read, models: Models) -> Result<(Models, Ve
     let (models, engines) = restored.map_err(|error| error.reason.to_string())?;
     for model in models.all().iter() {
         // Nobody listens to those that speak over HTTP: whether they will speak here remains to be seen.
-        model.ranks().all().iter().filter(|rank| rank.endpoint().is_none()).for_each(|rank| rank.copied());
+        model
+            .publishers()
+            .all()
+            .iter()
+            .filter(|publisher| publisher.endpoint().is_none())
+            .for_each(|publisher| publisher.copied());
     }
     Ok((models, engines))
 }
@@ -155,7 +160,7 @@ impl<'de> Visitor<'de> for Dump<'_> {
 #[derive(Deserialize)]
 struct Dumped {
     block_size: u32,
-    events: Vec<RouterEvent>,
+    events: Vec<DynamoEvent>,
 }
 
 /// What is wrong with a peer.

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::config::{Config, ConfigError};
 use super::engines::RegisterError;
 use super::indexer::Indexer;
-use super::schedule::Schedule;
+use super::periodic::Periodic;
 use super::{http, tls};
 
 /// A running service. Dropped, it ends at once; [`Server::stop`] lets requests finish.
@@ -31,7 +31,7 @@ pub struct Server {
     grace: Duration,
     stop: oneshot::Sender<()>,
     accepting: JoinHandle<GracefulShutdown>,
-    schedules: Vec<Schedule>,
+    schedules: Vec<Periodic>,
     runtime: Runtime,
 }
 
@@ -86,7 +86,7 @@ impl Server {
                 Err(_) => false,
             }
         });
-        schedules.into_iter().for_each(Schedule::stop);
+        schedules.into_iter().for_each(Periodic::stop);
         indexer.stop();
         runtime.shutdown_background();
         finished

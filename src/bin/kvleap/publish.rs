@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
-use kvleap::service::publish::{Form, Options, Publisher};
+use kvleap::service::publish::{Form, MockPublisher, Options};
 
 /// Publish events as an engine would: a mock engine behind real sockets, in vLLM's wire format.
 ///
@@ -117,7 +117,7 @@ enum Wish {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let publisher = Publisher::start(args.into())?;
+    let publisher = MockPublisher::start(args.into())?;
     let (sender, wishes) = channel();
     let end = sender.clone();
     // Nobody listens any more when a wish cannot be sent.

@@ -31,7 +31,7 @@ use least_recent::least_recent;
 
 use super::doubt::Doubt;
 use super::model::{Model, Models};
-use super::rank::Count;
+use super::publisher::Count;
 use super::tier::Tier;
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::{Closed, ImportError};
@@ -142,7 +142,7 @@ impl Budget {
     }
 }
 
-/// Memory of a model's index, and of what is remembered for it.
+/// WorkerRecord of a model's index, and of what is remembered for it.
 fn bytes(model: &Model) -> u64 {
     let recent = model.room().recent().values().map(|recent| recent.capacity() * size_of::<u64>()).sum::<usize>();
     let shards = model.index().status().shards;
@@ -151,16 +151,16 @@ fn bytes(model: &Model) -> u64 {
 
 /// Forgets so many thousandths of what every worker holds, tier by tier.
 fn forget(model: &Model, thousandths: usize) -> Result<(), Closed> {
-    let ranks = model.ranks().all();
-    for rank in ranks.iter() {
+    let publishers = model.publishers().all();
+    for publisher in publishers.iter() {
         let _at_rest = model.at_rest();
         let mut forgotten = 0;
-        for worker in rank.workers().into_iter().flat_map(|worker| Tier::ALL.map(|tier| tier.worker(worker))) {
+        for worker in publisher.workers().into_iter().flat_map(|worker| Tier::ALL.map(|tier| tier.worker(worker))) {
             forgotten += forget_worker(model, worker, thousandths)?;
         }
         if forgotten > 0 {
-            rank.doubt(Doubt::Budget);
-            rank.add(Count::Forgotten, forgotten as u64);
+            publisher.doubt(Doubt::Budget);
+            publisher.add(Count::Forgotten, forgotten as u64);
         }
     }
     Ok(())
@@ -191,32 +191,32 @@ fn forget_worker(model: &Model, worker: Worker, thousandths: usize) -> Result<us
 mod tests {
     use super::*;
     use crate::index::Index;
-    use crate::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
+    use crate::service::ingest::{DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
     use crate::service::model::Key;
-    use crate::service::rank::{Copies, Rank, Skip};
+    use crate::service::publisher::{Copies, Publisher, Skip};
     use std::sync::Arc;
 
     const A: Worker = Worker::new(1, 0);
 
     /// Ten blocks of the sequence of this number, whose end is stored on the host.
-    fn say(model: &Model, rank: &Rank, sequence: u64) {
+    fn say(model: &Model, publisher: &Publisher, sequence: u64) {
         let stored = |tier, parent, names: std::ops::Range<u64>| {
-            let blocks = names.map(|name| RouterBlock { block_hash: name, tokens_hash: name }).collect();
-            let data = RouterData::Stored { parent_hash: parent, blocks };
+            let blocks = names.map(|name| DynamoBlock { block_hash: name, tokens_hash: name }).collect();
+            let data = DynamoData::Stored { parent_hash: parent, blocks };
             let event = NumberedEvent { event_id: sequence, data, dp_rank: 0 };
-            RouterEvent { worker_id: 1, storage_tier: tier, event }
+            DynamoEvent { worker_id: 1, storage_tier: tier, event }
         };
         let first = sequence * 10;
         let device = stored(StorageTier::Device, None, first..first + 8);
         let host = stored(StorageTier::HostPinned, Some(first + 7), first + 8..first + 10);
-        router_events(model, rank, &[device, host]).expect("it runs");
+        dynamo_events(model, publisher, &[device, host]).expect("it runs");
     }
 
-    fn fleet() -> (Models, Arc<Model>, Arc<Rank>) {
+    fn fleet() -> (Models, Arc<Model>, Arc<Publisher>) {
         let models = Models::new(Index::builder(), 1);
         let model = models.get_or_add(&Key::new("m"), 16).expect("new");
-        let rank = model.ranks().enter(A, None, Copies::Single).expect("the first");
-        (models, model, rank)
+        let publisher = model.publishers().enter(A, None, Copies::Single).expect("the first");
+        (models, model, publisher)
     }
 
     fn held(model: &Model, tier: Tier) -> u64 {
@@ -226,41 +226,42 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_budget_is_refused_and_the_publisher_doubted() {
-        let (models, model, rank) = fleet();
+        let (models, model, publisher) = fleet();
         let budget = Budget::new(1 << 20, OverBudget::Refuse);
         let mut sequences = 0;
         while budget.over().is_none() {
             (0..500).for_each(|_| {
                 sequences += 1;
-                say(&model, &rank, sequences);
+                say(&model, &publisher, sequences);
             });
-            assert!(!rank.is_doubtful());
+            assert!(!publisher.is_doubtful());
             budget.check(&models);
         }
         let before = (held(&model, Tier::Device), held(&model, Tier::Host));
         assert_eq!(before, (8 * sequences, 10 * sequences), "nothing is refused before");
-        say(&model, &rank, sequences + 1);
+        say(&model, &publisher, sequences + 1);
         assert_eq!((held(&model, Tier::Device), held(&model, Tier::Host)), before);
-        assert!(rank.is_doubtful());
-        assert_eq!(rank.skipped(Skip::Budget), 2);
+        assert!(publisher.is_doubtful());
+        assert_eq!(publisher.skipped(Skip::Budget), 2);
 
         // Removals make room, and then there is some.
         let all: Vec<u64> = (0..=sequences * 10 + 9).collect();
         for tier in [StorageTier::Device, StorageTier::HostPinned] {
-            let data = RouterData::Removed { block_hashes: all.clone() };
+            let data = DynamoData::Removed { block_hashes: all.clone() };
             let event = NumberedEvent { event_id: sequences + 2, data, dp_rank: 0 };
-            router_events(&model, &rank, &[RouterEvent { worker_id: 1, storage_tier: tier, event }]).expect("it runs");
+            dynamo_events(&model, &publisher, &[DynamoEvent { worker_id: 1, storage_tier: tier, event }])
+                .expect("it runs");
         }
         budget.check(&models);
         assert_eq!(budget.over(), None);
-        say(&model, &rank, sequences + 3);
+        say(&model, &publisher, sequences + 3);
         assert_eq!(held(&model, Tier::Host), 10);
-        assert!(rank.is_doubtful(), "what was refused is still missing");
+        assert!(publisher.is_doubtful(), "what was refused is still missing");
     }
 
     #[test]
     fn beyond_the_budget_the_oldest_sequences_are_forgotten() {
-        let (models, model, rank) = fleet();
+        let (models, model, publisher) = fleet();
         let budget = Budget::new(1 << 20, OverBudget::Forget);
         budget.check(&models);
         let mut sequences = 0;
@@ -268,13 +269,13 @@ mod tests {
         for _ in 0..100 {
             (0..100).for_each(|_| {
                 sequences += 1;
-                say(&model, &rank, sequences);
+                say(&model, &publisher, sequences);
             });
             budget.check(&models);
         }
         assert!(bytes(&model) < (1 << 20) * 6 / 5, "{} bytes", bytes(&model));
-        assert!(rank.is_doubtful());
-        assert!(rank.count(Count::Forgotten) > 10 * sequences / 2);
+        assert!(publisher.is_doubtful());
+        assert!(publisher.count(Count::Forgotten) > 10 * sequences / 2);
         assert!(held(&model, Tier::Host) > 1000, "{} left", held(&model, Tier::Host));
         let mut matches = crate::Matches::new();
         let mut depth = |sequence: u64| {

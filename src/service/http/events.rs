@@ -15,9 +15,9 @@ use super::refusal::{Refusal, blocking};
 use crate::event::Worker;
 use crate::index::Rejection;
 use crate::service::indexer::Indexer;
-use crate::service::ingest::{self, RouterEvent};
+use crate::service::ingest::{self, DynamoEvent};
 use crate::service::model::{Key, Model};
-use crate::service::rank::{Copies, Rank, Skip};
+use crate::service::publisher::{Copies, Publisher, Skip};
 use crate::service::tier::{MAX_RANK, Tier};
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Told {
     routing_group: Option<String>,
     tenant_id: Option<String>,
     block_size: u32,
-    events: Vec<RouterEvent>,
+    events: Vec<DynamoEvent>,
 }
 
 /// What became of them.
@@ -62,7 +62,7 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
     let tenant = Key::tenant(&tenant_id.unwrap_or_default()).to_owned();
     let key = Key { model: model_name, group, tenant };
     let mut outcome = Outcome::default();
-    let mut by_worker: BTreeMap<Worker, Vec<RouterEvent>> = BTreeMap::new();
+    let mut by_worker: BTreeMap<Worker, Vec<DynamoEvent>> = BTreeMap::new();
     for event in events {
         if event.event.dp_rank > MAX_RANK {
             *outcome.skipped.entry(Skip::Rank.name()).or_default() += 1;
@@ -70,14 +70,14 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
             by_worker.entry(Worker::new(event.worker_id, event.event.dp_rank)).or_default().push(event);
         }
     }
-    let (model, ranks) = publishers(indexer, &key, block_size, &by_worker.keys())?;
+    let (model, publishers) = publishers(indexer, &key, block_size, &by_worker.keys())?;
     let before = rejections(&model, &by_worker);
-    for (rank, events) in ranks.into_iter().zip(by_worker.values()) {
-        let skipped = skips(&rank);
-        let applied = ingest::router_events(&model, &rank, events)?;
+    for (publisher, events) in publishers.into_iter().zip(by_worker.values()) {
+        let skipped = skips(&publisher);
+        let applied = ingest::dynamo_events(&model, &publisher, events)?;
         outcome.applied += applied.events;
         outcome.blocks += applied.blocks;
-        add(&mut outcome.skipped, Skip::ALL.map(Skip::name), skipped, skips(&rank));
+        add(&mut outcome.skipped, Skip::ALL.map(Skip::name), skipped, skips(&publisher));
     }
     model.index().flush()?;
     let after = rejections(&model, &by_worker);
@@ -92,24 +92,24 @@ fn publishers<'w>(
     key: &Key,
     block_size: u32,
     workers: &(impl Iterator<Item = &'w Worker> + Clone),
-) -> Result<(Arc<Model>, Vec<Arc<Rank>>), Refusal> {
+) -> Result<(Arc<Model>, Vec<Arc<Publisher>>), Refusal> {
     loop {
         let model = indexer.models().get_or_add(key, block_size)?;
-        let ranks = workers.clone().map(|&worker| match ingest::enter(&model, worker, None, Copies::Single)? {
-            Some(rank) => Ok(rank),
+        let publishers = workers.clone().map(|&worker| match ingest::enter(&model, worker, None, Copies::Single)? {
+            Some(publisher) => Ok(publisher),
             None => Err(Refusal::new(StatusCode::CONFLICT, format!("too many publishers speak for worker {worker}"))),
         });
-        let ranks = ranks.collect::<Result<Vec<_>, Refusal>>()?;
+        let publishers = publishers.collect::<Result<Vec<_>, Refusal>>()?;
         // A model that nobody spoke for may have been removed in the meantime.
         let known = indexer.models().get(&key.model, &key.group, &key.tenant);
-        if ranks.is_empty() || known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
-            return Ok((model, ranks));
+        if publishers.is_empty() || known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
+            return Ok((model, publishers));
         }
     }
 }
 
-fn skips(rank: &Rank) -> [u64; Skip::ALL.len()] {
-    Skip::ALL.map(|why| rank.skipped(why))
+fn skips(publisher: &Publisher) -> [u64; Skip::ALL.len()] {
+    Skip::ALL.map(|why| publisher.skipped(why))
 }
 
 /// How many events of these workers the index has rejected so far.

@@ -9,15 +9,15 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::body::{self, Name};
+use super::decision::{self, Choice};
 use super::query::{self, Hashes};
 use super::refusal::Refusal;
-use super::route::{self, Choice};
 use crate::event::Worker;
 use crate::index::Matches;
 use crate::service::doubt::{Doubts, Exactness};
 use crate::service::indexer::Indexer;
 use crate::service::model::Model;
-use crate::service::rank::State as Standing;
+use crate::service::publisher;
 use crate::service::tier::Tier;
 
 #[derive(Deserialize)]
@@ -35,7 +35,7 @@ struct Ask<'a> {
     /// Who may be in the answer, as instance and rank; everybody, if it is not given.
     workers: Option<Vec<(u64, u32)>>,
     /// Whether, and how, one is to be chosen.
-    route: Option<route::Ask>,
+    route: Option<decision::Ask>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +68,7 @@ struct Match {
     reasons: Doubts,
     /// How it stands with its publisher, and how old the last batch was when it was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<Standing>,
+    state: Option<publisher::State>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<f64>,
 }
@@ -91,8 +91,8 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
         let mut doubts = model.doubts_about(&matches[0]);
         doubts.retain(|&(worker, _)| candidates.has(worker));
         let found = found(&model, matches, &candidates, &doubts, ask.k);
-        let request = route::Prompt { hashes: &prompts[0].0, tokens, matches };
-        let choice = |ask| route::choose(&model, ask, &request, candidates.0.as_deref());
+        let request = decision::Prompt { hashes: &prompts[0].0, tokens, matches };
+        let choice = |ask| decision::choose(&model, ask, &request, candidates.0.as_deref());
         let watermarks = matches[0].watermarks().map(|watermark| Watermark {
             events: watermark.events,
             generation: watermark.generation,
@@ -139,7 +139,7 @@ struct Candidates(Option<Vec<Worker>>);
 impl Candidates {
     fn new(named: Option<&[(u64, u32)]>) -> Self {
         let mut named: Option<Vec<_>> =
-            named.map(|named| named.iter().map(|&(instance, rank)| Worker::new(instance, rank)).collect());
+            named.map(|named| named.iter().map(|&(instance, dp_rank)| Worker::new(instance, dp_rank)).collect());
         if let Some(named) = &mut named {
             named.sort_unstable();
             named.dedup();
@@ -172,17 +172,17 @@ fn found(
         .filter(|&((worker, _), _)| candidates.has(worker))
         .collect();
     rows.sort_unstable();
-    let mut ranks: Vec<_> = rows
+    let mut publishers: Vec<_> = rows
         .chunk_by(|a, b| a.0.0 == b.0.0)
         .map(|rows| {
             let down_to = |tier| rows.iter().filter(|row| row.0.1 <= tier).map(|row| row.1).max().unwrap_or(0);
             (Reverse(Tier::ALL.map(down_to)), rows[0].0.0)
         })
         .collect();
-    ranks.sort_unstable();
-    ranks.truncate(k.unwrap_or(usize::MAX));
-    let described = ranks.into_iter().map(|(Reverse([gpu, cpu, disk]), worker)| {
-        let publisher = model.ranks().speaker(worker);
+    publishers.sort_unstable();
+    publishers.truncate(k.unwrap_or(usize::MAX));
+    let described = publishers.into_iter().map(|(Reverse([gpu, cpu, disk]), worker)| {
+        let publisher = model.publishers().speaker(worker);
         let reasons = doubts.iter().find(|(other, _)| *other == worker).map_or(Doubts::NONE, |&(_, doubts)| doubts);
         Match {
             instance_id: worker.id,
@@ -192,8 +192,8 @@ fn found(
             disk,
             exactness: reasons.exactness(),
             reasons,
-            state: publisher.as_ref().map(|rank| rank.state_with(reasons)),
-            lag_seconds: publisher.map(|rank| rank.lag().as_secs_f64()),
+            state: publisher.as_ref().map(|publisher| publisher.state_with(reasons)),
+            lag_seconds: publisher.map(|publisher| publisher.lag().as_secs_f64()),
         }
     });
     described.collect()

@@ -7,10 +7,9 @@ use axum::response::{IntoResponse, Response};
 use hyper::header::CONTENT_TYPE;
 
 use super::refusal::{Refusal, blocking};
-use crate::service::gather;
 use crate::service::indexer::Indexer;
 
 pub(super) async fn text(State(indexer): State<Arc<Indexer>>) -> Result<Response, Refusal> {
-    let text = blocking(move || gather::text(&indexer)).await?;
+    let text = blocking(move || crate::service::prometheus::text(&indexer)).await?;
     Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }

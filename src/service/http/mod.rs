@@ -1,6 +1,7 @@
 //! The HTTP API: routes, who may use them, and what all of them share.
 
 mod body;
+mod decision;
 mod dump;
 mod engines;
 mod events;
@@ -9,7 +10,7 @@ mod metrics;
 mod peers;
 mod query;
 mod refusal;
-mod route;
+
 mod scores;
 mod snapshot;
 mod status;

@@ -122,7 +122,7 @@ pub(super) fn look_up<T>(
 /// in its own way only, so the answers are about different workers.
 pub(super) fn hash(model: &Model, tokens: &[u32], lora: Option<&Name<'_>>, salt: Option<&Name<'_>>) -> Vec<Hashes> {
     let hasher = model.hasher().lora(Name::or(lora, "")).namespace(Name::or(salt, ""));
-    let ways = model.ranks().ways().map(|ahead| {
+    let ways = model.publishers().ways().map(|ahead| {
         let mut prompt = Hashes::default();
         hasher.lookahead(ahead).hash_into(tokens, &mut prompt.0);
         prompt

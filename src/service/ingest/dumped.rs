@@ -14,13 +14,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::dynamo::{DynamoBlock, DynamoData, DynamoEvent, StorageTier};
 use super::feed::{self, memory};
-use super::router::{RouterBlock, RouterData, RouterEvent, StorageTier};
-use super::tiers::Change;
+use super::tier_writer::Change;
 use crate::event::{Block, Worker};
 use crate::index::Closed;
 use crate::service::doubt::Doubt;
-use crate::service::rank::Rank;
+use crate::service::publisher::Publisher;
 use crate::service::{MAX_RANK, Model, Tier};
 
 /// Why a dump is refused.
@@ -87,32 +87,32 @@ impl From<Closed> for DumpError {
 ///
 /// # Errors
 /// The dump makes no sense, or the index does not take it; the model is to be dropped then.
-pub(in crate::service) fn take_dump(model: &Model, events: Vec<RouterEvent>) -> Result<(), DumpError> {
-    let mut ranks: BTreeMap<Worker, Said> = BTreeMap::new();
-    for RouterEvent { worker_id, storage_tier, event } in events {
+pub(in crate::service) fn take_dump(model: &Model, events: Vec<DynamoEvent>) -> Result<(), DumpError> {
+    let mut publishers: BTreeMap<Worker, Said> = BTreeMap::new();
+    for DynamoEvent { worker_id, storage_tier, event } in events {
         let worker = Worker::new(worker_id, event.dp_rank);
         if worker.dp_rank > MAX_RANK {
             return Err(DumpError::Rank(worker));
         }
-        let said = ranks.entry(worker).or_default();
+        let said = publishers.entry(worker).or_default();
         said.take(storage_tier, event.data).map_err(|block| DumpError::TwoMeanings { worker, block })?;
     }
-    for (worker, said) in ranks {
-        let rank = Arc::new(Rank::http(worker));
-        rank.doubt(Doubt::Copied);
-        rank.copied();
+    for (worker, said) in publishers {
+        let publisher = Arc::new(Publisher::http(worker));
+        publisher.doubt(Doubt::Copied);
+        publisher.copied();
         {
-            let mut content = rank.content();
-            let memory = memory(model, &rank, &mut content, worker.dp_rank)?;
+            let mut content = publisher.content();
+            let memory = memory(model, &publisher, &mut content, worker.dp_rank)?;
             let (stores, gaps) = said.tree(worker)?.changes();
             let gaps = Tier::ALL.into_iter().zip(&gaps).filter(|(_, gaps)| !gaps.is_empty());
             let removals = gaps.map(|(tier, hashes)| Change::Removed { tier, hashes });
-            let mut writer = feed::writer(model, &rank, worker, memory, 0);
+            let mut writer = feed::writer(model, &publisher, worker, memory, 0);
             for change in stores.into_iter().chain(removals) {
                 writer.apply(change)?;
             }
         }
-        model.ranks().put(&rank);
+        model.publishers().put(&publisher);
     }
     model.index().flush()?;
     let status = model.index().status();
@@ -139,7 +139,7 @@ struct Mention {
 
 impl Said {
     /// Fails with a hash that stands for two blocks.
-    fn take(&mut self, place: StorageTier, data: RouterData) -> Result<(), u64> {
+    fn take(&mut self, place: StorageTier, data: DynamoData) -> Result<(), u64> {
         let place = &mut self.0[match place {
             StorageTier::Device => Tier::Device as usize,
             StorageTier::HostPinned => Tier::Host as usize,
@@ -147,8 +147,8 @@ impl Said {
             StorageTier::External => PLACES - 1,
         }];
         match data {
-            RouterData::Stored { mut parent_hash, blocks } => {
-                for RouterBlock { block_hash, tokens_hash: local } in blocks {
+            DynamoData::Stored { mut parent_hash, blocks } => {
+                for DynamoBlock { block_hash, tokens_hash: local } in blocks {
                     let mention = Mention { parent: parent_hash, local, held: true };
                     match place.entry(block_hash) {
                         Entry::Vacant(entry) => drop(entry.insert(mention)),
@@ -163,14 +163,14 @@ impl Said {
                     parent_hash = Some(block_hash);
                 }
             }
-            RouterData::Removed { block_hashes } => {
+            DynamoData::Removed { block_hashes } => {
                 for hash in block_hashes {
                     if let Some(known) = place.get_mut(&hash) {
                         known.held = false;
                     }
                 }
             }
-            RouterData::Cleared => *self = Self::default(),
+            DynamoData::Cleared => *self = Self::default(),
         }
         Ok(())
     }

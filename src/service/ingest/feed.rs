@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_64;
 
-use super::memory::{Content, Memory, Places};
+use super::dynamo::DynamoEvent;
 use super::normalise::Normaliser;
-use super::router::RouterEvent;
-use super::tiers::{Change, Writer, used};
+use super::record::{TierMap, WorkerRecord, WorkerRecords};
+use super::tier_writer::{Change, TierWriter, used};
 use crate::event::{Event, EventData, Worker};
 use crate::index::Closed;
 use crate::service::doubt::{Doubt, Doubts};
 use crate::service::media::Medium;
-use crate::service::rank::{Copies, Count, Link, Position, Rank, Skip};
+use crate::service::publisher::{Connection, Copies, Count, Position, Publisher, Skip};
 use crate::service::wire::{self, Batch, Error};
 use crate::service::{MAX_RANK, Model, Tier};
 
@@ -28,7 +28,7 @@ pub struct Applied {
     pub events: u64,
     /// Blocks that they name.
     pub blocks: u64,
-    /// Events left out; the [`Rank`] has counted why.
+    /// Events left out; the [`Publisher`] has counted why.
     pub skipped: u64,
 }
 
@@ -42,53 +42,53 @@ pub struct Applied {
 /// The index was shut down.
 ///
 /// [`Listener`]: super::Listener
-pub fn apply(model: &Model, rank: &Rank, sequence: u64, payload: &[u8]) -> Result<(), Closed> {
+pub fn apply(model: &Model, publisher: &Publisher, sequence: u64, payload: &[u8]) -> Result<(), Closed> {
     let decoded = Batch::decode(payload);
     let _applying = model.applying();
-    let mut position = rank.position();
+    let mut position = publisher.position();
     if sequence == 0 {
         // It is heard from its beginning.
-        rank.settle(Doubt::JoinedLate);
+        publisher.settle(Doubt::JoinedLate);
     }
     match &decoded {
-        Ok(batch) => hand_over(model, rank, batch, sequence)?,
-        Err(error) => undecodable(rank, sequence, error),
+        Ok(batch) => hand_over(model, publisher, batch, sequence)?,
+        Err(error) => undecodable(publisher, sequence, error),
     }
     position.fingerprint = Some(fingerprint(payload));
-    rank.advance(&mut position, sequence + 1);
-    rank.add(Count::Batches, 1);
+    publisher.advance(&mut position, sequence + 1);
+    publisher.add(Count::Batches, 1);
     Ok(())
 }
 
-fn undecodable(rank: &Rank, sequence: u64, error: &Error) {
-    tracing::warn!(worker = %rank.worker(), sequence, "batch left out: {error}");
-    rank.add(Count::Undecodable, 1);
-    rank.doubt(Doubt::Undecodable);
+fn undecodable(publisher: &Publisher, sequence: u64, error: &Error) {
+    tracing::warn!(worker = %publisher.worker(), sequence, "batch left out: {error}");
+    publisher.add(Count::Undecodable, 1);
+    publisher.doubt(Doubt::Undecodable);
 }
 
-fn hand_over(model: &Model, rank: &Rank, batch: &Batch<'_>, sequence: u64) -> Result<(), Closed> {
-    rank.note_seen(Some(batch.ts));
-    (0..batch.unknown.times).for_each(|_| rank.skip(Skip::UnknownTag));
-    (0..batch.malformed.times).for_each(|_| rank.skip(Skip::Malformed));
+fn hand_over(model: &Model, publisher: &Publisher, batch: &Batch<'_>, sequence: u64) -> Result<(), Closed> {
+    publisher.note_seen(Some(batch.ts));
+    (0..batch.unknown.times).for_each(|_| publisher.skip(Skip::UnknownTag));
+    (0..batch.malformed.times).for_each(|_| publisher.skip(Skip::Malformed));
     if let Some(error) = batch.error {
-        tracing::warn!(worker = %rank.worker(), sequence, times = batch.malformed.times, "malformed events: {error}");
+        tracing::warn!(worker = %publisher.worker(), sequence, times = batch.malformed.times, "malformed events: {error}");
     }
-    let Some(dp_rank) = dp_rank(model, rank, batch) else {
-        batch.events.iter().for_each(|_| rank.skip(Skip::Rank));
-        rank.doubt(Doubt::Rank);
+    let Some(dp_rank) = dp_rank(model, publisher, batch) else {
+        batch.events.iter().for_each(|_| publisher.skip(Skip::Rank));
+        publisher.doubt(Doubt::Rank);
         return Ok(());
     };
-    let mut content = rank.content();
-    let memory = memory(model, rank, &mut content, dp_rank)?;
-    let mut target = Target { model, rank, worker: Worker::new(rank.worker().id, dp_rank), memory };
+    let mut content = publisher.content();
+    let memory = memory(model, publisher, &mut content, dp_rank)?;
+    let mut target = Target { model, publisher, worker: Worker::new(publisher.worker().id, dp_rank), memory };
     // Events that are not among the batch's: what they said may have been anything, at their place.
     let left = [(batch.unknown, Doubt::UnknownEvent), (batch.malformed, Doubt::Malformed)];
-    left.iter().filter(|(left, _)| left.times > 0).for_each(|&(_, doubt)| rank.doubt_rank(dp_rank, doubt));
+    left.iter().filter(|(left, _)| left.times > 0).for_each(|&(_, doubt)| publisher.doubt_rank(dp_rank, doubt));
     for (place, event) in batch.events.iter().enumerate() {
         target.take(batch, event, sequence.wrapping_add(1))?;
         if *event == wire::Event::Cleared {
             left.iter().filter(|(left, _)| left.is_behind(place)).for_each(|&(_, doubt)| {
-                rank.doubt_rank(dp_rank, doubt);
+                publisher.doubt_rank(dp_rank, doubt);
             });
         }
     }
@@ -98,9 +98,9 @@ fn hand_over(model: &Model, rank: &Rank, batch: &Batch<'_>, sequence: u64) -> Re
 /// One of a publisher's workers, of which a batch speaks.
 struct Target<'a> {
     model: &'a Model,
-    rank: &'a Rank,
+    publisher: &'a Publisher,
     worker: Worker,
-    memory: &'a mut Memory,
+    memory: &'a mut WorkerRecord,
 }
 
 impl Target<'_> {
@@ -109,8 +109,8 @@ impl Target<'_> {
         let mut normaliser = Normaliser {
             hasher: self.model.hasher(),
             media: self.model.media(),
-            ranks: self.model.ranks(),
-            rank: self.rank,
+            publishers: self.model.publishers(),
+            publisher: self.publisher,
             memory: &mut *self.memory,
         };
         match normaliser.change(batch, event) {
@@ -119,7 +119,7 @@ impl Target<'_> {
                 let (hashes, place) = match event {
                     wire::Event::Stored(stored) => (stored.hashes.of(batch), stored.place),
                     wire::Event::Removed { hashes, place } => (hashes.of(batch), *place),
-                    wire::Event::Cleared => (&[][..], wire::Place::default()),
+                    wire::Event::Cleared => (&[][..], wire::Location::default()),
                 };
                 let tier = self.model.media().get(place.medium).and_then(Medium::tier);
                 match event {
@@ -134,7 +134,7 @@ impl Target<'_> {
     /// Makes a change, unless there is no memory for what it adds. Returns how many blocks it names, or why it was not
     /// made.
     fn make(&mut self, change: Change<'_>, id: u64) -> Result<Result<u64, Skip>, Closed> {
-        let counts = self.rank.counts_copies();
+        let counts = self.publisher.counts_copies();
         let exhausted = self.model.room().is_exhausted();
         let ended = match &change {
             Change::Stored { tier, blocks, .. } if exhausted => {
@@ -153,58 +153,60 @@ impl Target<'_> {
             Change::Placed { .. } | Change::Cleared => Doubts::NONE,
             Change::Removed { tier, hashes } => self.memory.left_out.removed(Some(*tier), hashes),
         };
-        ended.iter().for_each(|doubt| self.rank.settle_rank(self.worker.dp_rank, doubt));
-        let blocks = count(self.rank, &change);
+        ended.iter().for_each(|doubt| self.publisher.settle_rank(self.worker.dp_rank, doubt));
+        let blocks = count(self.publisher, &change);
         let placed = if let Change::Placed { tier, .. } = change { Some(tier) } else { None };
         let cleared = change == Change::Cleared;
         let unknown = self.writer(id).apply(change)?;
         match placed {
             Some(_) if !unknown.is_empty() => self.leave_out(placed, &unknown, Skip::UnknownHash),
             // To remove what is not there is harmless.
-            _ => unknown.iter().for_each(|_| self.rank.skip(Skip::UnknownHash)),
+            _ => unknown.iter().for_each(|_| self.publisher.skip(Skip::UnknownHash)),
         }
         if cleared {
-            self.rank.trust_rank(self.worker.dp_rank);
+            self.publisher.trust_rank(self.worker.dp_rank);
         }
         Ok(Ok(blocks))
     }
 
-    fn writer(&mut self, id: u64) -> Writer<'_> {
-        writer(self.model, self.rank, self.worker, self.memory, id)
+    fn writer(&mut self, id: u64) -> TierWriter<'_> {
+        writer(self.model, self.publisher, self.worker, self.memory, id)
     }
 
     /// Blocks that the engine has will not be in the index.
     fn leave_out(&mut self, tier: Option<Tier>, hashes: &[u64], why: Skip) {
-        self.rank.skip(why);
+        self.publisher.skip(why);
         if let Some(doubt) = why.doubt() {
-            self.rank.doubt_rank(self.worker.dp_rank, doubt);
-            self.memory.left_out.add(tier, hashes, doubt, self.rank.counts_copies());
+            self.publisher.doubt_rank(self.worker.dp_rank, doubt);
+            self.memory.left_out.add(tier, hashes, doubt, self.publisher.counts_copies());
         }
     }
 
     /// A removal that cannot be made. It is harmless where the blocks were left out, too.
     fn leave_removal(&mut self, tier: Option<Tier>, hashes: &[u64], why: Skip) {
-        self.rank.skip(why);
+        self.publisher.skip(why);
         if why.doubt().is_some() {
             if !self.memory.left_out.has_all(tier, hashes) {
-                self.rank.doubt_rank(self.worker.dp_rank, Doubt::UnknownEvent);
+                self.publisher.doubt_rank(self.worker.dp_rank, Doubt::UnknownEvent);
             }
             let ended = self.memory.left_out.removed(tier, hashes);
-            ended.iter().for_each(|doubt| self.rank.settle_rank(self.worker.dp_rank, doubt));
+            ended.iter().for_each(|doubt| self.publisher.settle_rank(self.worker.dp_rank, doubt));
         }
     }
 }
 
 /// The rank that a batch is about; `None` if it is too high. A batch's own word counts, except where it contradicts
 /// what was registered: the publisher is registered as another rank than 0, or somebody else speaks for the rank named.
-fn dp_rank(model: &Model, rank: &Rank, batch: &Batch<'_>) -> Option<u32> {
-    let registered = rank.worker().dp_rank;
+fn dp_rank(model: &Model, publisher: &Publisher, batch: &Batch<'_>) -> Option<u32> {
+    let registered = publisher.worker().dp_rank;
     let Some(named) = batch.rank else { return Some(registered) };
     let named = u32::try_from(named).ok().filter(|&named| named <= MAX_RANK)?;
-    let contradicts =
-        || registered != 0 || model.ranks().speaks_another(Worker::new(rank.worker().id, named), rank.worker());
+    let contradicts = || {
+        registered != 0
+            || model.publishers().speaks_another(Worker::new(publisher.worker().id, named), publisher.worker())
+    };
     if named != registered && contradicts() {
-        rank.contradicted(named);
+        publisher.contradicted(named);
         return Some(registered);
     }
     Some(named)
@@ -213,67 +215,73 @@ fn dp_rank(model: &Model, rank: &Rank, batch: &Batch<'_>) -> Option<u32> {
 /// What is remembered of one of the publisher's workers, which the index gets to know if it does not yet.
 pub(super) fn memory<'c>(
     model: &Model,
-    rank: &Rank,
-    content: &'c mut Content,
+    publisher: &Publisher,
+    content: &'c mut WorkerRecords,
     dp_rank: u32,
-) -> Result<&'c mut Memory, Closed> {
-    rank.note_rank(dp_rank);
+) -> Result<&'c mut WorkerRecord, Closed> {
+    publisher.note_rank(dp_rank);
     if !content.workers.contains_key(&dp_rank) {
-        let mut memory = Memory { places: content.shared.then(Places::default), ..Memory::default() };
-        let worker = Worker::new(rank.worker().id, dp_rank);
-        writer(model, rank, worker, &mut memory, 0).begin()?;
+        let mut memory = WorkerRecord { places: content.shared.then(TierMap::default), ..WorkerRecord::default() };
+        let worker = Worker::new(publisher.worker().id, dp_rank);
+        writer(model, publisher, worker, &mut memory, 0).begin()?;
         content.workers.insert(dp_rank, memory);
     }
     Ok(content.workers.get_mut(&dp_rank).expect("it is there, or was just entered"))
 }
 
-pub(super) fn writer<'a>(model: &'a Model, rank: &Rank, worker: Worker, memory: &'a mut Memory, id: u64) -> Writer<'a> {
-    let (seat, count_copies) = (rank.seat(), rank.counts_copies());
-    Writer { index: model.index(), worker, memory, seat, count_copies, id }
+pub(super) fn writer<'a>(
+    model: &'a Model,
+    publisher: &Publisher,
+    worker: Worker,
+    memory: &'a mut WorkerRecord,
+    id: u64,
+) -> TierWriter<'a> {
+    let (seat, count_copies) = (publisher.seat(), publisher.counts_copies());
+    TierWriter { index: model.index(), worker, memory, seat, count_copies, id }
 }
 
 /// Returns how many blocks it names.
-fn count(rank: &Rank, change: &Change<'_>) -> u64 {
+fn count(publisher: &Publisher, change: &Change<'_>) -> u64 {
     let (kind, blocks) = match change {
         Change::Stored { blocks, .. } => (Count::Stored, blocks.len()),
         Change::Placed { hashes, .. } => (Count::Stored, hashes.len()),
         Change::Removed { hashes, .. } => (Count::Removed, hashes.len()),
         Change::Cleared => (Count::Cleared, 0),
     };
-    rank.add(kind, 1);
-    rank.add(Count::Blocks, blocks as u64);
+    publisher.add(kind, 1);
+    publisher.add(Count::Blocks, blocks as u64);
     blocks as u64
 }
 
 /// Drops what the index has of a publisher, whose next batch will be its first.
-pub(in crate::service) fn drop_all(model: &Model, rank: &Rank) -> Result<(), Closed> {
+pub(in crate::service) fn drop_all(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
     let _applying = model.applying();
-    drop_content(model, rank, &mut rank.position())
+    drop_content(model, publisher, &mut publisher.position())
 }
 
-fn drop_content(model: &Model, rank: &Rank, position: &mut Position) -> Result<(), Closed> {
-    let mut content = rank.content();
-    for worker in rank.workers() {
+fn drop_content(model: &Model, publisher: &Publisher, position: &mut Position) -> Result<(), Closed> {
+    let mut content = publisher.content();
+    for worker in publisher.workers() {
         if let Some(memory) = content.workers.get_mut(&worker.dp_rank) {
-            writer(model, rank, worker, memory, 0).clear()?;
+            writer(model, publisher, worker, memory, 0).clear()?;
         }
     }
     position.fingerprint = None;
-    rank.advance(position, 0);
-    rank.trust();
+    publisher.advance(position, 0);
+    publisher.trust();
     Ok(())
 }
 
 /// A publisher has been away for too long: drops what it stored.
-pub(in crate::service) fn expire(model: &Model, rank: &Rank) -> Result<(), Closed> {
+pub(in crate::service) fn expire(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
     let _applying = model.applying();
-    let mut position = rank.position();
+    let mut position = publisher.position();
     // Unless it has just spoken, over HTTP.
-    if rank.link() == Link::Unreachable {
-        tracing::warn!(worker = %rank.worker(), "the publisher is gone; what it held is dropped");
-        drop_content(model, rank, &mut position)?;
-        rank.add(Count::Expired, 1);
-        rank.set_link(Link::Gone);
+    if publisher.connection() == Connection::Unreachable {
+        tracing::warn!(worker = %publisher.worker(), "the publisher is gone; what it held is dropped");
+        drop_content(model, publisher, &mut position)?;
+        publisher.add(Count::Expired, 1);
+        publisher.set_connection(Connection::Gone);
     }
     Ok(())
 }
@@ -284,28 +292,28 @@ pub(in crate::service) fn expire(model: &Model, rank: &Rank) -> Result<(), Close
 ///
 /// # Errors
 /// The index was shut down.
-pub fn forget(model: &Model, rank: &Rank) -> Result<(), Closed> {
-    if model.ranks().has_company(rank) {
-        return drop_all(model, rank);
+pub fn forget(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
+    if model.publishers().has_company(publisher) {
+        return drop_all(model, publisher);
     }
     let _applying = model.applying();
-    let _position = rank.position();
-    let mut content = rank.content();
+    let _position = publisher.position();
+    let mut content = publisher.content();
     for (dp_rank, memory) in std::mem::take(&mut *content).workers {
-        remove(model, Worker::new(rank.worker().id, dp_rank), &memory)?;
+        remove(model, Worker::new(publisher.worker().id, dp_rank), &memory)?;
     }
-    rank.trust();
+    publisher.trust();
     Ok(())
 }
 
-fn remove(model: &Model, worker: Worker, memory: &Memory) -> Result<(), Closed> {
+fn remove(model: &Model, worker: Worker, memory: &WorkerRecord) -> Result<(), Closed> {
     for tier in used(memory.places.as_ref()) {
         model.index().remove_worker(tier.worker(worker)).map_err(|_| Closed)?;
     }
     Ok(())
 }
 
-/// Adds a publisher of `worker`, see [`Ranks::enter`](crate::service::Ranks). `None` if there are too many.
+/// Adds a publisher of `worker`, see [`Publishers::enter`](crate::service::Publishers). `None` if there are too many.
 ///
 /// # Errors
 /// The index was shut down.
@@ -314,51 +322,51 @@ pub(in crate::service) fn enter(
     worker: Worker,
     endpoint: Option<&str>,
     copies: Copies,
-) -> Result<Option<Arc<Rank>>, Closed> {
-    let others = model.ranks().of(worker);
+) -> Result<Option<Arc<Publisher>>, Closed> {
+    let others = model.publishers().of(worker);
     if let Some(first) = others.first()
         && others.iter().all(|other| other.endpoint() != endpoint)
     {
         share(model, first)?;
     }
-    Ok(model.ranks().enter(worker, endpoint, copies))
+    Ok(model.publishers().enter(worker, endpoint, copies))
 }
 
 /// Another publisher comes beside this one: from now on it is remembered who said what.
-fn share(model: &Model, rank: &Rank) -> Result<(), Closed> {
+fn share(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
     let _applying = model.applying();
-    let _position = rank.position();
-    let mut content = rank.content();
+    let _position = publisher.position();
+    let mut content = publisher.content();
     content.shared = true;
     for (&dp_rank, memory) in &mut content.workers {
-        writer(model, rank, Worker::new(rank.worker().id, dp_rank), memory, 0).share()?;
+        writer(model, publisher, Worker::new(publisher.worker().id, dp_rank), memory, 0).share()?;
     }
     Ok(())
 }
 
 /// Another publisher is registered as a worker that this one's batches named: what this one said of it goes.
-pub(in crate::service) fn give_up(model: &Model, rank: &Rank, worker: Worker) -> Result<(), Closed> {
+pub(in crate::service) fn give_up(model: &Model, publisher: &Publisher, worker: Worker) -> Result<(), Closed> {
     let _applying = model.applying();
-    let _position = rank.position();
-    if let Some(memory) = rank.content().workers.remove(&worker.dp_rank) {
+    let _position = publisher.position();
+    if let Some(memory) = publisher.content().workers.remove(&worker.dp_rank) {
         remove(model, worker, &memory)?;
     }
-    rank.drop_rank(worker.dp_rank);
+    publisher.drop_rank(worker.dp_rank);
     // What it named so from the beginning was meant for its own rank.
-    rank.doubt(Doubt::JoinedLate);
+    publisher.doubt(Doubt::JoinedLate);
     Ok(())
 }
 
 /// The batches from `from` on, and before `to`, are not to be had. Where both are the same, nobody can say whether any are
 /// missing.
-pub(super) fn lose(model: &Model, rank: &Rank, from: u64, to: u64) {
+pub(super) fn lose(model: &Model, publisher: &Publisher, from: u64, to: u64) {
     let _applying = model.applying();
-    let mut position = rank.position();
+    let mut position = publisher.position();
     position.fingerprint = None;
-    rank.advance(&mut position, to);
+    publisher.advance(&mut position, to);
     // Nothing that was removed before the first batch was ever in the index.
     let beginning = if from == 0 { Some(Doubt::JoinedLate) } else { None };
-    rank.doubt(beginning.unwrap_or(if from == to { Doubt::Unheard } else { Doubt::Gap }));
+    publisher.doubt(beginning.unwrap_or(if from == to { Doubt::Unheard } else { Doubt::Gap }));
 }
 
 /// Hands over what came in the form of Dynamo's router, and returns when the index has accepted it. All of `events` are
@@ -366,30 +374,30 @@ pub(super) fn lose(model: &Model, rank: &Rank, from: u64, to: u64) {
 ///
 /// # Errors
 /// The index was shut down.
-pub fn router_events<'e>(
+pub fn dynamo_events<'e>(
     model: &Model,
-    rank: &Rank,
-    events: impl IntoIterator<Item = &'e RouterEvent>,
+    publisher: &Publisher,
+    events: impl IntoIterator<Item = &'e DynamoEvent>,
 ) -> Result<Applied, Closed> {
     let _applying = model.applying();
-    let mut position = rank.position();
-    let mut content = rank.content();
+    let mut position = publisher.position();
+    let mut content = publisher.content();
     let mut applied = Applied::default();
     for said in events {
         let event = &said.event;
-        rank.spoke();
-        rank.note_seen(None);
-        follow(rank, &mut position, event.event_id);
+        publisher.spoke();
+        publisher.note_seen(None);
+        follow(publisher, &mut position, event.event_id);
         let outcome = match said.change() {
             Ok(change) => {
-                let memory = memory(model, rank, &mut content, event.dp_rank)?;
-                let worker = Worker::new(rank.worker().id, event.dp_rank);
-                Target { model, rank, worker, memory }.make(change, event.event_id)?
+                let memory = memory(model, publisher, &mut content, event.dp_rank)?;
+                let worker = Worker::new(publisher.worker().id, event.dp_rank);
+                Target { model, publisher, worker, memory }.make(change, event.event_id)?
             }
             Err(why) => {
-                rank.skip(why);
+                publisher.skip(why);
                 if let Some(doubt) = why.doubt() {
-                    rank.doubt_rank(event.dp_rank, doubt);
+                    publisher.doubt_rank(event.dp_rank, doubt);
                 }
                 Err(why)
             }
@@ -406,28 +414,28 @@ pub fn router_events<'e>(
 }
 
 /// Ids count up by one. The first may be 0 or 1; if it is higher, there was something before.
-fn follow(rank: &Rank, position: &mut Position, id: u64) {
+fn follow(publisher: &Publisher, position: &mut Position, id: u64) {
     let expected = position.next_sequence;
     if expected == 0 {
         if id > 1 {
-            rank.doubt(Doubt::JoinedLate);
+            publisher.doubt(Doubt::JoinedLate);
         }
     } else if id > expected {
-        rank.add(Count::Gaps, 1);
-        rank.doubt(Doubt::EventIds);
+        publisher.add(Count::Gaps, 1);
+        publisher.doubt(Doubt::EventIds);
     } else if id + 1 < expected {
-        rank.doubt(Doubt::EventIds);
+        publisher.doubt(Doubt::EventIds);
     }
-    rank.advance(position, id.saturating_add(1));
+    publisher.advance(position, id.saturating_add(1));
 }
 
 /// The events that bring an importer to the state of `events`, an export of an index.
-pub fn dump(events: impl IntoIterator<Item = Event>) -> impl Iterator<Item = RouterEvent> {
+pub fn dump(events: impl IntoIterator<Item = Event>) -> impl Iterator<Item = DynamoEvent> {
     events.into_iter().filter_map(|event| {
         let (worker, tier) = Tier::split(event.worker);
         match event.data {
             EventData::WorkerAdded | EventData::WorkerRemoved | EventData::CopiesCounted => None,
-            data => Some(RouterEvent::of(worker, tier, event.id, data)),
+            data => Some(DynamoEvent::of(worker, tier, event.id, data)),
         }
     })
 }

@@ -10,14 +10,14 @@ use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::feed;
-use super::link::{Heard, Link};
-use super::replay::{Answer, Replay};
+use super::replay_request::{Answer, ReplayRequest};
 use super::sequence::{Limits, Sequencer, Step};
+use super::subscription::{Heard, Subscription};
 use super::{Settings, Source};
 use crate::index::Closed;
 use crate::service::Model;
 use crate::service::doubt::Doubt;
-use crate::service::rank::{self, Count, Rank};
+use crate::service::publisher::{self, Count, Publisher};
 
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -37,11 +37,11 @@ impl Listener {
         runtime: &Handle,
         source: Source,
         model: Arc<Model>,
-        rank: Arc<Rank>,
+        publisher: Arc<Publisher>,
         settings: Arc<Settings>,
     ) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let follower = Follower::new(source, model, rank, settings);
+        let follower = Follower::new(source, model, publisher, settings);
         Self { stop, task: runtime.spawn(follower.run(stopped)) }
     }
 
@@ -56,10 +56,10 @@ impl Listener {
 struct Follower {
     source: Source,
     model: Arc<Model>,
-    rank: Arc<Rank>,
+    publisher: Arc<Publisher>,
     settings: Arc<Settings>,
     sequencer: Sequencer<Bytes>,
-    replay: Option<Replay>,
+    replay: Option<ReplayRequest>,
     steps: Vec<Step<Bytes>>,
     /// Since when nothing came, and nothing was asked.
     quiet: Instant,
@@ -82,13 +82,13 @@ impl From<Closed> for End {
 }
 
 impl Follower {
-    fn new(source: Source, model: Arc<Model>, rank: Arc<Rank>, settings: Arc<Settings>) -> Self {
-        let position = rank.position().clone();
+    fn new(source: Source, model: Arc<Model>, publisher: Arc<Publisher>, settings: Arc<Settings>) -> Self {
+        let position = publisher.position().clone();
         let mut follower = Self {
             sequencer: sequencer(&source, &settings, position.next_sequence, position.fingerprint),
             source,
             model,
-            rank,
+            publisher,
             settings,
             replay: None,
             steps: Vec::new(),
@@ -116,10 +116,10 @@ impl Follower {
 
     /// From one connection to its end.
     async fn session(&mut self) -> Result<(), End> {
-        let mut link = match Link::open(&self.source).await {
-            Ok(link) => link,
+        let mut subscription = match Subscription::open(&self.source).await {
+            Ok(subscription) => subscription,
             Err(error) => {
-                tracing::debug!(worker = %self.rank.worker(), "no connection to {}: {error}", self.source.endpoint);
+                tracing::debug!(worker = %self.publisher.worker(), "no connection to {}: {error}", self.source.endpoint);
                 self.disconnected();
                 self.expire()?;
                 sleep(PAUSE).await;
@@ -136,13 +136,13 @@ impl Follower {
                 answer = next(&mut self.replay) => {
                     if !self.answered(answer)? && !self.source.bind {
                         // Perhaps a new connection is better. This one is half open, if probes bring what it should.
-                        self.rank.add(Count::Disconnects, u64::from(self.deaf >= DEAF));
+                        self.publisher.add(Count::Disconnects, u64::from(self.deaf >= DEAF));
                         self.replay = None;
                         return Ok(());
                     }
                     continue;
                 }
-                heard = link.next() => Some(heard),
+                heard = subscription.next() => Some(heard),
                 () = sleep_until(quiet_end) => None,
             };
             match heard {
@@ -154,8 +154,8 @@ impl Follower {
                 }
                 Some(Heard::Noise) => {
                     // It may have been a batch.
-                    self.rank.add(Count::Undecodable, 1);
-                    self.rank.doubt(Doubt::Undecodable);
+                    self.publisher.add(Count::Undecodable, 1);
+                    self.publisher.doubt(Doubt::Undecodable);
                 }
                 Some(Heard::Connected | Heard::Renewed) => self.connected()?,
                 Some(Heard::Disconnected) => {
@@ -172,7 +172,7 @@ impl Follower {
                         (self.silent, self.probe_brought) = (true, Some(false));
                         self.sequencer.probe(&mut self.steps);
                         self.take_steps()?;
-                    } else if !self.source.bind && link.renew(&self.source).await.is_err() {
+                    } else if !self.source.bind && subscription.renew(&self.source).await.is_err() {
                         self.disconnected();
                         return Ok(());
                     }
@@ -203,18 +203,18 @@ impl Follower {
         if self.alone.is_none() {
             self.alone = Some(self.quiet);
             let grace = self.settings.grace;
-            tracing::warn!(worker = %self.rank.worker(), ?grace, "lost the connection to a publisher");
-            self.rank.add(Count::Disconnects, 1);
-            self.rank.set_link(rank::Link::Unreachable);
+            tracing::warn!(worker = %self.publisher.worker(), ?grace, "lost the connection to a publisher");
+            self.publisher.add(Count::Disconnects, 1);
+            self.publisher.set_connection(publisher::Connection::Unreachable);
         }
     }
 
     /// Drops what a publisher stored that has been away for too long.
     fn expire(&mut self) -> Result<(), End> {
-        if self.rank.link() == rank::Link::Unreachable
+        if self.publisher.connection() == publisher::Connection::Unreachable
             && self.alone.is_some_and(|since| since.elapsed() >= self.settings.grace)
         {
-            block_in_place(|| feed::expire(&self.model, &self.rank))?;
+            block_in_place(|| feed::expire(&self.model, &self.publisher))?;
             self.sequencer = sequencer(&self.source, &self.settings, 0, None);
         }
         Ok(())
@@ -225,13 +225,13 @@ impl Follower {
         match answer {
             Answer::Batch(sequence, payload) => self.sequencer.replayed(sequence, payload, &mut self.steps),
             Answer::End => {
-                self.rank.note_seen(None);
+                self.publisher.note_seen(None);
                 self.sequencer.replay_ended(&mut self.steps);
                 let missed = self.probe_brought.take() == Some(true) && self.silent;
                 self.deaf += u32::from(missed);
             }
             Answer::Failed => {
-                self.rank.add(Count::Unanswered, 1);
+                self.publisher.add(Count::Unanswered, 1);
                 self.sequencer.replay_failed(&mut self.steps);
                 self.take_steps()?;
                 return Ok(self.sequencer.is_replaying() || !self.silent);
@@ -251,41 +251,45 @@ impl Follower {
     fn take(&mut self, step: Step<Bytes>) -> Result<(), End> {
         match step {
             Step::Apply { sequence, payload, replayed } => {
-                self.rank.add(Count::Replayed, replayed.into());
+                self.publisher.add(Count::Replayed, replayed.into());
                 if let Some(brought) = &mut self.probe_brought {
                     *brought |= replayed;
                 }
-                block_in_place(|| feed::apply(&self.model, &self.rank, sequence, &payload))?;
+                block_in_place(|| feed::apply(&self.model, &self.publisher, sequence, &payload))?;
             }
-            Step::Duplicate => self.rank.add(Count::Duplicates, 1),
-            Step::HeldBack => self.rank.add(Count::HeldBack, 1),
+            Step::Duplicate => self.publisher.add(Count::Duplicates, 1),
+            Step::HeldBack => self.publisher.add(Count::HeldBack, 1),
             Step::Gap => {
-                self.rank.add(Count::Gaps, 1);
-                self.rank.set_link(rank::Link::Replaying);
+                self.publisher.add(Count::Gaps, 1);
+                self.publisher.set_connection(publisher::Connection::Replaying);
             }
-            Step::Nothing => self.rank.settle(Doubt::JoinedLate),
+            Step::Nothing => self.publisher.settle(Doubt::JoinedLate),
             Step::Replay { from, attempt, probe } => {
                 let endpoint = self.source.replay.clone().expect("asked for only where there is somebody to ask");
-                self.replay = Some(Replay::ask(endpoint, from, attempt, self.settings.replay_timeout));
-                self.rank.set_link(if probe { rank::Link::Live } else { rank::Link::Replaying });
+                self.replay = Some(ReplayRequest::ask(endpoint, from, attempt, self.settings.replay_timeout));
+                self.publisher.set_connection(if probe {
+                    publisher::Connection::Live
+                } else {
+                    publisher::Connection::Replaying
+                });
             }
             Step::Settled => {
                 self.replay = None;
-                self.rank.set_link(rank::Link::Live);
+                self.publisher.set_connection(publisher::Connection::Live);
             }
             Step::Restart => {
-                tracing::info!(worker = %self.rank.worker(), "the publisher began anew; what it held is dropped");
+                tracing::info!(worker = %self.publisher.worker(), "the publisher began anew; what it held is dropped");
                 self.replay = None;
-                self.rank.set_link(rank::Link::Live);
-                self.rank.add(Count::Restarts, 1);
-                block_in_place(|| feed::drop_all(&self.model, &self.rank))?;
+                self.publisher.set_connection(publisher::Connection::Live);
+                self.publisher.add(Count::Restarts, 1);
+                block_in_place(|| feed::drop_all(&self.model, &self.publisher))?;
             }
             Step::Lost { from, to } => {
                 if to > from {
-                    tracing::warn!(worker = %self.rank.worker(), from, to, "batches are lost; answers may be wrong");
-                    self.rank.add(Count::Lost, to - from);
+                    tracing::warn!(worker = %self.publisher.worker(), from, to, "batches are lost; answers may be wrong");
+                    self.publisher.add(Count::Lost, to - from);
                 }
-                block_in_place(|| feed::lose(&self.model, &self.rank, from, to));
+                block_in_place(|| feed::lose(&self.model, &self.publisher, from, to));
             }
         }
         Ok(())
@@ -302,7 +306,7 @@ fn sequencer(source: &Source, settings: &Settings, next: u64, last: Option<u64>)
 }
 
 /// What the replay says next; waits for ever if there is none.
-async fn next(replay: &mut Option<Replay>) -> Answer {
+async fn next(replay: &mut Option<ReplayRequest>) -> Answer {
     match replay {
         Some(replay) => replay.next().await,
         None => std::future::pending().await,

@@ -4,15 +4,16 @@
 //! full or a snapshot is being taken it waits, reads no further, and so slows its own publisher down and nobody else.
 
 mod dumped;
+mod dynamo;
 mod feed;
-mod link;
 mod listener;
-mod memory;
 mod normalise;
-mod replay;
-mod router;
+mod record;
+mod replay_request;
+mod subscription;
+
 mod sequence;
-mod tiers;
+mod tier_writer;
 
 use std::io;
 use std::sync::Arc;
@@ -21,15 +22,15 @@ use std::time::Duration;
 use tokio::runtime::{self, Handle, Runtime};
 
 pub(super) use dumped::{DumpError, take_dump};
-pub use feed::{Applied, apply, dump, forget, router_events};
+pub use dynamo::{DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier};
+pub use feed::{Applied, apply, dump, dynamo_events, forget};
 pub(super) use feed::{enter, expire, give_up};
 pub use listener::Listener;
-pub(super) use memory::SEATS;
-pub use memory::{Content, Memory};
-pub use router::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier};
+pub(super) use record::SEATS;
+pub use record::{WorkerRecord, WorkerRecords};
 
 use super::Model;
-use super::rank::{Rank, Resume};
+use super::publisher::{Publisher, Resume};
 
 /// Where a publisher is to be heard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,10 +48,10 @@ pub struct Source {
 impl Source {
     /// One rank of an engine with data parallelism, whose ranks use one port after another: the endpoints of rank 0,
     /// each with `rank` added to its port. `None` where there is no port, or not so high a one.
-    pub fn of_rank(&self, rank: u16) -> Option<Self> {
+    pub fn of_rank(&self, publisher: u16) -> Option<Self> {
         let shifted = |endpoint: &String| {
             let (address, port) = endpoint.rsplit_once(':')?;
-            let port = port.parse::<u16>().ok()?.checked_add(rank)?;
+            let port = port.parse::<u16>().ok()?.checked_add(publisher)?;
             Some(format!("{address}:{port}"))
         };
         let replay = match &self.replay {
@@ -119,11 +120,17 @@ impl Ingest {
 
     /// Follows a publisher, whose batches go to `model` and whose state to `rank`, from its first batch on, or from
     /// where a snapshot left it.
-    pub fn listen(&self, source: Source, model: Arc<Model>, rank: Arc<Rank>, resume: Option<Resume>) -> Listener {
+    pub fn listen(
+        &self,
+        source: Source,
+        model: Arc<Model>,
+        publisher: Arc<Publisher>,
+        resume: Option<Resume>,
+    ) -> Listener {
         if let Some(resume) = resume {
-            rank.resume(resume);
+            publisher.resume(resume);
         }
-        Listener::spawn(self.runtime.handle(), source, model, rank, Arc::clone(&self.settings))
+        Listener::spawn(self.runtime.handle(), source, model, publisher, Arc::clone(&self.settings))
     }
 
     pub(super) fn handle(&self) -> &Handle {

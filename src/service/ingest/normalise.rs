@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::Memory;
-use super::memory::Namespace;
-use super::tiers::Change;
+use super::WorkerRecord;
+use super::record::Namespace;
+use super::tier_writer::Change;
 use crate::event::Block;
 use crate::hash::{BlockHasher, mm_hash};
 use crate::service::doubt::Doubt;
 use crate::service::media::Media;
-use crate::service::rank::{Rank, Skip};
-use crate::service::wire::{Batch, Event, Extra, Place, Stored};
-use crate::service::{MAX_LOOKAHEAD, Ranks, Tier};
+use crate::service::publisher::{Publisher, Skip};
+use crate::service::wire::{Batch, Event, Extra, Location, Stored};
+use crate::service::{MAX_LOOKAHEAD, Publishers, Tier};
 
 /// Above this many hashes an event's repetitions are looked for in a set.
 const FEW: usize = 16;
@@ -22,9 +22,9 @@ const FEW: usize = 16;
 pub(super) struct Normaliser<'a> {
     pub(super) hasher: BlockHasher,
     pub(super) media: &'a Media,
-    pub(super) ranks: &'a Ranks,
-    pub(super) rank: &'a Rank,
-    pub(super) memory: &'a mut Memory,
+    pub(super) publishers: &'a Publishers,
+    pub(super) publisher: &'a Publisher,
+    pub(super) memory: &'a mut WorkerRecord,
 }
 
 impl Normaliser<'_> {
@@ -102,16 +102,16 @@ impl Normaliser<'_> {
     /// How many tokens behind a block this publisher's hashes cover, where an event says so many. The first event
     /// decides: queries hash prompts in every way that publishers of the model use, but a chain in one way.
     fn way(&self, lookahead: u32) -> Result<u32, Skip> {
-        match self.rank.lookahead() {
+        match self.publisher.lookahead() {
             None => {
-                self.rank.set_lookahead(lookahead);
-                self.ranks.note_way(lookahead);
+                self.publisher.set_lookahead(lookahead);
+                self.publishers.note_way(lookahead);
                 Ok(lookahead)
             }
             Some(known) if known > lookahead => Err(Skip::Hashing),
             Some(known) => {
                 if known < lookahead {
-                    self.rank.doubt(Doubt::Hashing);
+                    self.publisher.doubt(Doubt::Hashing);
                 }
                 Ok(known)
             }
@@ -137,7 +137,7 @@ impl Normaliser<'_> {
                 let again = matches!(entry, std::collections::hash_map::Entry::Occupied(_));
                 let known = entry.or_insert(Namespace { hash: namespace, more: 0 });
                 known.hash = namespace;
-                known.more += u32::from(again && self.rank.counts_copies());
+                known.more += u32::from(again && self.publisher.counts_copies());
             }
         }
         let own = hasher.lora(stored.lora_name.unwrap_or("")).namespace_hash(namespace);
@@ -167,7 +167,7 @@ impl Normaliser<'_> {
     }
 
     /// Where the blocks are, unless that is nowhere of the instance's own.
-    fn tier(&self, place: Place<'_>) -> Result<Tier, Skip> {
+    fn tier(&self, place: Location<'_>) -> Result<Tier, Skip> {
         if place.ownership.is_some() || place.locality.is_some_and(|locality| !locality.eq_ignore_ascii_case("LOCAL")) {
             return Err(Skip::Shared);
         }

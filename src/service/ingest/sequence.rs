@@ -66,7 +66,7 @@ pub(super) struct Sequencer<P> {
     fresh: bool,
     /// Whether this connection's publisher may be another one than the one before. What comes live proves nothing.
     unproven: bool,
-    replay: Option<Replay>,
+    replay: Option<PendingReplay>,
     held: BTreeMap<u64, P>,
     held_bytes: usize,
     /// Replays since the last one that brought anything.
@@ -74,7 +74,7 @@ pub(super) struct Sequencer<P> {
 }
 
 #[derive(Debug)]
-struct Replay {
+struct PendingReplay {
     from: u64,
     answered: bool,
     /// Nothing is known to be missing.
@@ -216,7 +216,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             return self.release(steps);
         }
         let from = self.next - u64::from(self.last.is_some());
-        self.replay = Some(Replay { from, answered: false, probe });
+        self.replay = Some(PendingReplay { from, answered: false, probe });
         steps.push(Step::Replay { from, attempt: self.attempts, probe });
         self.attempts += 1;
     }

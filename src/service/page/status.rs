@@ -17,7 +17,7 @@ use crate::service::budget::{Budget, OverBudget};
 use crate::service::doubt::Doubts;
 use crate::service::indexer::Indexer;
 use crate::service::model::Model;
-use crate::service::rank::{Count, Rank, Skip, State};
+use crate::service::publisher::{Count, Publisher, Skip, State};
 use crate::service::snapshot::Snapshots;
 
 /// All that the page shows.
@@ -26,23 +26,24 @@ pub(in crate::service) struct Status {
     release: &'static str,
     started_ms: u64,
     now_ms: u64,
-    lookups: Lookups,
-    memory: Memory,
+    lookups: LookupFigures,
+    memory: MemoryFigures,
     /// Absent if none are taken.
     snapshot: Option<SnapshotFigures>,
     models: Vec<ModelFigures>,
-    ranks: Vec<RankFigures>,
+    #[serde(rename = "ranks")]
+    publishers: Vec<PublisherFigures>,
 }
 
 #[derive(Debug, Serialize)]
-struct Lookups {
+struct LookupFigures {
     count: u64,
     /// Seconds, and how many lookups took no longer; the last has no bound and counts all.
     buckets: Vec<(Option<f64>, u64)>,
 }
 
 #[derive(Debug, Serialize)]
-struct Memory {
+struct MemoryFigures {
     /// Of all indexes.
     bytes: u64,
     budget: Option<u64>,
@@ -76,7 +77,7 @@ struct ModelFigures {
 }
 
 #[derive(Debug, Serialize)]
-struct RankFigures {
+struct PublisherFigures {
     /// Its model's place in [`Status::models`].
     model: usize,
     instance: String,
@@ -105,12 +106,14 @@ impl Status {
     pub(in crate::service) fn of(indexer: &Indexer) -> Self {
         let all = indexer.models().all();
         let mut models = Vec::new();
-        let mut ranks = Vec::new();
+        let mut publishers = Vec::new();
         for (place, model) in all.iter().enumerate() {
             let status = model.index().status();
             let held: HashMap<_, _> = status.workers.iter().map(|worker| (worker.worker, worker.held_blocks)).collect();
             let doubts = model.doubts();
-            ranks.extend(model.ranks().all().iter().map(|rank| RankFigures::of(place, rank, &held, &doubts)));
+            publishers.extend(
+                model.publishers().all().iter().map(|publisher| PublisherFigures::of(place, publisher, &held, &doubts)),
+            );
             models.push(ModelFigures::of(model, &status));
         }
         let bytes = models.iter().map(|model| model.bytes).sum();
@@ -118,20 +121,20 @@ impl Status {
             release: env!("CARGO_PKG_VERSION"),
             started_ms: milliseconds(indexer.started()),
             now_ms: milliseconds(SystemTime::now()),
-            lookups: Lookups::of(&indexer.metrics().lookups),
-            memory: Memory {
+            lookups: LookupFigures::of(&indexer.metrics().lookups),
+            memory: MemoryFigures {
                 bytes,
                 budget: indexer.budget().map(Budget::limit),
                 over: indexer.budget().and_then(Budget::over),
             },
             snapshot: indexer.snapshots().map(SnapshotFigures::of),
             models,
-            ranks,
+            publishers,
         }
     }
 }
 
-impl Lookups {
+impl LookupFigures {
     fn of(histogram: &Histogram) -> Self {
         let families = histogram.collect();
         let metrics = families.iter().flat_map(MetricFamily::get_metric);
@@ -168,24 +171,24 @@ impl ModelFigures {
     }
 }
 
-impl RankFigures {
-    fn of(model: usize, rank: &Rank, held: &HashMap<Worker, u64>, doubts: &[(Worker, Doubts)]) -> Self {
-        let Worker { id, dp_rank } = rank.worker();
-        let reasons = rank.doubts_among(doubts);
+impl PublisherFigures {
+    fn of(model: usize, publisher: &Publisher, held: &HashMap<Worker, u64>, doubts: &[(Worker, Doubts)]) -> Self {
+        let Worker { id, dp_rank } = publisher.worker();
+        let reasons = publisher.doubts_among(doubts);
         Self {
             model,
             instance: id.to_string(),
             dp_rank,
-            endpoint: rank.endpoint().map(str::to_owned),
-            state: rank.state_with(reasons),
+            endpoint: publisher.endpoint().map(str::to_owned),
+            state: publisher.state_with(reasons),
             reasons,
-            held: rank.workers().iter().filter_map(|worker| held.get(worker)).sum(),
-            blocks: rank.count(Count::Blocks),
-            lag_s: rank.endpoint().and(rank.last_seen()).map(|_| rank.lag().as_secs_f64()),
-            seen_s: rank.last_seen().map(|seen| seen.elapsed().unwrap_or_default().as_secs_f64()),
-            sequence: rank.last_sequence(),
-            lost: rank.count(Count::Lost),
-            skipped: Skip::ALL.iter().map(|&why| rank.skipped(why)).sum(),
+            held: publisher.workers().iter().filter_map(|worker| held.get(worker)).sum(),
+            blocks: publisher.count(Count::Blocks),
+            lag_s: publisher.endpoint().and(publisher.last_seen()).map(|_| publisher.lag().as_secs_f64()),
+            seen_s: publisher.last_seen().map(|seen| seen.elapsed().unwrap_or_default().as_secs_f64()),
+            sequence: publisher.last_sequence(),
+            lost: publisher.count(Count::Lost),
+            skipped: Skip::ALL.iter().map(|&why| publisher.skipped(why)).sum(),
         }
     }
 }

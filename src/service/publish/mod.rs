@@ -147,14 +147,14 @@ pub struct Said {
 
 /// A mock engine that publishes until it is stopped.
 #[derive(Debug)]
-pub struct Publisher {
+pub struct MockPublisher {
     options: Options,
     ranks: Vec<Arc<Mutex<Rank>>>,
     paused: Arc<AtomicBool>,
     runtime: Runtime,
 }
 
-impl Publisher {
+impl MockPublisher {
     /// Begins. All sockets are bound when it returns.
     ///
     /// # Errors

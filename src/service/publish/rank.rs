@@ -64,7 +64,7 @@ impl Rank {
     /// Serves the next request to its end; the batches that are to be said now.
     pub(super) fn serve(&mut self) -> Vec<(u64, Bytes)> {
         let room = u64::from(self.options.blocks) * u64::from(self.options.block_size);
-        // Ranks and engines take different requests of the same conversations.
+        // Publishers and engines take different requests of the same conversations.
         let skip = self.drops.usize(..4);
         let request = self.workload.by_ref().nth(skip).expect("the workload has no end");
         let input_tokens = request.input_length.min(room);

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use twox_hash::XxHash3_64;
 
 use super::error::{Reason, SnapshotError};
-use super::format::{Header, MAGIC, Parser, Record, Records, SavedModel, SavedRank, VERSION};
+use super::format::{Header, MAGIC, Parser, Record, Records, SavedModel, SavedPublisher, VERSION};
 use crate::Event;
 
 /// Of zstd: the fastest that finds columns that workers share.
@@ -66,8 +66,8 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// [`Reason::Unwritable`].
-    pub fn rank(&mut self, rank: &SavedRank) -> Result<(), SnapshotError> {
-        self.records.rank(rank).map_err(unwritable(&self.name))
+    pub fn publisher(&mut self, publisher: &SavedPublisher) -> Result<(), SnapshotError> {
+        self.records.publisher(publisher).map_err(unwritable(&self.name))
     }
 
     /// Adds an event of that rank. One of more than 65,536 blocks comes back as several, each stored after the one

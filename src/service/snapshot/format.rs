@@ -8,7 +8,7 @@
 //! | 0 | end | nothing; the frame ends here |
 //! | 1 | header | [`Header`], the first record and only that |
 //! | 2 | model | [`SavedModel`] |
-//! | 3 | rank | [`SavedRank`], of the model before it; its events follow it |
+//! | 3 | rank | [`SavedPublisher`], of the model before it; its events follow it |
 //! | 4 | worker | instance as 8 bytes, data-parallel rank as 4, cache group as 4, tier as 1, event id as 8 |
 //! | 5, 6 | stored | the parent as 8 bytes (6 only), the number of blocks as 4, their sequence hashes, their local hashes |
 //! | 7 | removed | the number of blocks as 4 bytes, their sequence hashes |
@@ -69,14 +69,14 @@ pub struct SavedModel {
 
 /// A publisher in a snapshot. Its events follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedRank {
+pub struct SavedPublisher {
     /// The instance.
     pub instance: u64,
     /// The data-parallel rank that it was registered as.
     pub dp_rank: u32,
     /// Where it publishes: an [`Engine`](crate::service::Engine) as JSON; empty if it speaks over HTTP.
     pub engine: String,
-    /// Where it is and what is remembered of it: a [`Resume`](crate::service::rank::Resume) in postcard's format.
+    /// Where it is and what is remembered of it: a [`Resume`](crate::service::publisher::Resume) in postcard's format.
     pub resume: Vec<u8>,
 }
 
@@ -86,7 +86,7 @@ pub enum Record {
     /// An index.
     Model(SavedModel),
     /// A publisher of the model before.
-    Rank(SavedRank),
+    Publisher(SavedPublisher),
     /// Something that a worker of the rank before holds. Its worker is the one that stands for the tier, see
     /// [`Tier::worker`](crate::service::Tier::worker).
     Event(Event),
@@ -96,7 +96,7 @@ mod tag {
     pub(super) const END: u8 = 0;
     pub(super) const HEADER: u8 = 1;
     pub(super) const MODEL: u8 = 2;
-    pub(super) const RANK: u8 = 3;
+    pub(super) const PUBLISHER: u8 = 3;
     pub(super) const WORKER: u8 = 4;
     pub(super) const STORED: u8 = 5;
     pub(super) const STORED_AFTER: u8 = 6;
@@ -127,8 +127,8 @@ impl<W: Write> Records<W> {
         self.text(tag::MODEL, model)
     }
 
-    pub(super) fn rank(&mut self, rank: &SavedRank) -> io::Result<()> {
-        self.text(tag::RANK, rank)
+    pub(super) fn publisher(&mut self, publisher: &SavedPublisher) -> io::Result<()> {
+        self.text(tag::PUBLISHER, publisher)
     }
 
     pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
@@ -249,7 +249,7 @@ impl<R: BufRead> Parser<R> {
             let data = match kind {
                 tag::END => return self.ended().map(|()| None),
                 tag::MODEL => return self.text().map(Record::Model).map(Some),
-                tag::RANK => return self.text().map(Record::Rank).map(Some),
+                tag::PUBLISHER => return self.text().map(Record::Publisher).map(Some),
                 tag::WORKER => {
                     self.speaker = Some((self.worker()?, u64::from_le_bytes(self.number()?)));
                     continue;

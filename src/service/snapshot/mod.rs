@@ -11,7 +11,7 @@ mod state;
 
 pub use error::{Reason, SnapshotError};
 pub use file::{Reader, Replacement, Writer};
-pub use format::{Header, Record, SavedModel, SavedRank};
+pub use format::{Header, Record, SavedModel, SavedPublisher};
 pub(super) use lifetime::Snapshots;
 pub use state::{Saved, restore, save};
 pub(super) use state::{read, write};

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::error::{Reason, SnapshotError};
 use super::file::{Reader, Writer};
-use super::format::{Record, SavedModel, SavedRank};
+use super::format::{Record, SavedModel, SavedPublisher};
 use crate::event::{Event, EventData, Worker};
 use crate::index::Closed;
 use crate::service::doubt::Doubt;
 use crate::service::engine::Engine;
-use crate::service::ingest::{Content, SEATS};
+use crate::service::ingest::{SEATS, WorkerRecords};
 use crate::service::model::{Key, Model, Models};
-use crate::service::rank::{Rank, Resume};
+use crate::service::publisher::{Publisher, Resume};
 use crate::service::tier::Tier;
 
 /// Blocks that are imported at a time: enough that publishing costs little, and 16 MiB.
@@ -70,28 +70,28 @@ pub(in crate::service) fn write<W: io::Write>(
     let unwritable = |error| SnapshotError { path: path.clone(), reason: Reason::Unwritable(error) };
     for model in models.all().iter() {
         // Whoever is among the publishers is among the engines that are listed after them, unless it left.
-        let ranks = model.ranks().all();
+        let publishers = model.publishers().all();
         let engines = engines();
         let Key { model: name, group, tenant } = model.key().clone();
         let (block_size, hashing) = (model.block_size(), hashing(model));
         writer.model(&SavedModel { model: name, group, tenant, block_size, hashing })?;
-        for publishers in ranks.chunk_by(|a, b| a.worker() == b.worker()) {
+        for publishers in publishers.chunk_by(|a, b| a.worker() == b.worker()) {
             let paused = Instant::now();
             let (mut resumes, parts) = at_rest(model, publishers).map_err(closed)?;
             saved.longest_pause = saved.longest_pause.max(paused.elapsed());
-            for (rank, resume) in publishers.iter().zip(&mut resumes) {
-                let Worker { id: instance, dp_rank } = rank.worker();
+            for (publisher, resume) in publishers.iter().zip(&mut resumes) {
+                let Worker { id: instance, dp_rank } = publisher.worker();
                 let is_this = |engine: &&Engine| {
-                    engine.worker() == rank.worker()
-                        && rank.endpoint() == Some(&engine.endpoint)
+                    engine.worker() == publisher.worker()
+                        && publisher.endpoint() == Some(&engine.endpoint)
                         && engine.key() == *model.key()
                 };
                 let engine = engines.iter().find(is_this).map(serde_json::to_string).transpose();
                 let engine = engine.map_err(|error| unwritable(error.into()))?.unwrap_or_default();
                 // Nobody will listen to one at an endpoint that is no engine's, or not any more.
-                resume.unheard |= engine.is_empty() && rank.endpoint().is_some();
+                resume.unheard |= engine.is_empty() && publisher.endpoint().is_some();
                 let resume = postcard::to_stdvec(resume).map_err(|error| unwritable(io::Error::other(error)))?;
-                writer.rank(&SavedRank { instance, dp_rank, engine, resume })?;
+                writer.publisher(&SavedPublisher { instance, dp_rank, engine, resume })?;
             }
             for events in parts {
                 events.iter().try_for_each(|event| writer.event(event))?;
@@ -104,9 +104,9 @@ pub(in crate::service) fn write<W: io::Write>(
 
 /// The publishers of a worker between two batches: where they are, and what their workers hold, tier by tier. What is
 /// remembered of the workers is with the first.
-fn at_rest(model: &Model, publishers: &[Arc<Rank>]) -> Result<(Vec<Resume>, Vec<Vec<Event>>), Closed> {
+fn at_rest(model: &Model, publishers: &[Arc<Publisher>]) -> Result<(Vec<Resume>, Vec<Vec<Event>>), Closed> {
     let _at_rest = model.at_rest();
-    let mut workers: Vec<_> = publishers.iter().flat_map(|rank| rank.workers()).collect();
+    let mut workers: Vec<_> = publishers.iter().flat_map(|publisher| publisher.workers()).collect();
     workers.sort_unstable();
     workers.dedup();
     let workers = workers.into_iter().flat_map(|worker| Tier::ALL.map(|tier| tier.worker(worker)));
@@ -115,13 +115,13 @@ fn at_rest(model: &Model, publishers: &[Arc<Rank>]) -> Result<(Vec<Resume>, Vec<
     let doubts = model.doubts();
     let unplaced = doubts.iter().filter(|(_, doubts)| doubts.has(Doubt::Unplaced)).map(|&(worker, _)| worker);
     let unplaced: Vec<_> = unplaced.collect();
-    let resumes = publishers.iter().enumerate().map(|(place, rank)| {
-        let mut resume = rank.checkpoint();
-        for worker in rank.workers().iter().filter(|worker| unplaced.contains(worker)) {
+    let resumes = publishers.iter().enumerate().map(|(place, publisher)| {
+        let mut resume = publisher.checkpoint();
+        for worker in publisher.workers().iter().filter(|worker| unplaced.contains(worker)) {
             resume.doubts.raise_for(worker.dp_rank, Doubt::Unplaced);
         }
         if place > 0 {
-            resume.content = Content::default();
+            resume.content = WorkerRecords::default();
         }
         resume
     });
@@ -182,16 +182,16 @@ pub(in crate::service) fn read<S: Read + Seek>(
                 current = Some(model);
                 spoken_for = None;
             }
-            Some(Record::Rank(rank)) => {
-                let what = format!("publisher {}/{}", rank.instance, rank.dp_rank);
+            Some(Record::Publisher(publisher)) => {
+                let what = format!("publisher {}/{}", publisher.instance, publisher.dp_rank);
                 let model = current.as_ref().ok_or_else(|| refused(what.clone(), "it has no model".to_owned()))?;
-                engines.extend(publisher(model, &rank).map_err(|why| refused(what, why))?);
+                engines.extend(put_publisher(model, &publisher).map_err(|why| refused(what, why))?);
             }
             Some(Record::Event(event)) => {
                 let (worker, _) = Tier::split(event.worker);
                 if spoken_for != Some(worker) {
                     // What nobody speaks for could never be taken back.
-                    let speaks = |model: &Arc<Model>| model.ranks().speaker(worker).is_some();
+                    let speaks = |model: &Arc<Model>| model.publishers().speaker(worker).is_some();
                     let why = match &current {
                         None => Err("it has no model"),
                         Some(model) if !speaks(model) => Err("no publisher speaks for it"),
@@ -215,29 +215,29 @@ struct Slice {
 }
 
 /// Puts a publisher where it was. Returns the engine that it is, if it is one.
-fn publisher(model: &Model, saved: &SavedRank) -> Result<Option<Engine>, String> {
+fn put_publisher(model: &Model, saved: &SavedPublisher) -> Result<Option<Engine>, String> {
     let worker = Worker::new(saved.instance, saved.dp_rank);
     let mut resume: Resume = postcard::from_bytes(&saved.resume).map_err(|error| error.to_string())?;
     if resume.seat >= SEATS {
         return Err(format!("it is publisher {} of its worker, of at most {SEATS}", resume.seat));
     }
-    let (rank, engine) = if saved.engine.is_empty() {
+    let (publisher, engine) = if saved.engine.is_empty() {
         resume.doubts.raise(Doubt::Restored);
-        (Rank::http(worker), None)
+        (Publisher::http(worker), None)
     } else {
         let engine: Engine = serde_json::from_str(&saved.engine).map_err(|error| error.to_string())?;
         engine.check().map_err(|error| error.to_string())?;
-        (Rank::zmq(worker, engine.endpoint.clone()).copies(engine.copies), Some(engine))
+        (Publisher::zmq(worker, engine.endpoint.clone()).copies(engine.copies), Some(engine))
     };
-    let others = model.ranks().of(worker);
-    let rank = match others.first() {
+    let others = model.publishers().of(worker);
+    let publisher = match others.first() {
         Some(other) => {
             resume.content = other.content().clone();
-            rank.seated(resume.seat, other.shared_content())
+            publisher.seated(resume.seat, other.shared_content())
         }
-        None => rank.in_seat(resume.seat),
+        None => publisher.in_seat(resume.seat),
     };
-    rank.resume(resume);
-    model.ranks().put(&Arc::new(rank));
+    publisher.resume(resume);
+    model.publishers().put(&Arc::new(publisher));
     Ok(engine)
 }

@@ -11,7 +11,7 @@ use super::value::{behind, extra_key, hash, hashes, name, object, tokens};
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::service) enum Event<'a> {
     Stored(Stored<'a>),
-    Removed { hashes: Hashes, place: Place<'a> },
+    Removed { hashes: Hashes, place: Location<'a> },
     Cleared,
 }
 
@@ -33,12 +33,12 @@ pub(in crate::service) struct Stored<'a> {
     /// Whether it is of the form of releases whose multimodal objects are bare names among the extra keys.
     pub(in crate::service) may_have_bare_objects: bool,
     pub(in crate::service) kind: Option<&'a str>,
-    pub(in crate::service) place: Place<'a>,
+    pub(in crate::service) place: Location<'a>,
 }
 
 /// Which of an engine's caches it is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::service) struct Place<'a> {
+pub(in crate::service) struct Location<'a> {
     pub(in crate::service) medium: Option<&'a str>,
     pub(in crate::service) group: Option<u64>,
     pub(in crate::service) locality: Option<&'a str>,

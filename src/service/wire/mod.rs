@@ -16,7 +16,7 @@ mod value;
 use std::fmt;
 
 pub use batch::{Batch, MAX_EXPANSION};
-pub(super) use event::{Event, Extra, Place, Stored};
+pub(super) use event::{Event, Extra, Location, Stored};
 
 /// Why bytes are no batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

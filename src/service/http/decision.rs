@@ -125,14 +125,14 @@ fn router(model: &Model, ask: &Ask, named: Option<&[Worker]>) -> Result<Router, 
         return Err(Refusal::bad("credits are parts of what computing a block costs: give three numbers from 0 to 1"));
     }
     let builder = builder.credits(credits.to_vec()).split_tiers(|of| {
-        let (rank, tier) = Tier::split(of);
-        (rank, tier as usize)
+        let (worker, tier) = Tier::split(of);
+        (worker, tier as usize)
     });
     let mut router = builder.build().map_err(|error| Refusal::bad(error.to_string()))?;
     // Whoever is known, and whether somebody who speaks for it is connected.
     let mut known: HashMap<Worker, bool> = HashMap::new();
-    for rank in model.ranks().all().iter() {
-        rank.workers().into_iter().for_each(|worker| *known.entry(worker).or_default() |= rank.is_present());
+    for publisher in model.publishers().all().iter() {
+        publisher.workers().into_iter().for_each(|worker| *known.entry(worker).or_default() |= publisher.is_present());
     }
     let candidates: Vec<_> = match named {
         Some(named) => named.iter().copied().filter(|worker| worker.dp_rank <= MAX_RANK).collect(),

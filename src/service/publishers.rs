@@ -7,14 +7,14 @@ use arc_swap::ArcSwap;
 
 use super::doubt::{Doubt, Doubts};
 use super::ingest::SEATS;
-use super::rank::{Copies, Rank};
+use super::publisher::{Copies, Publisher};
 use crate::event::Worker;
 
 /// Who speaks for the workers of a model. Reading takes no lock.
 #[derive(Debug, Default)]
-pub struct Ranks {
+pub struct Publishers {
     /// Sorted by worker and seat.
-    all: ArcSwap<Vec<Arc<Rank>>>,
+    all: ArcSwap<Vec<Arc<Publisher>>>,
     /// Held by whoever changes them.
     changing: Mutex<()>,
     /// A bit for every number of tokens that publishers' hashes have looked ahead so far.
@@ -24,49 +24,52 @@ pub struct Ranks {
 /// The most tokens that a hash may look ahead; more are refused.
 pub const MAX_LOOKAHEAD: u32 = u64::BITS - 1;
 
-impl Ranks {
+impl Publishers {
     /// All of them, by worker.
-    pub fn all(&self) -> Arc<Vec<Arc<Rank>>> {
+    pub fn all(&self) -> Arc<Vec<Arc<Publisher>>> {
         self.all.load_full()
     }
 
     /// The publishers that were registered as this worker.
-    pub fn of(&self, worker: Worker) -> Vec<Arc<Rank>> {
-        let ranks = self.all.load();
-        let from = ranks.partition_point(|rank| rank.worker() < worker);
-        ranks[from..].iter().take_while(|rank| rank.worker() == worker).map(Arc::clone).collect()
+    pub fn of(&self, worker: Worker) -> Vec<Arc<Publisher>> {
+        let publishers = self.all.load();
+        let from = publishers.partition_point(|publisher| publisher.worker() < worker);
+        publishers[from..].iter().take_while(|publisher| publisher.worker() == worker).map(Arc::clone).collect()
     }
 
     /// The first publisher that was registered as this worker.
-    pub fn get(&self, worker: Worker) -> Option<Arc<Rank>> {
+    pub fn get(&self, worker: Worker) -> Option<Arc<Publisher>> {
         self.of(worker).into_iter().next()
     }
 
     /// The publisher that speaks for this worker: registered as it, or as another rank of the instance whose batches named
     /// this one.
-    pub fn speaker(&self, worker: Worker) -> Option<Arc<Rank>> {
-        let ranks = self.all.load();
-        let named = || instance(&ranks, worker.id).find(|rank| rank.workers().contains(&worker));
-        instance(&ranks, worker.id).find(|rank| rank.worker() == worker).or_else(named).map(Arc::clone)
+    pub fn speaker(&self, worker: Worker) -> Option<Arc<Publisher>> {
+        let publishers = self.all.load();
+        let named = || instance(&publishers, worker.id).find(|publisher| publisher.workers().contains(&worker));
+        instance(&publishers, worker.id).find(|publisher| publisher.worker() == worker).or_else(named).map(Arc::clone)
     }
 
     /// Whether a publisher speaks for this worker that is registered as another one than `registered`.
     pub(super) fn speaks_another(&self, worker: Worker, registered: Worker) -> bool {
-        let ranks = self.all.load();
-        let mut others = instance(&ranks, worker.id).filter(|rank| rank.worker() != registered);
-        others.any(|rank| rank.worker() == worker || rank.workers().contains(&worker))
+        let publishers = self.all.load();
+        let mut others = instance(&publishers, worker.id).filter(|publisher| publisher.worker() != registered);
+        others.any(|publisher| publisher.worker() == worker || publisher.workers().contains(&worker))
     }
 
     /// Whether other publishers speak for this one's worker, too.
-    pub(super) fn has_company(&self, rank: &Rank) -> bool {
-        self.of(rank.worker()).iter().any(|other| other.seat() != rank.seat())
+    pub(super) fn has_company(&self, publisher: &Publisher) -> bool {
+        self.of(publisher.worker()).iter().any(|other| other.seat() != publisher.seat())
     }
 
     /// The workers of which what is said may not be exact, and why, by worker. `unplaced` are those of which the index
     /// left blocks out.
     pub fn doubts(&self, unplaced: impl IntoIterator<Item = Worker>) -> Vec<(Worker, Doubts)> {
-        let ranks = self.all.load();
-        let doubtful = ranks.iter().filter(|rank| rank.is_doubtful()).flat_map(|rank| rank.doubts_by_worker());
+        let publishers = self.all.load();
+        let doubtful = publishers
+            .iter()
+            .filter(|publisher| publisher.is_doubtful())
+            .flat_map(|publisher| publisher.doubts_by_worker());
         let unplaced = unplaced.into_iter().map(|worker| (worker, Doubt::Unplaced.into()));
         let mut doubts: Vec<_> = doubtful.filter(|(_, doubts)| !doubts.is_empty()).chain(unplaced).collect();
         if doubts.len() > 1 {
@@ -96,68 +99,68 @@ impl Ranks {
     }
 
     /// Adds a publisher, instead of the one that was there for its worker and seat.
-    pub fn put(&self, rank: &Arc<Rank>) {
-        rank.lookahead().into_iter().for_each(|tokens| self.note_way(tokens));
-        self.change(|ranks| put(ranks, rank));
+    pub fn put(&self, publisher: &Arc<Publisher>) {
+        publisher.lookahead().into_iter().for_each(|tokens| self.note_way(tokens));
+        self.change(|publishers| put(publishers, publisher));
     }
 
     /// Adds a publisher at this endpoint. It goes on where another at the same endpoint was; the one that speaks over HTTP,
     /// which has none, is added once. Beside those at other endpoints it takes a seat of its own, the first that is free.
     ///
     /// `None` if all seats are taken.
-    pub(super) fn enter(&self, worker: Worker, endpoint: Option<&str>, copies: Copies) -> Option<Arc<Rank>> {
-        self.change(|ranks| {
-            let others: Vec<_> = ranks.iter().filter(|rank| rank.worker() == worker).cloned().collect();
+    pub(super) fn enter(&self, worker: Worker, endpoint: Option<&str>, copies: Copies) -> Option<Arc<Publisher>> {
+        self.change(|publishers| {
+            let others: Vec<_> = publishers.iter().filter(|publisher| publisher.worker() == worker).cloned().collect();
             let same = others.iter().find(|other| other.endpoint() == endpoint);
             if let Some(same) = same.filter(|_| endpoint.is_none()) {
                 return Some(Arc::clone(same));
             }
             let is_free = |seat: &u8| others.iter().all(|other| other.seat() != *seat);
             let seat = same.map(|same| same.seat()).or_else(|| (0..SEATS).find(is_free))?;
-            let mut rank = match endpoint {
-                Some(endpoint) => Rank::zmq(worker, endpoint).copies(copies),
-                None => Rank::http(worker),
+            let mut publisher = match endpoint {
+                Some(endpoint) => Publisher::zmq(worker, endpoint).copies(copies),
+                None => Publisher::http(worker),
             };
             if let Some(other) = others.first() {
-                rank = rank.seated(seat, other.shared_content());
+                publisher = publisher.seated(seat, other.shared_content());
             }
             if let Some(same) = same {
-                rank.go_on_from(same);
+                publisher.go_on_from(same);
             }
-            let rank = Arc::new(rank);
-            put(ranks, &rank);
-            Some(rank)
+            let publisher = Arc::new(publisher);
+            put(publishers, &publisher);
+            Some(publisher)
         })
     }
 
     /// Removes a publisher.
-    pub fn remove(&self, rank: &Rank) {
-        self.change(|ranks| {
-            ranks.retain(|other| (other.worker(), other.seat()) != (rank.worker(), rank.seat()));
+    pub fn remove(&self, publisher: &Publisher) {
+        self.change(|publishers| {
+            publishers.retain(|other| (other.worker(), other.seat()) != (publisher.worker(), publisher.seat()));
         });
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Vec<Arc<Rank>>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<Arc<Publisher>>) -> T) -> T {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut ranks = Vec::clone(&self.all.load());
-        let changed = change(&mut ranks);
-        self.all.store(Arc::new(ranks));
+        let mut publishers = Vec::clone(&self.all.load());
+        let changed = change(&mut publishers);
+        self.all.store(Arc::new(publishers));
         changed
     }
 }
 
-fn put(ranks: &mut Vec<Arc<Rank>>, rank: &Arc<Rank>) {
-    let place = |other: &Arc<Rank>| (other.worker(), other.seat());
-    match ranks.binary_search_by_key(&place(rank), place) {
-        Ok(at) => ranks[at] = Arc::clone(rank),
-        Err(at) => ranks.insert(at, Arc::clone(rank)),
+fn put(publishers: &mut Vec<Arc<Publisher>>, publisher: &Arc<Publisher>) {
+    let place = |other: &Arc<Publisher>| (other.worker(), other.seat());
+    match publishers.binary_search_by_key(&place(publisher), place) {
+        Ok(at) => publishers[at] = Arc::clone(publisher),
+        Err(at) => publishers.insert(at, Arc::clone(publisher)),
     }
 }
 
 /// The publishers of an instance.
-fn instance(ranks: &[Arc<Rank>], id: u64) -> impl Iterator<Item = &Arc<Rank>> {
-    let from = ranks.partition_point(|rank| rank.worker().id < id);
-    ranks[from..].iter().take_while(move |rank| rank.worker().id == id)
+fn instance(publishers: &[Arc<Publisher>], id: u64) -> impl Iterator<Item = &Arc<Publisher>> {
+    let from = publishers.partition_point(|publisher| publisher.worker().id < id);
+    publishers[from..].iter().take_while(move |publisher| publisher.worker().id == id)
 }
 
 #[cfg(test)]
@@ -168,18 +171,18 @@ mod tests {
 
     #[test]
     fn publishers_are_found_by_all_that_they_speak_for() {
-        let ranks = Ranks::default();
+        let publishers = Publishers::default();
         for worker in [Worker::new(7, 4), Worker::new(7, 0), Worker::new(3, 9)] {
-            ranks.put(&Arc::new(Rank::zmq(worker, "tcp://x:1")));
+            publishers.put(&Arc::new(Publisher::zmq(worker, "tcp://x:1")));
         }
-        ranks.get(Worker::new(7, 4)).expect("it was put").note_rank(5);
-        let speaker = |id, rank| ranks.speaker(Worker::new(id, rank)).map(|rank| rank.worker());
+        publishers.get(Worker::new(7, 4)).expect("it was put").note_rank(5);
+        let speaker = |id, dp_rank| publishers.speaker(Worker::new(id, dp_rank)).map(|publisher| publisher.worker());
         assert_eq!(speaker(7, 5), Some(Worker::new(7, 4)));
         assert_eq!(speaker(7, 0), Some(Worker::new(7, 0)));
         assert_eq!((speaker(7, 1), speaker(3, 0), speaker(8, 0)), (None, None, None));
-        assert!(Arc::ptr_eq(&ranks.get(Worker::new(3, 9)).expect("it was put"), &ranks.all()[0]));
-        ranks.remove(&ranks.get(Worker::new(7, 4)).expect("it was put"));
-        assert_eq!((speaker(7, 5), ranks.all().len()), (None, 2));
+        assert!(Arc::ptr_eq(&publishers.get(Worker::new(3, 9)).expect("it was put"), &publishers.all()[0]));
+        publishers.remove(&publishers.get(Worker::new(7, 4)).expect("it was put"));
+        assert_eq!((speaker(7, 5), publishers.all().len()), (None, 2));
     }
 
     #[test]
@@ -200,11 +203,11 @@ mod tests {
         assert!(post("/query_by_hash", query)["degraded"].is_null());
 
         let model = server.indexer().models().get("m", "default", "").expect("it has events");
-        let rank = model.ranks().get(Worker::new(7, 1)).expect("it said something");
-        rank.doubt(Doubt::JoinedLate);
+        let publisher = model.publishers().get(Worker::new(7, 1)).expect("it said something");
+        publisher.doubt(Doubt::JoinedLate);
         assert_eq!(post("/query_by_hash", query)["degraded"], json!({"7": [1]}));
         assert_eq!(post("/v1/match", query)["exactness"], "at_least");
-        rank.doubt(Doubt::Gap);
+        publisher.doubt(Doubt::Gap);
         let reliance = json!({"exactness": "unknown", "reasons": ["joined_late", "gap"]});
         assert_eq!(post("/query_by_hash", query)["exactness"], json!({"7": {"1": reliance}}));
         let answer = post("/v1/match", query);

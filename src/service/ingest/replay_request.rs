@@ -29,12 +29,12 @@ pub(super) enum Answer {
 /// A question on its way. Every one has a connection of its own, so that no answer is taken for another's; dropping it
 /// ends that.
 #[derive(Debug)]
-pub(super) struct Replay {
+pub(super) struct ReplayRequest {
     answers: Receiver<Answer>,
     task: AbortHandle,
 }
 
-impl Replay {
+impl ReplayRequest {
     /// Asks for every batch from `from` on.
     pub(super) fn ask(endpoint: String, from: u64, attempt: u32, patience: Duration) -> Self {
         let (sender, answers) = channel(WAITING);
@@ -55,7 +55,7 @@ impl Replay {
     }
 }
 
-impl Drop for Replay {
+impl Drop for ReplayRequest {
     fn drop(&mut self) {
         self.task.abort();
     }

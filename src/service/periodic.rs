@@ -10,12 +10,12 @@ use super::indexer::Indexer;
 
 /// A thread that does something every interval, for as long as there is an indexer.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct Periodic {
     stop: Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Schedule {
+impl Periodic {
     pub(super) fn start(
         name: &str,
         indexer: &Arc<Indexer>,

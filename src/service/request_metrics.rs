@@ -6,7 +6,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, Opts, Registry};
 /// Counters that requests write to: atomics, found without a lock. What models and engines count themselves is read
 /// when somebody asks, in `gather.rs`.
 #[derive(Debug)]
-pub(super) struct Metrics {
+pub(super) struct RequestMetrics {
     registry: Registry,
     /// The index alone, from hashes to matches.
     pub(super) lookups: Histogram,
@@ -18,7 +18,7 @@ pub(super) struct Metrics {
     pub(super) denied: IntCounter,
 }
 
-impl Default for Metrics {
+impl Default for RequestMetrics {
     fn default() -> Self {
         let registry = Registry::new();
         // From half a microsecond to half a second, in powers of two.
@@ -45,7 +45,7 @@ impl Default for Metrics {
     }
 }
 
-impl Metrics {
+impl RequestMetrics {
     pub(super) fn responded(&self, status: u16) {
         let class = usize::from(status / 100).saturating_sub(2);
         self.responses[class.min(self.responses.len() - 1)].inc();

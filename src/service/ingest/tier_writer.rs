@@ -10,8 +10,8 @@
 
 use std::collections::HashMap;
 
-use super::Memory;
-use super::memory::{Namespace, Place, Places};
+use super::WorkerRecord;
+use super::record::{Namespace, PublisherTier, TierMap};
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::{Closed, Index};
 use crate::service::Tier;
@@ -41,14 +41,14 @@ fn bit(tier: Tier) -> u8 {
 }
 
 /// The tiers that have a worker, fastest first.
-pub(super) fn used(places: Option<&Places>) -> impl Iterator<Item = Tier> + use<> {
+pub(super) fn used(places: Option<&TierMap>) -> impl Iterator<Item = Tier> + use<> {
     let used = places.map_or(0, |places| places.used) | bit(Tier::Device);
     Tier::ALL.into_iter().filter(move |&tier| used & bit(tier) != 0)
 }
 
-impl Places {
+impl TierMap {
     /// A block comes to a place. Returns whether it was there before.
-    fn put(&mut self, hash: u64, place: Place, count_copies: bool) -> bool {
+    fn put(&mut self, hash: u64, place: PublisherTier, count_copies: bool) -> bool {
         let at = self.blocks.entry(hash).or_default();
         let again = *at & place.bit() != 0;
         *at |= place.bit();
@@ -60,7 +60,7 @@ impl Places {
 
     /// One copy fewer in a place. Returns the places that are left and whether a copy is left in this one; `None` if
     /// there was none.
-    fn take(&mut self, hash: u64, place: Place) -> Option<(u16, bool)> {
+    fn take(&mut self, hash: u64, place: PublisherTier) -> Option<(u16, bool)> {
         let at = self.blocks.get_mut(&hash).filter(|at| **at & place.bit() != 0)?;
         if let Some(more) = self.more.get_mut(&(hash, place)) {
             *more -= 1;
@@ -80,10 +80,10 @@ impl Places {
 
 /// One rank of one index, as one of its publishers changes it.
 #[derive(Debug)]
-pub(super) struct Writer<'a> {
+pub(super) struct TierWriter<'a> {
     pub(super) index: &'a Index,
     pub(super) worker: Worker,
-    pub(super) memory: &'a mut Memory,
+    pub(super) memory: &'a mut WorkerRecord,
     /// Which of the worker's publishers this is.
     pub(super) seat: u8,
     /// Whether storing a block again is one more copy of it.
@@ -92,7 +92,7 @@ pub(super) struct Writer<'a> {
     pub(super) id: u64,
 }
 
-impl Writer<'_> {
+impl TierWriter<'_> {
     /// Hands the events over that make the change, and returns the blocks of it that were unknown.
     pub(super) fn apply(&mut self, change: Change<'_>) -> Result<Vec<u64>, Closed> {
         match change {
@@ -128,7 +128,7 @@ impl Writer<'_> {
 
     /// Drops everything that this publisher said.
     pub(super) fn clear(&mut self) -> Result<(), Closed> {
-        let own = Tier::ALL.map(|tier| Place::new(tier, self.seat));
+        let own = Tier::ALL.map(|tier| PublisherTier::new(tier, self.seat));
         let alone = self.memory.places.as_ref().is_none_or(|places| {
             let all = own.iter().fold(0, |all, place| all | place.bit());
             places.blocks.values().all(|at| at & !all == 0)
@@ -168,14 +168,14 @@ impl Writer<'_> {
         let Some(places) = &mut self.memory.places else {
             return self.send(tier, EventData::Stored { parent, blocks });
         };
-        let place = Place::new(tier, self.seat);
+        let place = PublisherTier::new(tier, self.seat);
         // A worker that counts copies must not be told again by a publisher that has none.
         let again_is_nothing = self.memory.counted && !self.count_copies;
         let is_new = |block: &Block| {
             let at = places.blocks.get(&block.sequence).copied().unwrap_or(0);
             match tier {
                 Tier::Device => !again_is_nothing || at & place.bit() == 0,
-                _ => at & Place::down_to(tier) == 0,
+                _ => at & PublisherTier::down_to(tier) == 0,
             }
         };
         let mut told: Vec<(Option<u64>, Vec<Block>)> = Vec::new();
@@ -205,10 +205,10 @@ impl Writer<'_> {
     /// worker of this one, and its tokens are not known: it counts as unknown.
     fn place(&mut self, tier: Tier, hashes: &[u64]) -> Vec<u64> {
         let Some(places) = &mut self.memory.places else { return hashes.to_vec() };
-        let place = Place::new(tier, self.seat);
+        let place = PublisherTier::new(tier, self.seat);
         let mut unknown = Vec::new();
         for &hash in hashes {
-            let known = places.blocks.get(&hash).is_some_and(|at| at & Place::down_to(tier) != 0);
+            let known = places.blocks.get(&hash).is_some_and(|at| at & PublisherTier::down_to(tier) != 0);
             if known {
                 places.put(hash, place, self.count_copies);
             } else {
@@ -226,7 +226,7 @@ impl Writer<'_> {
             forget_copies(&mut self.memory.namespaces, hashes);
             return self.send(tier, EventData::Removed { blocks: hashes.to_vec() }).map(|()| Vec::new());
         };
-        let place = Place::new(tier, self.seat);
+        let place = PublisherTier::new(tier, self.seat);
         let mut gone: [Vec<u64>; Tier::ALL.len()] = Default::default();
         let mut unknown = Vec::new();
         for &hash in hashes {
@@ -235,7 +235,7 @@ impl Writer<'_> {
                 continue;
             };
             for reached in Tier::ALL.into_iter().filter(|&other| other >= tier) {
-                let last = !copies_left && left & Place::down_to(reached) == 0;
+                let last = !copies_left && left & PublisherTier::down_to(reached) == 0;
                 if last || (self.memory.counted && reached == Tier::Device) {
                     gone[reached as usize].push(hash);
                 }
@@ -279,8 +279,8 @@ impl Writer<'_> {
 
     /// Begins to remember what lies where: `content`, an export of the device's worker, all of which this publisher said.
     fn remember(&mut self, content: &[Event]) {
-        let place = Place::new(Tier::Device, self.seat);
-        let mut places = Places { blocks: HashMap::new(), more: HashMap::new(), used: 0 };
+        let place = PublisherTier::new(Tier::Device, self.seat);
+        let mut places = TierMap { blocks: HashMap::new(), more: HashMap::new(), used: 0 };
         for event in content {
             match &event.data {
                 EventData::Stored { blocks, .. } => {

@@ -9,26 +9,26 @@ use crate::service::doubt::{Doubt, Doubts};
 
 /// What is remembered of a publisher's workers beside the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
+pub struct WorkerRecords {
     /// By data-parallel rank.
-    pub workers: BTreeMap<u32, Memory>,
+    pub workers: BTreeMap<u32, WorkerRecord>,
     /// Whether several publishers speak for them.
     pub shared: bool,
 }
 
 /// What is remembered of a rank beside the index. Empty for engines without salts, cache groups and lower tiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct WorkerRecord {
     /// By sequence hash, the namespace of salted blocks: engines name the salt with the first block of a chain only.
     pub(super) namespaces: HashMap<u64, Namespace>,
     /// By cache group, whether it is one that is indexed.
     pub(super) groups: BTreeMap<u64, bool>,
     /// From its first block on a lower tier, or its second publisher, on.
-    pub(super) places: Option<Places>,
+    pub(super) places: Option<TierMap>,
     /// Whether the index counts copies of what is on the device: where the first of the publishers does.
     pub(super) counted: bool,
     /// Blocks that are not in the index although the engine has them.
-    pub(super) left_out: LeftOut,
+    pub(super) left_out: Omitted,
 }
 
 /// The namespace of a block, for as long as one of its copies is there.
@@ -41,11 +41,11 @@ pub(super) struct Namespace {
 
 /// Where a rank has its blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Places {
-    /// By sequence hash, a bit for each [`Place`]; none is 0.
+pub(super) struct TierMap {
+    /// By sequence hash, a bit for each [`PublisherTier`]; none is 0.
     pub(super) blocks: HashMap<u64, u16>,
     /// Copies beyond the first of a block in a place.
-    pub(super) more: HashMap<(u64, Place), u32>,
+    pub(super) more: HashMap<(u64, PublisherTier), u32>,
     /// A bit for each tier that was ever used; what is on a faster one counts for it, too.
     pub(super) used: u8,
 }
@@ -56,9 +56,9 @@ pub(in crate::service) const SEATS: u8 = 4;
 /// A tier, as one of a worker's publishers speaks of it. Publishers do not know of each other's copies, so each has its
 /// own; one that restarts takes away nothing but what it said itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Place(u8);
+pub(super) struct PublisherTier(u8);
 
-impl Place {
+impl PublisherTier {
     pub(super) fn new(tier: Tier, seat: u8) -> Self {
         debug_assert!(seat < SEATS, "seats are given out below the bound");
         Self(tier as u8 * SEATS + seat)
@@ -76,9 +76,9 @@ impl Place {
 
 /// Blocks that an engine has and the index has not, so that its answers are doubted until they are gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct LeftOut {
+pub(super) struct Omitted {
     /// By sequence hash and tier (`None` where the medium is not known), how often they are announced.
-    blocks: HashMap<(u64, Option<Seen>), u32>,
+    blocks: HashMap<(u64, Option<TierNumber>), u32>,
     /// Why they were left out.
     doubts: Doubts,
     /// Whether there were more than there was room for: then only a clear or a restart ends the doubts.
@@ -86,9 +86,9 @@ pub(super) struct LeftOut {
 }
 
 /// A tier by its number, slowest last.
-type Seen = u8;
+type TierNumber = u8;
 
-impl LeftOut {
+impl Omitted {
     /// Blocks that are remembered.
     const ROOM: usize = 1 << 16;
 
@@ -96,7 +96,7 @@ impl LeftOut {
     pub(super) fn add(&mut self, tier: Option<Tier>, hashes: &[u64], why: Doubt, count_copies: bool) {
         self.doubts = self.doubts.and(why.into());
         for &hash in hashes {
-            let key = (hash, tier.map(|tier| tier as Seen));
+            let key = (hash, tier.map(|tier| tier as TierNumber));
             if self.blocks.len() >= Self::ROOM && !self.blocks.contains_key(&key) {
                 self.overflowed = true;
                 return;
@@ -112,7 +112,7 @@ impl LeftOut {
             return Doubts::NONE;
         }
         for hash in hashes {
-            let key = (hash, Some(tier as Seen));
+            let key = (hash, Some(tier as TierNumber));
             if !count_copies {
                 self.blocks.remove(&key);
             } else if let Some(times) = self.blocks.get_mut(&key) {
@@ -128,7 +128,7 @@ impl LeftOut {
             return Doubts::NONE;
         }
         for &hash in hashes {
-            let key = (hash, tier.map(|tier| tier as Seen));
+            let key = (hash, tier.map(|tier| tier as TierNumber));
             if let Some(times) = self.blocks.get_mut(&key) {
                 *times -= 1;
                 if *times == 0 {
@@ -145,7 +145,7 @@ impl LeftOut {
 
     /// Whether all of these are known to have been left out.
     pub(super) fn has_all(&self, tier: Option<Tier>, hashes: &[u64]) -> bool {
-        hashes.iter().all(|&hash| self.blocks.contains_key(&(hash, tier.map(|tier| tier as Seen))))
+        hashes.iter().all(|&hash| self.blocks.contains_key(&(hash, tier.map(|tier| tier as TierNumber))))
     }
 
     pub(super) fn clear(&mut self) {

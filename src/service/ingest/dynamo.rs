@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tiers::Change;
+use super::tier_writer::Change;
 use crate::event::{Block, EventData, Worker};
-use crate::service::rank::Skip;
+use crate::service::publisher::Skip;
 use crate::service::{MAX_RANK, Tier};
 
 /// An event, and whose it is. Unknown fields are passed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouterEvent {
+pub struct DynamoEvent {
     /// The instance.
     pub worker_id: u64,
     /// Where its blocks are.
@@ -23,10 +23,10 @@ pub struct RouterEvent {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StorageTier {
-    /// Memory of the accelerator.
+    /// WorkerRecord of the accelerator.
     #[default]
     Device,
-    /// Memory of the host.
+    /// WorkerRecord of the host.
     HostPinned,
     /// A disk.
     Disk,
@@ -41,7 +41,7 @@ pub struct NumberedEvent {
     /// The worker's own running number.
     pub event_id: u64,
     /// What happened.
-    pub data: RouterData,
+    pub data: DynamoData,
     /// The data-parallel rank.
     #[serde(default)]
     pub dp_rank: u32,
@@ -50,14 +50,14 @@ pub struct NumberedEvent {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RouterData {
+pub enum DynamoData {
     /// Blocks of one sequence are cached.
     Stored {
         /// The block before the first.
         #[serde(default)]
         parent_hash: Option<u64>,
         /// In order.
-        blocks: Vec<RouterBlock>,
+        blocks: Vec<DynamoBlock>,
     },
     /// Blocks are not cached any more.
     Removed {
@@ -70,14 +70,14 @@ pub enum RouterData {
 
 /// A block under its two names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouterBlock {
+pub struct DynamoBlock {
     /// The sequence hash.
     pub block_hash: u64,
     /// The local hash, of tokens and multimodal objects.
     pub tokens_hash: u64,
 }
 
-impl RouterEvent {
+impl DynamoEvent {
     /// An event of the worker `rank`, on a tier; of [`EventData`], those about a cache.
     ///
     /// # Panics
@@ -85,11 +85,11 @@ impl RouterEvent {
     pub fn of(rank: Worker, tier: Tier, event_id: u64, data: EventData) -> Self {
         let data = match data {
             EventData::Stored { parent, blocks } => {
-                let block = |block: Block| RouterBlock { block_hash: block.sequence, tokens_hash: block.local };
-                RouterData::Stored { parent_hash: parent, blocks: blocks.into_iter().map(block).collect() }
+                let block = |block: Block| DynamoBlock { block_hash: block.sequence, tokens_hash: block.local };
+                DynamoData::Stored { parent_hash: parent, blocks: blocks.into_iter().map(block).collect() }
             }
-            EventData::Removed { blocks } => RouterData::Removed { block_hashes: blocks },
-            EventData::Cleared => RouterData::Cleared,
+            EventData::Removed { blocks } => DynamoData::Removed { block_hashes: blocks },
+            EventData::Cleared => DynamoData::Cleared,
             EventData::WorkerAdded | EventData::WorkerRemoved | EventData::CopiesCounted => {
                 panic!("an event about a worker, not its cache")
             }
@@ -113,10 +113,10 @@ impl RouterEvent {
             StorageTier::External => return Err(Skip::Shared),
         };
         Ok(match &self.event.data {
-            RouterData::Cleared => Change::Cleared,
-            RouterData::Removed { block_hashes } => Change::Removed { tier, hashes: block_hashes },
-            RouterData::Stored { parent_hash, blocks } => {
-                let block = |block: &RouterBlock| Block { sequence: block.block_hash, local: block.tokens_hash };
+            DynamoData::Cleared => Change::Cleared,
+            DynamoData::Removed { block_hashes } => Change::Removed { tier, hashes: block_hashes },
+            DynamoData::Stored { parent_hash, blocks } => {
+                let block = |block: &DynamoBlock| Block { sequence: block.block_hash, local: block.tokens_hash };
                 Change::Stored { tier, parent: *parent_hash, blocks: blocks.iter().map(block).collect() }
             }
         })

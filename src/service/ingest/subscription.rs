@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use zeromq::{Socket, SocketEvent, SocketOptions, SocketRecv, SubSocket, ZmqError};
 
 use super::Source;
-use super::replay::last_two;
+use super::replay_request::last_two;
 
 /// How long to wait for a connection, before the grace period is looked at again.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -33,25 +33,25 @@ pub(super) enum Heard {
 
 /// A subscription, and perhaps a newer one to the same publisher: of a quiet connection nobody can say whether its other
 /// end is still there. Whichever hears the next batch tells.
-pub(super) struct Link {
-    current: Subscription,
-    newer: Option<Subscription>,
+pub(super) struct Subscription {
+    current: MonitoredSocket,
+    newer: Option<MonitoredSocket>,
     /// What the newer one heard, and until when the current one may hear it, too.
     ahead: Option<(Instant, u64, Bytes)>,
     /// What the newer one heard before it became the current one.
     first: Option<(u64, Bytes)>,
 }
 
-impl Link {
+impl Subscription {
     /// Connects, or binds.
     pub(super) async fn open(source: &Source) -> Result<Self, ZmqError> {
-        Ok(Self { current: Subscription::open(source).await?, newer: None, ahead: None, first: None })
+        Ok(Self { current: MonitoredSocket::open(source).await?, newer: None, ahead: None, first: None })
     }
 
     /// Connects once more, beside the connection that is there.
     pub(super) async fn renew(&mut self, source: &Source) -> Result<(), ZmqError> {
         if self.ahead.is_none() {
-            self.newer = Some(Subscription::open(source).await?);
+            self.newer = Some(MonitoredSocket::open(source).await?);
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ impl Link {
 }
 
 /// What a subscription hears; waits for ever if there is none.
-async fn next_of(subscription: &mut Option<Subscription>) -> Heard {
+async fn next_of(subscription: &mut Option<MonitoredSocket>) -> Heard {
     match subscription {
         Some(subscription) => subscription.next().await,
         None => std::future::pending().await,
@@ -101,12 +101,12 @@ async fn next_of(subscription: &mut Option<Subscription>) -> Heard {
 }
 
 /// A socket, and whether anybody is at its other end.
-struct Subscription {
+struct MonitoredSocket {
     socket: SubSocket,
     events: BoxStream<'static, SocketEvent>,
 }
 
-impl Subscription {
+impl MonitoredSocket {
     async fn open(source: &Source) -> Result<Self, ZmqError> {
         let mut options = SocketOptions::default();
         options.connect_timeout(CONNECT);

@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use counts::{Count, Skip};
 pub use doubts::RankDoubts;
 use serde::{Deserialize, Serialize};
-pub(super) use state::Link;
+pub(super) use state::Connection;
 pub use state::State;
 
 use super::doubt::{Doubt, Doubts};
-use super::ingest::Content;
+use super::ingest::WorkerRecords;
 use crate::event::Worker;
 
 /// One publisher: an engine's data-parallel rank, its offloading connector, or an engine that speaks over HTTP.
@@ -23,14 +23,14 @@ use crate::event::Worker;
 /// It is written by whoever feeds the index from it, and read by everybody. Only [`checkpoint`](Self::checkpoint) waits
 /// for the batch at hand.
 #[derive(Debug)]
-pub struct Rank {
+pub struct Publisher {
     worker: Worker,
     endpoint: Option<String>,
     copies: Copies,
     /// Which of the worker's publishers it is, from 0.
     seat: u8,
-    /// A [`Link`].
-    link: AtomicU8,
+    /// A [`Connection`].
+    connection: AtomicU8,
     doubts: Mutex<RankDoubts>,
     /// Whether there is any among `doubts`.
     doubtful: AtomicBool,
@@ -46,7 +46,7 @@ pub struct Rank {
     position: Mutex<Position>,
     /// What is remembered of the workers beside the index; shared by all publishers of one worker. Locked after
     /// `position`.
-    content: Arc<Mutex<Content>>,
+    content: Arc<Mutex<WorkerRecords>>,
 }
 
 /// What a publisher means by announcing a block that it has announced already.
@@ -75,7 +75,7 @@ pub struct Resume {
     /// Whether it has not been heard since it was copied from another instance. Of no interest where it is listened to.
     pub unheard: bool,
     /// What is remembered of its workers.
-    pub content: Content,
+    pub content: WorkerRecords,
 }
 
 /// Where a publisher is in its numbers.
@@ -90,24 +90,24 @@ pub struct Position {
 /// Before its first block, a publisher's way of hashing is not known.
 const UNSAID: u32 = u32::MAX;
 
-impl Rank {
+impl Publisher {
     /// One that publishes at this endpoint; not heard of yet.
     pub fn zmq(worker: Worker, endpoint: impl Into<String>) -> Self {
-        Self::new(worker, Some(endpoint.into()), Link::Connecting, Copies::default())
+        Self::new(worker, Some(endpoint.into()), Connection::Connecting, Copies::default())
     }
 
     /// One that speaks over HTTP. Its events say of each block whether it is there, not how often.
     pub fn http(worker: Worker) -> Self {
-        Self::new(worker, None, Link::Live, Copies::Single)
+        Self::new(worker, None, Connection::Live, Copies::Single)
     }
 
-    fn new(worker: Worker, endpoint: Option<String>, link: Link, copies: Copies) -> Self {
+    fn new(worker: Worker, endpoint: Option<String>, connection: Connection, copies: Copies) -> Self {
         Self {
             worker,
             endpoint,
             copies,
             seat: 0,
-            link: AtomicU8::new(link as u8),
+            connection: AtomicU8::new(connection as u8),
             doubts: Mutex::default(),
             doubtful: AtomicBool::default(),
             lookahead: AtomicU32::new(UNSAID),
@@ -128,7 +128,7 @@ impl Rank {
     }
 
     /// In this seat, beside the publishers that share `content`.
-    pub(super) fn seated(self, seat: u8, content: &Arc<Mutex<Content>>) -> Self {
+    pub(super) fn seated(self, seat: u8, content: &Arc<Mutex<WorkerRecords>>) -> Self {
         Self { seat, content: Arc::clone(content), ..self }
     }
 
@@ -138,7 +138,7 @@ impl Rank {
     }
 
     /// What it shares with the other publishers of its worker.
-    pub(super) fn shared_content(&self) -> &Arc<Mutex<Content>> {
+    pub(super) fn shared_content(&self) -> &Arc<Mutex<WorkerRecords>> {
         &self.content
     }
 
@@ -172,23 +172,23 @@ impl Rank {
         ranks.by_rank(self.worker.dp_rank).map(|(rank, _)| Worker::new(self.worker.id, rank)).collect()
     }
 
-    /// How it stands with it, as far as the publisher itself is concerned; see [`Rank::state_with`].
+    /// How it stands with it, as far as the publisher itself is concerned; see [`Publisher::state_with`].
     pub fn state(&self) -> State {
         self.state_with(self.doubts())
     }
 
     /// How it stands with it, where these are all the doubts about its workers.
     pub fn state_with(&self, doubts: Doubts) -> State {
-        State::of(self.link(), doubts)
+        State::of(self.connection(), doubts)
     }
 
-    pub(super) fn link(&self) -> Link {
-        Link::of(self.link.load(Relaxed))
+    pub(super) fn connection(&self) -> Connection {
+        Connection::of(self.connection.load(Relaxed))
     }
 
     /// Whether it can be chosen for a request: it is connected, as far as that is known.
     pub fn is_present(&self) -> bool {
-        !matches!(self.link(), Link::Unreachable | Link::Gone)
+        !matches!(self.connection(), Connection::Unreachable | Connection::Gone)
     }
 
     /// What is doubted about any of its workers.
@@ -198,7 +198,7 @@ impl Rank {
 
     /// What is doubted about each of its workers.
     pub(super) fn doubts_by_worker(&self) -> Vec<(Worker, Doubts)> {
-        let passing = self.link().doubt().into_iter().collect();
+        let passing = self.connection().doubt().into_iter().collect();
         let ranks = self.rank_doubts();
         let by_rank = ranks.by_rank(self.worker.dp_rank);
         by_rank.map(|(rank, doubts)| (Worker::new(self.worker.id, rank), doubts.and(passing))).collect()
@@ -213,7 +213,7 @@ impl Rank {
 
     /// Whether anything is doubted. Takes no lock.
     pub fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Relaxed) || self.link().doubt().is_some()
+        self.doubtful.load(Relaxed) || self.connection().doubt().is_some()
     }
 
     /// Tokens behind each block that its hash covers, once it has stored a block: 0 for most engines, 1 where they
@@ -265,7 +265,7 @@ impl Rank {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn content(&self) -> MutexGuard<'_, Content> {
+    pub(super) fn content(&self) -> MutexGuard<'_, WorkerRecords> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -286,13 +286,13 @@ impl Rank {
     /// It was copied from another instance, and speaks over HTTP: until it does so here, it counts as one that
     /// disappeared.
     pub(super) fn copied(&self) {
-        self.set_link(Link::Unreachable);
+        self.set_connection(Connection::Unreachable);
     }
 
     /// It speaks over HTTP, and has just done so.
     pub(super) fn spoke(&self) {
         if self.endpoint.is_none() && !self.is_present() {
-            self.set_link(Link::Live);
+            self.set_connection(Connection::Live);
         }
     }
 
@@ -307,7 +307,7 @@ impl Rank {
         self.next_sequence.store(position.next_sequence, Relaxed);
         self.set_lookahead(lookahead.unwrap_or(UNSAID));
         if self.endpoint.is_some() && (position.next_sequence > 0 || doubts.has_named()) {
-            self.set_link(Link::Unreachable);
+            self.set_connection(Connection::Unreachable);
         }
         *self.position() = position;
         self.change_doubts(|all| *all = doubts);
@@ -381,8 +381,8 @@ impl Rank {
         }
     }
 
-    pub(super) fn set_link(&self, link: Link) {
-        self.link.store(link as u8, Relaxed);
+    pub(super) fn set_connection(&self, connection: Connection) {
+        self.connection.store(connection as u8, Relaxed);
     }
 
     pub(super) fn set_lookahead(&self, tokens: u32) {

@@ -8,7 +8,7 @@ use prometheus::{Gauge, GaugeVec, Opts, Registry};
 
 use super::indexer::Indexer;
 use super::model::Model;
-use super::rank::{Count, Skip, State};
+use super::publisher::{Count, Skip, State};
 use crate::index::{Rejection, ShardStatus};
 
 /// All metrics in the text format. Waits for the writers of all models.
@@ -119,9 +119,9 @@ fn of_models(models: &[Arc<Model>]) -> Vec<MetricFamily> {
 
 fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     let by_state = Families::new(&["state"]);
-    let publishers = by_state.gauge("kvleap_publishers", "Publishers in this state");
-    let by_rank = Families::new(&["instance", "rank"]);
-    let lag = by_rank.gauge("kvleap_publisher_lag_seconds", "How old its last batch was when it was applied");
+    let in_state = by_state.gauge("kvleap_publishers", "Publishers in this state");
+    let by_publisher = Families::new(&["instance", "rank"]);
+    let lag = by_publisher.gauge("kvleap_publisher_lag_seconds", "How old its last batch was when it was applied");
     let by_kind = Families::new(&["instance", "rank", "kind"]);
     let counts = by_kind.gauge("kvleap_publisher_total", "What was counted of a publisher, by kind");
     let by_reason = Families::new(&["instance", "rank", "reason"]);
@@ -130,9 +130,10 @@ fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     let doubted =
         by_doubt.gauge("kvleap_rank_inexact", "1 for every reason why what is said of a rank may not be exact");
     for model in models {
-        let ranks = model.ranks().all();
+        let publishers = model.publishers().all();
         let doubts = model.doubts();
-        let states: Vec<_> = ranks.iter().map(|rank| rank.state_with(rank.doubts_among(&doubts))).collect();
+        let states: Vec<_> =
+            publishers.iter().map(|publisher| publisher.state_with(publisher.doubts_among(&doubts))).collect();
         for &(worker, reasons) in &doubts {
             let (instance, dp_rank) = (worker.id.to_string(), worker.dp_rank.to_string());
             for doubt in reasons.iter() {
@@ -142,19 +143,22 @@ fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
         }
         for state in State::ALL {
             let many = states.iter().filter(|&&other| other == state).count();
-            publishers.with_label_values(&labels(model, &[state.name()])).set(many as f64);
+            in_state.with_label_values(&labels(model, &[state.name()])).set(many as f64);
         }
-        for rank in ranks.iter() {
-            let (instance, dp_rank) = (rank.worker().id.to_string(), rank.worker().dp_rank.to_string());
+        for publisher in publishers.iter() {
+            let (instance, dp_rank) = (publisher.worker().id.to_string(), publisher.worker().dp_rank.to_string());
             let of = |more: &[&'static str]| -> Vec<_> { [&[instance.as_str(), &dp_rank], more].concat() };
-            lag.with_label_values(&labels(model, &of(&[]))).set(rank.lag().as_secs_f64());
+            lag.with_label_values(&labels(model, &of(&[]))).set(publisher.lag().as_secs_f64());
             for what in Count::ALL {
-                counts.with_label_values(&labels(model, &of(&[what.name()]))).set(rank.count(what) as f64);
+                counts.with_label_values(&labels(model, &of(&[what.name()]))).set(publisher.count(what) as f64);
             }
-            for why in Skip::ALL.into_iter().filter(|&why| rank.skipped(why) > 0) {
-                skipped.with_label_values(&labels(model, &of(&[why.name()]))).set(rank.skipped(why) as f64);
+            for why in Skip::ALL.into_iter().filter(|&why| publisher.skipped(why) > 0) {
+                skipped.with_label_values(&labels(model, &of(&[why.name()]))).set(publisher.skipped(why) as f64);
             }
         }
     }
-    [by_state, by_rank, by_kind, by_reason, by_doubt].iter().flat_map(|families| families.registry.gather()).collect()
+    [by_state, by_publisher, by_kind, by_reason, by_doubt]
+        .iter()
+        .flat_map(|families| families.registry.gather())
+        .collect()
 }

@@ -43,24 +43,24 @@ impl State {
     }
 
     /// The state of a publisher with this connection, where these are all the doubts about its workers.
-    pub(super) fn of(link: Link, doubts: Doubts) -> Self {
+    pub(super) fn of(connection: Connection, doubts: Doubts) -> Self {
         // The connection's own doubts are what its state says.
-        let others = doubts.without(link.doubt().into_iter().collect());
-        match (link, others.exactness()) {
-            (Link::Gone, _) => Self::Gone,
-            (Link::Unreachable, _) => Self::Unreachable,
+        let others = doubts.without(connection.doubt().into_iter().collect());
+        match (connection, others.exactness()) {
+            (Connection::Gone, _) => Self::Gone,
+            (Connection::Unreachable, _) => Self::Unreachable,
             (_, Exactness::Unknown) => Self::Unknown,
             (_, Exactness::AtLeast) => Self::AtLeast,
-            (Link::Connecting, Exactness::Exact) => Self::Connecting,
-            (Link::Replaying, Exactness::Exact) => Self::Replaying,
-            (Link::Live, Exactness::Exact) => Self::Live,
+            (Connection::Connecting, Exactness::Exact) => Self::Connecting,
+            (Connection::Replaying, Exactness::Exact) => Self::Replaying,
+            (Connection::Live, Exactness::Exact) => Self::Live,
         }
     }
 }
 
 /// The connection to a publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::service) enum Link {
+pub(in crate::service) enum Connection {
     /// It was not heard yet.
     Connecting,
     /// It is heard, and nothing is known to be missing.
@@ -73,7 +73,7 @@ pub(in crate::service) enum Link {
     Gone,
 }
 
-impl Link {
+impl Connection {
     const ALL: [Self; 5] = [Self::Connecting, Self::Live, Self::Replaying, Self::Unreachable, Self::Gone];
 
     /// The one of this number.
