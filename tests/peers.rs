@@ -97,7 +97,7 @@ fn assert_equal(original: &Service, copy: &Service) {
             assert_eq!((here.workers(), here.endpoint()), (there.workers(), there.endpoint()));
             let (here, there) = (here.checkpoint(), there.checkpoint());
             assert_eq!((here.seat, here.position, here.lookahead), (there.seat, there.position, there.lookahead));
-            assert_eq!(here.content, there.content);
+            assert_eq!(here.records, there.records);
             assert_eq!(
                 format!("{:?}", here.doubts),
                 format!("{:?}", there.doubts).replace(", Restored", "").replace("Restored", "")

@@ -100,8 +100,8 @@ fn what_is_saved_is_restored() {
         assert_eq!((copy.worker(), copy.endpoint(), copy.workers()), (*worker, rank.endpoint(), rank.workers()));
         assert_eq!(copy.last_sequence(), Some(8));
         let (resume, before) = (copy.checkpoint(), rank.checkpoint());
-        assert_eq!((&resume.position, &resume.content), (&before.position, &before.content));
-        assert!(!resume.content.workers.is_empty());
+        assert_eq!((&resume.position, &resume.records), (&before.position, &before.records));
+        assert!(!resume.records.workers.is_empty());
     }
     // Nobody can say whether more came over HTTP since then, or over a connection that is not there yet.
     assert_eq!((publishers[0].state(), publishers[1].state()), (State::Unknown, State::Unreachable));

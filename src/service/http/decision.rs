@@ -1,4 +1,4 @@
-//! The routing decision of `POST /v1/match`, from the answer and from loads that the caller knows.
+//! The routing decision of `POST /v1/match`, made from the matches and from loads that the caller reports.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,27 +9,27 @@ use super::refusal::Refusal;
 use crate::event::Worker;
 use crate::index::Matches;
 use crate::route::{Considered, Decision, Explanation, Load, Request, Router, policy};
-use crate::service::model::Model;
+use crate::service::models::Model;
 use crate::service::tier::{MAX_RANK, Tier};
 
-/// How one is to be chosen. The service keeps no account of requests in flight: what the caller says is all there is.
+/// How to choose a worker. The service does not track requests in flight: it knows only the loads in the request.
 #[derive(Deserialize)]
 pub(super) struct Ask {
     /// Default `cost`.
     policy: Option<String>,
     /// For policies that keep sessions together.
     session: Option<u64>,
-    /// What is in flight; nothing, where it is not said.
+    /// What is in flight; workers that are missing here have nothing in flight.
     #[serde(default)]
     loads: Vec<InFlight>,
     #[serde(default)]
     explain: bool,
-    /// What a block saves on each tier, as a part of computing it: the rest is what it costs to bring it back.
+    /// What a block on each tier saves, as a share of the cost of computing it. The rest is the cost of loading it.
     credits: Option<[f32; Tier::ALL.len()]>,
 }
 
-/// Bringing a block back from the host's memory is taken to cost a third of computing it, and from a disk two thirds:
-/// more than it mostly does, so that a block on the device is worth a good deal more than one elsewhere.
+/// The default credits: loading a block from host memory is taken to cost a third of computing it, and from a disk two
+/// thirds. That is more than it usually costs, so that a block on the device is clearly preferred.
 const CREDITS: [f32; Tier::ALL.len()] = [1.0, 0.7, 0.3];
 
 #[derive(Deserialize)]
@@ -51,20 +51,20 @@ fn yes() -> bool {
     true
 }
 
-/// What is to be routed, and what was found of it in each way of hashing.
+/// The prompt to route, and its matches, one for each lookahead.
 pub(super) struct Prompt<'a> {
     pub(super) hashes: &'a [u64],
     pub(super) tokens: u64,
     pub(super) matches: &'a [Matches],
 }
 
-/// Who was chosen.
+/// The worker that was chosen.
 #[derive(Serialize)]
 pub(super) struct Choice {
     instance_id: u64,
     dp_rank: u32,
     policy: &'static str,
-    /// Blocks of the prompt that it has, on any tier that has a credit.
+    /// Leading blocks of the prompt that it has on tiers with a credit.
     held: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<Explained>,
@@ -89,7 +89,7 @@ struct Candidate {
     cost: Option<f32>,
 }
 
-/// Chooses among `named`, or among all who publish, but nobody whose connection is lost.
+/// Chooses among the `named` workers, or among all that have a publisher; never one whose connection is lost.
 pub(super) fn choose(
     model: &Model,
     ask: &Ask,
@@ -99,7 +99,7 @@ pub(super) fn choose(
     let mut router = router(model, ask, named)?;
     let request = Request { blocks: prompt.hashes, tokens: prompt.tokens, session: ask.session, among: None };
     let answers: Vec<_> = prompt.matches.iter().collect();
-    let refused = |refusal: crate::route::Refusal| Refusal::bad(format!("nobody can be chosen: {refusal}"));
+    let refused = |refusal: crate::route::Refusal| Refusal::bad(format!("no worker can be chosen: {refusal}"));
     let explained = router.explain(&request, &answers, 0).map_err(refused)?;
     let Decision { worker, held, .. } = explained.decision;
     let Explanation { policy, why, candidates, .. } = explained;
@@ -109,27 +109,29 @@ pub(super) fn choose(
 }
 
 fn router(model: &Model, ask: &Ask, named: Option<&[Worker]>) -> Result<Router, Refusal> {
-    /// Another one for every request, so that choices by chance differ.
+    /// Differs for every request, so that random choices differ.
     static SEED: AtomicU64 = AtomicU64::new(0);
 
     let name = ask.policy.as_deref().unwrap_or("cost");
     if name == "round-robin" {
         return Err(Refusal::bad(
-            "round-robin goes on from the request before, and the service keeps no account of them",
+            "round-robin depends on the previous request, and the service does not remember requests",
         ));
     }
     let policy = policy::by_name(name).map_err(|error| Refusal::bad(error.to_string()))?;
     let builder = Router::builder().policy(policy).block_size(model.block_size()).seed(SEED.fetch_add(1, Relaxed));
     let credits = ask.credits.unwrap_or(CREDITS);
     if credits.iter().any(|credit| !(0.0..=1.0).contains(credit)) {
-        return Err(Refusal::bad("credits are parts of what computing a block costs: give three numbers from 0 to 1"));
+        return Err(Refusal::bad(
+            "credits are shares of the cost of computing a block: give three numbers from 0 to 1",
+        ));
     }
     let builder = builder.credits(credits.to_vec()).split_tiers(|of| {
         let (worker, tier) = Tier::split(of);
         (worker, tier as usize)
     });
     let mut router = builder.build().map_err(|error| Refusal::bad(error.to_string()))?;
-    // Whoever is known, and whether somebody who speaks for it is connected.
+    // All known workers, and whether a publisher that speaks for them is connected.
     let mut known: HashMap<Worker, bool> = HashMap::new();
     for publisher in model.publishers().all().iter() {
         publisher.workers().into_iter().for_each(|worker| *known.entry(worker).or_default() |= publisher.is_present());

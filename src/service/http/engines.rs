@@ -1,4 +1,4 @@
-//! Which engines are listened to, and how it stands with them.
+//! `/register`, `/unregister` and `/workers`: the engines that are listened to, and their state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,9 @@ use super::body;
 use super::refusal::{Refusal, blocking};
 use crate::event::Worker;
 use crate::service::doubt::{Doubts, Exactness};
-use crate::service::engine::Engine;
-use crate::service::engines::{RegisterError, Selection};
+use crate::service::engines::{Engine, RegisterError, Selection};
 use crate::service::indexer::Indexer;
-use crate::service::model::{Key, Model};
+use crate::service::models::{Key, Model};
 use crate::service::publisher::{self, Count, Publisher, Skip};
 
 pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
@@ -34,7 +33,7 @@ impl From<RegisterError> for Refusal {
             RegisterError::Taken { .. } | RegisterError::Copies { .. } => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
-            RegisterError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            RegisterError::Closed(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }
 }
@@ -110,23 +109,23 @@ struct Instance<'a> {
 struct Listener<'a> {
     endpoint: Option<&'a str>,
     status: publisher::State,
-    /// How far what is said of its workers can be relied on, and why no further.
+    /// How exact answers about its workers are, and why they are not more exact.
     exactness: Exactness,
     reasons: Doubts,
-    /// Those that its batches named; the registered one before the first batch.
+    /// The ranks that its batches have named; the registered one before the first batch.
     dp_ranks: Vec<u32>,
     last_sequence: Option<u64>,
     lag_seconds: f64,
     seen_seconds_ago: Option<f64>,
     counts: BTreeMap<&'static str, u64>,
     skipped: BTreeMap<&'static str, u64>,
-    /// Other publishers of the same rank.
+    /// Further publishers of the same worker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Self>,
 }
 
 impl<'a> Instance<'a> {
-    /// `publishers` are those of one instance.
+    /// Describes one instance, given its publishers.
     fn new(model: &'a Model, publishers: &'a [Arc<Publisher>], doubts: &[(Worker, Doubts)]) -> Self {
         let key = model.key();
         let by_worker = publishers.chunk_by(|a, b| a.worker() == b.worker());
@@ -149,7 +148,7 @@ impl<'a> Instance<'a> {
 }
 
 impl<'a> Listener<'a> {
-    /// `publishers` are the publishers of one worker, and `doubts` are those about all workers of the model.
+    /// Describes the publishers of one worker, given the doubts about all workers of the model.
     fn new(publishers: &'a [Arc<Publisher>], doubts: &[(Worker, Doubts)]) -> Self {
         let (publisher, others) = publishers.split_first().expect("a worker has a publisher");
         let ago = |at: SystemTime| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO).as_secs_f64();

@@ -1,13 +1,18 @@
-//! Events in the form of Dynamo's router: what `POST /events` takes and `/dump` gives, in JSON or named msgpack.
+//! Events in the format of Dynamo's router, in JSON or in msgpack with field names: `POST /events` accepts them, and
+//! `GET /dump` returns them.
 
 use serde::{Deserialize, Serialize};
 
-use super::tier_writer::Change;
-use crate::event::{Block, EventData, Worker};
-use crate::service::publisher::Skip;
-use crate::service::{MAX_RANK, Tier};
+use super::change::Change;
+use super::worker_feed::WorkerFeed;
+use crate::event::{Block, Event, EventData, Worker};
+use crate::index::Closed;
+use crate::service::doubt::Doubt;
+use crate::service::models::Model;
+use crate::service::publisher::{Count, Position, Publisher, Skip};
+use crate::service::tier::{MAX_RANK, Tier};
 
-/// An event, and whose it is. Unknown fields are passed over.
+/// An event, and whose it is. Unknown fields are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DynamoEvent {
     /// The instance.
@@ -19,26 +24,26 @@ pub struct DynamoEvent {
     pub event: NumberedEvent,
 }
 
-/// Where blocks are, in the router's words.
+/// Where blocks are, in the terms of Dynamo's router.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StorageTier {
-    /// WorkerRecord of the accelerator.
+    /// The accelerator's memory.
     #[default]
     Device,
-    /// WorkerRecord of the host.
+    /// The host's memory.
     HostPinned,
     /// A disk.
     Disk,
-    /// No instance's own: not indexed.
+    /// Storage that no instance owns. Its blocks are not indexed.
     #[serde(other)]
     External,
 }
 
-/// An event with its number.
+/// An event with its number and rank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberedEvent {
-    /// The worker's own running number.
+    /// The number of the event; each worker counts its own.
     pub event_id: u64,
     /// What happened.
     pub data: DynamoData,
@@ -51,24 +56,24 @@ pub struct NumberedEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DynamoData {
-    /// Blocks of one sequence are cached.
+    /// Blocks of one sequence were stored.
     Stored {
-        /// The block before the first.
+        /// The sequence hash of the block before the first.
         #[serde(default)]
         parent_hash: Option<u64>,
-        /// In order.
+        /// The blocks, in the order of the sequence.
         blocks: Vec<DynamoBlock>,
     },
-    /// Blocks are not cached any more.
+    /// Blocks were removed.
     Removed {
         /// Their sequence hashes.
         block_hashes: Vec<u64>,
     },
-    /// The cache is empty.
+    /// The cache was cleared.
     Cleared,
 }
 
-/// A block under its two names.
+/// A block, with its two hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DynamoBlock {
     /// The sequence hash.
@@ -78,11 +83,11 @@ pub struct DynamoBlock {
 }
 
 impl DynamoEvent {
-    /// An event of the worker `rank`, on a tier; of [`EventData`], those about a cache.
+    /// Converts an event about the cache of `worker`, on a tier.
     ///
     /// # Panics
-    /// When `data` is about the worker rather than its cache.
-    pub fn of(rank: Worker, tier: Tier, event_id: u64, data: EventData) -> Self {
+    /// If `data` is about the worker itself, not its cache.
+    pub fn of(worker: Worker, tier: Tier, event_id: u64, data: EventData) -> Self {
         let data = match data {
             EventData::Stored { parent, blocks } => {
                 let block = |block: Block| DynamoBlock { block_hash: block.sequence, tokens_hash: block.local };
@@ -91,7 +96,7 @@ impl DynamoEvent {
             EventData::Removed { blocks } => DynamoData::Removed { block_hashes: blocks },
             EventData::Cleared => DynamoData::Cleared,
             EventData::WorkerAdded | EventData::WorkerRemoved | EventData::CopiesCounted => {
-                panic!("an event about a worker, not its cache")
+                panic!("the event is about the worker, not its cache")
             }
         };
         let storage_tier = match tier {
@@ -99,10 +104,11 @@ impl DynamoEvent {
             Tier::Host => StorageTier::HostPinned,
             Tier::Disk => StorageTier::Disk,
         };
-        Self { worker_id: rank.id, storage_tier, event: NumberedEvent { event_id, data, dp_rank: rank.dp_rank } }
+        Self { worker_id: worker.id, storage_tier, event: NumberedEvent { event_id, data, dp_rank: worker.dp_rank } }
     }
 
-    pub(super) fn change(&self) -> Result<Change<'_>, Skip> {
+    /// Returns what it changes, or why it is skipped.
+    fn change(&self) -> Result<Change<'_>, Skip> {
         if self.event.dp_rank > MAX_RANK {
             return Err(Skip::Rank);
         }
@@ -121,4 +127,86 @@ impl DynamoEvent {
             }
         })
     }
+}
+
+/// What became of events that came over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Events that were handed to the index.
+    pub events: u64,
+    /// Blocks that they name.
+    pub blocks: u64,
+    /// Events that were skipped. The [`Publisher`] has counted the reasons.
+    pub skipped: u64,
+}
+
+/// Hands events to the index, and returns when the index has accepted them. All of them must be about workers of the
+/// instance that `publisher` speaks for.
+///
+/// # Errors
+/// The index was shut down.
+pub fn dynamo_events<'e>(
+    model: &Model,
+    publisher: &Publisher,
+    events: impl IntoIterator<Item = &'e DynamoEvent>,
+) -> Result<Applied, Closed> {
+    let _applying = model.applying();
+    let mut position = publisher.position();
+    let mut records = publisher.records();
+    let mut applied = Applied::default();
+    for said in events {
+        let event = &said.event;
+        publisher.note_spoken();
+        publisher.note_seen(None);
+        follow(publisher, &mut position, event.event_id);
+        let made = match said.change() {
+            Ok(change) => {
+                WorkerFeed::open(model, publisher, &mut records, event.dp_rank)?.make(change, event.event_id)?
+            }
+            Err(why) => {
+                publisher.skip(why);
+                if let Some(doubt) = why.doubt() {
+                    publisher.doubt_rank(event.dp_rank, doubt);
+                }
+                None
+            }
+        };
+        match made {
+            Some(blocks) => {
+                applied.events += 1;
+                applied.blocks += blocks;
+            }
+            None => applied.skipped += 1,
+        }
+    }
+    Ok(applied)
+}
+
+/// Checks an event's number, and moves on to the next. Numbers count up by one, and the first is 0 or 1: if it is higher,
+/// earlier events were missed.
+fn follow(publisher: &Publisher, position: &mut Position, id: u64) {
+    let expected = position.next_sequence;
+    if expected == 0 {
+        if id > 1 {
+            publisher.doubt(Doubt::JoinedLate);
+        }
+    } else if id > expected {
+        publisher.add(Count::Gaps, 1);
+        publisher.doubt(Doubt::EventIds);
+    } else if id + 1 < expected {
+        // The last number may come again: events about several tiers may share one.
+        publisher.doubt(Doubt::EventIds);
+    }
+    publisher.advance(position, id.saturating_add(1));
+}
+
+/// Converts an export of an index to events that bring an importer to the same state.
+pub fn dump(events: impl IntoIterator<Item = Event>) -> impl Iterator<Item = DynamoEvent> {
+    events.into_iter().filter_map(|event| {
+        let (worker, tier) = Tier::split(event.worker);
+        match event.data {
+            EventData::WorkerAdded | EventData::WorkerRemoved | EventData::CopiesCounted => None,
+            data => Some(DynamoEvent::of(worker, tier, event.id, data)),
+        }
+    })
 }

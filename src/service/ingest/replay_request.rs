@@ -1,4 +1,4 @@
-//! Asking a publisher for batches again.
+//! Asking a publisher for batches that were missed.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, ZmqMessage};
 
-/// What the sequence number of an answer's end is.
+/// The sequence number that ends an answer.
 const END: u64 = u64::MAX;
 
-/// Answers that wait for whoever asked; beyond it the publisher waits.
+/// How many batches of an answer wait to be taken. Beyond it, the publisher waits.
 const WAITING: usize = 64;
 
-/// Between attempts.
+/// How long to wait before the second attempt; each further one waits longer.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A part of the answer.
+/// A part of an answer.
 #[derive(Debug)]
 pub(super) enum Answer {
     Batch(u64, Bytes),
     End,
-    /// No answer, or no more of it.
+    /// There was no answer, or it broke off.
     Failed,
 }
 
-/// A question on its way. Every one has a connection of its own, so that no answer is taken for another's; dropping it
-/// ends that.
+/// A request for a replay. Each has a connection of its own, so that an answer cannot be taken for that to another request.
+/// Dropping it closes the connection.
 #[derive(Debug)]
 pub(super) struct ReplayRequest {
     answers: Receiver<Answer>,
@@ -44,12 +44,13 @@ impl ReplayRequest {
                 Some(()) => Answer::End,
                 None => Answer::Failed,
             };
-            // Nobody is waiting for it any more if this fails.
+            // This fails only if the request was dropped.
             let _ = sender.send(end).await;
         });
         Self { answers, task: task.abort_handle() }
     }
 
+    /// Waits for the next part of the answer.
     pub(super) async fn next(&mut self) -> Answer {
         self.answers.recv().await.unwrap_or(Answer::Failed)
     }
@@ -61,7 +62,7 @@ impl Drop for ReplayRequest {
     }
 }
 
-/// Passes the batches on; `None` if there is no end of them.
+/// Asks, and passes the batches on. Returns `None` if the answer does not arrive whole.
 async fn answer(endpoint: &str, from: u64, patience: Duration, sender: &Sender<Answer>) -> Option<()> {
     let mut options = SocketOptions::default();
     options.connect_timeout(patience);
@@ -72,7 +73,7 @@ async fn answer(endpoint: &str, from: u64, patience: Duration, sender: &Sender<A
     timeout(patience, socket.send(question)).await.ok()?.ok()?;
     loop {
         let message = timeout(patience, socket.recv()).await.ok()?.ok()?;
-        // Anything else would be another protocol's.
+        // Anything else is not the answer of a publisher.
         let (sequence, payload) = last_two(&message)?;
         if sequence == END {
             return Some(());
@@ -81,7 +82,7 @@ async fn answer(endpoint: &str, from: u64, patience: Duration, sender: &Sender<A
     }
 }
 
-/// The sequence number and the payload: the last two frames, whatever comes before them.
+/// Returns the sequence number and the payload of a message: its last two frames, whatever comes before them.
 pub(super) fn last_two(message: &ZmqMessage) -> Option<(u64, Bytes)> {
     let place = message.len().checked_sub(2)?;
     let sequence = message.get(place)?.as_ref().try_into().ok()?;

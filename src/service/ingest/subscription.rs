@@ -1,4 +1,4 @@
-//! A subscription: the socket, and whether anybody is at its other end.
+//! A subscription to one publisher, which notices when its connection is dead.
 
 use std::time::Duration;
 
@@ -11,44 +11,46 @@ use zeromq::{Socket, SocketEvent, SocketOptions, SocketRecv, SubSocket, ZmqError
 use super::Source;
 use super::replay_request::last_two;
 
-/// How long to wait for a connection, before the grace period is looked at again.
+/// How long to wait for a connection before the caller checks the grace period again.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// How much later the older of two subscriptions may hear what the newer one heard.
+/// How much later the older of two connections may bring a batch that the newer one has brought.
 const BEHIND: Duration = Duration::from_secs(1);
 
-/// What a subscription has to tell.
+/// What a subscription reports.
 #[derive(Debug)]
 pub(super) enum Heard {
     Batch(u64, Bytes),
-    /// A message that is none of a publisher's.
+    /// A message that is not a batch.
     Noise,
-    /// Somebody connected to the socket that is bound here.
+    /// The publisher has connected to the socket, which is bound here.
     Connected,
-    /// The connection was dead, and another one has taken its place.
+    /// The connection was dead, and a newer one has replaced it.
     Renewed,
     /// The publisher is not connected any more.
     Disconnected,
 }
 
-/// A subscription, and perhaps a newer one to the same publisher: of a quiet connection nobody can say whether its other
-/// end is still there. Whichever hears the next batch tells.
+/// A subscription to one publisher.
+///
+/// If a connection is quiet, nobody can tell whether its other end is still there. A second connection is made then, and
+/// the next batch decides: if the old connection does not bring it, the new one replaces it.
 pub(super) struct Subscription {
     current: MonitoredSocket,
     newer: Option<MonitoredSocket>,
-    /// What the newer one heard, and until when the current one may hear it, too.
+    /// The first batch from the newer one, and until when the current one may still bring it.
     ahead: Option<(Instant, u64, Bytes)>,
-    /// What the newer one heard before it became the current one.
+    /// The first batch from a newer connection that has replaced the old one; it is reported next.
     first: Option<(u64, Bytes)>,
 }
 
 impl Subscription {
-    /// Connects, or binds.
+    /// Connects to the publisher, or binds for it to connect.
     pub(super) async fn open(source: &Source) -> Result<Self, ZmqError> {
         Ok(Self { current: MonitoredSocket::open(source).await?, newer: None, ahead: None, first: None })
     }
 
-    /// Connects once more, beside the connection that is there.
+    /// Makes a second connection.
     pub(super) async fn renew(&mut self, source: &Source) -> Result<(), ZmqError> {
         if self.ahead.is_none() {
             self.newer = Some(MonitoredSocket::open(source).await?);
@@ -56,7 +58,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Waits for what comes next. Nothing is lost if the wait is given up.
+    /// Waits for what happens next. Nothing is lost if the future is dropped before it is ready.
     pub(super) async fn next(&mut self) -> Heard {
         if let Some((sequence, payload)) = self.first.take() {
             return Heard::Batch(sequence, payload);
@@ -67,17 +69,21 @@ impl Subscription {
                 biased;
                 heard = self.current.next() => {
                     match heard {
+                        // The current connection works: the second one is not needed.
                         Heard::Batch(..) => (self.newer, self.ahead) = (None, None),
                         Heard::Disconnected if self.newer.is_some() => return self.take_newer(),
                         _ => {}
                     }
                     return heard;
                 }
+                // Only the first batch is taken from the newer connection: the others wait in its socket until it is known
+                // which connection is to be read.
                 heard = next_of(&mut self.newer), if deadline.is_none() => match heard {
                     Heard::Batch(sequence, payload) => self.ahead = Some((Instant::now() + BEHIND, sequence, payload)),
                     Heard::Disconnected => self.newer = None,
                     _ => {}
                 },
+                // The current connection did not bring the batch in time: it is dead.
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     return self.take_newer();
                 }
@@ -92,7 +98,7 @@ impl Subscription {
     }
 }
 
-/// What a subscription hears; waits for ever if there is none.
+/// Waits for what a socket hears; for ever if there is no socket.
 async fn next_of(subscription: &mut Option<MonitoredSocket>) -> Heard {
     match subscription {
         Some(subscription) => subscription.next().await,
@@ -100,7 +106,7 @@ async fn next_of(subscription: &mut Option<MonitoredSocket>) -> Heard {
     }
 }
 
-/// A socket, and whether anybody is at its other end.
+/// A socket that reports whether it is connected.
 struct MonitoredSocket {
     socket: SubSocket,
     events: BoxStream<'static, SocketEvent>,
@@ -131,7 +137,7 @@ impl MonitoredSocket {
                 },
                 message = self.socket.recv() => return match message {
                     Ok(message) => match last_two(&message) {
-                        // The last number means the end of a replay, and of numbers.
+                        // The highest number ends replays, so no batch can have it.
                         Some((sequence, payload)) if sequence < u64::MAX => Heard::Batch(sequence, payload),
                         _ => Heard::Noise,
                     },

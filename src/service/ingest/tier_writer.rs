@@ -1,99 +1,48 @@
-//! Changes of a rank's tiers as events of the workers that stand for them.
+//! From changes of a worker's tiers to events of the workers in the index that stand for them.
 //!
-//! What stands for a tier is cumulative, see [`Tier`]. As long as a rank has one publisher and uses its device only, its
-//! changes are its events, and where the publisher counts copies, the index does
-//! ([`EventData::CopiesCounted`]). From the first block on a slower tier on, or the second publisher, it is remembered
-//! here what lies where and how often, so that a removal from one place can be told from the end of the block.
+//! In the index, a tier is cumulative, see [`Tier`]. As long as a worker has one publisher and uses its device only, each
+//! change is one event, and if the publisher counts copies, the index counts them
+//! ([`EventData::CopiesCounted`]). From the first block on a slower tier on, or
+//! the second publisher, a [`TierMap`] remembers which block lies where and how many copies there are, so that the removal
+//! of one copy can be told from the end of the block.
 //!
-//! The worker of the device, where it counts copies, is told of each copy in each publisher's place. Those of slower tiers
-//! are told of a block when it comes to a place that they reach and when it leaves the last of them.
+//! From then on, the index's worker for the device is told of every copy, if it counts copies. The workers for slower tiers
+//! are told of a block when it first comes within their reach, and when its last copy within their reach is gone.
 
 use std::collections::HashMap;
 
-use super::WorkerRecord;
-use super::record::{Namespace, PublisherTier, TierMap};
+use super::change::Change;
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::{Closed, Index};
-use crate::service::Tier;
+use crate::service::publisher::{Namespace, Publisher, PublisherTier, TierMap, WorkerRecord};
+use crate::service::tier::Tier;
 
-/// What an event changes.
-#[derive(Debug, PartialEq)]
-pub(super) enum Change<'a> {
-    Stored {
-        tier: Tier,
-        parent: Option<u64>,
-        blocks: Vec<Block>,
-    },
-    /// Blocks that are known by their hashes lie here, too.
-    Placed {
-        tier: Tier,
-        hashes: &'a [u64],
-    },
-    Removed {
-        tier: Tier,
-        hashes: &'a [u64],
-    },
-    Cleared,
-}
-
-fn bit(tier: Tier) -> u8 {
-    1 << tier as u8
-}
-
-/// The tiers that have a worker, fastest first.
-pub(super) fn used(places: Option<&TierMap>) -> impl Iterator<Item = Tier> + use<> {
-    let used = places.map_or(0, |places| places.used) | bit(Tier::Device);
-    Tier::ALL.into_iter().filter(move |&tier| used & bit(tier) != 0)
-}
-
-impl TierMap {
-    /// A block comes to a place. Returns whether it was there before.
-    fn put(&mut self, hash: u64, place: PublisherTier, count_copies: bool) -> bool {
-        let at = self.blocks.entry(hash).or_default();
-        let again = *at & place.bit() != 0;
-        *at |= place.bit();
-        if again && count_copies {
-            *self.more.entry((hash, place)).or_default() += 1;
-        }
-        again
-    }
-
-    /// One copy fewer in a place. Returns the places that are left and whether a copy is left in this one; `None` if
-    /// there was none.
-    fn take(&mut self, hash: u64, place: PublisherTier) -> Option<(u16, bool)> {
-        let at = self.blocks.get_mut(&hash).filter(|at| **at & place.bit() != 0)?;
-        if let Some(more) = self.more.get_mut(&(hash, place)) {
-            *more -= 1;
-            if *more == 0 {
-                self.more.remove(&(hash, place));
-            }
-            return Some((*at, true));
-        }
-        *at &= !place.bit();
-        let left = *at;
-        if left == 0 {
-            self.blocks.remove(&hash);
-        }
-        Some((left, false))
-    }
-}
-
-/// One rank of one index, as one of its publishers changes it.
+/// Writes the changes that one publisher makes to one worker.
 #[derive(Debug)]
 pub(super) struct TierWriter<'a> {
-    pub(super) index: &'a Index,
-    pub(super) worker: Worker,
-    pub(super) memory: &'a mut WorkerRecord,
-    /// Which of the worker's publishers this is.
-    pub(super) seat: u8,
-    /// Whether storing a block again is one more copy of it.
-    pub(super) count_copies: bool,
-    /// Of the events.
-    pub(super) id: u64,
+    index: &'a Index,
+    worker: Worker,
+    record: &'a mut WorkerRecord,
+    /// Which of the worker's publishers makes the changes.
+    seat: u8,
+    /// Whether this publisher counts copies: whether storing a block again is one more copy of it.
+    count_copies: bool,
+    /// The id of the events.
+    id: u64,
 }
 
-impl TierWriter<'_> {
-    /// Hands the events over that make the change, and returns the blocks of it that were unknown.
+impl<'a> TierWriter<'a> {
+    pub(super) fn new(
+        index: &'a Index,
+        publisher: &Publisher,
+        worker: Worker,
+        record: &'a mut WorkerRecord,
+        id: u64,
+    ) -> Self {
+        Self { index, worker, record, seat: publisher.seat(), count_copies: publisher.counts_copies(), id }
+    }
+
+    /// Makes a change. Returns those of its blocks that are unknown.
     pub(super) fn apply(&mut self, change: Change<'_>) -> Result<Vec<u64>, Closed> {
         match change {
             Change::Cleared => self.clear().map(|()| Vec::new()),
@@ -109,142 +58,132 @@ impl TierWriter<'_> {
         }
     }
 
-    /// Makes the worker known, if it is not.
+    /// Adds the worker to the index.
     pub(super) fn begin(&mut self) -> Result<(), Closed> {
-        self.memory.counted = self.count_copies;
+        self.record.counted = self.count_copies;
         self.send(Tier::Device, EventData::WorkerAdded)?;
         if self.count_copies { self.send(Tier::Device, EventData::CopiesCounted) } else { Ok(()) }
     }
 
-    /// From now on, what lies where is remembered by publisher: another one is going to speak for the worker, too. What
-    /// is there is the only publisher's so far, this one's.
+    /// Begins to remember which publisher stored which block, because another one is about to speak for the worker. So far
+    /// all blocks are from this publisher, the only one.
     pub(super) fn share(&mut self) -> Result<(), Closed> {
-        if self.memory.places.is_none() {
+        if self.record.tier_map.is_none() {
             let content = self.index.export_worker(self.worker)?;
             self.remember(&content);
         }
         Ok(())
     }
 
-    /// Drops everything that this publisher said.
+    /// Drops everything that this publisher stored.
     pub(super) fn clear(&mut self) -> Result<(), Closed> {
         let own = Tier::ALL.map(|tier| PublisherTier::new(tier, self.seat));
-        let alone = self.memory.places.as_ref().is_none_or(|places| {
-            let all = own.iter().fold(0, |all, place| all | place.bit());
-            places.blocks.values().all(|at| at & !all == 0)
-        });
-        self.memory.left_out.clear();
-        if alone {
-            for tier in used(self.memory.places.as_ref()) {
+        let bits = own.iter().fold(0, |all, tier| all | tier.bit());
+        self.record.omitted.clear();
+        // Without blocks of other publishers, clearing whole workers is the same, and much cheaper.
+        if self.record.tier_map.as_ref().is_none_or(|map| map.has_nothing_beside(bits)) {
+            for tier in TierMap::used(self.record.tier_map.as_ref()) {
                 self.send(tier, EventData::Cleared)?;
             }
-            self.memory.namespaces.clear();
-            if let Some(places) = &mut self.memory.places {
-                places.blocks.clear();
-                places.more.clear();
+            self.record.namespaces.clear();
+            if let Some(map) = &mut self.record.tier_map {
+                map.clear();
             }
             return Ok(());
         }
-        for (tier, place) in Tier::ALL.into_iter().zip(own) {
-            // One copy of each at a time, until there is none.
-            loop {
-                let there = self.memory.places.iter().flat_map(|places| &places.blocks);
-                let there: Vec<_> = there.filter(|(_, at)| **at & place.bit() != 0).map(|(&hash, _)| hash).collect();
-                if there.is_empty() {
-                    break;
-                }
-                self.remove(tier, &there)?;
-            }
+        for (tier, own) in Tier::ALL.into_iter().zip(own) {
+            // A block is listed once for each of its copies, so that its last copy is removed as well.
+            let copies = self.record.tier_map.as_ref().map_or_else(Vec::new, |map| map.copies(own));
+            self.remove(tier, &copies)?;
         }
         Ok(())
     }
 
-    /// Stored on `tier`: new to all workers that reach it and had the block nowhere in reach. To store again what is
-    /// there already changes nothing for those that do not count copies.
+    /// Stores blocks on `tier`. The index's workers for this tier and slower ones are told of the blocks that were not in
+    /// their reach before.
     ///
-    /// On a slower tier, only blocks that are new there are told: an offloading event names neither the salt nor the
-    /// pictures of its blocks, and must not move those whose identity is known.
+    /// On slower tiers, only blocks that are new there are told. Events of offloading connectors name neither the salt nor
+    /// the pictures of their blocks: telling such a block again would replace its identity with a wrong one.
     fn store(&mut self, tier: Tier, parent: Option<u64>, blocks: Vec<Block>) -> Result<(), Closed> {
-        let Some(places) = &mut self.memory.places else {
+        let Some(map) = &mut self.record.tier_map else {
             return self.send(tier, EventData::Stored { parent, blocks });
         };
-        let place = PublisherTier::new(tier, self.seat);
-        // A worker that counts copies must not be told again by a publisher that has none.
-        let again_is_nothing = self.memory.counted && !self.count_copies;
-        let is_new = |block: &Block| {
-            let at = places.blocks.get(&block.sequence).copied().unwrap_or(0);
-            match tier {
-                Tier::Device => !again_is_nothing || at & place.bit() == 0,
-                _ => at & PublisherTier::down_to(tier) == 0,
-            }
+        let own = PublisherTier::new(tier, self.seat);
+        // If the worker counts copies and this publisher does not, storing a block again must not add a copy.
+        let again_is_nothing = self.record.counted && !self.count_copies;
+        let is_new = |block: &Block| match tier {
+            Tier::Device => !again_is_nothing || map.at(block.sequence) & own.bit() == 0,
+            _ => map.at(block.sequence) & PublisherTier::down_to(tier) == 0,
         };
-        let mut told: Vec<(Option<u64>, Vec<Block>)> = Vec::new();
+        // The new blocks, as chains: where a known block lies between new ones, the next chain hangs off the known one.
+        let mut chains: Vec<(Option<u64>, Vec<Block>)> = Vec::new();
         let mut before = parent;
         let mut goes_on = false;
         for &block in &blocks {
             let new = is_new(&block);
-            match told.last_mut() {
-                Some((_, piece)) if new && goes_on => piece.push(block),
-                _ if new => told.push((before, vec![block])),
+            match chains.last_mut() {
+                Some((_, chain)) if new && goes_on => chain.push(block),
+                _ if new => chains.push((before, vec![block])),
                 _ => {}
             }
             (before, goes_on) = (Some(block.sequence), new);
         }
         for block in &blocks {
-            places.put(block.sequence, place, self.count_copies);
+            map.put(block.sequence, own, self.count_copies);
         }
-        for reached in used(self.memory.places.as_ref()).filter(|&other| other >= tier) {
-            for (parent, blocks) in &told {
+        for reached in TierMap::used(self.record.tier_map.as_ref()).filter(|&other| other >= tier) {
+            for (parent, blocks) in &chains {
                 self.send(reached, EventData::Stored { parent: *parent, blocks: blocks.clone() })?;
             }
         }
         Ok(())
     }
 
-    /// Sets where known blocks lie. A block that lies on no faster tier yet would have to be stored anew for the
-    /// worker of this one, and its tokens are not known: it counts as unknown.
+    /// Notes that known blocks lie on `tier`, too. Returns the unknown ones: a block that is not on this tier or a faster
+    /// one would have to be stored for this tier's worker, and its tokens are not known.
     fn place(&mut self, tier: Tier, hashes: &[u64]) -> Vec<u64> {
-        let Some(places) = &mut self.memory.places else { return hashes.to_vec() };
-        let place = PublisherTier::new(tier, self.seat);
+        let Some(map) = &mut self.record.tier_map else { return hashes.to_vec() };
+        let own = PublisherTier::new(tier, self.seat);
         let mut unknown = Vec::new();
         for &hash in hashes {
-            let known = places.blocks.get(&hash).is_some_and(|at| at & PublisherTier::down_to(tier) != 0);
-            if known {
-                places.put(hash, place, self.count_copies);
-            } else {
+            if map.at(hash) & PublisherTier::down_to(tier) == 0 {
                 unknown.push(hash);
+            } else {
+                map.put(hash, own, self.count_copies);
             }
         }
         unknown
     }
 
+    /// Removes one copy of each block from `tier`. Returns the blocks that this publisher does not have there.
     fn remove(&mut self, tier: Tier, hashes: &[u64]) -> Result<Vec<u64>, Closed> {
-        let Some(places) = &mut self.memory.places else {
+        let Some(map) = &mut self.record.tier_map else {
+            // Without a map, everything is on the device.
             if tier != Tier::Device {
                 return Ok(hashes.to_vec());
             }
-            forget_copies(&mut self.memory.namespaces, hashes);
+            remove_namespaces(&mut self.record.namespaces, hashes);
             return self.send(tier, EventData::Removed { blocks: hashes.to_vec() }).map(|()| Vec::new());
         };
-        let place = PublisherTier::new(tier, self.seat);
+        let own = PublisherTier::new(tier, self.seat);
         let mut gone: [Vec<u64>; Tier::ALL.len()] = Default::default();
         let mut unknown = Vec::new();
         for &hash in hashes {
-            let Some((left, copies_left)) = places.take(hash, place) else {
+            let Some((left, copies_left)) = map.take(hash, own) else {
                 unknown.push(hash);
                 continue;
             };
             for reached in Tier::ALL.into_iter().filter(|&other| other >= tier) {
                 let last = !copies_left && left & PublisherTier::down_to(reached) == 0;
-                if last || (self.memory.counted && reached == Tier::Device) {
+                if last || (self.record.counted && reached == Tier::Device) {
                     gone[reached as usize].push(hash);
                 }
             }
             if left == 0 {
-                self.memory.namespaces.remove(&hash);
+                self.record.namespaces.remove(&hash);
             }
         }
-        for reached in used(self.memory.places.as_ref()) {
+        for reached in TierMap::used(self.record.tier_map.as_ref()) {
             let blocks = std::mem::take(&mut gone[reached as usize]);
             if !blocks.is_empty() {
                 self.send(reached, EventData::Removed { blocks })?;
@@ -253,23 +192,23 @@ impl TierWriter<'_> {
         Ok(unknown)
     }
 
-    /// Makes sure that a tier has its worker, which begins with what lies on faster ones.
+    /// Adds the index's worker for `tier`, if it is not there yet. It starts with what lies on faster tiers.
     fn use_tier(&mut self, tier: Tier) -> Result<(), Closed> {
-        let faster = used(self.memory.places.as_ref()).take_while(|&other| other <= tier).last();
-        let faster = faster.expect("every rank has a device");
+        let slowest_used = TierMap::used(self.record.tier_map.as_ref()).take_while(|&other| other <= tier).last();
+        let faster = slowest_used.expect("every worker has a device");
         if faster == tier {
             return Ok(());
         }
         let content = self.index.export_worker(faster.worker(self.worker))?;
         self.send(tier, EventData::WorkerAdded)?;
-        if self.memory.places.is_none() {
+        if self.record.tier_map.is_none() {
             self.remember(&content);
         }
-        if let Some(places) = &mut self.memory.places {
-            places.used |= bit(tier);
+        if let Some(map) = &mut self.record.tier_map {
+            map.use_tier(tier);
         }
         for Event { data, .. } in content {
-            // A slower tier's worker is told of a block's coming and going, not of its copies.
+            // Workers for slower tiers are told of blocks, not of copies.
             if data != EventData::CopiesCounted {
                 self.send(tier, data)?;
             }
@@ -277,27 +216,23 @@ impl TierWriter<'_> {
         Ok(())
     }
 
-    /// Begins to remember what lies where: `content`, an export of the device's worker, all of which this publisher said.
+    /// Begins the tier map with an export of the device's worker. All of it is from this publisher.
     fn remember(&mut self, content: &[Event]) {
-        let place = PublisherTier::new(Tier::Device, self.seat);
-        let mut places = TierMap { blocks: HashMap::new(), more: HashMap::new(), used: 0 };
+        let own = PublisherTier::new(Tier::Device, self.seat);
+        let mut map = TierMap::default();
         for event in content {
             match &event.data {
                 EventData::Stored { blocks, .. } => {
                     for block in blocks {
-                        places.put(block.sequence, place, self.count_copies);
+                        map.put(block.sequence, own, self.count_copies);
                     }
                 }
-                // What an export removes fills its holes, and was never there.
-                EventData::Removed { blocks } => {
-                    for hash in blocks {
-                        places.blocks.remove(hash);
-                    }
-                }
+                // An export first stores the holes in a chain and removes them in the end: they were never there.
+                EventData::Removed { blocks } => blocks.iter().for_each(|&hash| map.forget(hash)),
                 _ => {}
             }
         }
-        self.memory.places = Some(places);
+        self.record.tier_map = Some(map);
     }
 
     fn send(&self, tier: Tier, data: EventData) -> Result<(), Closed> {
@@ -306,8 +241,8 @@ impl TierWriter<'_> {
     }
 }
 
-/// One copy of each block is gone.
-fn forget_copies(namespaces: &mut HashMap<u64, Namespace>, hashes: &[u64]) {
+/// Removes one copy of each block from the namespaces.
+fn remove_namespaces(namespaces: &mut HashMap<u64, Namespace>, hashes: &[u64]) {
     if namespaces.is_empty() {
         return;
     }

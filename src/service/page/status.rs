@@ -16,7 +16,7 @@ use crate::index;
 use crate::service::budget::{Budget, OverBudget};
 use crate::service::doubt::Doubts;
 use crate::service::indexer::Indexer;
-use crate::service::model::Model;
+use crate::service::models::Model;
 use crate::service::publisher::{Count, Publisher, Skip, State};
 use crate::service::snapshot::Snapshots;
 

@@ -1,4 +1,4 @@
-//! What is counted of a publisher, and why events of it are left out.
+//! What is counted of a publisher, and why its events are skipped.
 
 use crate::service::doubt::Doubt;
 
@@ -12,7 +12,7 @@ macro_rules! names {
             /// All of them.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
-            /// Its name in metrics.
+            /// Returns its name in answers and metrics.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
@@ -33,27 +33,27 @@ names! {
         Cleared = "cleared",
         /// Blocks that these events name.
         Blocks = "blocks",
-        /// Batches that were known already.
+        /// Batches that were already applied.
         Duplicates = "duplicates",
-        /// Gaps found in the sequence numbers.
+        /// Gaps in the sequence numbers.
         Gaps = "gaps",
-        /// Batches that could not be had again.
+        /// Batches that could not be recovered.
         Lost = "batches_lost",
-        /// Batches that came by replay.
+        /// Batches recovered by a replay.
         Replayed = "batches_replayed",
-        /// Live batches left to a later replay, because too many waited for the one at hand.
+        /// Live batches left to a later replay, because too many were already held during the current one.
         HeldBack = "batches_held_back",
         /// Replays that were not answered.
         Unanswered = "replays_unanswered",
-        /// Batches that are not what the wire format says, and were skipped whole.
+        /// Batches that could not be decoded and were skipped whole.
         Undecodable = "batches_undecodable",
-        /// Times that the publisher began anew.
+        /// Times that the publisher restarted.
         Restarts = "restarts",
         /// Times that the connection was lost.
         Disconnects = "disconnects",
-        /// Batches that named another rank than the publisher was registered as, and were taken for the registered one.
+        /// Batches that named another rank than the publisher was registered as. They are taken for the registered one.
         Contradictions = "rank_contradictions",
-        /// Times that its blocks were dropped because it had disappeared.
+        /// Times that its blocks were dropped because it had been gone for too long.
         Expired = "expired",
         /// Blocks forgotten for lack of memory.
         Forgotten = "blocks_forgotten",
@@ -61,41 +61,41 @@ names! {
 }
 
 names! {
-    /// Why an event was left out. Nothing is guessed: what does not fit is skipped whole.
+    /// Why an event was skipped. Nothing is guessed: an event that does not fit is skipped whole.
     Skip {
-        /// Its fields are not of the types that they should be.
+        /// A field is not of its type.
         Malformed = "malformed",
-        /// An event of a kind that is not known.
+        /// The event is of an unknown kind.
         UnknownTag = "unknown_tag",
-        /// The tokens do not cover the blocks.
+        /// There are more or fewer tokens than the blocks need.
         Tokens = "tokens_do_not_fit",
-        /// Blocks of another size than the model's.
+        /// Its blocks are of another size than the model's.
         BlockSize = "other_block_size",
-        /// A cache group without full attention.
+        /// Its cache group does not use full attention.
         Group = "other_group",
-        /// Storage that no instance owns.
+        /// Its blocks are in storage that no instance owns.
         Shared = "other_medium",
-        /// A medium of an unknown name.
+        /// The name of its medium is unknown.
         Medium = "unknown_medium",
-        /// A block that names itself twice, or its own parent.
+        /// A hash names two blocks of the chain, or a block and its parent.
         Repeated = "repeated_hash",
-        /// Blocks without tokens that are not known under their hashes.
+        /// It names blocks by their hashes alone, and the hashes are unknown.
         UnknownHash = "unknown_hash",
-        /// An adapter without a name.
+        /// It has an adapter without a name.
         Adapter = "unnamed_adapter",
-        /// Extra keys that can be read in more than one way.
+        /// Its extra keys can be read in more than one way.
         Keys = "ambiguous_keys",
-        /// Blocks whose hashes cover other tokens than the publisher's others.
+        /// Its hashes cover other tokens than those of the publisher's earlier blocks.
         Hashing = "other_hashing",
-        /// A data-parallel rank beyond [`MAX_RANK`](crate::service::MAX_RANK).
+        /// Its data-parallel rank is above [`MAX_RANK`](crate::service::MAX_RANK).
         Rank = "rank_too_high",
-        /// There is no memory for it.
+        /// The memory budget is exhausted.
         Budget = "over_budget",
     }
 }
 
 impl Skip {
-    /// What leaving an event out for this reason makes doubtful; `None` for what is knowingly not indexed.
+    /// Returns the doubt that skipping an event for this reason raises; `None` for what is not indexed on purpose.
     pub(in crate::service) fn doubt(self) -> Option<Doubt> {
         Some(match self {
             Self::Group | Self::Shared => return None,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::service::doubt::{Doubt, Doubts};
 
-/// What is doubted about the workers of one publisher, by data-parallel rank. The doubts that the connection raises are not
-/// among it.
+/// What is doubted about the workers of one publisher, by data-parallel rank. The connection's own doubts are not part of
+/// it: they last as long as its state does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RankDoubts {
     /// About the ranks that its batches named.
@@ -17,29 +17,29 @@ pub struct RankDoubts {
 }
 
 impl RankDoubts {
-    /// The ranks that the publisher speaks for, ascending: those that its batches named, or before that the `registered`
-    /// one.
+    /// Returns the ranks that the publisher speaks for, ascending: those that its batches named, or the `registered` one
+    /// before the first batch.
     pub(super) fn by_rank(&self, registered: u32) -> impl Iterator<Item = (u32, Doubts)> {
         let unnamed = self.named.is_empty().then_some((registered, self.others));
         self.named.iter().map(|(&rank, &doubts)| (rank, doubts)).chain(unnamed)
     }
 
-    /// Whether anything is doubted about the ranks that it speaks for.
+    /// Whether nothing is doubted about the ranks that it speaks for.
     pub(super) fn is_empty(&self) -> bool {
         self.by_rank(0).all(|(_, doubts)| doubts.is_empty())
     }
 
-    /// Whether its batches named a rank.
+    /// Whether its batches have named a rank.
     pub(super) fn has_named(&self) -> bool {
         !self.named.is_empty()
     }
 
-    /// Its batches name this rank.
+    /// Adds a rank that its batches name.
     pub(super) fn name(&mut self, rank: u32) {
         self.named.entry(rank).or_insert(self.others);
     }
 
-    /// It does not speak for this rank any more.
+    /// Removes a rank that it does not speak for any more.
     pub(super) fn drop_rank(&mut self, rank: u32) {
         self.named.remove(&rank);
     }
@@ -60,10 +60,10 @@ impl RankDoubts {
         self.change(|doubts| *doubts = doubts.without(doubt.into()));
     }
 
-    /// Ends a doubt about one rank.
-    pub(super) fn settle_for(&mut self, rank: u32, doubt: Doubt) {
+    /// Ends these doubts about one rank.
+    pub(super) fn settle_for(&mut self, rank: u32, ended: Doubts) {
         if let Some(doubts) = self.named.get_mut(&rank) {
-            *doubts = doubts.without(doubt.into());
+            *doubts = doubts.without(ended);
         }
     }
 

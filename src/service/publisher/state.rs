@@ -1,26 +1,26 @@
-//! How it stands with a publisher, and with the connection to it.
+//! The state of a publisher, and of the connection to it.
 
 use serde::Serialize;
 
 use crate::service::doubt::{Doubt, Doubts, Exactness};
 
-/// How it stands with a publisher: the further down, the more it needs somebody's attention.
+/// The state of a publisher. The further down in this list, the more it needs somebody's attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// All that it said is known.
+    /// Everything that it said is in the index.
     Live,
-    /// It is asked for what was missed.
+    /// It is being asked for batches that were missed.
     Replaying,
-    /// Not heard yet.
+    /// It was not heard yet.
     Connecting,
-    /// It is heard, and holds what is said of it, perhaps more.
+    /// It is heard, and holds at least what answers say.
     AtLeast,
-    /// It is heard, and what is said of it may be wrong, until it clears its cache or restarts.
+    /// It is heard, but answers about it may be wrong until it clears its cache or restarts.
     Unknown,
-    /// The connection is lost. What it held is kept for the grace period.
+    /// The connection is lost. Its blocks are kept for the grace period.
     Unreachable,
-    /// Unreachable for longer than the grace period: what it held was dropped.
+    /// It has been unreachable for longer than the grace period, and its blocks were dropped.
     Gone,
 }
 
@@ -29,7 +29,7 @@ impl State {
     pub const ALL: [Self; 7] =
         [Self::Live, Self::Replaying, Self::Connecting, Self::AtLeast, Self::Unknown, Self::Unreachable, Self::Gone];
 
-    /// As answers and metrics name it.
+    /// Returns its name in answers and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -42,9 +42,9 @@ impl State {
         }
     }
 
-    /// The state of a publisher with this connection, where these are all the doubts about its workers.
+    /// Returns the state of a publisher with this connection and these doubts about its workers.
     pub(super) fn of(connection: Connection, doubts: Doubts) -> Self {
-        // The connection's own doubts are what its state says.
+        // The doubt that comes from the connection must not count twice: the connection's state says it better.
         let others = doubts.without(connection.doubt().into_iter().collect());
         match (connection, others.exactness()) {
             (Connection::Gone, _) => Self::Gone,
@@ -65,7 +65,7 @@ pub(in crate::service) enum Connection {
     Connecting,
     /// It is heard, and nothing is known to be missing.
     Live,
-    /// It is heard, and is being asked for what was missed.
+    /// It is heard, and is being asked for batches that were missed.
     Replaying,
     /// It is lost.
     Unreachable,
@@ -76,12 +76,12 @@ pub(in crate::service) enum Connection {
 impl Connection {
     const ALL: [Self; 5] = [Self::Connecting, Self::Live, Self::Replaying, Self::Unreachable, Self::Gone];
 
-    /// The one of this number.
+    /// Returns the state with this number.
     pub(super) fn of(number: u8) -> Self {
         Self::ALL[usize::from(number)]
     }
 
-    /// The doubt that it raises for as long as it lasts.
+    /// Returns the doubt that lasts as long as this state of the connection does.
     pub(super) fn doubt(self) -> Option<Doubt> {
         match self {
             Self::Connecting => Some(Doubt::NotHeard),

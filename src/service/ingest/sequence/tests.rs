@@ -133,7 +133,7 @@ impl World {
                 }
                 Step::Lost { from: 0, .. } => self.joined_late = true,
                 Step::Lost { .. } => self.degraded = true,
-                Step::Nothing => self.joined_late = false,
+                Step::NothingYet => self.joined_late = false,
                 Step::Gap => self.catching_up = true,
                 Step::Duplicate | Step::HeldBack => {}
             }

@@ -1,30 +1,39 @@
-//! What models and engines count themselves, as Prometheus has it.
+//! `GET /metrics`: what models, publishers and requests count, in the text format of Prometheus.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hyper::header::CONTENT_TYPE;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, Opts, Registry};
 
-use super::indexer::Indexer;
-use super::model::Model;
-use super::publisher::{Count, Skip, State};
+use super::refusal::{Refusal, blocking};
 use crate::index::{Rejection, ShardStatus};
+use crate::service::indexer::Indexer;
+use crate::service::models::Model;
+use crate::service::publisher::{self, Count, Skip};
 
-/// All metrics in the text format. Waits for the writers of all models.
-pub(super) fn text(indexer: &Indexer) -> String {
+pub(super) async fn metrics(State(indexer): State<Arc<Indexer>>) -> Result<Response, Refusal> {
+    let text = blocking(move || text(&indexer)).await?;
+    Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+}
+
+/// Collects all metrics. Waits for the writers of all models.
+fn text(indexer: &Indexer) -> String {
     let models = indexer.models().all();
     let families =
         [indexer.metrics().gather(), of_survival(indexer), of_models(&models), of_publishers(&models)].concat();
     let mut text = String::new();
-    // It writes to memory, and the names are constant.
+    // Writing to memory does not fail, and the names are constant.
     prometheus::TextEncoder::new().encode_utf8(&families, &mut text).expect("families are valid");
     text
 }
 
 const MODEL: [&str; 3] = ["model", "group", "tenant"];
 
-/// Families that are made anew for every reader.
+/// Families of metrics that are created for one reader.
 struct Families {
     registry: Registry,
     labels: Vec<&'static str>,
@@ -47,7 +56,7 @@ fn labels<'a>(model: &'a Model, more: &[&'a str]) -> Vec<&'a str> {
     [&[key.model.as_str(), &key.group, &key.tenant], more].concat()
 }
 
-/// Snapshots and the memory budget, where there are any.
+/// Collects the metrics of snapshots and of the memory budget, if there are any.
 fn of_survival(indexer: &Indexer) -> Vec<MetricFamily> {
     let registry = Registry::new();
     let set = |name: &str, help: &str, value: f64| {
@@ -70,7 +79,7 @@ fn of_survival(indexer: &Indexer) -> Vec<MetricFamily> {
     registry.gather()
 }
 
-/// A figure of a shard, added up over the shards of a model.
+/// A metric of a shard, summed over the shards of a model: name, help, value.
 type Figure = (&'static str, &'static str, fn(&ShardStatus) -> f64);
 
 const FIGURES: [Figure; 11] = [
@@ -141,7 +150,7 @@ fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
                 doubted.with_label_values(&of).set(1.0);
             }
         }
-        for state in State::ALL {
+        for state in publisher::State::ALL {
             let many = states.iter().filter(|&&other| other == state).count();
             in_state.with_label_values(&labels(model, &[state.name()])).set(many as f64);
         }

@@ -1,18 +1,18 @@
-//! What has to be known of an engine to listen to it.
+//! What the service has to know of an engine to listen to it.
 
 use serde::{Deserialize, Serialize};
 
-use super::config::ConfigError;
-use super::ingest::Source;
-use super::model::Key;
-use super::publisher::Copies;
-use super::tier::MAX_RANK;
 use crate::event::Worker;
+use crate::service::ingest::Source;
+use crate::service::models::Key;
+use crate::service::publisher::Copies;
+use crate::service::tier::MAX_RANK;
 
-/// A publisher of events: one rank of an engine. In the file, and what `POST /register` takes.
+/// A publisher of events: one data-parallel rank of an engine. An entry in the configuration file, and the body of
+/// `POST /register`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Engine {
-    /// Its name, as answers give it.
+    /// Its name in answers.
     pub instance_id: u64,
     /// Where it publishes, as in `tcp://10.0.0.1:5557`.
     pub endpoint: String,
@@ -21,21 +21,21 @@ pub struct Engine {
     /// Engines whose blocks may stand in for each other's.
     #[serde(default = "default_group")]
     pub routing_group: String,
-    /// Whose requests see it; empty or `default` for everybody's that name nobody.
+    /// The tenant whose requests see it; empty or `default` for requests that name none.
     #[serde(default)]
     pub tenant_id: String,
     /// Tokens in its blocks.
     pub block_size: u32,
-    /// Its data-parallel rank. If it is not 0, its batches are about this rank, whatever they say.
+    /// Its data-parallel rank. If it is not 0, all its batches are taken for this rank, whatever rank they name.
     #[serde(default)]
     pub dp_rank: u32,
-    /// Where it can be asked for what was missed.
+    /// Where it can be asked for batches that were missed.
     #[serde(default)]
     pub replay_endpoint: Option<String>,
-    /// What the topics of its messages begin with; empty for all.
+    /// The prefix of the topics to subscribe to; empty for all.
     #[serde(default)]
     pub topic: String,
-    /// Whether it connects to `endpoint`, rather than being connected to.
+    /// Whether the engine connects to `endpoint`, so that the service has to listen there.
     #[serde(default)]
     pub bind: bool,
     /// What it means when it stores a block that it has stored already.
@@ -48,18 +48,18 @@ fn default_group() -> String {
 }
 
 impl Engine {
-    /// The index that its events go to.
+    /// Returns the key of the index that its events go to.
     pub fn key(&self) -> Key {
         let tenant = Key::tenant(&self.tenant_id).to_owned();
         Key { model: self.model_name.clone(), group: self.routing_group.clone(), tenant }
     }
 
-    /// The worker that it speaks for, unless its batches say otherwise.
+    /// Returns the worker that it speaks for, unless its batches name another.
     pub fn worker(&self) -> Worker {
         Worker::new(self.instance_id, self.dp_rank)
     }
 
-    /// Where it is to be heard.
+    /// Returns where it publishes.
     pub fn source(&self) -> Source {
         Source {
             endpoint: self.endpoint.clone(),
@@ -69,12 +69,12 @@ impl Engine {
         }
     }
 
-    /// Whether it can be subscribed to at all.
+    /// Checks that it can be subscribed to.
     ///
     /// # Errors
-    /// No endpoint of ZMQ, a rank or block size out of range.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let bad = |field, why| Err(ConfigError::Engine { instance: self.instance_id, field, why });
+    /// An endpoint is not one of ZMQ, or a number is out of range.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let bad = |field, why| Err(EngineError { instance: self.instance_id, field, why });
         let endpoint = |at: &str| {
             let place = at.strip_prefix("tcp://").map(|at| at.rsplit_once(':'));
             let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
@@ -101,14 +101,11 @@ impl Engine {
     }
 }
 
-/// A request may have more fields than are known here, the file may not.
-pub(super) fn check_fields(file: &toml::Table) -> Result<(), ConfigError> {
-    let known = toml::Table::try_from(Engine { replay_endpoint: Some(String::new()), ..Engine::default() })
-        .map_err(|error| ConfigError::File(error.to_string()))?;
-    let engines = file.get("engines").and_then(toml::Value::as_array).into_iter().flatten();
-    let unknown = |name: &&String| !known.contains_key(*name);
-    match engines.filter_map(toml::Value::as_table).flat_map(toml::Table::keys).find(unknown) {
-        Some(name) => Err(ConfigError::File(format!("unknown field `{name}` of an engine"))),
-        None => Ok(()),
-    }
+/// Why an engine cannot be subscribed to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("engine {instance}: {field} {why}")]
+pub struct EngineError {
+    instance: u64,
+    field: &'static str,
+    why: &'static str,
 }

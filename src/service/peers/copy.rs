@@ -1,77 +1,36 @@
-//! Other instances of the service, whose content can be copied at the start.
+//! Copying another instance.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, BufReader, Read};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::{StatusCode, Uri};
+use hyper::StatusCode;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-use super::engine::Engine;
-use super::ingest::{self, DumpError, DynamoEvent};
-use super::model::{Key, Models};
-use super::snapshot::{self, Reader};
+use super::error::PeerError;
+use crate::service::engines::Engine;
+use crate::service::ingest::{self, DumpError, DynamoEvent};
+use crate::service::models::{Key, Models};
+use crate::service::snapshot::{self, Reader};
 
-/// Their URLs, in order.
-#[derive(Debug)]
-pub(super) struct Peers(Mutex<BTreeSet<String>>);
-
-impl Peers {
-    pub(super) fn new(urls: &[String]) -> Self {
-        Self(Mutex::new(urls.iter().map(|url| tidy(url)).collect()))
-    }
-
-    pub(super) fn add(&self, url: &str) -> Result<(), PeerError> {
-        check(url)?;
-        self.with(|peers| peers.insert(tidy(url)));
-        Ok(())
-    }
-
-    /// Whether it was there.
-    pub(super) fn remove(&self, url: &str) -> bool {
-        self.with(|peers| peers.remove(&tidy(url)))
-    }
-
-    pub(super) fn all(&self) -> Vec<String> {
-        self.with(|peers| peers.iter().cloned().collect())
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-fn tidy(url: &str) -> String {
-    url.trim_end_matches('/').to_owned()
-}
-
-/// Whether a URL can be a peer's.
-pub(super) fn check(url: &str) -> Result<(), PeerError> {
-    let uri = url.parse::<Uri>().ok();
-    let good = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
-    if uri.is_some_and(|uri| good(&uri)) { Ok(()) } else { Err(PeerError::Url(url.to_owned())) }
-}
-
-/// Copies a peer: all its models, and the engines that it listens to and that are to be listened to here, too. `empty`
-/// makes what the copy begins with.
+/// Copies a peer. Returns all its models, and the engines that it listens to, which this instance is to listen to as well.
+/// `empty` creates the registry that the copy starts with.
 ///
-/// A peer of this kind gives a snapshot, which is received whole, checked, and restored like one in a file. It takes as
-/// much room on the disk as it is long, in the directory for temporary files, and about as much memory as reading a
-/// file. One of another kind has a dump at least; of that, one model's part is in memory at a time.
+/// Another kvleap gives a snapshot, which is received whole, checked, and restored like one in a file. It needs as much
+/// space in the directory for temporary files as it is long, and about as much memory as reading a file. Other indexers
+/// give a dump at least, of which one model is in memory at a time.
 ///
 /// # Errors
-/// Not all of it could be copied; nothing remains of what was.
-pub(super) fn copy(
+/// The peer could not be copied whole. Nothing of it is kept then.
+pub(in crate::service) fn copy(
     url: &str,
     token: Option<&str>,
     empty: impl Fn() -> Models,
 ) -> Result<(Models, Vec<Engine>), PeerError> {
-    let url = tidy(url);
+    let url = url.trim_end_matches('/').to_owned();
     let agent = Agent::new_with_config(
         Agent::config_builder()
             .http_status_as_error(false)
@@ -92,7 +51,7 @@ pub(super) fn copy(
             Err(error) => Err(error.to_string()),
         }
     };
-    // As large as it is: it is the peer that the operator named.
+    // The size is not limited: the operator chose this peer.
     let body = |answer: Response<Body>| answer.into_body().into_with_config().limit(u64::MAX).reader();
     let copied = ask("/v1/snapshot").and_then(|answer| match answer {
         Some(answer) => restore(&url, body(answer), empty()),
@@ -107,26 +66,26 @@ pub(super) fn copy(
     copied.map_err(|why| PeerError::Copy { url: url.clone(), why })
 }
 
-/// From a snapshot that is received.
+/// Receives a snapshot and restores it.
 fn restore(url: &str, mut body: impl Read, models: Models) -> Result<(Models, Vec<Engine>), String> {
-    // Without a name: it is gone with the process at the latest.
-    let mut file = tempfile::tempfile().map_err(|error| format!("there is no place for its snapshot: {error}"))?;
+    // The file has no name, so it is gone when the process ends, however that happens.
+    let mut file = tempfile::tempfile().map_err(|error| format!("no temporary file for its snapshot: {error}"))?;
     io::copy(&mut body, &mut file).map_err(|error| format!("its snapshot did not arrive whole: {error}"))?;
     let restored = Reader::new(url, file).and_then(|reader| snapshot::read(reader, models));
     let (models, engines) = restored.map_err(|error| error.reason.to_string())?;
     for model in models.all().iter() {
-        // Nobody listens to those that speak over HTTP: whether they will speak here remains to be seen.
+        // Publishers over HTTP are not listened to: whether they will speak to this instance is not known yet.
         model
             .publishers()
             .all()
             .iter()
             .filter(|publisher| publisher.endpoint().is_none())
-            .for_each(|publisher| publisher.copied());
+            .for_each(|publisher| publisher.set_copied());
     }
     Ok((models, engines))
 }
 
-/// From a dump as it is received.
+/// Reads a dump while it is received.
 fn dump(body: impl Read, models: Models) -> Result<Models, String> {
     let mut reader = serde_json::Deserializer::from_reader(BufReader::new(body));
     let taken = reader.deserialize_map(Dump(&models)).and_then(|()| reader.end());
@@ -147,7 +106,7 @@ impl<'de> Visitor<'de> for Dump<'_> {
             let Key { model, group, tenant } = name.parse().map_err(A::Error::custom)?;
             let key = Key { model, group, tenant: Key::tenant(&tenant).to_owned() };
             if self.0.get(&key.model, &key.group, &key.tenant).is_some() {
-                return Err(A::Error::custom(format!("the model {key} is in it twice")));
+                return Err(A::Error::custom(format!("it has the model {key} twice")));
             }
             let model = self.0.get_or_add(&key, block_size).map_err(A::Error::custom)?;
             let of = |error: DumpError| A::Error::custom(format!("model {key}: {error}"));
@@ -162,29 +121,3 @@ struct Dumped {
     block_size: u32,
     events: Vec<DynamoEvent>,
 }
-
-/// What is wrong with a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PeerError {
-    /// It has no URL of one.
-    Url(String),
-    /// Its content could not be copied, or not all of it.
-    Copy {
-        /// Whose.
-        url: String,
-        /// Why not.
-        why: String,
-    },
-}
-
-impl fmt::Display for PeerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(url) => write!(f, "peer {url:?}: not like http://host:port or https://host:port"),
-            Self::Copy { url, why } => write!(f, "peer {url}: it could not be copied whole: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for PeerError {}

@@ -1,22 +1,23 @@
-//! The engines that are subscribed to.
+//! The engines that the service listens to.
+
+mod engine;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::config::ConfigError;
-use super::engine::Engine;
-use super::ingest::{self, Ingest, Listener};
-use super::model::{Key, Model, ModelError, Models};
-use super::publisher::{Connection, Copies, Publisher};
+pub use engine::{Engine, EngineError};
+
 use crate::event::Worker;
 use crate::index::Closed;
+use crate::service::ingest::{self, Ingest, Listener};
+use crate::service::models::{Key, Model, ModelError, Models};
+use crate::service::publisher::{Connection, Copies, Publisher};
 
-/// Who is listened to, by model, worker and endpoint.
+/// The engines that the service listens to, by model, worker and endpoint.
 #[derive(Debug)]
-pub(super) struct Engines {
-    /// Taken out by the drop alone.
+pub(in crate::service) struct Engines {
+    /// `None` only while this is dropped.
     ingest: Option<Ingest>,
     listening: Mutex<BTreeMap<Name, Listening>>,
 }
@@ -29,16 +30,16 @@ struct Listening {
     listener: Listener,
 }
 
-/// Which publishers of a model somebody means.
+/// Which publishers a request is about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Selection<'a> {
-    pub(super) instance: u64,
-    pub(super) model: &'a str,
-    /// All, if none is named.
-    pub(super) group: Option<&'a str>,
-    pub(super) tenant: &'a str,
-    /// All, if none is named.
-    pub(super) dp_rank: Option<u32>,
+pub(in crate::service) struct Selection<'a> {
+    pub(in crate::service) instance: u64,
+    pub(in crate::service) model: &'a str,
+    /// All groups if `None`.
+    pub(in crate::service) group: Option<&'a str>,
+    pub(in crate::service) tenant: &'a str,
+    /// All ranks if `None`.
+    pub(in crate::service) dp_rank: Option<u32>,
 }
 
 impl Selection<'_> {
@@ -52,7 +53,7 @@ impl Selection<'_> {
 }
 
 impl Engines {
-    pub(super) fn start(settings: ingest::Settings) -> io::Result<Self> {
+    pub(in crate::service) fn start(settings: ingest::Settings) -> io::Result<Self> {
         Ok(Self { ingest: Some(Ingest::start(settings)?), listening: Mutex::default() })
     }
 
@@ -61,25 +62,27 @@ impl Engines {
     }
 
     fn ingest(&self) -> &Ingest {
-        self.ingest.as_ref().expect("there until the drop")
+        self.ingest.as_ref().expect("only the drop takes it")
     }
 
-    /// All engines, as they were registered.
-    pub(super) fn all(&self) -> Vec<Engine> {
+    /// Returns all engines as they were registered.
+    pub(in crate::service) fn all(&self) -> Vec<Engine> {
         self.listening().values().map(|listening| listening.engine.clone()).collect()
     }
 
-    /// Listens to an engine. One that is known in all particulars is left alone; where an engine at this endpoint was (in a
-    /// snapshot, or at a peer), its listener goes on. One at another endpoint speaks for the worker, too: an offloading
-    /// connector, or the same engine at a new address, until the old one counts as gone.
-    pub(super) fn register(&self, models: &Models, engine: Engine) -> Result<(), RegisterError> {
-        engine.check().map_err(RegisterError::Engine)?;
+    /// Listens to an engine.
+    ///
+    /// An engine that is registered with the same settings is left alone. If an engine at this endpoint is known from a
+    /// snapshot or a peer, the listener goes on where that one was. An engine at another endpoint speaks for the same
+    /// worker: it is an offloading connector, or the same engine at a new address, until the old one counts as gone.
+    pub(in crate::service) fn register(&self, models: &Models, engine: Engine) -> Result<(), RegisterError> {
+        engine.check()?;
         let worker = engine.worker();
         let name = (engine.key(), worker, engine.endpoint.clone());
         let taken = |endpoint: &str| RegisterError::Taken { worker, endpoint: endpoint.to_owned() };
-        // While this is held, no model is removed.
+        // No model is removed while this is held.
         let mut listening = self.listening();
-        let model = models.get_or_add(&engine.key(), engine.block_size).map_err(RegisterError::Model)?;
+        let model = models.get_or_add(&engine.key(), engine.block_size)?;
         match listening.get(&name) {
             Some(known) if known.engine == engine => return Ok(()),
             Some(known) => return Err(taken(&known.engine.endpoint)),
@@ -87,7 +90,7 @@ impl Engines {
         }
         let others = model.publishers().of(worker);
         let same = others.iter().any(|other| other.endpoint() == Some(&engine.endpoint));
-        // Whoever is gone makes room.
+        // A publisher that is gone gives up its seat.
         if let Some(gone) = others.iter().find(|other| !same && other.connection() == Connection::Gone) {
             self.leave(&mut listening, &model, gone);
         }
@@ -96,10 +99,9 @@ impl Engines {
             return Err(RegisterError::Copies { worker, endpoint: other.endpoint().unwrap_or_default().to_owned() });
         }
         if let Some(other) = model.publishers().speaker(worker).filter(|other| other.worker() != worker) {
-            ingest::give_up(&model, &other, worker).map_err(|Closed| RegisterError::Closed)?;
+            ingest::give_up(&model, &other, worker)?;
         }
-        let entered = ingest::enter(&model, worker, Some(&engine.endpoint), engine.copies);
-        let entered = entered.map_err(|Closed| RegisterError::Closed)?;
+        let entered = ingest::enter(&model, worker, Some(&engine.endpoint), engine.copies)?;
         let last = others.last().and_then(|other| other.endpoint());
         let publisher = entered.ok_or_else(|| taken(last.unwrap_or_default()))?;
         let listener = self.ingest().listen(engine.source(), model, publisher, None);
@@ -108,9 +110,9 @@ impl Engines {
         Ok(())
     }
 
-    /// Leaves publishers and forgets what they hold; returns how many. A model that nobody speaks for any more goes, too.
-    /// Waits for the batch at hand and for the writers.
-    pub(super) fn unregister(&self, models: &Models, selection: Selection<'_>) -> usize {
+    /// Stops listening to publishers and forgets what they hold; returns how many they were. Models that have no
+    /// publishers any more are removed. Waits for batches that are being handed over, and for the writers.
+    pub(in crate::service) fn unregister(&self, models: &Models, selection: Selection<'_>) -> usize {
         let mut left = 0;
         for model in models.all().iter().filter(|model| selection.has_model(model.key())) {
             let mut listening = self.listening();
@@ -120,14 +122,14 @@ impl Engines {
                 self.leave(&mut listening, model, publisher);
                 left += 1;
             }
-            models.remove_if_left(model.key());
+            models.remove_if_abandoned(model.key());
         }
         left
     }
 
-    /// Drops what those publishers hold that are unreachable and that nobody listens to: copied from a peer, and not
-    /// heard since. To be called when the grace period after the copy is over; listeners see to their own.
-    pub(super) fn expire_unheard(&self, models: &Models) {
+    /// Drops what unreachable publishers hold that no listener follows: they were copied from a peer and not heard since.
+    /// Called when the grace period after the copy is over; listeners look after their own publishers.
+    pub(in crate::service) fn expire_unheard(&self, models: &Models) {
         for model in models.all().iter() {
             let mut listening = self.listening();
             for publisher in
@@ -137,9 +139,9 @@ impl Engines {
                 if listening.contains_key(&(model.key().clone(), publisher.worker(), endpoint)) {
                     continue;
                 }
-                // A model that was shut down holds nothing any more.
+                // This fails only if the model was shut down, and then it holds nothing.
                 let _ = ingest::expire(model, publisher);
-                // Whoever else speaks for its worker takes its place.
+                // Another publisher speaks for its worker, so nothing is lost without this one.
                 if publisher.connection() == Connection::Gone && model.publishers().has_company(publisher) {
                     self.leave(&mut listening, model, publisher);
                 }
@@ -154,13 +156,13 @@ impl Engines {
             self.ingest().handle().block_on(listener.stop());
         }
         if ingest::forget(model, publisher).is_ok() {
-            tracing::info!(%worker, model = %model.key(), "left a publisher");
+            tracing::info!(%worker, model = %model.key(), "stopped listening to a publisher");
         }
         model.publishers().remove(publisher);
     }
 
-    /// Leaves all engines; what they said stays. Waits for the batches at hand.
-    pub(super) fn stop(&self) {
+    /// Stops listening to all engines, and keeps what they hold. Waits for batches that are being handed over.
+    pub(in crate::service) fn stop(&self) {
         let all = std::mem::take(&mut *self.listening());
         for Listening { listener, .. } in all.into_values() {
             self.ingest().handle().block_on(listener.stop());
@@ -170,7 +172,7 @@ impl Engines {
 
 impl Drop for Engines {
     fn drop(&mut self) {
-        // The last to let go may be a request, on a thread that must not wait for others to end.
+        // The last reference may be that of a request, on a thread that must not block until other threads end.
         if let Some(ingest) = self.ingest.take() {
             ingest.shutdown();
         }
@@ -178,45 +180,32 @@ impl Drop for Engines {
 }
 
 /// Why an engine is not listened to.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// It cannot be.
-    Engine(ConfigError),
+    /// It cannot be subscribed to.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// There is no index for it.
-    Model(ModelError),
-    /// It is registered with other particulars, or too many publishers speak for its worker.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// It is registered with other settings, or too many publishers speak for its worker.
+    #[error("worker {worker} is already registered, at {endpoint} or with other settings; unregister it first")]
     Taken {
         /// The worker.
         worker: Worker,
         /// Where the other publishes.
         endpoint: String,
     },
-    /// Another publisher of its worker counts copies, and this one does not, or the other way round.
+    /// Another publisher of its worker counts copies and this one does not, or the other way round.
+    #[error("worker {worker} is registered at {endpoint} with another value of copies; give the same value")]
     Copies {
         /// The worker.
         worker: Worker,
         /// Where the other publishes.
         endpoint: String,
     },
-    /// The service is ending.
-    Closed,
+    /// The service is shutting down.
+    #[error("the service is shutting down")]
+    Closed(#[from] Closed),
 }
-
-impl fmt::Display for RegisterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Engine(error) => error.fmt(f),
-            Self::Model(error) => error.fmt(f),
-            Self::Taken { worker, endpoint } => {
-                write!(f, "worker {worker} is registered already, at {endpoint} or otherwise; unregister it first")
-            }
-            Self::Copies { worker, endpoint } => {
-                write!(f, "worker {worker} is registered at {endpoint} with another setting of copies; give the same")
-            }
-            Self::Closed => f.write_str("the service is ending"),
-        }
-    }
-}
-
-impl std::error::Error for RegisterError {}

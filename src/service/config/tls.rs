@@ -1,6 +1,6 @@
 //! Encrypted connections.
 
-use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,14 +9,17 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig, crypto};
 
-/// Accepts TLS 1.2 and 1.3 with a certificate chain and its key, both in PEM files.
+/// Returns an acceptor of TLS 1.2 and 1.3 with a certificate chain and its key, both in PEM files.
 ///
 /// # Errors
-/// A file that cannot be read or has nothing of the kind in it, or a key that is not the certificate's.
-pub(super) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
+/// A file cannot be read or has no certificate or key in it, or the key is not that of the certificate.
+pub(in crate::service) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
     let bad = |path: &Path| {
         let path = path.to_owned();
-        |error| TlsError::File(path, error)
+        |error| match error {
+            pem::Error::Io(error) => TlsError::Unreadable(path, error),
+            error => TlsError::Pem(path, error),
+        }
     };
     let chain: Vec<_> =
         CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect).map_err(bad(certificate))?;
@@ -35,26 +38,19 @@ pub(super) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Tl
 }
 
 /// Why connections cannot be encrypted.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The file cannot be read, or what is in it is not PEM of the kind.
-    File(PathBuf, pem::Error),
+    /// The file cannot be read.
+    #[error("{path}: cannot be read: {error}", path = .0.display(), error = .1)]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// The file has no certificate or key in PEM.
+    #[error("{path}: not a certificate or key in PEM: {error}", path = .0.display(), error = .1)]
+    Pem(PathBuf, #[source] pem::Error),
     /// There is no certificate in the file.
+    #[error("{path}: has no certificate in it", path = .0.display())]
     NoCertificate(PathBuf),
     /// The certificate or the key cannot be used, or they do not belong together.
-    Refused(rustls::Error),
+    #[error("certificate and key cannot be used: {0}")]
+    Refused(#[source] rustls::Error),
 }
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path, pem::Error::Io(error)) => write!(f, "{}: cannot be read: {error}", path.display()),
-            Self::File(path, error) => write!(f, "{}: no PEM of a certificate or key: {error}", path.display()),
-            Self::NoCertificate(path) => write!(f, "{}: has no certificate in it", path.display()),
-            Self::Refused(error) => write!(f, "certificate and key cannot be used: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}

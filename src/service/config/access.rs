@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use subtle::{Choice, ConstantTimeEq};
 
-/// What a request wants to do. A token is for one of these; that for administration is good for everything.
+/// What a request wants to do. A token is for one role; a token for administration is good for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Ask: matches, workers, metrics.
+    /// Query matches, workers and metrics.
     Read,
     /// Report events.
     Write,
-    /// Say who is subscribed to and who is a peer, and take the whole content.
+    /// Register engines and peers, and read the whole content.
     Admin,
 }
 
@@ -20,7 +20,7 @@ impl Role {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
 
-    /// As settings and messages name it.
+    /// Returns its name in settings and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -29,7 +29,7 @@ impl Role {
         }
     }
 
-    /// The environment variable that may hold a token for it.
+    /// Returns the environment variable that may hold a token for it.
     pub fn variable(self) -> &'static str {
         match self {
             Self::Read => "KVLEAP_READ_TOKEN",
@@ -39,24 +39,24 @@ impl Role {
     }
 }
 
-/// The tokens that are accepted, by role. Without any, everybody may do everything; with some, a role without one is
-/// open to nobody but the administrator.
+/// The tokens that are accepted, by role. If there are none at all, everybody may do everything; if there are some, a
+/// role without a token is open to the administrator only.
 #[derive(Clone, Default)]
 pub struct Access {
     tokens: [Vec<Box<[u8]>>; Role::ALL.len()],
 }
 
-/// Tokens shorter than this are refused.
+/// The shortest token that is accepted, in bytes.
 pub const MIN_TOKEN_BYTES: usize = 16;
 
 impl Access {
-    /// Adds what a file or variable says: a token, or several, one a line, so that they can be exchanged one after
-    /// another. Spaces around them and empty lines do not count.
+    /// Adds the tokens in the text of a file or variable, one per line: with several, they can be replaced one after
+    /// another. Spaces around them and empty lines are ignored.
     ///
     /// # Errors
-    /// No token at all, one of less than [`MIN_TOKEN_BYTES`], or one with characters that no header may have.
-    pub fn add(&mut self, role: Role, source: &str, text: &str) -> Result<(), TokenError> {
-        let error = |why| Err(TokenError { source: source.to_owned(), why });
+    /// There is no token, or one is shorter than [`MIN_TOKEN_BYTES`] or has characters that no header can carry.
+    pub fn add(&mut self, role: Role, origin: &str, text: &str) -> Result<(), TokenError> {
+        let error = |why| Err(TokenError { origin: origin.to_owned(), why });
         let before = self.tokens[role as usize].len();
         for token in text.lines().map(str::trim).filter(|token| !token.is_empty()) {
             if token.len() < MIN_TOKEN_BYTES {
@@ -70,13 +70,13 @@ impl Access {
         if self.tokens[role as usize].len() == before { error("has no token in it") } else { Ok(()) }
     }
 
-    /// As [`Access::add`], from a file.
+    /// Like [`Access::add`], from a file.
     ///
     /// # Errors
-    /// The file cannot be read, or as there.
+    /// The file cannot be read, or a token in it cannot be used.
     pub fn add_file(&mut self, role: Role, path: &Path) -> Result<(), TokenFileError> {
         let text = std::fs::read_to_string(path).map_err(|error| TokenFileError::Read(path.to_owned(), error))?;
-        self.add(role, &path.display().to_string(), &text).map_err(TokenFileError::Content)
+        Ok(self.add(role, &path.display().to_string(), &text)?)
     }
 
     /// Whether nobody needs a token.
@@ -84,8 +84,8 @@ impl Access {
         self.tokens.iter().all(Vec::is_empty)
     }
 
-    /// Whether a request with this `Authorization` header may do what `role` stands for. The time that it takes tells
-    /// the length of a token at most.
+    /// Whether a request with this `Authorization` header may do what `role` stands for. The time this takes reveals at
+    /// most the length of a token.
     pub fn allows(&self, role: Role, authorization: Option<&[u8]>) -> bool {
         if self.is_open() {
             return true;
@@ -96,7 +96,7 @@ impl Access {
     }
 }
 
-/// Tokens are not for logs.
+/// Prints how many tokens there are, and not the tokens, which must not get into logs.
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut map = f.debug_map();
@@ -112,40 +112,25 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Why a token cannot be used; it is not printed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a token cannot be used. The token itself is not printed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{origin} {why}")]
 pub struct TokenError {
-    source: String,
+    origin: String,
     why: &'static str,
 }
 
 /// Why a token file cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenFileError {
-    /// The operating system says no.
-    Read(PathBuf, std::io::Error),
-    /// What is in it does not do.
-    Content(TokenError),
+    /// The file cannot be read.
+    #[error("{path}: the token cannot be read: {error}", path = .0.display(), error = .1)]
+    Read(PathBuf, #[source] std::io::Error),
+    /// A token in it cannot be used.
+    #[error(transparent)]
+    Content(#[from] TokenError),
 }
-
-impl fmt::Display for TokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.source, self.why)
-    }
-}
-
-impl fmt::Display for TokenFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(path, error) => write!(f, "{}: the token cannot be read: {error}", path.display()),
-            Self::Content(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for TokenError {}
-impl std::error::Error for TokenFileError {}
 
 #[cfg(test)]
 mod tests {

@@ -1,22 +1,25 @@
-//! What the service is made of, whoever asks it.
+//! The service without its server: models, and everything that is kept around them.
+
+mod error;
+mod periodic;
+mod request_metrics;
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::auth::Access;
-use super::budget::Budget;
-use super::config::{Config, ConfigError};
-use super::engine::Engine;
-use super::engines::{Engines, RegisterError, Selection};
-use super::model::Models;
-use super::peers::{self, Peers};
-use super::periodic::Periodic;
-use super::request_metrics::RequestMetrics;
-use super::server::StartError;
-use super::snapshot::Snapshots;
+pub use error::StartError;
+pub(super) use periodic::PeriodicTask;
+use request_metrics::RequestMetrics;
 
-/// Models, and what is kept around them.
+use crate::service::budget::Budget;
+use crate::service::config::{Access, Config, ConfigError};
+use crate::service::engines::{Engine, Engines, RegisterError, Selection};
+use crate::service::models::Models;
+use crate::service::peers::{self, Peers};
+use crate::service::snapshot::Snapshots;
+
+/// The service without its server: models, and everything that is kept around them.
 #[derive(Debug)]
 pub struct Indexer {
     config: Config,
@@ -31,17 +34,17 @@ pub struct Indexer {
 }
 
 impl Indexer {
-    /// All is set up and warm when it returns.
+    /// Starts the service. When this returns, the state is restored and all engines are listened to.
     ///
     /// # Errors
-    /// A token that cannot be used, an engine that cannot be listened to, or no threads.
+    /// A token cannot be used, an engine cannot be listened to, or threads cannot be started.
     pub(super) fn start(config: Config) -> Result<Arc<Self>, StartError> {
         let access = config.access()?;
         let budget = config.memory_budget.map(|limit| Budget::new(limit, config.over_budget));
         let snapshots = config.snapshot.clone().map(Snapshots::new);
         let key = config.hash_key()?;
         let empty = || config.models(key);
-        // What this instance heard itself goes before what others did.
+        // What this instance heard itself is preferred to what a peer did.
         let restored = match snapshots.as_ref().and_then(|snapshots| snapshots.restore(empty())) {
             None => copy_a_peer(&config, empty)?,
             restored => restored,
@@ -53,10 +56,10 @@ impl Indexer {
         let metrics = RequestMetrics::default();
         let indexer = Self { config, access, models, metrics, peers, engines, snapshots, budget, started };
         for engine in &indexer.config.engines {
-            indexer.register(engine.clone()).map_err(StartError::Engine)?;
+            indexer.register(engine.clone())?;
         }
         for engine in known {
-            // The configuration may have moved it.
+            // The configuration may have changed its settings.
             if let Err(error) = indexer.register(engine) {
                 tracing::warn!(%error, "an engine of the snapshot or the peer is not listened to");
             }
@@ -64,26 +67,26 @@ impl Indexer {
         Ok(Arc::new(indexer))
     }
 
-    /// Its settings.
+    /// Returns its settings.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// All indexes.
+    /// Returns all models.
     pub fn models(&self) -> &Models {
         &self.models
     }
 
-    /// The engines that are listened to, as they were registered.
+    /// Returns the engines that are listened to, as they were registered.
     pub fn engines(&self) -> Vec<Engine> {
         self.engines.all()
     }
 
-    /// Listens to an engine. One that is known in all particulars is left alone; what is known of its worker from
-    /// elsewhere (a snapshot, a peer, events over HTTP) is where the listener goes on.
+    /// Listens to an engine. An engine that is registered with the same settings is left alone. If its worker is known from
+    /// a snapshot, a peer or events over HTTP, the listener goes on from there.
     ///
     /// # Errors
-    /// The engine makes no sense, its model has another block size, or its name is taken.
+    /// The engine cannot be subscribed to, its model has another block size, or it is registered with other settings.
     pub fn register(&self, engine: Engine) -> Result<(), RegisterError> {
         self.engines.register(&self.models, engine)
     }
@@ -108,7 +111,7 @@ impl Indexer {
         self.snapshots.as_ref()
     }
 
-    /// Takes a snapshot now, if there is a place for one.
+    /// Takes a snapshot now, if there is a file for it.
     pub(super) fn save(&self) {
         if let Some(snapshots) = &self.snapshots {
             snapshots.save(&self.models, || self.engines());
@@ -119,55 +122,55 @@ impl Indexer {
         self.budget.as_ref()
     }
 
-    /// Sees to the memory budget, if there is one.
-    pub(super) fn keep_budget(&self) {
+    /// Enforces the memory budget, if there is one.
+    pub(super) fn enforce_budget(&self) {
         if let Some(budget) = &self.budget {
             budget.check(&self.models);
         }
     }
 
-    /// Drops what was copied from a peer and has not been heard of since.
+    /// Drops what was copied from a peer and not heard since.
     fn expire_unheard(&self) {
         self.engines.expire_unheard(&self.models);
     }
 
-    /// What has to be done now and again.
-    pub(super) fn schedules(self: &Arc<Self>) -> io::Result<Vec<Periodic>> {
-        let mut schedules = Vec::new();
+    /// Starts the threads for what has to be done at intervals.
+    pub(super) fn periodic_tasks(self: &Arc<Self>) -> io::Result<Vec<PeriodicTask>> {
+        let mut tasks = Vec::new();
         let grace = Duration::from_secs(self.config.grace_seconds.max(1));
-        schedules.push(Periodic::start("kvleap-unheard", self, grace, Self::expire_unheard)?);
+        tasks.push(PeriodicTask::start("kvleap-unheard", self, grace, Self::expire_unheard)?);
         if self.snapshots.is_some() {
             let interval = Duration::from_secs(self.config.snapshot_seconds);
-            schedules.push(Periodic::start("kvleap-snapshot", self, interval, Self::save)?);
+            tasks.push(PeriodicTask::start("kvleap-snapshot", self, interval, Self::save)?);
         }
         if self.budget.is_some() {
-            schedules.push(Periodic::start("kvleap-budget", self, Budget::INTERVAL, Self::keep_budget)?);
+            tasks.push(PeriodicTask::start("kvleap-budget", self, Budget::INTERVAL, Self::enforce_budget)?);
         }
-        Ok(schedules)
+        Ok(tasks)
     }
 
-    /// When the process began to serve.
+    /// Returns when the service started.
     pub(super) fn started(&self) -> SystemTime {
         self.started
     }
 
-    /// Leaves the engines, applies what they have said, and takes the last snapshot.
+    /// Stops listening to the engines, takes the last snapshot, and ends the writers.
     pub(super) fn stop(&self) {
-        // Gone from the list, they would not be in the snapshot.
+        // Listed before they are stopped, because afterwards they would be missing from the snapshot.
         let engines = self.engines();
         self.engines.stop();
         if let Some(snapshots) = &self.snapshots {
             snapshots.save(&self.models, || engines.clone());
         }
         for model in self.models.all().iter() {
-            // A writer that died has been reported.
+            // If a writer died before, that has been reported.
             let _ = model.index().shutdown();
         }
     }
 }
 
-/// All that the first peer of the configuration has that gives it whole, and the engines that it listens to. Without one,
-/// the service starts cold.
+/// Copies the first peer of the configuration that can be copied whole. Returns its models and the engines that it listens
+/// to; `None` if there is no such peer, so that the service starts empty.
 fn copy_a_peer(config: &Config, empty: impl Fn() -> Models) -> Result<Option<(Models, Vec<Engine>)>, ConfigError> {
     let token = config.peer_token()?;
     for url in &config.peers {

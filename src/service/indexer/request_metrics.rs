@@ -1,21 +1,21 @@
-//! What the service counts, for Prometheus.
+//! What requests count, for Prometheus.
 
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, Opts, Registry};
 
-/// Counters that requests write to: atomics, found without a lock. What models and engines count themselves is read
-/// when somebody asks, in `gather.rs`.
+/// Counters that requests write to. They are atomics, and reaching them takes no lock. What models and publishers count
+/// themselves is collected in `http/prometheus.rs` when somebody asks.
 #[derive(Debug)]
-pub(super) struct RequestMetrics {
+pub(in crate::service) struct RequestMetrics {
     registry: Registry,
-    /// The index alone, from hashes to matches.
-    pub(super) lookups: Histogram,
-    /// From a complete request for matches to its answer's bytes.
-    pub(super) answers: Histogram,
-    /// By the first digit of the status, from 2.
+    /// Time in the index alone, from hashes to matches.
+    pub(in crate::service) lookups: Histogram,
+    /// Time from a complete query to the bytes of its answer.
+    pub(in crate::service) answers: Histogram,
+    /// Answers by the first digit of their status, from 2.
     responses: [IntCounter; 4],
     /// Requests without the token that they need.
-    pub(super) denied: IntCounter,
+    pub(in crate::service) denied: IntCounter,
 }
 
 impl Default for RequestMetrics {
@@ -46,12 +46,12 @@ impl Default for RequestMetrics {
 }
 
 impl RequestMetrics {
-    pub(super) fn responded(&self, status: u16) {
+    pub(in crate::service) fn responded(&self, status: u16) {
         let class = usize::from(status / 100).saturating_sub(2);
         self.responses[class.min(self.responses.len() - 1)].inc();
     }
 
-    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+    pub(in crate::service) fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
     }
 }
