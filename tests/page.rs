@@ -84,7 +84,7 @@ fn it_shows_real_numbers_and_follows_a_change() {
 
     let tokens = (0..22).map(|token| token.to_string()).collect::<Vec<_>>().join(", ");
     ask(&mut browser, "tokens", &tokens);
-    assert_eq!(browser.eval(&text("answer-summary")), "3 hold some of it (5 blocks, 20 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "3 workers hold some of it (5 blocks, 20 tokens).");
     let answer =
         "[...document.querySelectorAll('#answer li')].map((item) => item.innerText.replace(/\\s+/g, ' ')).join('|')";
     assert_eq!(
@@ -94,14 +94,14 @@ fn it_shows_real_numbers_and_follows_a_change() {
     // Hashes are beyond what numbers of JavaScript are exact to, and may be signed.
     let locals = BlockHasher::new(4).expect("not 0").hash(&(0..8).collect::<Vec<u32>>());
     ask(&mut browser, "hashes", &format!("[{}, {}]", locals[0], locals[1].cast_signed()));
-    assert_eq!(browser.eval(&text("answer-summary")), "3 hold some of it (2 blocks, 8 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "3 workers hold some of it (2 blocks, 8 tokens).");
     ask(&mut browser, "bytes", "Grüße");
-    assert_eq!(browser.eval(&text("answer-summary")), "Nobody holds the first block of it (1 block, 4 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "No worker holds the first block of it (1 block, 4 tokens).");
     ask(&mut browser, "tokens", "1, two");
-    assert_eq!(browser.eval(&text("answer-summary")), "Not looked up: “two” is not such a number.");
+    assert_eq!(browser.eval(&text("answer-summary")), "The lookup failed: \"two\" is not a valid number.");
     ask(&mut browser, "tokens", "4294967296");
     let refusal = browser.eval(&text("answer-summary"));
-    assert!(refusal.as_str().is_some_and(|text| text.starts_with("Not looked up: the body")), "{refusal}");
+    assert!(refusal.as_str().is_some_and(|text| text.starts_with("The lookup failed: invalid JSON")), "{refusal}");
     browser.screenshot("wide");
     server.stop();
 }
@@ -198,7 +198,7 @@ fn a_token_is_asked_for_and_kept_for_the_tab() {
     }
     browser.wait("document.getElementById('blocks-note').textContent === '10 held'");
     ask(&mut browser, "tokens", "0 1 2 3");
-    assert_eq!(browser.eval(&text("answer-summary")), "1 holds some of it (1 block, 4 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "1 worker holds some of it (1 block, 4 tokens).");
     browser.open(&url);
     browser.wait("document.getElementById('blocks-note').textContent === '10 held'");
     assert_eq!(browser.eval("localStorage.length + document.cookie.length"), 0, "the tab alone knows it");
@@ -215,7 +215,7 @@ fn nothing_is_wider_than_a_phone() {
     browser.open(&format!("http://{}/", server.address()));
     browser.wait("document.getElementById('blocks-note').textContent === '14 held'");
     ask(&mut browser, "tokens", "0,1,2,3,4,5,6,7");
-    assert_eq!(browser.eval(&text("answer-summary")), "1 holds some of it (2 blocks, 8 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "1 worker holds some of it (2 blocks, 8 tokens).");
     assert_eq!(browser.eval("document.documentElement.scrollWidth"), 390);
     browser.screenshot("phone");
     browser.eval("document.getElementById('filter').scrollIntoView()");

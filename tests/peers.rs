@@ -473,7 +473,7 @@ fn a_copy_asks_engines_for_what_came_since_and_for_nothing_twice() {
     let b = copy_of(&[&a.url("")]);
     until("something more is known", || rank(&b).1.last_sequence() > Some(100));
     publisher.pause().expect("a scratch file");
-    let said = publisher.said().batches;
+    let said = publisher.published().batches;
     let state = fs::read(scratch.path("engine")).expect("it was written");
     let mut judge = Judge::default();
     judge.add(1, &serde_json::from_slice(&state).expect("the state of an engine"));

@@ -137,10 +137,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
             }
             Ok(Wish::End) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                let said = publisher.said();
+                let published = publisher.published();
                 bar.set_message(format!(
                     "{} batches, {} of them left unsaid, {} blocks stored and removed",
-                    said.batches, said.dropped, said.blocks
+                    published.batches, published.dropped, published.blocks
                 ));
                 bar.tick();
             }

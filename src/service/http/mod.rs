@@ -85,7 +85,7 @@ async fn authorize(
         return Ok(next.run(request).await);
     }
     indexer.metrics().denied.inc();
-    Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("this route needs a bearer token for {}", role.name())).unread())
+    Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("a bearer token for {} is needed", role.name())).unread())
 }
 
 /// Whether a page from another server sent this. Without tokens, any page that somebody on this machine opens could.

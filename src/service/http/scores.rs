@@ -110,7 +110,7 @@ impl Serialize for Scores<'_> {
             scores: S,
             frequencies: [u64; 0],
             instances: I,
-            /// Publishers that are not exact; not there where all are.
+            /// Ranks about which the answer is not exact; absent if there are none.
             #[serde(skip_serializing_if = "Option::is_none")]
             degraded: Option<D>,
             #[serde(skip_serializing_if = "Option::is_none")]

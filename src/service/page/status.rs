@@ -1,7 +1,7 @@
 //! `GET /v1/status`: the figures of the page, as JSON.
 //!
-//! Names with `_s` are seconds, and with `_ms` milliseconds since 1970. Counters count from the start of the process.
-//! Instances are text, because readers in JavaScript would round numbers of 64 bits.
+//! Fields that end in `_s` are in seconds, and those that end in `_ms` in milliseconds since 1970. Counters start with the
+//! process. Instances are text, because JavaScript would round 64-bit numbers.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ use crate::service::models::Model;
 use crate::service::publisher::{Count, Publisher, Skip, State};
 use crate::service::snapshot::Snapshots;
 
-/// All that the page shows.
+/// Everything that the page shows.
 #[derive(Debug, Serialize)]
 pub(in crate::service) struct Status {
     release: &'static str,
@@ -28,7 +28,7 @@ pub(in crate::service) struct Status {
     now_ms: u64,
     lookups: LookupFigures,
     memory: MemoryFigures,
-    /// Absent if none are taken.
+    /// `None` if no snapshots are saved.
     snapshot: Option<SnapshotFigures>,
     models: Vec<ModelFigures>,
     #[serde(rename = "ranks")]
@@ -38,16 +38,16 @@ pub(in crate::service) struct Status {
 #[derive(Debug, Serialize)]
 struct LookupFigures {
     count: u64,
-    /// Seconds, and how many lookups took no longer; the last has no bound and counts all.
+    /// Bounds in seconds, each with the number of lookups that took no longer. The last has no bound and counts all.
     buckets: Vec<(Option<f64>, u64)>,
 }
 
 #[derive(Debug, Serialize)]
 struct MemoryFigures {
-    /// Of all indexes.
+    /// The memory of all indexes.
     bytes: u64,
     budget: Option<u64>,
-    /// What is being done about it, if it is exceeded.
+    /// What is being done because the budget is exceeded, if it is.
     over: Option<OverBudget>,
 }
 
@@ -55,7 +55,7 @@ struct MemoryFigures {
 struct SnapshotFigures {
     saved_ms: Option<u64>,
     bytes: Option<u64>,
-    /// Why the latest one is not there.
+    /// Why the latest one could not be saved.
     error: Option<String>,
 }
 
@@ -72,37 +72,37 @@ struct ModelFigures {
     applied_blocks: u64,
     /// Events in the mailboxes.
     waiting: usize,
-    /// From an event's acceptance to its visibility, since the start, in the slowest shard.
+    /// Time from an event's acceptance to its visibility, since the start, in the slowest shard.
     staleness_p99_s: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
 struct PublisherFigures {
-    /// Its model's place in [`Status::models`].
+    /// The position of its model in [`Status::models`].
     model: usize,
     instance: String,
     dp_rank: u32,
     endpoint: Option<String>,
     state: State,
-    /// Why what is said of its workers may not be exact.
+    /// Why answers about its workers may not be exact.
     reasons: Doubts,
-    /// Blocks that its workers hold, lower tiers apart.
+    /// Blocks that its workers hold on the device.
     held: u64,
-    /// Blocks that its events named.
+    /// Blocks named by its events.
     blocks: u64,
-    /// How old the last batch was when it was applied, by the publisher's clock; batches over HTTP have no time.
+    /// How old the last batch was when it was applied, by the publisher's clock. Events over HTTP have no time.
     lag_s: Option<f64>,
-    /// Since when nothing was heard of it.
+    /// How long ago it was last heard.
     seen_s: Option<f64>,
-    /// Of the last batch applied.
+    /// The sequence number of the last batch applied.
     sequence: Option<u64>,
-    /// Batches that could not be had again.
+    /// Batches that could not be recovered.
     lost: u64,
     skipped: u64,
 }
 
 impl Status {
-    /// Asks all writers, and waits for them.
+    /// Collects the figures. Waits for the writers of all models.
     pub(in crate::service) fn of(indexer: &Indexer) -> Self {
         let all = indexer.models().all();
         let mut models = Vec::new();
@@ -141,7 +141,7 @@ impl LookupFigures {
         let count = histogram.get_sample_count();
         let buckets = metrics.flat_map(|metric| metric.get_histogram().get_bucket());
         let buckets = buckets.map(|bucket| (Some(bucket.upper_bound()), bucket.cumulative_count()));
-        // One that is being recorded may be in a bucket and not yet counted, or the other way round.
+        // A lookup that is being recorded may be in a bucket but not counted yet, or the other way round.
         let mut buckets: Vec<_> = buckets.collect();
         let most = buckets.last().map_or(count, |&(_, last)| count.max(last));
         buckets.push((None, most));
