@@ -40,6 +40,7 @@ pub mod publisher;
 mod server;
 pub mod snapshot;
 mod tier;
+#[doc(hidden)] // Public only for tests, fuzz targets and benches, which decode batches without an index.
 pub mod wire;
 
 pub use budget::OverBudget;

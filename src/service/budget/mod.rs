@@ -243,7 +243,7 @@ mod tests {
         assert!(publisher.is_doubtful());
         assert!(publisher.count(Count::Forgotten) > 10 * sequences / 2);
         assert!(held(&model, Tier::Host) > 1000, "{} left", held(&model, Tier::Host));
-        let mut matches = crate::Matches::new();
+        let mut matches = crate::index::Matches::new();
         let mut depth = |sequence: u64| {
             model.index().find(&(sequence * 10..sequence * 10 + 10).collect::<Vec<_>>(), &mut matches);
             (matches.depth(A), matches.depth(Tier::Host.worker(A)))

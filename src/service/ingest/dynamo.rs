@@ -201,7 +201,7 @@ fn follow(publisher: &Publisher, position: &mut Position, id: u64) {
 }
 
 /// Converts an export of an index to events that bring an importer to the same state.
-pub fn dump(events: impl IntoIterator<Item = Event>) -> impl Iterator<Item = DynamoEvent> {
+pub(in crate::service) fn dump(events: impl IntoIterator<Item = Event>) -> impl Iterator<Item = DynamoEvent> {
     events.into_iter().filter_map(|event| {
         let (worker, tier) = Tier::split(event.worker);
         match event.data {

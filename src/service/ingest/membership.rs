@@ -95,7 +95,7 @@ pub(in crate::service) fn expire(model: &Model, publisher: &Publisher) -> Result
 ///
 /// # Errors
 /// The index was shut down.
-pub fn forget(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
+pub(in crate::service) fn forget(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
     if model.publishers().has_company(publisher) {
         return drop_all(model, publisher);
     }

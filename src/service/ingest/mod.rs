@@ -24,11 +24,13 @@ use std::sync::Arc;
 use tokio::runtime::{self, Handle, Runtime};
 
 pub(super) use dumped::{DumpError, take_dump};
-pub use dynamo::{Applied, DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dump, dynamo_events};
+pub(super) use dynamo::dump;
+#[doc(hidden)] // Public only for tests and fuzz targets, which feed an index without a server.
+pub use dynamo::{Applied, DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
+#[doc(hidden)] // Public only for tests, fuzz targets and benches, which feed an index without sockets.
 pub use feed::apply;
 pub use listener::Listener;
-pub use membership::forget;
-pub(super) use membership::{enter, expire, give_up};
+pub(super) use membership::{enter, expire, forget, give_up};
 pub use settings::{Settings, Source};
 
 use crate::service::models::Model;

@@ -8,8 +8,8 @@ use futures_util::stream::BoxStream;
 use tokio::time::{Instant, sleep_until};
 use zeromq::{Socket, SocketEvent, SocketOptions, SocketRecv, SubSocket, ZmqError};
 
-use super::Source;
 use super::replay_request::last_two;
+use super::settings::Source;
 
 /// How long to wait for a connection before the caller checks the grace period again.
 const CONNECT: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Snapshots: the state of all indexes in a file, so that a restart goes on where the last process ended, or in an answer
 //! to another instance that starts as a copy of this one.
 //!
-//! [`save`] and [`restore`] are for a whole service; [`Writer`] and [`Reader`] handle records alone.
+//! [`save`] and [`restore`] are for a whole service; `Writer` and `Reader` handle records alone.
 
 mod error;
 mod format;
@@ -12,9 +12,12 @@ mod state;
 mod writer;
 
 pub use error::{Reason, SnapshotError};
+#[doc(hidden)] // Public only for tests and fuzz targets, which read and write records.
 pub use format::{Header, Record, SavedModel, SavedPublisher};
 pub(super) use lifetime::Snapshots;
+#[doc(hidden)] // Like the records.
 pub use reader::Reader;
 pub use state::{Saved, restore, save};
 pub(super) use state::{read, write};
+#[doc(hidden)] // Like the records.
 pub use writer::{Replacement, Writer};
