@@ -1,10 +1,9 @@
 //! Why answers about a worker may not be exact.
 //!
-//! The service knows of an engine what the engine announces. A [`Doubt`] is about something that the service may not have
-//! heard or could not index. There are two kinds. With the first, answers can only be too small ([`Exactness::AtLeast`]).
-//! With the second, a removal may have been missed, so that an answer may name blocks that are gone
-//! ([`Exactness::Unknown`]).
-//! OPERATIONS.md has a table of what raises each doubt and what ends it.
+//! The service knows of an engine what the engine announces. A [`Doubt`] is about something that the service may not
+//! have heard or could not index. There are two kinds. With the first, answers can only be too small
+//! ([`Exactness::AtLeast`]). With the second, a removal may have been missed, so that an answer may name blocks that
+//! are gone ([`Exactness::Unknown`]). OPERATIONS.md has a table of what raises each doubt and what ends it.
 
 use std::fmt;
 

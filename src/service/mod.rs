@@ -1,8 +1,8 @@
 //! The standalone indexer: engines' events in, answers over HTTP.
 //!
 //! Each model, tenant and routing group has a [`Model`] with an index of its own. Lookups run on the server's threads,
-//! without a channel and without a lock. Events are decoded and handed over on other threads, so that a full mailbox never
-//! delays an answer.
+//! without a channel and without a lock. Events are decoded and handed over on other threads, so that a full mailbox
+//! never delays an answer.
 //!
 //! Modules import only from those further down in this list:
 //!

@@ -1,4 +1,4 @@
-//! One publisher of events: who it is, how its connection is, where it is in its numbers, and what is doubted about it.
+//! One publisher of events: its worker, its connection, its position in the stream, and the doubts about it.
 
 mod counts;
 mod doubts;
@@ -29,8 +29,8 @@ use crate::service::doubt::{Doubt, Doubts};
 
 /// One publisher: an engine's data-parallel rank, its offloading connector, or an engine that speaks over HTTP.
 ///
-/// Whoever feeds the index from it writes to it, and everybody else reads it. Only [`checkpoint`](Self::checkpoint) waits
-/// until the batch at hand has been handed over.
+/// Whoever feeds the index from it writes to it, and everybody else reads it. Only [`checkpoint`](Self::checkpoint)
+/// waits until the batch at hand has been handed over.
 #[derive(Debug)]
 pub struct Publisher {
     worker: Worker,
@@ -53,7 +53,7 @@ pub struct Publisher {
     next_sequence: AtomicU64,
     /// Held while a batch is handed over, so that a publisher's batches come one after another.
     position: Mutex<Position>,
-    /// What is remembered of its workers beside the index. All publishers of one worker share it. Locked after
+    /// What the service remembers of its workers outside the index. All publishers of one worker share it. Locked after
     /// `position`.
     records: Arc<Mutex<WorkerRecords>>,
 }
@@ -70,7 +70,7 @@ pub enum Copies {
     Single,
 }
 
-/// What a snapshot keeps of a publisher, so that it can go on where it was.
+/// What a snapshot keeps of a publisher, so that it can continue where it was.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Resume {
     /// Where it is in its numbers.
@@ -97,7 +97,8 @@ impl Publisher {
         Self::new(worker, Some(endpoint.into()), Connection::Connecting, Copies::default())
     }
 
-    /// Creates a publisher that speaks over HTTP. Its events say whether a block is there, not how many copies there are.
+    /// Creates a publisher that speaks over HTTP. Its events say whether a block is there, not how many copies there
+    /// are.
     pub fn http(worker: Worker) -> Self {
         Self::new(worker, None, Connection::Live, Copies::Single)
     }
@@ -128,7 +129,7 @@ impl Publisher {
         Self { copies, ..self }
     }
 
-    /// Seats it beside the publishers of the same worker that share these records.
+    /// Seats it with the other publishers of its worker, which share these records.
     pub(in crate::service) fn seated(self, seat: u8, records: &Arc<Mutex<WorkerRecords>>) -> Self {
         Self { seat, records: Arc::clone(records), ..self }
     }
@@ -218,8 +219,8 @@ impl Publisher {
         self.doubtful.load(Relaxed) || self.connection().doubt().is_some()
     }
 
-    /// Returns how many tokens behind each block its hash covers, once it has stored a block: 0 for most engines, 1 where
-    /// they speculate with EAGLE.
+    /// Returns how many tokens behind each block its hash covers, once it has stored a block: 0 for most engines, 1
+    /// where they speculate with EAGLE.
     pub fn lookahead(&self) -> Option<u32> {
         Some(self.lookahead.load(Relaxed)).filter(|&tokens| tokens != UNKNOWN_LOOKAHEAD)
     }

@@ -33,7 +33,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Restores the state from a snapshot or a peer, subscribes to the engines of the configuration, and listens.
+    /// Binds the address, restores the state from a snapshot or a peer, listens to the engines of the configuration,
+    /// and begins to serve.
     ///
     /// # Errors
     /// A setting cannot be used, or the address cannot be listened on.
@@ -71,8 +72,9 @@ impl Server {
         &self.indexer
     }
 
-    /// Shuts down: accepts no more connections, gives requests [`Config::shutdown_seconds`] to finish, stops listening to
-    /// the engines, applies what they have sent, and takes a last snapshot. Returns whether all requests could finish.
+    /// Shuts down: accepts no more connections, gives requests [`Config::shutdown_seconds`] to finish, stops listening
+    /// to the engines, applies what they have sent, and takes a last snapshot. Returns whether all requests could
+    /// finish.
     pub fn stop(self) -> bool {
         let Self { indexer, grace, stop, accepting, tasks, runtime, .. } = self;
         // The receiver waits for this and nothing else, so it is still there.

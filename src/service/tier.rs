@@ -1,9 +1,9 @@
 //! Storage tiers: device memory, host memory, disk.
 //!
-//! The index knows only one kind of block. What a worker has on a slower tier is therefore held by a second worker in the
-//! index, whose name is that of the first with the tier in the upper bits of the rank. Tiers are cumulative: the second
-//! worker holds what the first has on this tier or a faster one. Its depth is then the prefix that the engine can serve
-//! without computing it, if it may load blocks from this tier.
+//! The index knows only one kind of block. What a worker has on a slower tier is therefore held by a second worker in
+//! the index, whose name is that of the first with the tier in the upper bits of the rank. Tiers are cumulative: the
+//! second worker holds what the first has on this tier or a faster one. Its depth is then the prefix that the engine
+//! can serve without computing it, if it may load blocks from this tier.
 
 use crate::event::Worker;
 

@@ -1,4 +1,7 @@
 //! Which blocks were stored least recently.
+//!
+//! This is least-recently-used eviction from the leaves of a prefix tree, as SGLang's RadixAttention does it. What
+//! differs is that recency is that of storing, because the service is not told when an engine uses a block again.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -17,8 +20,8 @@ struct Held {
     depth: u32,
 }
 
-/// Returns the sequence hashes of the blocks to forget first: a share of an export in thousandths, rounded up. The ends of
-/// sequences come before what they continue.
+/// Returns the sequence hashes of the blocks to forget first: a share of an export in thousandths, rounded up. The ends
+/// of sequences come before what they continue.
 pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, thousandths: usize) -> Vec<u64> {
     let recency: HashMap<u64, usize> = recent.into_iter().flatten().copied().zip(1..).collect();
     let mut places: HashMap<u64, usize> = HashMap::new();
@@ -48,7 +51,8 @@ pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, tho
             EventData::Cleared | EventData::WorkerAdded | EventData::WorkerRemoved | EventData::CopiesCounted => {}
         }
     }
-    // In an export, a block comes after its parent: walking back, each block has its final recency before its parent needs it.
+    // In an export, a block comes after its parent: walking back, each block has its final recency before its parent
+    // needs it.
     for place in (0..blocks.len()).rev() {
         let Held { parent, recency, .. } = blocks[place];
         if let Some(parent) = parent {

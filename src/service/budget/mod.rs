@@ -1,24 +1,24 @@
 //! A bound on the memory of all indexes.
 //!
-//! Once a second the memory of the indexes is added up from [`ShardStatus::bytes`](crate::index::ShardStatus::bytes). If it
-//! exceeds the budget, either new blocks are refused, or old blocks are forgotten until a tenth of the budget is free. The
-//! bound is not hard: it may be exceeded by what arrives within a second, and by memory outside the indexes, which is
-//! mailboxes, requests, and a worker's blocks while they are saved or forgotten.
+//! Once a second the memory of the indexes is added up from [`ShardStatus::bytes`](crate::index::ShardStatus::bytes).
+//! If it exceeds the budget, either new blocks are refused, or old blocks are forgotten until a tenth of the budget is
+//! free. The bound is not hard: it may be exceeded by what arrives within a second, and by memory outside the indexes,
+//! which is mailboxes, requests, and a worker's blocks while they are saved or forgotten.
 //!
-//! Blocks that are refused or forgotten are missing from answers, and the engine will not announce them again. From then on
-//! answers about its workers are exact *at least*.
+//! Blocks that are refused or forgotten are missing from answers, and the engine will not announce them again. From
+//! then on answers about its workers are exact *at least*.
 //!
 //! # What is forgotten
-//! A block is as recent as the newest block in the chains that continue it, or as itself if it is newer. The least recent
-//! blocks go first, and among equally recent ones the deepest. So a shared system prompt stays while anybody stores blocks
-//! behind it, and a sequence loses its end before its beginning: never is there a hole, which would cost memory instead of
-//! freeing it.
+//! A block is as recent as the newest block in the chains that continue it, or as itself if it is newer. The least
+//! recent blocks go first, and among equally recent ones the deepest. So a shared system prompt stays while anybody
+//! stores blocks behind it, and a sequence loses its end before its beginning: never is there a hole, which would cost
+//! memory instead of freeing it.
 //!
 //! Every worker gives up the same share of its blocks. If the fleet's oldest blocks went first, some workers could lose
 //! everything; to a router they would look cold, and they would get no more requests that suit their caches.
 //!
-//! For each worker, the order of its last 16,384 stored blocks is remembered, which takes 128 KiB. All other blocks count as
-//! older, and as equally old.
+//! For each worker, the order of its last 16,384 stored blocks is remembered, which takes 128 KiB. All other blocks
+//! count as older, and as equally old.
 
 mod least_recent;
 

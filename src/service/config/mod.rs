@@ -67,8 +67,8 @@ pub struct Config {
     pub mailbox: usize,
     /// Microseconds after which an applied event is visible at the latest. Default 100.
     pub publish_interval_us: u64,
-    /// Other instances of the service. At the start, the first one that can be copied whole is copied, unless there is a
-    /// snapshot.
+    /// Other instances of the service. At the start, the first one that can be copied whole is copied, unless there is
+    /// a snapshot.
     pub peers: Vec<String>,
     /// File with the token that the peers require, if they do.
     pub peer_token_file: Option<PathBuf>,
@@ -76,8 +76,8 @@ pub struct Config {
     /// different blocks with equal hashes; but all hashing is then done here, and requests with hashes are refused.
     /// Instances that copy each other need the same key. Without one, hashes are those of Dynamo's router.
     pub hash_key_file: Option<PathBuf>,
-    /// Names that engines use for storage media beside the known ones, or with another meaning: `gpu`, `cpu`, `disk`, or
-    /// `shared` for storage that no instance owns.
+    /// Names that engines use for storage media in addition to the known ones, or with another meaning: `gpu`, `cpu`,
+    /// `disk`, or `shared` for storage that no instance owns.
     pub media: BTreeMap<String, Medium>,
     /// Engines to listen to from the start; others can be registered later.
     pub engines: Vec<Engine>,
@@ -85,7 +85,8 @@ pub struct Config {
     pub ingest_threads: usize,
     /// Seconds for which the blocks of an engine are kept after its connection is lost. Default 60.
     pub grace_seconds: u64,
-    /// File to save the state in, so that a restart goes on where the last process ended. Without one, nothing is saved.
+    /// File to save the state in, so that a restart continues where the last process ended. Without one, nothing is
+    /// saved.
     pub snapshot: Option<PathBuf>,
     /// Seconds between two snapshots; one more is taken at shutdown. Default 60.
     pub snapshot_seconds: u64,
@@ -261,7 +262,8 @@ impl Config {
     }
 }
 
-/// Checks that engines in the file have known fields only. A request may have others, so [`Engine`] itself accepts them.
+/// Checks that engines in the file have known fields only. A request may have others, so [`Engine`] itself accepts
+/// them.
 fn check_engine_fields(file: &toml::Table) -> Result<(), ConfigError> {
     let known = toml::Table::try_from(Engine { replay_endpoint: Some(String::new()), ..Engine::default() })
         .map_err(|error| ConfigError::File(error.to_string()))?;

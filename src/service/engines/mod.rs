@@ -73,7 +73,7 @@ impl Engines {
     /// Listens to an engine.
     ///
     /// An engine that is registered with the same settings is left alone. If an engine at this endpoint is known from a
-    /// snapshot or a peer, the listener goes on where that one was. An engine at another endpoint speaks for the same
+    /// snapshot or a peer, the listener continues where that one was. An engine at another endpoint speaks for the same
     /// worker: it is an offloading connector, or the same engine at a new address, until the old one counts as gone.
     pub(in crate::service) fn register(&self, models: &Models, engine: Engine) -> Result<(), RegisterError> {
         engine.check()?;
@@ -127,8 +127,8 @@ impl Engines {
         left
     }
 
-    /// Drops what unreachable publishers hold that no listener follows: they were copied from a peer and not heard since.
-    /// Called when the grace period after the copy is over; listeners look after their own publishers.
+    /// Drops what unreachable publishers hold that no listener follows: they were copied from a peer and not heard
+    /// since. Called when the grace period after the copy is over; listeners look after their own publishers.
     pub(in crate::service) fn expire_unheard(&self, models: &Models) {
         for model in models.all().iter() {
             let mut listening = self.listening();

@@ -13,8 +13,8 @@ use crate::service::indexer::Indexer;
 use crate::service::ingest;
 use crate::service::models::Model;
 
-/// Streams the dump: one model is in memory at a time. Each model is dumped as it is between two batches; models are not
-/// synchronised with each other. If the dump ends early, the transfer ends with an error.
+/// Streams the dump: one model is in memory at a time. Each model is dumped as it is between two batches; models are
+/// not synchronised with each other. If the dump ends early, the transfer ends with an error.
 pub(super) async fn dump(State(indexer): State<Arc<Indexer>>) -> Response {
     stream::answer("application/json", "a dump", move |out| Ok(serde_json::to_writer(out, &Dump(&indexer))?))
 }

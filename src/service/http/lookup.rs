@@ -61,8 +61,9 @@ pub(super) fn look_up<T>(
     })
 }
 
-/// Hashes a prompt as the engines of the model do. Their hashes may look ahead by different numbers of tokens, so there is
-/// one result for each number. A worker is found with its own number only, so the answers are about different workers.
+/// Hashes a prompt as the engines of the model do. Their hashes may look ahead by different numbers of tokens, so there
+/// is one result for each number. A worker is found with its own number only, so the answers are about different
+/// workers.
 pub(super) fn hash(model: &Model, tokens: &[u32], lora: Option<&Name<'_>>, salt: Option<&Name<'_>>) -> Vec<Hashes> {
     let hasher = model.hasher().lora(Name::or(lora, "")).namespace(Name::or(salt, ""));
     let prompts = model.publishers().lookaheads().map(|ahead| {

@@ -67,14 +67,18 @@ fn of_survival(indexer: &Indexer) -> Vec<MetricFamily> {
     if let Some(snapshots) = indexer.snapshots() {
         let last = snapshots.last();
         if let Some(age) = last.saved.as_ref().and_then(|(_, at)| at.elapsed().ok()) {
-            set("kvleap_snapshot_age_seconds", "Since the last complete snapshot of this process", age.as_secs_f64());
+            set(
+                "kvleap_snapshot_age_seconds",
+                "Time since the last complete snapshot of this process",
+                age.as_secs_f64(),
+            );
         }
         set("kvleap_snapshot_failures_total", "Snapshots that could not be written", last.failures as f64);
     }
     if let Some(budget) = indexer.budget() {
         set("kvleap_memory_budget_bytes", "Memory that all indexes may take", budget.limit() as f64);
         let over = f64::from(u8::from(budget.over().is_some()));
-        set("kvleap_memory_over_budget", "1 while they take more", over);
+        set("kvleap_memory_over_budget", "1 while the memory budget is exceeded", over);
     }
     registry.gather()
 }
@@ -84,24 +88,28 @@ type Figure = (&'static str, &'static str, fn(&ShardStatus) -> f64);
 
 const FIGURES: [Figure; 11] = [
     ("kvleap_blocks_held", "Blocks held, summed over the workers", |shard| shard.held_blocks as f64),
-    ("kvleap_blocks_distinct", "Distinct prefixes, whoever holds them", |shard| shard.distinct_blocks as f64),
+    ("kvleap_blocks_distinct", "Distinct prefixes, however many workers hold them", |shard| {
+        shard.distinct_blocks as f64
+    }),
     ("kvleap_runs", "Chains of blocks kept as one array", |shard| shard.runs as f64),
     ("kvleap_index_bytes", "Memory of the index", |shard| shard.bytes as f64),
-    ("kvleap_mailbox_depth", "Events that wait for a writer", |shard| shard.mailbox_depth as f64),
+    ("kvleap_mailbox_depth", "Events waiting for a writer", |shard| shard.mailbox_depth as f64),
     ("kvleap_index_events_total", "Events applied or rejected by the index", |shard| shard.applied_events as f64),
     ("kvleap_index_blocks_total", "Blocks named by these events", |shard| shard.applied_blocks as f64),
     ("kvleap_publications_total", "Snapshots published for readers", |shard| shard.generation as f64),
-    ("kvleap_apply_seconds_total", "Time that writers spent applying", |shard| shard.apply_time.as_secs_f64()),
-    ("kvleap_publish_seconds_total", "Time that writers spent publishing", |shard| shard.publish_time.as_secs_f64()),
-    ("kvleap_writers_alive", "Writers that run", |shard| f64::from(u8::from(shard.alive))),
+    ("kvleap_apply_seconds_total", "Time that writers spent applying events", |shard| shard.apply_time.as_secs_f64()),
+    ("kvleap_publish_seconds_total", "Time that writers spent publishing snapshots", |shard| {
+        shard.publish_time.as_secs_f64()
+    }),
+    ("kvleap_writers_alive", "Writers that are running", |shard| f64::from(u8::from(shard.alive))),
 ];
 
 fn of_models(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     let all = Families::new(&[]);
     let figures = FIGURES.map(|(name, help, figure)| (all.gauge(name, help), figure));
-    let workers = all.gauge("kvleap_workers", "Workers that the index knows, lower tiers apart");
+    let workers = all.gauge("kvleap_workers", "Workers in the index; each slower tier of a worker counts as one");
     let quantiles = Families::new(&["quantile"]);
-    let staleness = quantiles.gauge("kvleap_staleness_seconds", "From an event's acceptance to its visibility");
+    let staleness = quantiles.gauge("kvleap_staleness_seconds", "Time from an event's acceptance to its visibility");
     let reasons = Families::new(&["reason"]);
     let rejected = reasons.gauge("kvleap_index_rejected_total", "Events that the index rejected");
     for model in models {
@@ -130,14 +138,13 @@ fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
     let by_state = Families::new(&["state"]);
     let in_state = by_state.gauge("kvleap_publishers", "Publishers in this state");
     let by_publisher = Families::new(&["instance", "rank"]);
-    let lag = by_publisher.gauge("kvleap_publisher_lag_seconds", "How old its last batch was when it was applied");
+    let lag = by_publisher.gauge("kvleap_publisher_lag_seconds", "Age of the last batch when it was applied");
     let by_kind = Families::new(&["instance", "rank", "kind"]);
-    let counts = by_kind.gauge("kvleap_publisher_total", "What was counted of a publisher, by kind");
+    let counts = by_kind.gauge("kvleap_publisher_total", "Counters of a publisher, by kind");
     let by_reason = Families::new(&["instance", "rank", "reason"]);
-    let skipped = by_reason.gauge("kvleap_publisher_skipped_total", "Events of a publisher left out, by reason");
+    let skipped = by_reason.gauge("kvleap_publisher_skipped_total", "Skipped events of a publisher, by reason");
     let by_doubt = Families::new(&["instance", "rank", "exactness", "reason"]);
-    let doubted =
-        by_doubt.gauge("kvleap_rank_inexact", "1 for every reason why what is said of a rank may not be exact");
+    let doubted = by_doubt.gauge("kvleap_rank_inexact", "1 for every reason why answers about a rank may not be exact");
     for model in models {
         let publishers = model.publishers().all();
         let doubts = model.doubts();

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 /// How many bytes are buffered on their way to a reader.
 const CHUNK: usize = 64 << 10;
 
-/// Streams an answer of this content type, which the log calls `what`. It is written on a thread for blocking work, which
-/// waits while the reader is slow. If writing fails, the transfer ends with an error.
+/// Streams an answer of this content type, which the log calls `what`. It is written on a thread for blocking work,
+/// which waits while the reader is slow. If writing fails, the transfer ends with an error.
 pub(super) fn answer(
     content_type: &'static str,
     what: &'static str,

@@ -82,8 +82,8 @@ impl Indexer {
         self.engines.all()
     }
 
-    /// Listens to an engine. An engine that is registered with the same settings is left alone. If its worker is known from
-    /// a snapshot, a peer or events over HTTP, the listener goes on from there.
+    /// Listens to an engine. An engine that is registered with the same settings is left alone. If its worker is known
+    /// from a snapshot, a peer or events over HTTP, the listener continues from there.
     ///
     /// # Errors
     /// The engine cannot be subscribed to, its model has another block size, or it is registered with other settings.
@@ -169,8 +169,8 @@ impl Indexer {
     }
 }
 
-/// Copies the first peer of the configuration that can be copied whole. Returns its models and the engines that it listens
-/// to; `None` if there is no such peer, so that the service starts empty.
+/// Copies the first peer of the configuration that can be copied whole. Returns its models and the engines that it
+/// listens to; `None` if there is no such peer, so that the service starts empty.
 fn copy_a_peer(config: &Config, empty: impl Fn() -> Models) -> Result<Option<(Models, Vec<Engine>)>, ConfigError> {
     let token = config.peer_token()?;
     for url in &config.peers {

@@ -35,9 +35,9 @@ impl Default for RequestMetrics {
             counter
         };
         let lookups = histogram("kvleap_lookup_seconds", "Time of a lookup in the index");
-        let answers = histogram("kvleap_answer_seconds", "Time from a complete request for matches to its answer");
+        let answers = histogram("kvleap_answer_seconds", "Time from a complete query to its answer");
         let responses = ["2xx", "3xx", "4xx", "5xx"].map(|class| {
-            let opts = Opts::new("kvleap_http_responses_total", "Answers by class of status");
+            let opts = Opts::new("kvleap_http_responses_total", "Answers by status class");
             counter(opts.const_label("class", class))
         });
         let denied = counter(Opts::new("kvleap_http_denied_total", "Requests without the token that they need"));

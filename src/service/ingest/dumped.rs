@@ -1,12 +1,13 @@
 //! A dump of another implementation, accepted whole or refused whole.
 //!
-//! Such a dump lists for each worker the blocks on each tier, each with its parent, in no particular order: the parent of a
-//! host block may be a device block or another host block, and may come after it. So everything about a worker is first put
-//! together as one tree of prefixes. Only then are the changes made that lead to this state, tier by tier, parents first.
+//! Such a dump lists for each worker the blocks on each tier, each with its parent, in no particular order: the parent
+//! of a host block may be a device block or another host block, and may come after it. So everything about a worker is
+//! first put together as one tree of prefixes. Only then are the changes made that lead to this state, tier by tier,
+//! parents first.
 //!
-//! A parent is looked for on the block's own tier, then on the others, fastest first. It may be a block that was removed
-//! again, or one in shared storage, which is not indexed: both tell where their children belong. The dump is refused if a
-//! parent is missing, if a block is its own ancestor, or if a hash of a worker stands for two prefixes.
+//! A parent is looked for on the block's own tier, then on the others, fastest first. It may be a block that was
+//! removed again, or one in shared storage, which is not indexed: both tell where their children belong. The dump is
+//! refused if a parent is missing, if a block is its own ancestor, or if a hash of a worker stands for two prefixes.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -45,8 +46,8 @@ pub(in crate::service) enum DumpError {
     Closed(#[from] Closed),
 }
 
-/// Loads a dump into an empty model, whose publishers then are engines that speak over HTTP and have not spoken yet. It is
-/// not known at which event these engines are, so what they hold is doubted. Needs memory in proportion to the dump.
+/// Loads a dump into an empty model, whose publishers then are engines that speak over HTTP and have not spoken yet. It
+/// is not known at which event these engines are, so what they hold is doubted. Needs memory in proportion to the dump.
 ///
 /// # Errors
 /// The dump contradicts itself, or the index does not accept it. The model must be dropped then.
@@ -84,7 +85,7 @@ pub(in crate::service) fn take_dump(model: &Model, events: Vec<DynamoEvent>) -> 
     if rejected == 0 { Ok(()) } else { Err(DumpError::Rejected) }
 }
 
-/// Everything that the dump says of a worker, by the storage that it is said of.
+/// Everything that the dump says of a worker, by storage.
 #[derive(Debug, Default)]
 struct Said([HashMap<u64, Mention>; STORAGES]);
 
@@ -204,15 +205,16 @@ impl Tree {
         })
     }
 
-    /// Notes that the worker holds a prefix on a tier under this hash. Returns whether the hash stands for nothing else.
+    /// Notes that the worker holds a prefix on a tier under this hash. Returns whether the hash stands for nothing
+    /// else.
     fn hold(&mut self, tier: usize, node: u32, hash: u64) -> bool {
         self.held[tier].push((node, hash));
         *self.meanings.entry(hash).or_insert(node) == node
     }
 
-    /// Returns the changes that bring an empty worker to this state: the stores, in order, and the blocks to remove from
-    /// each tier afterwards. These lead to blocks of the tier and have to be stored first, but the worker holds them
-    /// neither there nor on a faster tier.
+    /// Returns the changes that bring an empty worker to this state: the stores, in order, and the blocks to remove
+    /// from each tier afterwards. These lead to blocks of the tier and have to be stored first, but the worker holds
+    /// them neither there nor on a faster tier.
     fn changes(&self) -> (Vec<Change<'static>>, [Vec<u64>; Tier::ALL.len()]) {
         // The hash by which a prefix is known on the current tier and all slower ones.
         let mut names: Vec<Option<u64>> = vec![None; self.nodes.len()];

@@ -182,8 +182,8 @@ pub fn dynamo_events<'e>(
     Ok(applied)
 }
 
-/// Checks an event's number, and moves on to the next. Numbers count up by one, and the first is 0 or 1: if it is higher,
-/// earlier events were missed.
+/// Checks an event's number, and moves on to the next. Numbers count up by one, and the first is 0 or 1: if it is
+/// higher, earlier events were missed.
 fn follow(publisher: &Publisher, position: &mut Position, id: u64) {
     let expected = position.next_sequence;
     if expected == 0 {

@@ -12,8 +12,8 @@ use crate::service::wire::{self, Batch};
 /// Hands the batch with this sequence number to the index, and returns when the index has accepted it. A [`Listener`]
 /// does this with every batch; the caller decides whose turn it is.
 ///
-/// If the batch cannot be decoded, only the publisher's position moves on, and a doubt is raised, because nobody knows what
-/// was in the batch. Waits while the mailbox is full or a snapshot is being taken.
+/// If the batch cannot be decoded, only the publisher's position moves on, and a doubt is raised, because nobody knows
+/// what was in the batch. Waits while the mailbox is full or a snapshot is being taken.
 ///
 /// # Errors
 /// The index was shut down.
@@ -85,8 +85,8 @@ fn hand_over(model: &Model, publisher: &Publisher, batch: &Batch<'_>, sequence: 
 
 /// Returns the rank that a batch is about; `None` if it is too high.
 ///
-/// The rank that the batch names counts, unless it contradicts the registration: the publisher was registered as another
-/// rank than 0, or another publisher speaks for the named rank.
+/// The rank that the batch names counts, unless it contradicts the registration: the publisher was registered as
+/// another rank than 0, or another publisher speaks for the named rank.
 fn dp_rank(model: &Model, publisher: &Publisher, batch: &Batch<'_>) -> Option<u32> {
     let registered = publisher.worker().dp_rank;
     let Some(named) = batch.rank else { return Some(registered) };

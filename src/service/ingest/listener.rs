@@ -22,7 +22,8 @@ use crate::service::publisher::{Connection, Count, Publisher};
 /// The time between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// After how many probes in a row that bring batches which should have arrived live the subscription counts as half open.
+/// The subscription counts as half open after this many probes in a row that bring batches which should have arrived
+/// live.
 const MAX_MISSED_LIVE: u32 = 2;
 
 /// Follows one publisher until it is [stopped](Self::stop) or dropped. What it has handed over stays in the index.
@@ -118,14 +119,15 @@ impl Follower {
     /// Follows the publisher over one connection. Returns when it is time for another one.
     ///
     /// A bound socket is never given up: publishers come and go at its other end. Otherwise a session ends when the
-    /// connection is lost, or when it is useless: no replay was answered while nothing arrived live, or the connection is
-    /// half open, so that probes bring what should have arrived live. In the latter two cases another connection is made at
-    /// once, and the publisher does not become unreachable.
+    /// connection is lost, or when it is useless: no replay was answered while nothing arrived live, or the connection
+    /// is half open, so that probes bring what should have arrived live. In the latter two cases another connection is
+    /// made at once, and the publisher does not become unreachable.
     async fn session(&mut self) -> Result<(), End> {
         let mut subscription = match Subscription::open(&self.source).await {
             Ok(subscription) => subscription,
             Err(error) => {
-                tracing::debug!(worker = %self.publisher.worker(), "no connection to {}: {error}", self.source.endpoint);
+                let (worker, endpoint) = (self.publisher.worker(), &self.source.endpoint);
+                tracing::debug!(%worker, "no connection to {endpoint}: {error}");
                 self.disconnected();
                 self.expire()?;
                 sleep(PAUSE).await;
@@ -179,9 +181,11 @@ impl Follower {
                     if self.lost_since.is_some() {
                         self.expire()?;
                     } else if self.source.replay.is_some() {
+                        // A quiet publisher may have nothing to say, or the connection may be dead: ask.
                         (self.silent, self.probe_brought) = (true, Some(false));
                         self.sequencer.probe(&mut self.steps);
                         self.take_steps()?;
+                    // It cannot be asked: a second connection will show whether the first one is dead.
                     } else if !self.source.bind && subscription.renew(&self.source).await.is_err() {
                         self.disconnected();
                         return Ok(());
@@ -208,7 +212,7 @@ impl Follower {
         self.take_steps()
     }
 
-    /// Notes that the connection is lost. From now on, the grace period counts.
+    /// Notes that the connection is lost. The grace period begins.
     fn disconnected(&mut self) {
         self.replay = None;
         self.quiet_since = Instant::now();
@@ -290,7 +294,8 @@ impl Follower {
                 self.publisher.set_connection(Connection::Live);
             }
             Step::Restart => {
-                tracing::info!(worker = %self.publisher.worker(), "the publisher restarted: dropping everything it stored");
+                let worker = self.publisher.worker();
+                tracing::info!(%worker, "the publisher restarted: dropping everything it stored");
                 self.replay = None;
                 self.publisher.set_connection(Connection::Live);
                 self.publisher.add(Count::Restarts, 1);
@@ -298,7 +303,8 @@ impl Follower {
             }
             Step::Lost { from, to } => {
                 if to > from {
-                    tracing::warn!(worker = %self.publisher.worker(), from, to, "batches are lost: answers may be wrong");
+                    let worker = self.publisher.worker();
+                    tracing::warn!(%worker, from, to, "batches are lost: answers may be wrong");
                     self.publisher.add(Count::Lost, to - from);
                 }
                 block_in_place(|| membership::lose(&self.model, &self.publisher, from, to));

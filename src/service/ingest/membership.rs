@@ -9,8 +9,8 @@ use crate::service::doubt::Doubt;
 use crate::service::models::Model;
 use crate::service::publisher::{Connection, Copies, Count, Position, Publisher, TierMap, WorkerRecord};
 
-/// Adds a publisher of `worker`, see [`Publishers::enter`](crate::service::Publishers). Returns `None` if the worker has
-/// too many already.
+/// Adds a publisher of `worker`, see [`Publishers::enter`](crate::service::Publishers). Returns `None` if the worker
+/// has too many already.
 ///
 /// # Errors
 /// The index was shut down.
@@ -29,7 +29,7 @@ pub(in crate::service) fn enter(
     Ok(model.publishers().enter(worker, endpoint, copies))
 }
 
-/// Prepares for a second publisher beside this one: from now on it is remembered which of them stored which block.
+/// Prepares for a second publisher of the same worker: from now on, the record says which of them stored which block.
 fn share(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
     let _applying = model.applying();
     let _position = publisher.position();
@@ -88,8 +88,8 @@ pub(in crate::service) fn expire(model: &Model, publisher: &Publisher) -> Result
     Ok(())
 }
 
-/// Removes a publisher's workers from the index, on all tiers. Further events about them are rejected until a listener or
-/// an event over HTTP adds them again. If another publisher speaks for the same workers, what that one stored stays.
+/// Removes a publisher's workers from the index, on all tiers. Further events about them are rejected until a listener
+/// or an event over HTTP adds them again. If another publisher speaks for the same workers, what that one stored stays.
 ///
 /// The publisher's listener must have been stopped.
 ///

@@ -1,8 +1,8 @@
 //! From an engine's messages to events of the index: subscriptions, replays, sequence numbers, normalising.
 //!
-//! Each [`Listener`] follows one publisher over ZMQ. Listeners run on threads other than those of the server: if a mailbox
-//! is full or a snapshot is being taken, a listener waits and reads no further, which slows its own publisher down and
-//! nothing else.
+//! Each [`Listener`] follows one publisher over ZMQ. Listeners run on threads other than those of the server: if a
+//! mailbox is full or a snapshot is being taken, a listener waits and reads no further, which slows its own publisher
+//! down and nothing else.
 
 mod change;
 mod dumped;
@@ -55,8 +55,8 @@ impl Ingest {
         Ok(Self { runtime: runtime.build()?, settings: Arc::new(settings) })
     }
 
-    /// Follows a publisher: its batches go to `model` and its state to `publisher`. It is followed from where a snapshot
-    /// left it, or from its first batch on.
+    /// Follows a publisher: its batches go to `model` and its state to `publisher`. It is followed from where a
+    /// snapshot left it, or from its first batch on.
     pub fn listen(
         &self,
         source: Source,

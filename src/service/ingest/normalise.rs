@@ -70,8 +70,8 @@ impl Normaliser<'_> {
         Ok(Change::Stored { tier, parent: stored.parent, blocks })
     }
 
-    /// Returns the tokens of an event's blocks with those behind the last block that its hash covers, and the number of the
-    /// latter.
+    /// Returns the tokens of an event's blocks with those behind the last block that its hash covers, and the number of
+    /// the latter.
     fn with_lookahead<'b>(
         &self,
         batch: &'b Batch<'_>,
@@ -101,9 +101,9 @@ impl Normaliser<'_> {
 
     /// Returns how many tokens behind a block this publisher's hashes cover, given what an event has.
     ///
-    /// The publisher's first event decides, because all blocks of a chain must be hashed alike; queries hash prompts with
-    /// every lookahead that publishers of the model have. Later events with fewer tokens cannot be hashed and are skipped.
-    /// With more, the additional tokens are ignored, and the publisher is doubted.
+    /// The publisher's first event decides, because all blocks of a chain must be hashed alike; queries hash prompts
+    /// with every lookahead that publishers of the model have. Later events with fewer tokens cannot be hashed and are
+    /// skipped. With more, the additional tokens are ignored, and the publisher is doubted.
     fn agreed_lookahead(&self, lookahead: u32) -> Result<u32, Skip> {
         match self.publisher.lookahead() {
             None => {
@@ -131,8 +131,8 @@ impl Normaliser<'_> {
         extras: &[(u32, Extra<'_>)],
     ) -> Result<Vec<Block>, Skip> {
         let Keys { salt, objects } = Keys::of(stored, extras)?;
-        // An engine names a salt only with the first block of a chain. A block that is announced again keeps its salt, and
-        // blocks behind a known one inherit it.
+        // An engine names a salt only with the first block of a chain. A block that is announced again keeps its salt,
+        // and blocks behind a known one inherit it.
         let known = |hash: u64| self.record.namespaces.get(&hash).map(|namespace| namespace.hash);
         let inherited = || sequences.first().copied().and_then(known).or_else(|| stored.parent.and_then(known));
         let namespace = salt.map(|salt| hasher.hash_of_namespace(salt)).or_else(inherited).unwrap_or(0);
@@ -158,7 +158,8 @@ impl Normaliser<'_> {
     }
 
     /// Whether blocks of this cache group are indexed. Only with full attention can a prefix be read from its blocks. A
-    /// group's events name its kind when they store blocks; until then, the first group counts as one with full attention.
+    /// group's events name its kind when they store blocks; until then, the first group counts as one with full
+    /// attention.
     fn is_indexed(&mut self, group: Option<u64>, kind: Option<&str>) -> bool {
         let group = group.unwrap_or(0);
         match kind {
@@ -192,10 +193,10 @@ struct Keys<'a> {
 impl<'a> Keys<'a> {
     /// Interprets an event's extra keys.
     ///
-    /// For each block, an event lists the adapter's name and the multimodal objects, and for the first block of a sequence
-    /// the salt. Objects are pairs of identifier and offset, so a name that is not the adapter's is the salt. But two old
-    /// releases have bare identifiers: in their form of event, a name at the beginning of a sequence may be either, and the
-    /// event is skipped.
+    /// For each block, an event lists the adapter's name and the multimodal objects, and for the first block of a
+    /// sequence the salt. Objects are pairs of identifier and offset, so a name that is not the adapter's is the salt.
+    /// But two old releases have bare identifiers: in their form of event, a name at the beginning of a sequence may be
+    /// either, and the event is skipped.
     fn of(stored: &Stored<'a>, extras: &[(u32, Extra<'a>)]) -> Result<Self, Skip> {
         let bare_objects =
             stored.may_have_bare_objects && !extras.iter().any(|(_, key)| matches!(key, Extra::Object(_)));

@@ -26,8 +26,8 @@ pub(super) enum Answer {
     Failed,
 }
 
-/// A request for a replay. Each has a connection of its own, so that an answer cannot be taken for that to another request.
-/// Dropping it closes the connection.
+/// A request for a replay. Each has a connection of its own, so that an answer cannot be taken for that to another
+/// request. Dropping it closes the connection.
 #[derive(Debug)]
 pub(super) struct ReplayRequest {
     answers: Receiver<Answer>,
@@ -74,7 +74,7 @@ async fn answer(endpoint: &str, from: u64, patience: Duration, sender: &Sender<A
     loop {
         let message = timeout(patience, socket.recv()).await.ok()?.ok()?;
         // Anything else is not the answer of a publisher.
-        let (sequence, payload) = last_two(&message)?;
+        let (sequence, payload) = sequence_and_payload(&message)?;
         if sequence == END {
             return Some(());
         }
@@ -83,7 +83,7 @@ async fn answer(endpoint: &str, from: u64, patience: Duration, sender: &Sender<A
 }
 
 /// Returns the sequence number and the payload of a message: its last two frames, whatever comes before them.
-pub(super) fn last_two(message: &ZmqMessage) -> Option<(u64, Bytes)> {
+pub(super) fn sequence_and_payload(message: &ZmqMessage) -> Option<(u64, Bytes)> {
     let place = message.len().checked_sub(2)?;
     let sequence = message.get(place)?.as_ref().try_into().ok()?;
     Some((u64::from_be_bytes(sequence), message.get(place + 1)?.clone()))

@@ -1,16 +1,21 @@
 //! Sequence numbers: which batches are applied, which are asked for again, and which are lost. No sockets and no clock.
 //!
-//! A publisher numbers its batches from 0 and keeps the last of them for replay. The live batches of one connection arrive
-//! in order, but some may be missing. A replay returns every batch from a number on, as far back as the publisher remembers.
+//! Receivers that ask for missing numbers are known from reliable multicast, where they send negative acknowledgements.
+//! What differs here: a publisher may restart and use the same numbers for other batches, and the receiver has to
+//! notice that.
 //!
-//! - A live batch beyond the expected one is held, and the missing ones are asked for. Live batches that arrive during the
-//!   replay are held as well, up to a limit; those beyond it are left to the next replay.
-//! - A probe asks a quiet publisher whether batches were missed. If the expected batch arrives live, that answers the probe:
-//!   nothing was missed. So no live batch ever waits for the answer to a probe.
+//! A publisher numbers its batches from 0 and keeps the last of them for replay. The live batches of one connection
+//! arrive in order, but some may be missing. A replay returns every batch from a number on, as far back as the
+//! publisher remembers.
+//!
+//! - A live batch beyond the expected one is held, and the missing ones are asked for. Live batches that arrive during
+//!   the replay are held as well, up to a limit; those beyond it are left to the next replay.
+//! - A probe asks a quiet publisher whether batches were missed. If the expected batch arrives live, that answers the
+//!   probe: nothing was missed. So no live batch ever waits for the answer to a probe.
 //! - If a live number is not above the last one, the publisher has restarted.
-//! - A new connection may lead to a publisher that has restarted and reached the same numbers. So the last batch that was
-//!   applied is asked for again: if there is another batch under its number, or none, the publisher has restarted. If it
-//!   cannot be asked, nobody knows whether batches are missing, and [`Step::Lost`] says so with an empty range.
+//! - A new connection may lead to a publisher that has restarted and reached the same numbers. So the last batch that
+//!   was applied is asked for again: if there is another batch under its number, or none, the publisher has restarted.
+//!   If it cannot be asked, nobody knows whether batches are missing, and [`Step::Lost`] says so with an empty range.
 //! - Batches that a replay does not reach back to, or that several replays did not bring, are lost.
 //!
 //! Every call appends to a list of steps, which the caller must take in order before the next call.
@@ -37,8 +42,8 @@ pub(super) enum Step<P> {
     Settled,
     /// The publisher restarted: drop everything it stored, and ignore the rest of an answer.
     Restart,
-    /// Note that the batches from `from` on and before `to` are lost. If both are equal, it is not known whether any are
-    /// missing.
+    /// Note that the batches from `from` on and before `to` are lost. If both are equal, it is not known whether any
+    /// are missing.
     Lost { from: u64, to: u64 },
     /// Note that the publisher has not sent any batch yet, so nothing can be missing.
     NothingYet,
@@ -67,8 +72,8 @@ pub(super) struct Sequencer<P> {
     live: Option<u64>,
     /// Whether nothing has arrived live on this connection yet.
     fresh: bool,
-    /// Whether the publisher may be another process than on the last connection. Only a replay can prove that it is not:
-    /// a live batch with the expected number may come from either.
+    /// Whether the publisher may be another process than on the last connection. Only a replay can prove that it is
+    /// not: a live batch with the expected number may come from either.
     unproven: bool,
     /// The replay that is under way.
     replay: Option<PendingReplay>,
@@ -155,8 +160,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             let fingerprint = fingerprint(payload.as_ref());
             return self.apply(sequence, payload, fingerprint, false, steps);
         }
-        // Earlier batches are missing, or the replay that is under way may show that the publisher is another one. Either
-        // way, this batch has to wait for the replay.
+        // Earlier batches are missing, or the replay that is under way may show that the publisher is another one.
+        // Either way, this batch has to wait for the replay.
         if !asking {
             steps.push(Step::Gap);
         }
@@ -192,8 +197,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if sequence < self.next {
             return;
         }
-        // Batches are missing between `next` and this one; or none are, but the answer does not begin with the last batch
-        // that was applied, so that it is not known whether this is the same publisher.
+        // Batches are missing between `next` and this one; or none are, but the answer does not begin with the last
+        // batch that was applied, so that it is not known whether this is the same publisher.
         if sequence > self.next || (begins_known && self.unproven) {
             // In the middle of an answer, batches were dropped on the way, and asking again may bring them. At its
             // beginning, the publisher does not remember them, and asking again would not help.
@@ -234,7 +239,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.release(steps);
     }
 
-    /// Asks for the missing batches, and for the last one that was applied, which proves that the publisher is the same.
+    /// Asks for the missing batches, and for the last one that was applied, which proves that the publisher is the
+    /// same.
     fn ask(&mut self, probe: bool, steps: &mut Vec<Step<P>>) {
         if !self.replays {
             return self.release(steps);
@@ -277,8 +283,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         steps.push(Step::Settled);
     }
 
-    /// Forgets which batches arrived live on earlier connections, if this connection may lead to another publisher. Otherwise
-    /// that one's first live batch could look like a restart, and it would be asked for batches that it never had.
+    /// Forgets which batches arrived live on earlier connections, if this connection may lead to another publisher.
+    /// Otherwise that one's first live batch could look like a restart, and it would be asked for batches that it never
+    /// had.
     fn forget_earlier_publisher(&mut self) {
         if self.fresh && self.unproven && self.live.is_some_and(|live| live >= self.next) {
             self.live = self.next.checked_sub(1);

@@ -16,8 +16,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// Returns the source of another data-parallel rank of the engine, where the ranks use one port after another: `rank`
-    /// is added to the ports of rank 0. Returns `None` if an endpoint has no port, or the port would be too high.
+    /// Returns the source of another data-parallel rank of the engine, where the ranks use one port after another:
+    /// `rank` is added to the ports of rank 0. Returns `None` if an endpoint has no port, or the port would be too
+    /// high.
     pub fn of_rank(&self, publisher: u16) -> Option<Self> {
         let shifted = |endpoint: &String| {
             let (address, port) = endpoint.rsplit_once(':')?;
@@ -41,8 +42,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How long a publisher may be silent before it is asked whether batches were missed. Default 5 s.
     pub probe: Duration,
-    /// How long a publisher that cannot be asked may be silent before a second connection is made, because the first may
-    /// be half open. Default 60 s.
+    /// How long a publisher that cannot be asked may be silent before a second connection is made, because the first
+    /// may be half open. Default 60 s.
     pub silence: Duration,
     /// How long a replay may pause before it counts as unanswered. Default 5 s.
     pub replay_timeout: Duration,

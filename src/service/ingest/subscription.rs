@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 use tokio::time::{Instant, sleep_until};
 use zeromq::{Socket, SocketEvent, SocketOptions, SocketRecv, SubSocket, ZmqError};
 
-use super::replay_request::last_two;
+use super::replay_request::sequence_and_payload;
 use super::settings::Source;
 
 /// How long to wait for a connection before the caller checks the grace period again.
@@ -33,8 +33,8 @@ pub(super) enum Heard {
 
 /// A subscription to one publisher.
 ///
-/// If a connection is quiet, nobody can tell whether its other end is still there. A second connection is made then, and
-/// the next batch decides: if the old connection does not bring it, the new one replaces it.
+/// If a connection is quiet, nobody can tell whether its other end is still there. A second connection is made then,
+/// and the next batch decides: if the old connection does not bring it, the new one replaces it.
 pub(super) struct Subscription {
     current: MonitoredSocket,
     newer: Option<MonitoredSocket>,
@@ -76,8 +76,8 @@ impl Subscription {
                     }
                     return heard;
                 }
-                // Only the first batch is taken from the newer connection: the others wait in its socket until it is known
-                // which connection is to be read.
+                // Only the first batch is taken from the newer connection: the others wait in its socket until it is
+                // known which connection is to be read.
                 heard = next_of(&mut self.newer), if deadline.is_none() => match heard {
                     Heard::Batch(sequence, payload) => self.ahead = Some((Instant::now() + BEHIND, sequence, payload)),
                     Heard::Disconnected => self.newer = None,
@@ -136,7 +136,7 @@ impl MonitoredSocket {
                     Some(_) => {}
                 },
                 message = self.socket.recv() => return match message {
-                    Ok(message) => match last_two(&message) {
+                    Ok(message) => match sequence_and_payload(&message) {
                         // The highest number ends replays, so no batch can have it.
                         Some((sequence, payload)) if sequence < u64::MAX => Heard::Batch(sequence, payload),
                         _ => Heard::Noise,

@@ -1,13 +1,12 @@
 //! From changes of a worker's tiers to events of the workers in the index that stand for them.
 //!
-//! In the index, a tier is cumulative, see [`Tier`]. As long as a worker has one publisher and uses its device only, each
-//! change is one event, and if the publisher counts copies, the index counts them
-//! ([`EventData::CopiesCounted`]). From the first block on a slower tier on, or
-//! the second publisher, a [`TierMap`] remembers which block lies where and how many copies there are, so that the removal
-//! of one copy can be told from the end of the block.
+//! In the index, a tier is cumulative, see [`Tier`]. As long as a worker has one publisher and uses its device only,
+//! each change is one event, and if the publisher counts copies, the index counts them ([`EventData::CopiesCounted`]).
+//! From the first block on a slower tier on, or the second publisher, a [`TierMap`] remembers which block lies where
+//! and how many copies there are, so that the removal of one copy can be told from the end of the block.
 //!
-//! From then on, the index's worker for the device is told of every copy, if it counts copies. The workers for slower tiers
-//! are told of a block when it first comes within their reach, and when its last copy within their reach is gone.
+//! From then on, the index's worker for the device is told of every copy, if it counts copies. The workers for slower
+//! tiers are told of a block when it first comes within their reach, and when its last copy within their reach is gone.
 
 use std::collections::HashMap;
 
@@ -65,8 +64,8 @@ impl<'a> TierWriter<'a> {
         if self.count_copies { self.send(Tier::Device, EventData::CopiesCounted) } else { Ok(()) }
     }
 
-    /// Begins to remember which publisher stored which block, because another one is about to speak for the worker. So far
-    /// all blocks are from this publisher, the only one.
+    /// Begins to remember which publisher stored which block, because another one is about to speak for the worker. So
+    /// far all blocks are from this publisher, the only one.
     pub(super) fn share(&mut self) -> Result<(), Closed> {
         if self.record.tier_map.is_none() {
             let content = self.index.export_worker(self.worker)?;
@@ -99,11 +98,11 @@ impl<'a> TierWriter<'a> {
         Ok(())
     }
 
-    /// Stores blocks on `tier`. The index's workers for this tier and slower ones are told of the blocks that were not in
-    /// their reach before.
+    /// Stores blocks on `tier`. The index's workers for this tier and slower ones are told of the blocks that were not
+    /// in their reach before.
     ///
-    /// On slower tiers, only blocks that are new there are told. Events of offloading connectors name neither the salt nor
-    /// the pictures of their blocks: telling such a block again would replace its identity with a wrong one.
+    /// On slower tiers, only blocks that are new there are passed on. Events of offloading connectors name neither the
+    /// salt nor the pictures of their blocks: storing such a block again would replace its identity with a wrong one.
     fn store(&mut self, tier: Tier, parent: Option<u64>, blocks: Vec<Block>) -> Result<(), Closed> {
         let Some(map) = &mut self.record.tier_map else {
             return self.send(tier, EventData::Stored { parent, blocks });
@@ -139,8 +138,8 @@ impl<'a> TierWriter<'a> {
         Ok(())
     }
 
-    /// Notes that known blocks lie on `tier`, too. Returns the unknown ones: a block that is not on this tier or a faster
-    /// one would have to be stored for this tier's worker, and its tokens are not known.
+    /// Notes that known blocks lie on `tier`, too. Returns the unknown ones: a block that is not on this tier or a
+    /// faster one would have to be stored for this tier's worker, and its tokens are not known.
     fn place(&mut self, tier: Tier, hashes: &[u64]) -> Vec<u64> {
         let Some(map) = &mut self.record.tier_map else { return hashes.to_vec() };
         let own = PublisherTier::new(tier, self.seat);
@@ -208,7 +207,7 @@ impl<'a> TierWriter<'a> {
             map.use_tier(tier);
         }
         for Event { data, .. } in content {
-            // Workers for slower tiers are told of blocks, not of copies.
+            // Workers for slower tiers do not count copies.
             if data != EventData::CopiesCounted {
                 self.send(tier, data)?;
             }

@@ -75,8 +75,8 @@ impl<'a> WorkerFeed<'a> {
 
     /// Makes a change. Returns how many blocks it names; `None` if the memory budget does not allow it.
     ///
-    /// The order matters: doubts that the event ends are settled before it is applied, because applying it may raise new
-    /// ones, and a clear ends all doubts only once it is applied.
+    /// The order matters: doubts that the event ends are settled before it is applied, because applying it may raise
+    /// new ones, and a clear ends all doubts only once it is applied.
     pub(super) fn make(&mut self, change: Change<'_>, id: u64) -> Result<Option<u64>, Closed> {
         let counts = self.publisher.counts_copies();
         let exhausted = self.model.allowance().is_exhausted();
@@ -122,8 +122,8 @@ impl<'a> WorkerFeed<'a> {
         }
     }
 
-    /// Skips an event that removes blocks. That is harmless if storing them was skipped as well; otherwise the index may
-    /// go on naming blocks that are gone.
+    /// Skips an event that removes blocks. That is harmless if storing them was skipped as well; otherwise the index
+    /// may go on naming blocks that are gone.
     fn skip_removal(&mut self, tier: Option<Tier>, hashes: &[u64], why: Skip) {
         self.publisher.skip(why);
         if why.doubt().is_some() {

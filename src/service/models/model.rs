@@ -83,7 +83,8 @@ impl Model {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until no batch is being handed over, and keeps it so: while this is held, the index is between two batches.
+    /// Waits until no batch is being handed over, and keeps it so: while this is held, the index is between two
+    /// batches.
     pub fn at_rest(&self) -> RwLockWriteGuard<'_, ()> {
         self.gate.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,7 +14,7 @@ use crate::service::publisher::{Copies, Publisher, SEATS};
 pub struct Publishers {
     /// Sorted by worker and seat.
     all: ArcSwap<Vec<Arc<Publisher>>>,
-    /// Held by whoever adds or removes one.
+    /// Held while one is added or removed.
     changing: Mutex<()>,
     /// A bit for every number of tokens that hashes of publishers have looked ahead so far.
     lookaheads: AtomicU64,
@@ -61,8 +61,8 @@ impl Publishers {
         self.of(publisher.worker()).iter().any(|other| other.seat() != publisher.seat())
     }
 
-    /// Returns the workers about which answers may not be exact, and why, sorted by worker. `unplaced` are those of which
-    /// the index left blocks out.
+    /// Returns the workers about which answers may not be exact, and why, sorted by worker. `unplaced` are those of
+    /// which the index left blocks out.
     pub fn doubts(&self, unplaced: impl IntoIterator<Item = Worker>) -> Vec<(Worker, Doubts)> {
         let publishers = self.all.load();
         let doubtful = publishers
@@ -105,9 +105,8 @@ impl Publishers {
 
     /// Adds a publisher of `worker` at this endpoint, and returns it; `None` if all seats are taken.
     ///
-    /// It goes on where another publisher at the same endpoint was, in the same seat. Otherwise it takes the first free
-    /// seat beside those at other endpoints. A publisher over HTTP has no endpoint and is added once: if there is one, it
-    /// is returned.
+    /// It continues where another publisher at the same endpoint was, in the same seat. Otherwise it takes the first
+    /// free seat. A publisher over HTTP has no endpoint and is added once: if there is one, it is returned.
     pub(in crate::service) fn enter(
         &self,
         worker: Worker,

@@ -22,7 +22,7 @@ pub struct Models {
     all: ArcSwap<Vec<Arc<Model>>>,
     /// Models without publishers, removed with their threads and content, but still asked about.
     removed: Mutex<VecDeque<Arc<Model>>>,
-    /// Held by whoever adds or removes a model.
+    /// Held while a model is added or removed.
     changing: Mutex<()>,
 }
 

@@ -1,7 +1,8 @@
 //! The live page at `/`, and the figures that it shows.
 //!
-//! The page is three files, which are compiled in. Nothing is loaded from anywhere else, and headers forbid the browser to
-//! do so. The page contains no figures: it requests [`Status`] once a second, with the reader's token if one is needed.
+//! The page is three files, which are compiled in. Nothing is loaded from anywhere else, and headers forbid the browser
+//! to do so. The page contains no figures: it requests [`Status`] once a second, with the reader's token if one is
+//! needed.
 
 mod status;
 

@@ -1,7 +1,7 @@
 //! `GET /v1/status`: the figures of the page, as JSON.
 //!
-//! Fields that end in `_s` are in seconds, and those that end in `_ms` in milliseconds since 1970. Counters start with the
-//! process. Instances are text, because JavaScript would round 64-bit numbers.
+//! Fields that end in `_s` are in seconds, and those that end in `_ms` in milliseconds since 1970. Counters start with
+//! the process. Instances are text, because JavaScript would round 64-bit numbers.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};

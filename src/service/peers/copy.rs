@@ -16,8 +16,8 @@ use crate::service::ingest::{self, DumpError, DynamoEvent};
 use crate::service::models::{Key, Models};
 use crate::service::snapshot::{self, Reader};
 
-/// Copies a peer. Returns all its models, and the engines that it listens to, which this instance is to listen to as well.
-/// `empty` creates the registry that the copy starts with.
+/// Copies a peer. Returns all its models, and the engines that it listens to, which this instance is to listen to as
+/// well. `empty` creates the registry that the copy starts with.
 ///
 /// Another kvleap gives a snapshot, which is received whole, checked, and restored like one in a file. It needs as much
 /// space in the directory for temporary files as it is long, and about as much memory as reading a file. Other indexers

@@ -14,7 +14,7 @@ pub enum PublishError {
         setting: &'static str,
     },
     /// A number is out of its range.
-    #[error("{setting} is {value}; it must be {}", if *.setting == "drop" { "from 0 to 1" } else { "above 0, and at most 1,000,000,000" })]
+    #[error("{setting} is {value}; it must be {}", range(.setting))]
     OutOfRange {
         /// The setting.
         setting: &'static str,
@@ -41,4 +41,8 @@ pub enum PublishError {
         /// Why not.
         source: io::Error,
     },
+}
+
+fn range(setting: &str) -> &'static str {
+    if setting == "drop" { "from 0 to 1" } else { "above 0, and at most 1,000,000,000" }
 }

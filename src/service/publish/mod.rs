@@ -1,8 +1,8 @@
 //! A mock engine that publishes: [`mock::Engine`](crate::mock::Engine)s behind real sockets, in vLLM's wire format.
 //!
-//! Every rank plays the [built-in workload](crate::replay::Workload), publishes what its cache stores and evicts, and answers
-//! requests for replays as far back as its buffer goes. Some batches can be dropped, to see that they are asked for. What
-//! the engine itself holds is written to a file, so that a test can compare it with the answers of an index.
+//! Every rank plays the [built-in workload](crate::replay::Workload), publishes what its cache stores and evicts, and
+//! answers requests for replays as far back as its buffer goes. Some batches can be dropped, to see that they are asked
+//! for. What the engine itself holds is written to a file, so that a test can compare it with the answers of an index.
 
 mod encode;
 mod error;
@@ -103,9 +103,9 @@ fn write_whole(path: &Path, state: &EngineState) -> io::Result<()> {
     // A temporary file is readable for its owner only, but this one is to become an ordinary file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(directory.unwrap_or(Path::new(".")))?;
-    serde_json::to_writer(BufWriter::new(&mut file), state)?;
-    file.persist(path)?;
+    let mut file = BufWriter::new(builder.tempfile_in(directory.unwrap_or(Path::new(".")))?);
+    serde_json::to_writer(&mut file, state)?;
+    file.into_inner()?.persist(path)?;
     Ok(())
 }
 

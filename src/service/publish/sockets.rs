@@ -57,8 +57,8 @@ impl Sockets {
     }
 }
 
-/// Answers as vLLM does. A request has three frames: the client, an empty one, and the first number. Anything else is not
-/// answered.
+/// Answers as vLLM does. A request has three frames: the client, an empty one, and the first number. Anything else is
+/// not answered.
 async fn answer(socket: &mut RouterSocket, question: &ZmqMessage, topic: &str, rank: &Mutex<Rank>) -> Option<()> {
     let [who, nothing, from] = <[Bytes; 3]>::try_from(question.clone().into_vec()).ok()?;
     let from = u64::from_be_bytes(from.as_ref().try_into().ok()?);

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::service::doubt::{Doubt, Doubts};
 
-/// What is doubted about the workers of one publisher, by data-parallel rank. The connection's own doubts are not part of
-/// it: they last as long as its state does.
+/// What is doubted about the workers of one publisher, by data-parallel rank. The connection's own doubts are not part
+/// of it: they last as long as its state does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RankDoubts {
     /// About the ranks that its batches named.
@@ -17,8 +17,8 @@ pub struct RankDoubts {
 }
 
 impl RankDoubts {
-    /// Returns the ranks that the publisher speaks for, ascending: those that its batches named, or the `registered` one
-    /// before the first batch.
+    /// Returns the ranks that the publisher speaks for, ascending: those that its batches named, or the `registered`
+    /// one before the first batch.
     pub(super) fn by_rank(&self, registered: u32) -> impl Iterator<Item = (u32, Doubts)> {
         let unnamed = self.named.is_empty().then_some((registered, self.others));
         self.named.iter().map(|(&rank, &doubts)| (rank, doubts)).chain(unnamed)

@@ -1,4 +1,4 @@
-//! What is remembered of a worker beside the index.
+//! What the service remembers of a worker outside the index.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::omitted::Omitted;
 use super::tier_map::TierMap;
 
-/// What is remembered of a publisher's workers beside the index. All publishers of one worker share it.
+/// What the service remembers of a publisher's workers outside the index. All publishers of one worker share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerRecords {
     /// By data-parallel rank.
@@ -16,8 +16,8 @@ pub struct WorkerRecords {
     pub shared: bool,
 }
 
-/// What is remembered of one worker beside the index. It stays empty for engines without salts, cache groups and slower
-/// tiers.
+/// What the service remembers of one worker outside the index. It stays empty for engines without salts, cache groups
+/// and slower tiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerRecord {
     /// By sequence hash, the namespace of salted blocks. Engines name the salt with the first block of a chain only.

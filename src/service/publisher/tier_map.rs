@@ -27,7 +27,7 @@ impl PublisherTier {
         1 << self.0
     }
 
-    /// The bits of everything that counts for the worker of `tier`: that tier and the faster ones, whoever speaks.
+    /// The bits of everything that counts for the worker of `tier`: that tier and the faster ones, of all publishers.
     pub(in crate::service) fn down_to(tier: Tier) -> u16 {
         (1 << ((tier as u8 + 1) * SEATS)) - 1
     }

@@ -48,7 +48,8 @@ pub enum Reason {
     },
     /// The index does not accept what is in the snapshot.
     #[error(
-        "{what} cannot be restored ({why}): raise the limits to those it was written under, or start without the snapshot"
+        "{what} cannot be restored ({why}): raise the limits to those it was written under, or start without the \
+         snapshot"
     )]
     Refused {
         /// What was to be restored.
@@ -64,8 +65,8 @@ pub enum Reason {
 fn version(found: u32) -> String {
     if found > VERSION {
         format!(
-            "a snapshot of version {found}, newer than {VERSION}, the latest that is read: start the release that wrote \
-             it, or start without a snapshot"
+            "a snapshot of version {found}, newer than {VERSION}, the latest that is read: start the release that \
+             wrote it, or start without a snapshot"
         )
     } else {
         format!("a snapshot of version {found}, where version {VERSION} is read: start without a snapshot")

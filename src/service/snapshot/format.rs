@@ -1,7 +1,7 @@
 //! Snapshots as bytes.
 //!
-//! A file is eight bytes of magic, the version as four bytes, one zstd frame, and the XXH3-64 of everything before as eight
-//! bytes. Numbers are little-endian. The frame is a list of records, each a tag of one byte and its content:
+//! A file is eight bytes of magic, the version as four bytes, one zstd frame, and the XXH3-64 of everything before as
+//! eight bytes. Numbers are little-endian. The frame is a list of records, each a tag of one byte and its content:
 //!
 //! | tag | record | content |
 //! |---|---|---|
@@ -14,15 +14,15 @@
 //! | 7 | removed | the number of blocks as 4 bytes, their sequence hashes |
 //! | 8, 9, 10, 11 | cleared, worker removed, worker added, copies counted | nothing |
 //!
-//! Header, model and publisher are in postcard's format, behind their length as 4 bytes. Hashes are 8 bytes each: they are
-//! random, so a variable length would be longer. Sequence hashes and local hashes are written in columns: workers that
-//! share prompts share columns, and the compression finds them. Reading a record never allocates more than [`MAX_TEXT`]
-//! bytes or what [`MAX_BLOCKS`] blocks need.
+//! Header, model and publisher are in postcard's format, behind their length as 4 bytes. Hashes are 8 bytes each: they
+//! are random, so a variable length would be longer. Sequence hashes and local hashes are written in columns: workers
+//! that share prompts share columns, and the compression finds them. Reading a record never allocates more than
+//! [`MAX_TEXT`] bytes or what [`MAX_BLOCKS`] blocks need.
 //!
-//! A worker's record says whose events follow. Tiers are 0 for the device, 1 for the host, 2 for the disk. What is stored
-//! on a tier includes the faster tiers, as in the index. The cache group is 0; other groups are not indexed yet, and are
-//! refused. Where copies are counted, a block is stored once more for every further copy. The first of these takes 29 bytes
-//! before compression, and the others, which are equal to it, next to nothing.
+//! A worker's record says whose events follow. Tiers are 0 for the device, 1 for the host, 2 for the disk. What is
+//! stored on a tier includes the faster tiers, as in the index. The cache group is 0; other groups are not indexed yet,
+//! and are refused. Where copies are counted, a block is stored once more for every further copy. The first of these
+//! takes 29 bytes before compression, and the others, which are equal to it, next to nothing.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -77,7 +77,8 @@ pub struct SavedPublisher {
     pub dp_rank: u32,
     /// The engine that it is, an [`Engine`](crate::service::Engine) as JSON; empty if it speaks over HTTP.
     pub engine: String,
-    /// Where it is in its stream, and what is remembered of it: a [`Resume`](crate::service::publisher::Resume) in postcard's format.
+    /// Where it is in its stream, and what is remembered of it: a [`Resume`](crate::service::publisher::Resume) in
+    /// postcard's format.
     pub resume: Vec<u8>,
 }
 

@@ -34,8 +34,8 @@ impl Snapshots {
         Self { path, last: Mutex::default() }
     }
 
-    /// Restores what the last process saved. Returns `None` for a cold start: there is no snapshot, or it cannot be used.
-    /// Such a file is renamed, with `.refused` behind its name, so that the next snapshot does not replace it.
+    /// Restores what the last process saved. Returns `None` for a cold start: there is no snapshot, or it cannot be
+    /// used. Such a file is renamed, with `.refused` behind its name, so that the next snapshot does not replace it.
     pub(in crate::service) fn restore(&self, empty: Models) -> Option<(Models, Vec<Engine>)> {
         let began = Instant::now();
         match restore(&self.path, empty) {

@@ -1,5 +1,5 @@
-//! Snapshots: the state of all indexes in a file, so that a restart goes on where the last process ended, or in an answer
-//! to another instance that starts as a copy of this one.
+//! Snapshots: the state of all indexes in a file, so that a restart continues where the last process ended, or in an
+//! answer to another instance that starts as a copy of this one.
 //!
 //! [`save`] and [`restore`] are for a whole service; `Writer` and `Reader` handle records alone.
 

@@ -14,7 +14,7 @@ use super::preamble::{MAGIC, VERSION};
 const BEGINNING: u64 = (MAGIC.len() + size_of::<u32>()) as u64;
 const CHECKSUM: u64 = size_of::<u64>() as u64;
 
-/// Reads a snapshot, record by record. Needs about 20 MiB beside the record.
+/// Reads a snapshot, record by record. Needs about 20 MiB in addition to the record.
 pub struct Reader<S: Read> {
     name: PathBuf,
     header: Header,

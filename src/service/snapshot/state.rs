@@ -1,8 +1,8 @@
 //! Saving the state of the service to a snapshot, and restoring it.
 //!
-//! Publishers are saved one after another, each as it is between two of its batches, and ingest goes on in between. So
-//! ingest pauses only for as long as it takes to export the blocks of one publisher, and no more than these are in memory
-//! at a time, beside what is being compressed.
+//! Publishers are saved one after another, each as it is between two of its batches, and ingest continues in between.
+//! So ingest pauses only for as long as it takes to export the blocks of one publisher, and no more than these are in
+//! memory at a time, plus what is being compressed.
 
 use std::io::{self, Read, Seek};
 use std::path::Path;
@@ -37,8 +37,8 @@ pub struct Saved {
     pub longest_pause: Duration,
 }
 
-/// Saves all models with their publishers to `path`, replacing the previous snapshot. Publishers that are in `engines` are
-/// saved with where they publish.
+/// Saves all models with their publishers to `path`, replacing the previous snapshot. Publishers that are in `engines`
+/// are saved with where they publish.
 ///
 /// # Errors
 /// The file cannot be written, or an index was shut down. The previous snapshot is still there.
@@ -102,8 +102,9 @@ pub(in crate::service) fn write<W: io::Write>(
     Ok(saved)
 }
 
-/// Reads out the publishers of a worker between two batches. Returns where each of them is, and what their workers hold,
-/// tier by tier. What is remembered of the workers is returned with the first publisher only, because they share it.
+/// Reads out the publishers of a worker between two batches. Returns where each of them is, and what their workers
+/// hold, tier by tier. What is remembered of the workers is returned with the first publisher only, because they share
+/// it.
 fn at_rest(model: &Model, publishers: &[Arc<Publisher>]) -> Result<(Vec<Resume>, Vec<Vec<Event>>), Closed> {
     let _at_rest = model.at_rest();
     let mut workers: Vec<_> = publishers.iter().flat_map(|publisher| publisher.workers()).collect();
@@ -137,14 +138,15 @@ fn hashing(model: &Model) -> u64 {
     model.hasher().hash_block(&[])
 }
 
-/// Restores a snapshot into `models`, which must be empty. Returns them with the engines that are to be listened to again.
+/// Restores a snapshot into `models`, which must be empty. Returns them with the engines that are to be listened to
+/// again.
 ///
-/// Publishers go on where they were. One that speaks over HTTP cannot be asked for what it has said since, and so is
-/// doubted. Needs about 40 MiB beside the indexes.
+/// Publishers continue where they were. One that speaks over HTTP cannot be asked for what it has said since, and so is
+/// doubted. Needs about 40 MiB in addition to the indexes.
 ///
 /// # Errors
-/// The file cannot be read, is not a snapshot of this version, is damaged, or contains what an index with these settings
-/// does not accept. Nothing of it is kept then.
+/// The file cannot be read, is not a snapshot of this version, is damaged, or contains what an index with these
+/// settings does not accept. Nothing of it is kept then.
 pub fn restore(path: &Path, models: Models) -> Result<(Models, Vec<Engine>), SnapshotError> {
     read(Reader::open(path)?, models)
 }

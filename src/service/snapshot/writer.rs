@@ -102,8 +102,8 @@ impl Writer<Replacement> {
         Self::new(path, file)
     }
 
-    /// Completes the file, gives it its final name, and waits until file and name are on the disk. Returns its length in
-    /// bytes.
+    /// Completes the file, gives it its final name, and waits until file and name are on the disk. Returns its length
+    /// in bytes.
     ///
     /// # Errors
     /// [`Reason::Unwritable`]; the previous file is still there.

@@ -7,8 +7,8 @@ use super::error::Error;
 use super::event::Event;
 use super::read::{Kind, Reader};
 
-/// How many times larger than its encoding a decoded batch can be on the heap. The worst case is empty names among extra
-/// keys: each is encoded in a byte, and takes twice its size while its list grows.
+/// How many times larger than its encoding a decoded batch can be on the heap. The worst case is empty names among
+/// extra keys: each is encoded in a byte, and takes twice its size while its list grows.
 pub const MAX_EXPANSION: usize = 2 * size_of::<(u32, Extra<'static>)>();
 
 // The shortest event that is kept is a removal of nothing. It must not be a worse case.
@@ -129,8 +129,8 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Reads an event, whose msgpack was skipped before and so is valid. What a malformed event has left in the columns is
-    /// taken out again.
+    /// Reads an event, whose msgpack was skipped before and so is valid. What a malformed event has left in the columns
+    /// is taken out again.
     fn event(&mut self, reader: &mut Reader<'a>) {
         let lengths = self.columns.lengths();
         match Event::read(reader, &mut self.columns) {

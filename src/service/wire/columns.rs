@@ -3,8 +3,8 @@
 use std::mem::size_of;
 use std::ops::Range;
 
-/// The hashes, tokens and extra keys of all events of a batch, one after another, so that decoding allocates a few times
-/// per batch and never per token. An event has the ranges that are its own.
+/// The hashes, tokens and extra keys of all events of a batch, one after another, so that decoding allocates a few
+/// times per batch and never per token. An event has the ranges that are its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::service) struct Columns<'a> {
     pub(super) hashes: Vec<u64>,
@@ -34,7 +34,7 @@ impl Columns<'_> {
     }
 }
 
-/// A part of a block's identity beside its tokens.
+/// A part of a block's identity other than its tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::service) enum Extra<'a> {
     /// A name that may be an adapter, a cache salt or a multimodal object, depending on the version.

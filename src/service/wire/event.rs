@@ -21,8 +21,8 @@ pub(in crate::service) struct Stored<'a> {
     pub(in crate::service) hashes: Hashes,
     pub(in crate::service) parent: Option<u64>,
     tokens: Range<usize>,
-    /// Whether the tokens were given as pairs of neighbours. The first token of each pair is kept, and the second of the
-    /// last.
+    /// Whether the tokens were given as pairs of neighbours. The first token of each pair is kept, and the second of
+    /// the last.
     pub(in crate::service) bigrams: bool,
     /// The tokens behind each block that its hash covers, block by block, and how many each block has.
     behind: Option<(Range<usize>, usize)>,
@@ -51,7 +51,8 @@ impl<'a> Stored<'a> {
         &columns.tokens[self.tokens.clone()]
     }
 
-    /// Returns the tokens behind each block that its hash covers, block by block, and how many each block has, at least 1.
+    /// Returns the tokens behind each block that its hash covers, block by block, and how many each block has, at least
+    /// 1.
     pub(in crate::service) fn behind<'b>(&self, columns: &'b Columns<'_>) -> Option<(&'b [u32], usize)> {
         let (range, each) = self.behind.clone()?;
         (each > 0).then(|| (&columns.tokens[range], each))
@@ -84,8 +85,8 @@ pub(in crate::service) enum Field {
     Other,
 }
 
-/// Arrays with fewer fields than this may have bare names of multimodal objects: vLLM 0.17 and 0.18 wrote them. 0.19 wrote
-/// pairs into arrays of the same length; later releases have more fields, or maps.
+/// Arrays with fewer fields than this may have bare names of multimodal objects: vLLM 0.17 and 0.18 wrote them. 0.19
+/// wrote pairs into arrays of the same length; later releases have more fields, or maps.
 const BARE_OBJECTS: usize = 9;
 
 /// The fields of an event in array form, behind the tag.

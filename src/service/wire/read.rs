@@ -177,8 +177,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the header of an array and returns its length. Each element takes at least a byte, so an array that is longer
-    /// than the rest of the buffer is refused. Callers can therefore allocate room for its elements.
+    /// Reads the header of an array and returns its length. Each element takes at least a byte, so an array that is
+    /// longer than the rest of the buffer is refused. Callers can therefore allocate room for its elements.
     pub(super) fn array(&mut self) -> Result<usize, Error> {
         let (length, width) = match self.marker()? {
             Marker::FixArray(length) => (u64::from(length), 0),
