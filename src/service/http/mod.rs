@@ -79,7 +79,11 @@ async fn authorize(
     next: Next,
 ) -> Result<Response, Refusal> {
     if indexer.access().is_open() && is_foreign(request.headers()) {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "pages from other servers need a token").unread());
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "pages of other servers may not send requests while the service has no tokens",
+        )
+        .unread());
     }
     if indexer.access().allows(role, request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
         return Ok(next.run(request).await);

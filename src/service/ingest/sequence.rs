@@ -64,7 +64,7 @@ pub(super) struct Sequencer<P> {
     limits: Limits,
     /// Whether the publisher can be asked for a replay.
     replays: bool,
-    /// The first batch that was not applied.
+    /// The batch that is expected next: all before it were applied or lost.
     next: u64,
     /// The fingerprint of the batch before `next`, if that one was applied and not lost.
     last: Option<u64>,

@@ -6,7 +6,7 @@ use twox_hash::XxHash3_64;
 /// Where a publisher is in its numbered stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The sequence number of the first batch that is not in the index.
+    /// The sequence number of the batch that is expected next: all before it are in the index, or lost.
     pub next_sequence: u64,
     /// The [`fingerprint`] of the batch before it, if that one was applied. It tells whether a publisher that is
     /// connected again is the same one, or has restarted and reached the same numbers.
