@@ -137,10 +137,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
             }
             Ok(Wish::End) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                let published = publisher.published();
+                let totals = publisher.published();
                 bar.set_message(format!(
                     "{} batches, {} of them left unsaid, {} blocks stored and removed",
-                    published.batches, published.dropped, published.blocks
+                    totals.batches, totals.dropped, totals.blocks
                 ));
                 bar.tick();
             }

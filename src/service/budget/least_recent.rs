@@ -1,6 +1,6 @@
 //! Which blocks were stored least recently.
 //!
-//! This is least-recently-used eviction from the leaves of a prefix tree, as SGLang's RadixAttention does it. What
+//! This is least-recently-used eviction from the leaves of a prefix tree, as in the radix cache of `SGLang`. What
 //! differs is that recency is that of storing, because the service is not told when an engine uses a block again.
 
 use std::cmp::Reverse;

@@ -65,8 +65,8 @@ impl Normaliser<'_> {
         if hashes.is_empty() {
             return Err(Skip::Tokens);
         }
-        let hasher = self.hasher.lookahead(self.agreed_lookahead(lookahead)?);
-        let blocks = self.blocks(hasher, stored, hashes, &tokens, stored.extras(&batch.columns))?;
+        let with_lookahead = self.hasher.lookahead(self.agreed_lookahead(lookahead)?);
+        let blocks = self.blocks(with_lookahead, stored, hashes, &tokens, stored.extras(&batch.columns))?;
         Ok(Change::Stored { tier, parent: stored.parent, blocks })
     }
 

@@ -166,13 +166,12 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             steps.push(Step::Gap);
         }
         self.hold(sequence, payload, steps);
-        match &mut self.replay {
-            // The probe that is under way asks for everything from `next` on, so it brings the missing batches.
-            Some(replay) => replay.probe = false,
-            None => {
-                self.attempts = 0;
-                self.ask(false, steps);
-            }
+        if let Some(replay) = &mut self.replay {
+            // A probe that is under way asks for everything from `next` on, so it brings the missing batches.
+            replay.probe = false;
+        } else {
+            self.attempts = 0;
+            self.ask(false, steps);
         }
     }
 

@@ -8,7 +8,7 @@ use twox_hash::XxHash3_64;
 pub struct Position {
     /// The sequence number of the batch that is expected next: all before it are in the index, or lost.
     pub next_sequence: u64,
-    /// The [`fingerprint`] of the batch before it, if that one was applied. It tells whether a publisher that is
+    /// The XXH3-64 of the batch before it, if that one was applied. It tells whether a publisher that is
     /// connected again is the same one, or has restarted and reached the same numbers.
     pub fingerprint: Option<u64>,
 }
