@@ -7,7 +7,7 @@ mod model;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kvleap::Worker;
 use kvleap::service::ingest::apply;
-use kvleap::service::rank::{Count, Rank, Skip};
+use kvleap::service::publisher::{Count, Publisher, Skip};
 use rmp::encode::{ByteBuf, write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
 
 #[global_allocator]
@@ -80,7 +80,7 @@ fn ingest(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(BLOCKS * EVENTS));
     for (name, map) in [("map", true), ("array", false)] {
         let model = model::model(TOKENS as u32);
-        let rank = Rank::zmq(Worker::new(1, 0), "tcp://127.0.0.1:5557");
+        let rank = Publisher::zmq(Worker::new(1, 0), "tcp://127.0.0.1:5557");
         let batches: Result<Vec<_>, _> = (0..BATCHES).map(|number| batch(number, map)).collect();
         let batches = batches.expect("memory takes it all");
         let mut sequence = 0;

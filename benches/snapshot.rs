@@ -10,7 +10,7 @@ use std::time::Instant;
 use std::{env, fs, process};
 
 use kvleap::service::snapshot::{restore, save};
-use kvleap::service::{Key, Models, Rank};
+use kvleap::service::{Key, Models, Publisher};
 use kvleap::{Block, Event, EventData, Index, Matches, Worker};
 
 #[global_allocator]
@@ -66,7 +66,7 @@ fn measure_save(sequences: u64, path: &Path) {
     let model = models.get_or_add(&Key::new("model"), 16).expect("a new model");
     for id in 0..WORKERS {
         let worker = Worker::new(id, 0);
-        model.ranks().put(&Arc::new(Rank::http(worker)));
+        model.publishers().put(&Arc::new(Publisher::http(worker)));
         for sequence in 0..sequences {
             // The same hashes wherever the whole prefix is the same, as engines of one release have them.
             let mut prefix = 0;

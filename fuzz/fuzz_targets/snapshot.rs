@@ -45,7 +45,7 @@ fuzz_target!(|content: &[u8]| {
         for record in &records {
             match record {
                 Record::Model(model) => writer.model(model),
-                Record::Rank(rank) => writer.rank(rank),
+                Record::Publisher(rank) => writer.publisher(rank),
                 Record::Event(event) => writer.event(event),
             }
             .unwrap();

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use arbitrary::Arbitrary;
-use kvleap::service::ingest::{RouterEvent, apply, router_events};
-use kvleap::service::rank::{Count, Rank};
+use kvleap::service::ingest::{DynamoEvent, apply, dynamo_events};
+use kvleap::service::publisher::{Count, Publisher};
 use kvleap::service::wire::{Batch, MAX_EXPANSION};
 use kvleap::service::{Key, Model, Models};
 use kvleap::{Index, Worker};
@@ -117,7 +117,7 @@ fn model() -> Arc<Model> {
 
 fuzz_target!(|input: Input| {
     let model = model();
-    let rank = Rank::zmq(Worker::new(7, 0), "tcp://127.0.0.1:5557");
+    let rank = Publisher::zmq(Worker::new(7, 0), "tcp://127.0.0.1:5557");
     for (sequence, said) in (0..).zip(&input.batches) {
         let (bytes, intact) = payload(said);
         match Batch::decode(&bytes) {
@@ -127,8 +127,8 @@ fuzz_target!(|input: Input| {
         apply(&model, &rank, sequence, &bytes).unwrap();
     }
     assert_eq!(rank.count(Count::Batches), input.batches.len() as u64);
-    if let Ok(events) = serde_json::from_slice::<Vec<RouterEvent>>(&input.json) {
-        router_events(&model, &rank, &events).unwrap();
+    if let Ok(events) = serde_json::from_slice::<Vec<DynamoEvent>>(&input.json) {
+        dynamo_events(&model, &rank, &events).unwrap();
     }
     model.index().export().unwrap();
     model.index().shutdown().unwrap();

@@ -1,9 +1,9 @@
-//! Why what is said of a worker may not be exact.
+//! Why answers about a worker may not be exact.
 //!
-//! The service knows of an engine what the engine announces. A [`Doubt`] is something that it may not have heard or could
-//! not index, and belongs to one of two kinds: with some, answers can only be too small ([`Exactness::AtLeast`]); with
-//! others a removal may have been missed, so that an answer may name blocks that are gone ([`Exactness::Unknown`]).
-//! OPERATIONS.md has a table of what raises each doubt and what ends it.
+//! The service knows of an engine what the engine announces. A [`Doubt`] is about something that the service may not
+//! have heard or could not index. There are two kinds. With the first, answers can only be too small
+//! ([`Exactness::AtLeast`]). With the second, a removal may have been missed, so that an answer may name blocks that
+//! are gone ([`Exactness::Unknown`]). OPERATIONS.md has a table of what raises each doubt and what ends it.
 
 use std::fmt;
 
@@ -11,21 +11,21 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-/// How far an answer about a worker can be relied on.
+/// How exact an answer about a worker is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exactness {
-    /// It is what the engine holds.
+    /// The engine holds what the answer says.
     #[default]
     Exact,
-    /// The engine holds what is said, and perhaps more.
+    /// The engine holds what the answer says, and perhaps more.
     AtLeast,
     /// The engine may hold more, or less.
     Unknown,
 }
 
 impl Exactness {
-    /// As answers name it: `exact`, `at_least`, `unknown`.
+    /// Returns its name in answers: `exact`, `at_least`, `unknown`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
@@ -37,7 +37,7 @@ impl Exactness {
 
 macro_rules! doubts {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $kind:ident;)*) => {
-        /// Why what is said of a worker may not be exact.
+        /// Why answers about a worker may not be exact.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Doubt { $($(#[$doc])* $variant,)* }
 
@@ -45,12 +45,12 @@ macro_rules! doubts {
             /// All of them, those of [`Exactness::AtLeast`] first.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
-            /// As answers and metrics name it.
+            /// Returns its name in answers and metrics.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// What it makes of an answer.
+            /// Returns how exact answers are with this doubt.
             pub fn kind(self) -> Exactness {
                 match self { $(Self::$variant => Exactness::$kind,)* }
             }
@@ -61,59 +61,58 @@ macro_rules! doubts {
 doubts! {
     /// The engine was not heard yet.
     NotHeard = "not_heard", AtLeast;
-    /// The engine was running before it was first heard, or nobody can say that it was not: what it stored earlier is
-    /// not known.
+    /// The engine was running before it was first heard, or may have been: what it stored earlier is not known.
     JoinedLate = "joined_late", AtLeast;
-    /// Blocks that the index could not place: below a parent that nobody announced, too deep, or named twice.
+    /// The index rejected blocks: their parent was never announced, they are too deep, or a hash names two of them.
     Unplaced = "unplaced", AtLeast;
-    /// Blocks of another size than the model's were left out.
+    /// Blocks of another size than the model's were skipped.
     BlockSize = "other_block_size", AtLeast;
-    /// Blocks on a medium of an unknown name were left out.
+    /// Blocks on a medium with an unknown name were skipped.
     Medium = "unknown_medium", AtLeast;
-    /// Blocks were said to lie on a tier, but their tokens are not known.
+    /// Blocks were announced on a tier by their hashes alone, and their tokens are not known.
     Location = "unknown_blocks", AtLeast;
-    /// Blocks of an adapter without a name were left out.
+    /// Blocks of an adapter without a name were skipped.
     Adapter = "unnamed_adapter", AtLeast;
-    /// Blocks were left out because their extra keys can be read in more than one way.
+    /// Blocks were skipped because their extra keys can be read in more than one way.
     Keys = "ambiguous_keys", AtLeast;
-    /// A chain was left out because a hash in it names two blocks.
+    /// A chain was skipped because a hash in it names two blocks.
     Repeated = "repeated_hash", AtLeast;
-    /// Events of a rank that is too high were left out.
+    /// Events of a rank that is too high were skipped.
     Rank = "rank_too_high", AtLeast;
-    /// Blocks were left out or forgotten for lack of memory.
+    /// Blocks were refused or forgotten because of the memory budget.
     Budget = "over_budget", AtLeast;
-    /// Batches are missing and cannot be had again.
+    /// Batches are missing and cannot be recovered.
     Gap = "gap", Unknown;
     /// A message could not be decoded.
     Undecodable = "undecodable", Unknown;
-    /// An event is of a kind that is not known.
+    /// An event is of an unknown kind.
     UnknownEvent = "unknown_event", Unknown;
-    /// An event has a field that is not of its type.
+    /// A field of an event is not of its type.
     Malformed = "malformed", Unknown;
     /// Tokens and hashes of an event do not fit each other.
     Misfit = "does_not_fit", Unknown;
     /// Event ids jumped ahead or went back.
     EventIds = "event_ids", Unknown;
-    /// The connection was lost, and nobody could be asked whether the engine restarted in the meantime.
+    /// The connection was lost, and the engine could not be asked whether it restarted in the meantime.
     Unheard = "reconnected_unasked", Unknown;
     /// The engine's way of hashing changed without a restart.
     Hashing = "hashing_changed", Unknown;
-    /// It goes on from a snapshot, and nobody can be asked for what was said since.
+    /// The state is from a snapshot, and the engine cannot be asked for what it has said since.
     Restored = "restored", Unknown;
-    /// It was copied from another indexer's events, which do not say where the engine can be asked to go on.
+    /// The state is from another indexer's dump, which does not say at which batch the engine has to go on.
     Copied = "copied", Unknown;
-    /// The engine is being asked for what was missed.
+    /// The engine is being asked for batches that were missed.
     CatchingUp = "catching_up", Unknown;
     /// The connection is lost.
     Unreachable = "unreachable", Unknown;
 }
 
-/// A set of doubts. As JSON, their names.
+/// A set of doubts. In JSON, it is the list of their names.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Doubts(u32);
 
 impl Doubts {
-    /// None: what is said is exact.
+    /// No doubts: answers are exact.
     pub const NONE: Self = Self(0);
 
     /// Whether there is none.
@@ -121,29 +120,29 @@ impl Doubts {
         self.0 == 0
     }
 
-    /// Whether this one is among them.
+    /// Whether it contains this doubt.
     pub fn has(self, doubt: Doubt) -> bool {
         self.0 & Self::from(doubt).0 != 0
     }
 
-    /// Those of either.
+    /// Returns the doubts of both sets.
     #[must_use]
     pub fn and(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 
-    /// Those that are not among `others`.
+    /// Returns the doubts that are not in `others`.
     #[must_use]
     pub fn without(self, others: Self) -> Self {
         Self(self.0 & !others.0)
     }
 
-    /// The doubts, ascending.
+    /// Returns the doubts in the order of [`Doubt::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Doubt> {
         Doubt::ALL.into_iter().filter(move |&doubt| self.has(doubt))
     }
 
-    /// What they make of an answer: the gravest counts.
+    /// Returns how exact answers are with these doubts: the gravest decides.
     pub fn exactness(self) -> Exactness {
         self.iter().map(Doubt::kind).max().unwrap_or_default()
     }
@@ -188,7 +187,7 @@ impl<'de> Deserialize<'de> for Doubts {
             fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Doubts, A::Error> {
                 let mut doubts = Doubts::NONE;
                 while let Some(name) = names.next_element::<String>()? {
-                    // A release that knows more doubts wrote it: the gravest that is meant for such a case.
+                    // Written by a later release that has more doubts: assume a grave one.
                     let doubt = Doubt::ALL.into_iter().find(|doubt| doubt.name() == name);
                     doubts = doubts.and(doubt.unwrap_or(Doubt::Restored).into());
                 }

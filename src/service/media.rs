@@ -1,12 +1,12 @@
-//! What engines call the storage that their blocks lie on.
+//! The names that engines have for the storage of their blocks.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::tier::Tier;
+use crate::service::tier::Tier;
 
-/// What a medium is to the service.
+/// What a storage medium means to the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Medium {
@@ -14,14 +14,14 @@ pub enum Medium {
     Gpu,
     /// The host's memory.
     Cpu,
-    /// A disk, or other storage of the instance's own.
+    /// A disk, or other storage that belongs to the instance.
     Disk,
-    /// Storage that no instance owns: its blocks are not indexed.
+    /// Storage that no instance owns. Its blocks are not indexed.
     Shared,
 }
 
 impl Medium {
-    /// The tier that it is, unless it is nobody's own.
+    /// Returns its tier; `None` if no instance owns it.
     pub fn tier(self) -> Option<Tier> {
         match self {
             Self::Gpu => Some(Tier::Device),
@@ -32,11 +32,11 @@ impl Medium {
     }
 }
 
-/// Names of media, in any case.
+/// Names of media; case does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media(BTreeMap<String, Medium>);
 
-/// Names that current releases of vLLM, `SGLang`, TensorRT-LLM, `LMCache`, Mooncake, ATOM, llm-d and Dynamo use.
+/// The names that current releases of vLLM, `SGLang`, TensorRT-LLM, `LMCache`, Mooncake, ATOM, llm-d and Dynamo use.
 const KNOWN: [(&str, Medium); 21] = [
     ("gpu", Medium::Gpu),
     ("device", Medium::Gpu),
@@ -68,14 +68,14 @@ impl Default for Media {
 }
 
 impl Media {
-    /// Those that are known, with these beside or instead of them.
+    /// Returns the known names, with these added or replaced.
     pub fn with(names: &BTreeMap<String, Medium>) -> Self {
         let mut media = Self::default();
         media.0.extend(names.iter().map(|(name, &medium)| (name.to_lowercase(), medium)));
         media
     }
 
-    /// What is called so; no name, or an empty one, is the accelerator's memory.
+    /// Returns the medium of this name; without a name, it is the accelerator's memory.
     pub fn get(&self, name: Option<&str>) -> Option<Medium> {
         match name {
             None | Some("") => Some(Medium::Gpu),

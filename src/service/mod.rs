@@ -1,48 +1,57 @@
 //! The standalone indexer: engines' events in, answers over HTTP.
 //!
-//! One [`Model`] for each model, tenant and routing group has an index of its own. Lookups run on the server's threads,
-//! without a channel and without a lock; events are decoded and handed over on threads of their own, so that a full
-//! mailbox never holds up an answer.
+//! Each model, tenant and routing group has a [`Model`] with an index of its own. Lookups run on the server's threads,
+//! without a channel and without a lock. Events are decoded and handed over on other threads, so that a full mailbox
+//! never delays an answer.
+//!
+//! Modules import only from those further down in this list:
+//!
+//! | | |
+//! |---|---|
+//! | `server` | listens, and shuts down |
+//! | `http` | the routes |
+//! | `page` | the live page and its figures |
+//! | `indexer` | everything but the server |
+//! | `config` | settings |
+//! | `peers` | copying another instance |
+//! | `snapshot` | state in files |
+//! | `engines`, `budget` | which engines are listened to; a bound on memory |
+//! | `publish` | a mock engine behind sockets |
+//! | `ingest` | from an engine's messages to events of the index |
+//! | `models` | indexes with their publishers |
+//! | `publisher` | who sends one numbered stream of events |
+//! | `media`, `doubt`, `tier` | storage media; why an answer may not be exact; storage tiers |
+//! | `wire` | decoding what engines publish |
 
-mod auth;
 mod budget;
 mod config;
 pub mod doubt;
-mod engine;
 mod engines;
-mod gather;
 mod http;
 mod indexer;
 pub mod ingest;
 pub mod media;
-mod metrics;
-mod model;
+mod models;
 mod page;
 mod peers;
 #[cfg(feature = "replay")]
 pub mod publish;
-pub mod rank;
-mod ranks;
-mod schedule;
+pub mod publisher;
 mod server;
 pub mod snapshot;
 mod tier;
-mod tls;
+#[doc(hidden)] // Public only for tests, fuzz targets and benches, which decode batches without an index.
 pub mod wire;
 
-pub use auth::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
 pub use budget::OverBudget;
-pub use config::{Config, ConfigError, LogFormat};
+pub use config::{Access, Config, ConfigError, LogFormat, MIN_TOKEN_BYTES, Role, TlsError, TokenError, TokenFileError};
 pub use doubt::{Doubt, Doubts, Exactness};
-pub use engine::Engine;
-pub use engines::RegisterError;
-pub use indexer::Indexer;
+pub use engines::{Engine, EngineError, RegisterError};
+pub use indexer::{Indexer, StartError};
 pub use ingest::{Ingest, Listener};
 pub use media::{Media, Medium};
-pub use model::{Key, KeyError, Model, ModelError, Models};
+pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, Publishers};
 pub use peers::PeerError;
-pub use rank::Rank;
-pub use ranks::{MAX_LOOKAHEAD, Ranks};
-pub use server::{Server, StartError};
+pub use publisher::Publisher;
+pub use server::Server;
 pub use tier::{MAX_RANK, Tier};
-pub use tls::TlsError;

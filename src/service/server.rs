@@ -1,9 +1,8 @@
-//! The server: listens, bounds what connections may cost, and ends in order.
+//! The server: it listens, limits what connections may cost, and shuts down in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -17,13 +16,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::config::{Config, ConfigError};
-use super::engines::RegisterError;
-use super::indexer::Indexer;
-use super::schedule::Schedule;
-use super::{http, tls};
+use crate::service::config::{self, Config, ConfigError};
+use crate::service::http;
+use crate::service::indexer::{Indexer, PeriodicTask, StartError};
 
-/// A running service. Dropped, it ends at once; [`Server::stop`] lets requests finish.
+/// A running service. [`Server::stop`] lets requests finish; dropping it ends the service at once.
 #[derive(Debug)]
 pub struct Server {
     indexer: Arc<Indexer>,
@@ -31,19 +28,20 @@ pub struct Server {
     grace: Duration,
     stop: oneshot::Sender<()>,
     accepting: JoinHandle<GracefulShutdown>,
-    schedules: Vec<Schedule>,
+    tasks: Vec<PeriodicTask>,
     runtime: Runtime,
 }
 
 impl Server {
-    /// Listens, subscribes to the engines of the configuration, and fills from a peer.
+    /// Binds the address, restores the state from a snapshot or a peer, listens to the engines of the configuration,
+    /// and begins to serve.
     ///
     /// # Errors
-    /// The configuration makes no sense, or the address cannot be listened on.
+    /// A setting cannot be used, or the address cannot be listened on.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        config.check().map_err(StartError::Config)?;
+        config.check()?;
         let acceptor = match (&config.tls_certificate, &config.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key).map_err(ConfigError::Tls)?),
+            (Some(certificate), Some(key)) => Some(config::acceptor(certificate, key).map_err(ConfigError::from)?),
             _ => None,
         };
         let mut builder = runtime::Builder::new_multi_thread();
@@ -59,26 +57,27 @@ impl Server {
         let indexer = Indexer::start(config)?;
         let (stop, stopped) = oneshot::channel();
         let accepting = runtime.spawn(door.accept(listener, http::router(&indexer), stopped));
-        let schedules = indexer.schedules().map_err(StartError::Runtime)?;
+        let tasks = indexer.periodic_tasks().map_err(StartError::Runtime)?;
         tracing::info!(%address, "listening");
-        Ok(Self { indexer, address, grace, stop, accepting, schedules, runtime })
+        Ok(Self { indexer, address, grace, stop, accepting, tasks, runtime })
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it serves.
+    /// Returns what it serves.
     pub fn indexer(&self) -> &Arc<Indexer> {
         &self.indexer
     }
 
-    /// Ends: takes no more connections, lets requests finish for [`Config::shutdown_seconds`], leaves the engines,
-    /// applies what they have said, and takes a last snapshot. Returns whether all requests could finish.
+    /// Shuts down: accepts no more connections, gives requests [`Config::shutdown_seconds`] to finish, stops listening
+    /// to the engines, applies what they have sent, and takes a last snapshot. Returns whether all requests could
+    /// finish.
     pub fn stop(self) -> bool {
-        let Self { indexer, grace, stop, accepting, schedules, runtime, .. } = self;
-        // The other end waits for exactly this.
+        let Self { indexer, grace, stop, accepting, tasks, runtime, .. } = self;
+        // The receiver waits for this and nothing else, so it is still there.
         let _ = stop.send(());
         let finished = runtime.block_on(async {
             match accepting.await {
@@ -86,17 +85,17 @@ impl Server {
                 Err(_) => false,
             }
         });
-        schedules.into_iter().for_each(Schedule::stop);
+        tasks.into_iter().for_each(PeriodicTask::stop);
         indexer.stop();
         runtime.shutdown_background();
         finished
     }
 }
 
-/// What every connection passes.
+/// What every new connection has to pass: the limit on connections, TLS, and the limits on requests.
 struct Door {
     tls: Option<TlsAcceptor>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     http: http1::Builder,
     header_timeout: Duration,
 }
@@ -106,25 +105,25 @@ impl Door {
         let header_timeout = Duration::from_secs(config.header_timeout_seconds);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_header_size(config.max_header_bytes);
-        Self { tls, places: Arc::new(Semaphore::new(config.max_connections)), http, header_timeout }
+        Self { tls, permits: Arc::new(Semaphore::new(config.max_connections)), http, header_timeout }
     }
 
-    /// Takes connections until it is told to stop; gives back those that are open.
+    /// Accepts connections until it is told to stop; returns those that are open then.
     async fn accept(self, listener: TcpListener, router: Router, mut stop: oneshot::Receiver<()>) -> GracefulShutdown {
         let door = Arc::new(self);
         let connections = GracefulShutdown::new();
         loop {
             let next = async {
-                let place = Arc::clone(&door.places).acquire_owned().await;
-                (place, listener.accept().await)
+                let permit = Arc::clone(&door.permits).acquire_owned().await;
+                (permit, listener.accept().await)
             };
-            let (place, stream) = tokio::select! {
+            let (permit, stream) = tokio::select! {
                 biased;
                 _ = &mut stop => return connections,
-                (place, accepted) = next => match accepted {
-                    Ok((stream, _)) => (place, stream),
+                (permit, accepted) = next => match accepted {
+                    Ok((stream, _)) => (permit, stream),
                     Err(error) => {
-                        // Most likely out of file descriptors: some will come free.
+                        // Most likely there are no file descriptors left; some will be freed.
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         continue;
@@ -133,7 +132,7 @@ impl Door {
             };
             let (door, router, watcher) = (Arc::clone(&door), router.clone(), connections.watcher());
             tokio::spawn(async move {
-                let _place = place;
+                let _permit = permit;
                 if let Err(error) = door.serve(stream, router, watcher).await {
                     tracing::debug!(%error, "a connection ended early");
                 }
@@ -160,35 +159,45 @@ impl Door {
     }
 }
 
-/// Why the service did not start.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The configuration makes no sense.
-    Config(ConfigError),
-    /// The threads could not be started.
-    Runtime(io::Error),
-    /// An engine of the configuration cannot be listened to.
-    Engine(RegisterError),
-    /// The address cannot be listened on.
-    Listen(SocketAddr, io::Error),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Worker;
+    use crate::service::doubt::Doubt;
+    use serde_json::json;
 
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Runtime(error) => write!(f, "the server's threads could not be started: {error}"),
-            Self::Engine(error) => error.fmt(f),
-            Self::Listen(address, error) => write!(f, "{address} cannot be listened on: {error}"),
-        }
-    }
-}
+    #[test]
+    fn every_answer_names_whom_something_is_missing_of() {
+        let config = Config { listen: "127.0.0.1:0".parse().expect("an address"), threads: 1, ..Config::default() };
+        let server = Server::start(config).expect("good settings");
+        let post = |path: &str, body: &str| {
+            let answer = ureq::post(format!("http://{}{path}", server.address())).send(body).expect("it answers");
+            let text = answer.into_body().read_to_string().expect("text");
+            serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+        };
+        let blocks = r#"{"stored": {"parent_hash": null, "blocks": [{"block_hash": 1, "tokens_hash": 2}]}}"#;
+        let told =
+            |rank| format!(r#"{{"worker_id": 7, "event": {{"event_id": 1, "dp_rank": {rank}, "data": {blocks}}}}}"#);
+        let (first, second) = (told(0), told(1));
+        post("/events", &format!(r#"{{"model_name": "m", "block_size": 4, "events": [{first}, {second}]}}"#));
+        let query = r#"{"model_name": "m", "block_hashes": [2]}"#;
+        assert!(post("/query_by_hash", query)["degraded"].is_null());
 
-impl std::error::Error for StartError {}
-
-impl From<ConfigError> for StartError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
+        let model = server.indexer().models().get("m", "default", "").expect("it has events");
+        let publisher = model.publishers().get(Worker::new(7, 1)).expect("it said something");
+        publisher.doubt(Doubt::JoinedLate);
+        assert_eq!(post("/query_by_hash", query)["degraded"], json!({"7": [1]}));
+        assert_eq!(post("/v1/match", query)["exactness"], "at_least");
+        publisher.doubt(Doubt::Gap);
+        let reliance = json!({"exactness": "unknown", "reasons": ["joined_late", "gap"]});
+        assert_eq!(post("/query_by_hash", query)["exactness"], json!({"7": {"1": reliance}}));
+        let answer = post("/v1/match", query);
+        assert_eq!((&answer["exactness"], &answer["degraded"]), (&json!("unknown"), &json!([[7, 1]])));
+        let exact = |place: usize| answer["matches"][place]["exactness"].as_str().map(str::to_owned);
+        assert_eq!((exact(0).as_deref(), exact(1).as_deref()), (Some("exact"), Some("unknown")));
+        assert_eq!(answer["matches"][1]["reasons"], json!(["joined_late", "gap"]));
+        let others = r#"{"model_name": "m", "block_hashes": [2], "workers": [[7, 0]]}"#;
+        assert_eq!(post("/v1/match", others)["exactness"], "exact", "it is not asked about");
+        server.stop();
     }
 }

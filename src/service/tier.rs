@@ -1,12 +1,13 @@
 //! Storage tiers: device memory, host memory, disk.
 //!
-//! The index knows one kind of block. What a rank has on a slower tier is therefore kept for a worker of its own, the
-//! rank's name with the tier in its upper bits, and is cumulative: that worker holds what the rank has on this tier or a
-//! faster one. Its depth is then the prefix that the rank can serve without computing, if it may reach down so far.
+//! The index knows only one kind of block. What a worker has on a slower tier is therefore held by a second worker in
+//! the index, whose name is that of the first with the tier in the upper bits of the rank. Tiers are cumulative: the
+//! second worker holds what the first has on this tier or a faster one. Its depth is then the prefix that the engine
+//! can serve without computing it, if it may load blocks from this tier.
 
 use crate::event::Worker;
 
-/// Where a rank keeps a block.
+/// Where a worker keeps a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// The accelerator's own memory.
@@ -14,11 +15,11 @@ pub enum Tier {
     Device,
     /// The host's memory.
     Host,
-    /// A disk, or other storage of the instance's own.
+    /// A disk, or other storage that belongs to the instance.
     Disk,
 }
 
-/// The highest data-parallel rank that the service takes; the bits above name the tier.
+/// The highest data-parallel rank that the service accepts. The bits above are those of the tier.
 pub const MAX_RANK: u32 = (1 << RANK_BITS) - 1;
 
 const RANK_BITS: u32 = 28;
@@ -27,7 +28,7 @@ impl Tier {
     /// All of them, fastest first.
     pub const ALL: [Self; 3] = [Self::Device, Self::Host, Self::Disk];
 
-    /// As answers name it: `gpu`, `cpu`, `disk`.
+    /// Returns its name in answers: `gpu`, `cpu`, `disk`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Device => "gpu",
@@ -36,14 +37,14 @@ impl Tier {
         }
     }
 
-    /// The worker of the index that stands for this tier of `rank`, whose rank is at most [`MAX_RANK`].
+    /// Returns the worker in the index that stands for this tier of `worker`, whose rank is at most [`MAX_RANK`].
     #[must_use]
-    pub fn worker(self, rank: Worker) -> Worker {
-        debug_assert!(rank.dp_rank <= MAX_RANK, "ranks are checked where they come in");
-        Worker::new(rank.id, rank.dp_rank | (self as u32) << RANK_BITS)
+    pub fn worker(self, worker: Worker) -> Worker {
+        debug_assert!(worker.dp_rank <= MAX_RANK, "ranks are checked where they come in");
+        Worker::new(worker.id, worker.dp_rank | (self as u32) << RANK_BITS)
     }
 
-    /// The rank and the tier that a worker of the index stands for.
+    /// Returns the worker and the tier that a worker in the index stands for.
     pub fn split(worker: Worker) -> (Worker, Self) {
         let tier = match worker.dp_rank >> RANK_BITS {
             0 => Self::Device,

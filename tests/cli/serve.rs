@@ -25,7 +25,7 @@ fn ended(args: &[&str]) -> (i32, String) {
 }
 
 fn example() -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service/example.toml").to_str().expect("UTF-8").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service/config/example.toml").to_str().expect("UTF-8").to_owned()
 }
 
 /// Started on a free port, and its log up to where it says which.

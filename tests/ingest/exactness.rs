@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvleap::service::ingest::{
-    NumberedEvent, RouterBlock, RouterData, RouterEvent, Settings, Source, StorageTier, apply, router_events,
+    DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, Settings, Source, StorageTier, apply, dynamo_events,
 };
-use kvleap::service::rank::{Copies, Count, State};
-use kvleap::service::{Config, Doubt, Doubts, Ingest, Listener, Model, OverBudget, Rank, Tier};
+use kvleap::service::publisher::{Copies, Count, State};
+use kvleap::service::{Config, Doubt, Doubts, Ingest, Listener, Model, OverBudget, Publisher, Tier};
 use kvleap::{BlockHasher, Worker};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use crate::common::peer::dumping;
 use crate::common::scratch::Scratch;
 use crate::common::service::{self, Service, events};
 use crate::common::until::until;
-use crate::common::zmtp::{Publisher, Subscriber};
+use crate::common::zmtp::{self, Subscriber};
 
 const WORKER: Worker = Worker::new(7, 0);
 
@@ -38,7 +38,7 @@ fn payload(events: &[Value]) -> Vec<u8> {
 /// A publisher whose batches are handed over as a listener would.
 struct Told {
     model: Arc<Model>,
-    rank: Arc<Rank>,
+    rank: Arc<Publisher>,
     batches: u64,
 }
 
@@ -48,8 +48,8 @@ impl Told {
     }
 
     fn with(copies: Copies) -> Self {
-        let (model, rank) = (model(4), Arc::new(Rank::zmq(WORKER, "tcp://127.0.0.1:1").copies(copies)));
-        model.ranks().put(&rank);
+        let (model, rank) = (model(4), Arc::new(Publisher::zmq(WORKER, "tcp://127.0.0.1:1").copies(copies)));
+        model.publishers().put(&rank);
         Self { model, rank, batches: 0 }
     }
 
@@ -185,8 +185,8 @@ fn what_cannot_be_read_behind_a_clear_outlives_it() {
 
 #[test]
 fn a_clear_ends_the_doubts_about_its_rank_alone() {
-    let (model, rank) = (model(4), Arc::new(Rank::zmq(WORKER, "tcp://127.0.0.1:1")));
-    model.ranks().put(&rank);
+    let (model, rank) = (model(4), Arc::new(Publisher::zmq(WORKER, "tcp://127.0.0.1:1")));
+    model.publishers().put(&rank);
     let say = |sequence, dp_rank: u32, events: &[Value]| {
         apply(&model, &rank, sequence, &batch(events, Some(dp_rank))).expect("the index is there");
     };
@@ -277,38 +277,38 @@ fn hashing_changed() {
 }
 
 fn event_ids() {
-    let (model, rank) = (model(4), Arc::new(Rank::http(WORKER)));
-    model.ranks().put(&rank);
+    let (model, rank) = (model(4), Arc::new(Publisher::http(WORKER)));
+    model.publishers().put(&rank);
     let say = |id, data| {
         let event = NumberedEvent { event_id: id, data, dp_rank: 0 };
-        let event = RouterEvent { worker_id: 7, storage_tier: StorageTier::Device, event };
-        router_events(&model, &rank, &[event]).expect("the index is there");
+        let event = DynamoEvent { worker_id: 7, storage_tier: StorageTier::Device, event };
+        dynamo_events(&model, &rank, &[event]).expect("the index is there");
         model.doubts().first().map(|(_, doubts)| *doubts)
     };
-    let block = |name| RouterBlock { block_hash: name, tokens_hash: name };
-    let store = |name| RouterData::Stored { parent_hash: None, blocks: vec![block(name)] };
+    let block = |name| DynamoBlock { block_hash: name, tokens_hash: name };
+    let store = |name| DynamoData::Stored { parent_hash: None, blocks: vec![block(name)] };
     for (id, doubt) in [(1, None), (1, None), (2, None), (4, Some(Doubt::EventIds)), (5, Some(Doubt::EventIds))] {
         assert_eq!(say(id, store(id)), doubt.map(Doubts::from), "{id}");
     }
     assert_eq!(rank.count(Count::Gaps), 1);
-    assert_eq!(say(6, RouterData::Cleared), None);
+    assert_eq!(say(6, DynamoData::Cleared), None);
     assert_eq!(say(4, store(9)), Some(Doubt::EventIds.into()), "it went back");
 }
 
 /// A listener to a publisher that the test plays.
 struct Heard {
-    publisher: Publisher,
+    publisher: zmtp::Publisher,
     model: Arc<Model>,
-    rank: Arc<Rank>,
+    rank: Arc<Publisher>,
     _ingest: Ingest,
     _listener: Listener,
 }
 
 impl Heard {
     fn new(settings: Settings) -> Self {
-        let (publisher, model) = (Publisher::bind(), model(4));
-        let rank = Arc::new(Rank::zmq(WORKER, publisher.endpoint()));
-        model.ranks().put(&rank);
+        let (publisher, model) = (zmtp::Publisher::bind(), model(4));
+        let rank = Arc::new(Publisher::zmq(WORKER, publisher.endpoint()));
+        model.publishers().put(&rank);
         let ingest = Ingest::start(settings).expect("threads");
         let source = Source { endpoint: publisher.endpoint(), ..Source::default() };
         let listener = ingest.listen(source, Arc::clone(&model), Arc::clone(&rank), None);
@@ -419,9 +419,9 @@ fn catching_up() {
     // Somebody to ask who never answers: the endpoint accepts, and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let replay = format!("tcp://{}", silent.local_addr().expect("bound"));
-    let (publisher, model) = (Publisher::bind(), model(4));
-    let rank = Arc::new(Rank::zmq(WORKER, publisher.endpoint()));
-    model.ranks().put(&rank);
+    let (publisher, model) = (zmtp::Publisher::bind(), model(4));
+    let rank = Arc::new(Publisher::zmq(WORKER, publisher.endpoint()));
+    model.publishers().put(&rank);
     let settings = Settings { replay_timeout: Duration::from_millis(200), replay_attempts: 1, ..Settings::default() };
     let ingest = Ingest::start(settings).expect("threads");
     let source = Source { endpoint: publisher.endpoint(), replay: Some(replay), ..Source::default() };
@@ -548,11 +548,12 @@ fn looking_ahead_credits_no_block_too_many() {
 #[test]
 fn ranks_of_one_name_do_not_merge() {
     let model = model(4);
-    let ranks = [0, 1].map(|rank| Arc::new(Rank::zmq(Worker::new(7, rank), format!("tcp://127.0.0.1:{}", rank + 1))));
+    let ranks =
+        [0, 1].map(|rank| Arc::new(Publisher::zmq(Worker::new(7, rank), format!("tcp://127.0.0.1:{}", rank + 1))));
     for rank in &ranks {
-        model.ranks().put(rank);
+        model.publishers().put(rank);
     }
-    let say = |rank: &Rank, sequence, named: u32, event: Value| {
+    let say = |rank: &Publisher, sequence, named: u32, event: Value| {
         apply(&model, rank, sequence, &batch(&[event], Some(named))).expect("the index is there");
     };
     let store = || stored(&[1, 2], None, &tokens(0, 2), json!({}));
@@ -576,7 +577,7 @@ fn ranks_of_one_name_do_not_merge() {
 #[test]
 fn two_publishers_of_one_rank() {
     let service = Service::start(service::config());
-    let [engine, connector] = [Publisher::bind(), Publisher::bind()];
+    let [engine, connector] = [zmtp::Publisher::bind(), zmtp::Publisher::bind()];
     for endpoint in [engine.endpoint(), connector.endpoint()] {
         let body = json!({"instance_id": 7, "model_name": "m", "block_size": 4, "endpoint": endpoint});
         assert_eq!(service.post("/register", &body).0, 201);
@@ -633,7 +634,7 @@ fn a_publisher_beside_events_over_http() {
     };
     let store = json!({"stored": {"parent_hash": null, "blocks": [{"block_hash": 1, "tokens_hash": local}]}});
     post(store.clone());
-    let engine = Publisher::bind();
+    let engine = zmtp::Publisher::bind();
     let body = json!({"instance_id": 7, "model_name": "m", "block_size": 4, "endpoint": engine.endpoint()});
     assert_eq!(service.post("/register", &body).0, 201);
     let mut engine_says = engine.subscriber();

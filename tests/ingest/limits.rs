@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use kvleap::service::ingest::{Settings, Source};
-use kvleap::service::publish::{EngineState, Form, Options, Publisher};
-use kvleap::service::rank::Count;
-use kvleap::service::{Doubt, Ingest, Key, Listener, Model, Models, Rank};
+use kvleap::service::publish::{EngineState, Form, MockPublisher, Options};
+use kvleap::service::publisher::Count;
+use kvleap::service::{Doubt, Ingest, Key, Listener, Model, Models, Publisher};
 use kvleap::{Builder, Index, Matches, Worker};
 
 use crate::common::engine::free_ports;
@@ -22,12 +22,12 @@ use crate::common::until::until;
 
 /// A publisher in this process, what listens to it, and where it all goes.
 struct Pair {
-    publisher: Publisher,
+    publisher: MockPublisher,
     state: String,
     _scratch: Scratch,
     _ingest: Ingest,
     _listeners: Vec<Listener>,
-    ranks: Vec<Arc<Rank>>,
+    ranks: Vec<Arc<Publisher>>,
     model: Arc<Model>,
 }
 
@@ -43,10 +43,10 @@ impl Pair {
         let model = Models::new(index, 1).get_or_add(&Key::new("m"), options.block_size).expect("valid settings");
         let ingest = Ingest::start(settings).expect("threads");
         let numbers = options.ranks;
-        let publisher = Publisher::start(options).expect("free ports");
+        let publisher = MockPublisher::start(options).expect("free ports");
         let rank = |number: u16| {
             let source = place(base.of_rank(number).expect("a port"));
-            let rank = Arc::new(Rank::zmq(Worker::new(7, number.into()), &source.endpoint));
+            let rank = Arc::new(Publisher::zmq(Worker::new(7, number.into()), &source.endpoint));
             (ingest.listen(source, Arc::clone(&model), Arc::clone(&rank), None), rank)
         };
         let (listeners, ranks) = (0..numbers).map(rank).unzip();

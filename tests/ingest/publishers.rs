@@ -11,8 +11,8 @@ use std::{env, fs};
 use fastrand::Rng;
 use kvleap::service::ingest::{Settings, Source};
 use kvleap::service::publish::EngineState;
-use kvleap::service::rank::{Count, State};
-use kvleap::service::{Ingest, Rank};
+use kvleap::service::publisher::{Count, State};
+use kvleap::service::{Ingest, Publisher};
 use kvleap::{Matches, Worker};
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ fn chaos_ends_in_the_right_answers() {
     let mut ranks = BTreeMap::new();
     let mut listeners = Vec::new();
     for (worker, source) in fleet.ranks() {
-        let rank = Arc::new(Rank::zmq(worker, &source.endpoint));
+        let rank = Arc::new(Publisher::zmq(worker, &source.endpoint));
         listeners.push(ingest.listen(source, Arc::clone(&model), Arc::clone(&rank), None));
         ranks.insert(worker, rank);
     }

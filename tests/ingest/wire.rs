@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use kvleap::hash::mm_hash;
 use kvleap::service::ingest::apply;
-use kvleap::service::rank::{Count, Skip};
+use kvleap::service::publisher::{Count, Skip};
 use kvleap::service::wire::{Batch, Error, MAX_EXPANSION};
-use kvleap::service::{Doubt, Doubts, Exactness, Model, Rank, Tier};
+use kvleap::service::{Doubt, Doubts, Exactness, Model, Publisher, Tier};
 use kvleap::{BlockHasher, Worker};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -40,13 +40,13 @@ fn frames() -> Option<Value> {
 /// A publisher, and what became of its batches.
 struct Played {
     model: std::sync::Arc<Model>,
-    rank: Rank,
+    rank: Publisher,
     batches: u64,
 }
 
 impl Played {
     fn new() -> Self {
-        Self { model: model(4), rank: Rank::zmq(Worker::new(7, 0), "tcp://127.0.0.1:5557"), batches: 0 }
+        Self { model: model(4), rank: Publisher::zmq(Worker::new(7, 0), "tcp://127.0.0.1:5557"), batches: 0 }
     }
 
     fn play(&mut self, payload: &[u8]) {
@@ -283,7 +283,7 @@ proptest! {
     #[test]
     fn tiers_are_cumulative(acts in acts()) {
         const MEDIA: [&str; 3] = ["GPU", "CPU", "DISK"];
-        let rank = Rank::http(Worker::new(7, 0));
+        let rank = Publisher::http(Worker::new(7, 0));
         let model = model(1);
         let mut tiers: [Vec<u64>; 3] = Default::default();
         let mut used = [true, false, false];

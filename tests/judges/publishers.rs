@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvleap::service::ingest::{Settings, Source};
-use kvleap::service::rank::{Count, Resume, State};
-use kvleap::service::{Ingest, Listener, Model, Rank, Tier};
+use kvleap::service::publisher::{Count, Resume, State};
+use kvleap::service::{Ingest, Listener, Model, Publisher, Tier};
 use kvleap::{BlockHasher, Worker};
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ fn engines() -> Vec<Engine> {
 }
 
 /// A running publisher.
-struct Publisher {
+struct EngineProcess {
     process: Process,
     said: usize,
 }
@@ -62,7 +62,7 @@ impl Place {
 }
 
 impl Engine {
-    fn start(&self, place: &Place) -> Publisher {
+    fn start(&self, place: &Place) -> EngineProcess {
         let mut command = Command::new(&self.python);
         // With a wildcard the publisher binds; without, it connects.
         let wildcard = |endpoint: &str| endpoint.replace("127.0.0.1", "*");
@@ -74,11 +74,11 @@ impl Engine {
         }
         let mut process = Process::start(&mut command);
         assert_eq!(process.line(), "READY");
-        Publisher { process, said: 0 }
+        EngineProcess { process, said: 0 }
     }
 }
 
-impl Publisher {
+impl EngineProcess {
     fn say(&mut self, events: &Value) {
         self.process.tell(&events.to_string());
         self.said += 1;
@@ -110,7 +110,7 @@ fn tokens(from: u32, to: u32) -> Vec<u32> {
 struct Ear {
     ingest: Ingest,
     model: Arc<Model>,
-    rank: Arc<Rank>,
+    rank: Arc<Publisher>,
     listener: Option<Listener>,
     place: Place,
 }
@@ -128,7 +128,7 @@ impl Ear {
             ..Settings::default()
         };
         let ingest = Ingest::start(settings).expect("threads");
-        let rank = Arc::new(Rank::zmq(WORKER, &place.source.endpoint));
+        let rank = Arc::new(Publisher::zmq(WORKER, &place.source.endpoint));
         let mut ear = Self { ingest, model: model(4), rank, listener: None, place: place.clone() };
         ear.listen(None);
         ear

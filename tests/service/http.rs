@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kvleap::service::{Config, Key, Rank, Server, ingest};
+use kvleap::service::{Config, Key, Publisher, Server, ingest};
 use kvleap::{BlockHasher, Worker};
 use serde_json::{Value, json};
 
@@ -455,8 +455,8 @@ fn a_secret_key_of_hashes() {
     }
     let service = Service::start(config("00112233445566778899aabbccddeeff\n"));
     let model = service.server.indexer().models().get_or_add(&Key::new("m"), 4).expect("new");
-    let rank = Arc::new(Rank::zmq(Worker::new(7, 0), "tcp://127.0.0.1:1"));
-    model.ranks().put(&rank);
+    let rank = Arc::new(Publisher::zmq(Worker::new(7, 0), "tcp://127.0.0.1:1"));
+    model.publishers().put(&rank);
     let salted = engine_events::stored(&[1], None, &[1, 2, 3, 4], json!({"extra_keys": [["salt"]]}));
     ingest::apply(&model, &rank, 0, &engine_events::batch(&[salted], None)).expect("it runs");
     service.flush();

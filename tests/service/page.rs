@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kvleap::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
-use kvleap::service::{Config, Key, Rank, Server};
+use kvleap::service::ingest::{DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
+use kvleap::service::{Config, Key, Publisher, Server};
 use kvleap::{Block, BlockHasher, Event, EventData, Worker};
 
 use crate::common::browser::Browser;
@@ -32,16 +32,16 @@ fn store(server: &Server, model: &str, id: u64, blocks: u64) {
 fn report(server: &Server, id: u64, blocks: u64) {
     let model = server.indexer().models().get_or_add(&Key::new("llama"), 16).expect("blocks of 16");
     let worker = Worker::new(id, 0);
-    let rank = model.ranks().get(worker).unwrap_or_else(|| {
-        let rank = Arc::new(Rank::http(worker));
-        model.ranks().put(&rank);
+    let rank = model.publishers().get(worker).unwrap_or_else(|| {
+        let rank = Arc::new(Publisher::http(worker));
+        model.publishers().put(&rank);
         rank
     });
-    let blocks = (0..blocks).map(|name| RouterBlock { block_hash: name, tokens_hash: name }).collect();
-    let data = RouterData::Stored { parent_hash: None, blocks };
+    let blocks = (0..blocks).map(|name| DynamoBlock { block_hash: name, tokens_hash: name }).collect();
+    let data = DynamoData::Stored { parent_hash: None, blocks };
     let event = NumberedEvent { event_id: 1, data, dp_rank: 0 };
-    let event = RouterEvent { worker_id: id, storage_tier: StorageTier::Device, event };
-    router_events(&model, &rank, &[event]).expect("it runs");
+    let event = DynamoEvent { worker_id: id, storage_tier: StorageTier::Device, event };
+    dynamo_events(&model, &rank, &[event]).expect("it runs");
 }
 
 fn text(id: &str) -> String {
@@ -80,7 +80,7 @@ fn it_shows_real_numbers_and_follows_a_change() {
 
     let tokens = (0..22).map(|token| token.to_string()).collect::<Vec<_>>().join(", ");
     ask(&mut browser, "tokens", &tokens);
-    assert_eq!(browser.eval(&text("answer-summary")), "3 hold some of it (5 blocks, 20 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "3 workers hold some of it (5 blocks, 20 tokens).");
     let answer =
         "[...document.querySelectorAll('#answer li')].map((item) => item.innerText.replace(/\\s+/g, ' ')).join('|')";
     assert_eq!(
@@ -90,14 +90,14 @@ fn it_shows_real_numbers_and_follows_a_change() {
     // Hashes are beyond what numbers of JavaScript are exact to, and may be signed.
     let locals = BlockHasher::new(4).expect("not 0").hash(&(0..8).collect::<Vec<u32>>());
     ask(&mut browser, "hashes", &format!("[{}, {}]", locals[0], locals[1].cast_signed()));
-    assert_eq!(browser.eval(&text("answer-summary")), "3 hold some of it (2 blocks, 8 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "3 workers hold some of it (2 blocks, 8 tokens).");
     ask(&mut browser, "bytes", "Grüße");
-    assert_eq!(browser.eval(&text("answer-summary")), "Nobody holds the first block of it (1 block, 4 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "No worker holds the first block of it (1 block, 4 tokens).");
     ask(&mut browser, "tokens", "1, two");
-    assert_eq!(browser.eval(&text("answer-summary")), "Not looked up: “two” is not such a number.");
+    assert_eq!(browser.eval(&text("answer-summary")), "The lookup failed: \"two\" is not a valid number.");
     ask(&mut browser, "tokens", "4294967296");
     let refusal = browser.eval(&text("answer-summary"));
-    assert!(refusal.as_str().is_some_and(|text| text.starts_with("Not looked up: the body")), "{refusal}");
+    assert!(refusal.as_str().is_some_and(|text| text.starts_with("The lookup failed: invalid JSON")), "{refusal}");
     browser.screenshot("wide");
     server.stop();
 }
@@ -163,7 +163,7 @@ fn five_hundred_engines_are_sorted_filtered_and_updated_in_place() {
     browser.wait("document.getElementById('shown').textContent === '6 of 501 shown'");
     assert_eq!(browser.eval("before.every((row) => row.isConnected && row.old)"), true);
     let models = server.indexer().models().all();
-    models[0].ranks().remove(&models[0].ranks().get(Worker::new(417, 0)).expect("it reported"));
+    models[0].publishers().remove(&models[0].publishers().get(Worker::new(417, 0)).expect("it reported"));
     browser.wait("document.getElementById('shown').textContent === '5 of 500 shown'");
     assert_eq!(browser.eval(SHOWN), "117/0 317/0 17/0 217/0 1017/0");
     server.stop();
@@ -194,7 +194,7 @@ fn a_token_is_asked_for_and_kept_for_the_tab() {
     }
     browser.wait("document.getElementById('blocks-note').textContent === '10 held'");
     ask(&mut browser, "tokens", "0 1 2 3");
-    assert_eq!(browser.eval(&text("answer-summary")), "1 holds some of it (1 block, 4 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "1 worker holds some of it (1 block, 4 tokens).");
     browser.open(&url);
     browser.wait("document.getElementById('blocks-note').textContent === '10 held'");
     assert_eq!(browser.eval("localStorage.length + document.cookie.length"), 0, "the tab alone knows it");
@@ -211,7 +211,7 @@ fn nothing_is_wider_than_a_phone() {
     browser.open(&format!("http://{}/", server.address()));
     browser.wait("document.getElementById('blocks-note').textContent === '14 held'");
     ask(&mut browser, "tokens", "0,1,2,3,4,5,6,7");
-    assert_eq!(browser.eval(&text("answer-summary")), "1 holds some of it (2 blocks, 8 tokens).");
+    assert_eq!(browser.eval(&text("answer-summary")), "1 worker holds some of it (2 blocks, 8 tokens).");
     assert_eq!(browser.eval("document.documentElement.scrollWidth"), 390);
     browser.screenshot("phone");
     browser.eval("document.getElementById('filter').scrollIntoView()");

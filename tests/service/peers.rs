@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use kvleap::service::ingest::apply;
-use kvleap::service::publish::{Options, Publisher};
-use kvleap::service::rank::{Count, State};
+use kvleap::service::publish::{MockPublisher, Options};
+use kvleap::service::publisher::{Count, State};
 use kvleap::service::snapshot::restore;
 use kvleap::service::{Config, Model, Models, Tier};
 use kvleap::{Index, Matches, Worker};
@@ -38,7 +38,7 @@ fn chain(hashes: &[u64], parent: Option<u64>, tokens: std::ops::Range<u32>, medi
 fn tell(services: &[&Service], seat: usize, sequence: u64, said: &[&[Value]]) -> u64 {
     for service in services {
         let (model, mut sequence) = (model(service), sequence);
-        let rank = Arc::clone(&model.ranks().of(Worker::new(1, 0))[seat]);
+        let rank = Arc::clone(&model.publishers().of(Worker::new(1, 0))[seat]);
         for events in said {
             apply(&model, &rank, sequence, &batch(events, Some(0))).expect("it runs");
             sequence += 1;
@@ -69,13 +69,13 @@ fn assert_equal(original: &Service, copy: &Service) {
             counts.collect::<Vec<_>>()
         });
         assert_eq!(workers[0], workers[1]);
-        let (here, there) = (here.ranks().all(), there.ranks().all());
+        let (here, there) = (here.publishers().all(), there.publishers().all());
         assert_eq!(here.len(), there.len());
         for (here, there) in here.iter().zip(there.iter()) {
             assert_eq!((here.workers(), here.endpoint()), (there.workers(), there.endpoint()));
             let (here, there) = (here.checkpoint(), there.checkpoint());
             assert_eq!((here.seat, here.position, here.lookahead), (there.seat, there.position, there.lookahead));
-            assert_eq!(here.content, there.content);
+            assert_eq!(here.records, there.records);
             assert_eq!(
                 format!("{:?}", here.doubts),
                 format!("{:?}", there.doubts).replace(", Restored", "").replace("Restored", "")
@@ -117,7 +117,7 @@ fn a_copy_goes_on_like_the_original() {
     assert_equal(&a, &b);
     assert_eq!(b.server.indexer().engines(), a.server.indexer().engines(), "they are listened to");
     let (here, there) = (model(&a), model(&b));
-    for (original, copy) in here.ranks().all().iter().zip(there.ranks().all().iter()) {
+    for (original, copy) in here.publishers().all().iter().zip(there.publishers().all().iter()) {
         assert_eq!(copy.state(), State::Unreachable, "{:?} was not heard yet", original.worker());
     }
     assert!(b.post("/query", &json!({"model_name": "m", "token_ids": [1]})).1["degraded"]["7"].is_array());
@@ -178,7 +178,7 @@ fn the_stream_is_what_a_file_is() {
     let (models, engines) =
         restore(&scratch.file_path("state", bytes), Models::new(Index::builder(), 9)).expect("intact");
     assert_eq!((models.all().len(), engines), (1, service.server.indexer().engines()));
-    assert_eq!(models.all()[0].ranks().all().len(), 4);
+    assert_eq!(models.all()[0].publishers().all().len(), 4);
 
     // What cannot be completed is broken off, sooner or later.
     model(&service).index().shutdown().expect("it ran");
@@ -200,7 +200,7 @@ fn whoever_is_never_heard_is_gone_after_the_grace_period() {
         event((7, 0), "device", json!({"stored": {"parent_hash": 2, "blocks": [{"block_hash": 3, "tokens_hash": 7}]}}));
     assert_eq!(b.post("/events", &events(&[more])).0, 200);
     until("all others are gone", || {
-        let ranks = model(&b).ranks().all();
+        let ranks = model(&b).publishers().all();
         ranks.iter().all(|rank| (rank.state() == State::Gone) == (rank.worker() != Worker::new(7, 0)))
     });
     b.flush();
@@ -262,7 +262,7 @@ fn what_is_not_whole_leaves_nothing_and_the_next_peer_is_asked() {
         cold.server.stop();
     }
     let b = copy_of(&[&all[..], &[&a.url("/")]].concat());
-    assert_eq!((b.server.indexer().models().all().len(), model(&b).ranks().all().len()), (1, 4));
+    assert_eq!((b.server.indexer().models().all().len(), model(&b).publishers().all().len()), (1, 4));
     assert_eq!(depths(&b, 100..108, None), [8; 3]);
     for service in [a, b] {
         service.server.stop();
@@ -346,7 +346,7 @@ fn a_dump_of_another_implementation_is_taken_in_any_order() {
                 }
             }
         }
-        for rank in model.ranks().all().iter() {
+        for rank in model.publishers().all().iter() {
             assert_eq!((rank.state(), rank.source()), (State::Unreachable, "http"));
             assert!(rank.doubts().iter().any(|doubt| doubt.name() == "copied"), "seed {seed}");
         }
@@ -383,12 +383,12 @@ fn an_engine_takes_over_from_what_a_dump_said_of_it() {
         "block_size": 4});
     assert_eq!(copy.post("/register", &engine).0, 201);
     tell(&[&copy], 1, 0, &[&[chain(&[11], None, 100..104, "GPU")]]);
-    until("what the dump said is gone", || model(&copy).ranks().of(Worker::new(1, 0)).len() == 1);
+    until("what the dump said is gone", || model(&copy).publishers().of(Worker::new(1, 0)).len() == 1);
     copy.flush();
     let query = json!({"model_name": "m", "block_hashes": [1, 2]});
     assert_eq!(copy.post("/query_by_hash", &query).1["scores"], json!({}));
     assert_eq!(depths(&copy, 100..104, None), [4; 3]);
-    assert_eq!(model(&copy).ranks().all()[0].source(), "zmq");
+    assert_eq!(model(&copy).publishers().all()[0].source(), "zmq");
     copy.server.stop();
 }
 
@@ -408,21 +408,21 @@ fn a_copy_asks_engines_for_what_came_since_and_for_nothing_twice() {
         state: Some(scratch.path("engine").into()),
         ..Options::default()
     };
-    let publisher = Publisher::start(options).expect("the ports are free");
+    let publisher = MockPublisher::start(options).expect("the ports are free");
     let a = Service::start(config());
     let engine = json!({"instance_id": 1, "endpoint": endpoint, "replay_endpoint": replay, "model_name": "mock",
         "block_size": 16});
     assert_eq!(a.post("/register", &engine).0, 201);
     let rank = |service: &Service| {
         let model = service.server.indexer().models().get("mock", "default", "").expect("it is there");
-        let rank = model.ranks().get(Worker::new(1, 0)).expect("it is registered");
+        let rank = model.publishers().get(Worker::new(1, 0)).expect("it is registered");
         (model, rank)
     };
     until("something is known", || rank(&a).1.last_sequence() > Some(50));
     let b = copy_of(&[&a.url("")]);
     until("something more is known", || rank(&b).1.last_sequence() > Some(100));
     publisher.pause().expect("a scratch file");
-    let said = publisher.said().batches;
+    let said = publisher.published().batches;
     let state = fs::read(scratch.path("engine")).expect("it was written");
     let mut judge = Judge::default();
     judge.add(1, &serde_json::from_slice(&state).expect("the state of an engine"));

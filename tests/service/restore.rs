@@ -3,10 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
-use kvleap::service::ingest::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier, router_events};
-use kvleap::service::rank::{Resume, State};
-use kvleap::service::snapshot::{Reason, Replacement, SavedModel, SavedRank, Writer, restore, save};
-use kvleap::service::{Doubt, Engine, Key, Model, Models, Rank, Tier};
+use kvleap::service::ingest::{DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
+use kvleap::service::publisher::{Resume, State};
+use kvleap::service::snapshot::{Reason, Replacement, SavedModel, SavedPublisher, Writer, restore, save};
+use kvleap::service::{Doubt, Engine, Key, Model, Models, Publisher, Tier};
 use kvleap::{Block, BlockHasher, Event, EventData, Index, Matches, Worker};
 
 use crate::common::scratch::Scratch;
@@ -26,11 +26,11 @@ fn engine(instance_id: u64) -> Engine {
     serde_json::from_value(json).expect("an engine")
 }
 
-fn stored(rank: Worker, id: u64, tier: StorageTier, parent: Option<u64>, names: std::ops::Range<u64>) -> RouterEvent {
-    let blocks = names.map(|name| RouterBlock { block_hash: name, tokens_hash: name ^ 5 }).collect();
-    let data = RouterData::Stored { parent_hash: parent, blocks };
+fn stored(rank: Worker, id: u64, tier: StorageTier, parent: Option<u64>, names: std::ops::Range<u64>) -> DynamoEvent {
+    let blocks = names.map(|name| DynamoBlock { block_hash: name, tokens_hash: name ^ 5 }).collect();
+    let data = DynamoData::Stored { parent_hash: parent, blocks };
     let event = NumberedEvent { event_id: id, data, dp_rank: rank.dp_rank };
-    RouterEvent { worker_id: rank.id, storage_tier: tier, event }
+    DynamoEvent { worker_id: rank.id, storage_tier: tier, event }
 }
 
 fn answers(model: &Model, names: std::ops::Range<u64>) -> Vec<(Worker, u32)> {
@@ -52,9 +52,9 @@ fn what_is_saved_is_restored() {
     let llama = models.get_or_add(&key("llama", ""), 16).expect("new");
     let other = models.get_or_add(&key("llama", "tenant"), 32).expect("new");
     let engine = engine(2);
-    let ranks = [(a, Arc::new(Rank::http(a))), (b, Arc::new(Rank::zmq(b, engine.endpoint.clone())))];
+    let ranks = [(a, Arc::new(Publisher::http(a))), (b, Arc::new(Publisher::zmq(b, engine.endpoint.clone())))];
     for (_, rank) in &ranks {
-        llama.ranks().put(rank);
+        llama.publishers().put(rank);
     }
     for (worker, rank) in &ranks {
         let more = worker.id * 20;
@@ -63,11 +63,11 @@ fn what_is_saved_is_restored() {
             stored(*worker, 7, StorageTier::HostPinned, None, 100..105),
             stored(*worker, 8, StorageTier::HostPinned, Some(109 + more), 500..505),
         ];
-        router_events(&llama, rank, &events).expect("it runs");
+        dynamo_events(&llama, rank, &events).expect("it runs");
     }
-    let rank = Arc::new(Rank::http(c));
-    other.ranks().put(&rank);
-    router_events(&other, &rank, &[stored(c, 1, StorageTier::Device, None, 100..107)]).expect("it runs");
+    let rank = Arc::new(Publisher::http(c));
+    other.publishers().put(&rank);
+    dynamo_events(&other, &rank, &[stored(c, 1, StorageTier::Device, None, 100..107)]).expect("it runs");
     let saved = save(path.as_ref(), &models, std::slice::from_ref(&engine)).expect("a scratch file");
     assert_eq!(saved.bytes, fs::metadata(&path).expect("it is there").len());
     assert_eq!(scratch.names(), ["state"]);
@@ -91,14 +91,14 @@ fn what_is_saved_is_restored() {
     copies.get("llama", "default", "").expect("restored").index().find(&query, &mut matches);
     assert_eq!((matches.depth(a), matches.depth(Tier::Host.worker(a))), (30, 35), "tiers are workers, too");
 
-    let publishers = copies.get("llama", "default", "").expect("restored").ranks().all();
+    let publishers = copies.get("llama", "default", "").expect("restored").publishers().all();
     assert_eq!(publishers.len(), 2);
     for (copy, (worker, rank)) in publishers.iter().zip(&ranks) {
         assert_eq!((copy.worker(), copy.endpoint(), copy.workers()), (*worker, rank.endpoint(), rank.workers()));
         assert_eq!(copy.last_sequence(), Some(8));
         let (resume, before) = (copy.checkpoint(), rank.checkpoint());
-        assert_eq!((&resume.position, &resume.content), (&before.position, &before.content));
-        assert!(!resume.content.workers.is_empty());
+        assert_eq!((&resume.position, &resume.records), (&before.position, &before.records));
+        assert!(!resume.records.workers.is_empty());
     }
     // Nobody can say whether more came over HTTP since then, or over a connection that is not there yet.
     assert_eq!((publishers[0].state(), publishers[1].state()), (State::Unknown, State::Unreachable));
@@ -118,7 +118,7 @@ fn a_large_state_is_restored_in_slices() {
     let llama = models.get_or_add(&key("llama", ""), 16).expect("new");
     for id in 0..3 {
         let worker = Worker::new(id, 0);
-        llama.ranks().put(&Arc::new(Rank::http(worker)));
+        llama.publishers().put(&Arc::new(Publisher::http(worker)));
         let blocks = (1..=400_000).map(|name| Block { sequence: name, local: name.min(id * 100_000) }).collect();
         let data = EventData::Stored { parent: None, blocks };
         llama.index().send(Event { worker, id: 1, data }).expect("it runs");
@@ -150,7 +150,8 @@ fn what_the_index_does_not_take_is_refused() {
         hashing,
     };
     let model = |block_size| saved(block_size, hashing);
-    let rank = |engine: &str, resume: Vec<u8>| SavedRank { instance: 7, dp_rank: 0, engine: engine.into(), resume };
+    let rank =
+        |engine: &str, resume: Vec<u8>| SavedPublisher { instance: 7, dp_rank: 0, engine: engine.into(), resume };
     let orphan = EventData::Stored { parent: Some(5), blocks: vec![Block { sequence: 6, local: 6 }] };
     let orphan = Event { worker: Worker::new(7, 0), id: 1, data: orphan };
     let whole = EventData::Stored { parent: None, blocks: vec![Block { sequence: 6, local: 6 }] };
@@ -163,12 +164,12 @@ fn what_the_index_does_not_take_is_refused() {
     assert!(text.contains("hash_key_file"), "{text}");
     let text = refusal(&|writer| put(writer.event(&whole)), Index::builder());
     assert!(text.contains("worker 7/0 cannot be restored (it has no model)"), "{text}");
-    let text = refusal(&|writer| put(writer.rank(&rank("", Vec::new()))), Index::builder());
+    let text = refusal(&|writer| put(writer.publisher(&rank("", Vec::new()))), Index::builder());
     assert!(text.contains("publisher 7/0 cannot be restored (it has no model)"), "{text}");
     let said_by = |instance, event: &Event| {
-        let rank = SavedRank { instance, ..rank("", postcard::to_stdvec(&Resume::default()).expect("short")) };
+        let rank = SavedPublisher { instance, ..rank("", postcard::to_stdvec(&Resume::default()).expect("short")) };
         let write = |writer: &mut Snapshot| {
-            put(writer.model(&model(4)).and_then(|()| writer.rank(&rank)).and_then(|()| writer.event(event)));
+            put(writer.model(&model(4)).and_then(|()| writer.publisher(&rank)).and_then(|()| writer.event(event)));
         };
         refusal(&write, Index::builder())
     };
@@ -179,7 +180,7 @@ fn what_the_index_does_not_take_is_refused() {
     let engines = ["{}", "{\"instance_id\": 7, \"endpoint\": \"http://a\", \"model_name\": \"m\", \"block_size\": 4}"];
     for (engine, resume) in [(engines[0], vec![]), (engines[1], vec![]), ("", vec![255; 3])] {
         let write = |writer: &mut Snapshot| {
-            put(writer.model(&model(4)).and_then(|()| writer.rank(&rank(engine, resume.clone()))));
+            put(writer.model(&model(4)).and_then(|()| writer.publisher(&rank(engine, resume.clone()))));
         };
         let text = refusal(&write, Index::builder());
         assert!(text.contains("publisher 7/0"), "{text}");

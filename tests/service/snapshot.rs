@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use std::io::{self, Cursor, Write};
 use std::path::Path;
 
-use kvleap::service::snapshot::{Reader, Reason, Record, SavedModel, SavedRank, SnapshotError, Writer};
+use kvleap::service::snapshot::{Reader, Reason, Record, SavedModel, SavedPublisher, SnapshotError, Writer};
 use kvleap::{Block, Event, EventData, Worker};
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn model(name: &str) -> Record {
 }
 
 fn rank(instance: u64) -> Record {
-    Record::Rank(SavedRank { instance, dp_rank: 3, engine: "{}".to_owned(), resume: vec![7; 5] })
+    Record::Publisher(SavedPublisher { instance, dp_rank: 3, engine: "{}".to_owned(), resume: vec![7; 5] })
 }
 
 fn stored(worker: Worker, parent: Option<u64>, names: std::ops::Range<u64>) -> Event {
@@ -57,7 +57,7 @@ fn write(path: &Path, records: &[Record]) -> Result<u64, SnapshotError> {
     for record in records {
         match record {
             Record::Model(model) => writer.model(model),
-            Record::Rank(rank) => writer.rank(rank),
+            Record::Publisher(rank) => writer.publisher(rank),
             Record::Event(event) => writer.event(event),
         }?;
     }
@@ -282,7 +282,7 @@ fn records(shape: Shape) -> impl Strategy<Value = Vec<Record>> {
     });
     let rank = any::<(u64, u32, String, Vec<u8>)>();
     let rank = rank
-        .prop_map(|(instance, dp_rank, engine, resume)| Record::Rank(SavedRank { instance, dp_rank, engine, resume }));
+        .prop_map(|(instance, dp_rank, engine, resume)| Record::Publisher(SavedPublisher { instance, dp_rank, engine, resume }));
     let record = prop_oneof![1 => model, 2 => rank, 20 => random::event(shape).prop_map(Record::Event)];
     prop::collection::vec(record, 0..80)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kvleap::replay::Workload;
-use kvleap::service::publish::{Form, Options, Publisher, tokens};
+use kvleap::service::publish::{Form, MockPublisher, Options, tokens};
 use serde_json::{Value, json};
 
 use crate::{Outcome, numbers, progress};
@@ -164,7 +164,7 @@ impl Args {
     pub(crate) fn run(self) -> Outcome {
         let options = Options::from(self);
         let introduction = introduction(&options);
-        let publisher = Publisher::start(options)?;
+        let publisher = MockPublisher::start(options)?;
         let (sender, orders) = channel();
         let end = sender.clone();
         // When an order cannot be sent, nobody listens any more: the process is ending.
@@ -185,12 +185,12 @@ impl Args {
                 }
                 Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    let said = publisher.said();
+                    let totals = publisher.published();
                     bar.set_message(format!(
                         "{} batches, {} of them not sent, {} blocks stored and removed",
-                        numbers::count(said.batches),
-                        numbers::count(said.dropped),
-                        numbers::count(said.blocks)
+                        numbers::count(totals.batches),
+                        numbers::count(totals.dropped),
+                        numbers::count(totals.blocks)
                     ));
                 }
             }

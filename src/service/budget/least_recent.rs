@@ -1,4 +1,7 @@
 //! Which blocks were stored least recently.
+//!
+//! This is least-recently-used eviction from the leaves of a prefix tree, as in the radix cache of `SGLang`. What
+//! differs is that recency is that of storing, because the service is not told when an engine uses a block again.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -9,15 +12,16 @@ use crate::event::{Block, Event, EventData};
 #[derive(Clone, Copy, Debug)]
 struct Held {
     sequence: u64,
-    /// Stored by the export in the place of a hole, and removed in the end.
+    /// Whether the export stores it only to fill a hole, and removes it at the end.
     hole: bool,
     parent: Option<usize>,
-    /// From 1, when it or the newest of those behind it was stored; 0 is before all that is remembered.
+    /// When it or the newest block behind it was stored, counted from 1; 0 is before all that is remembered.
     recency: usize,
     depth: u32,
 }
 
-/// The sequence hashes of so many thousandths of an export, rounded up, that go first; ends of sequences before what they continue.
+/// Returns the sequence hashes of the blocks to forget first: a share of an export in thousandths, rounded up. The ends
+/// of sequences come before what they continue.
 pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, thousandths: usize) -> Vec<u64> {
     let recency: HashMap<u64, usize> = recent.into_iter().flatten().copied().zip(1..).collect();
     let mut places: HashMap<u64, usize> = HashMap::new();
@@ -28,7 +32,7 @@ pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, tho
                 let mut parent = parent.and_then(|parent| places.get(&parent).copied());
                 for &Block { sequence, .. } in stored {
                     if let Some(&place) = places.get(&sequence) {
-                        // A further copy.
+                        // One more copy of a block that is known.
                         parent = Some(place);
                         continue;
                     }
@@ -47,7 +51,8 @@ pub(super) fn least_recent(export: &[Event], recent: Option<&VecDeque<u64>>, tho
             EventData::Cleared | EventData::WorkerAdded | EventData::WorkerRemoved | EventData::CopiesCounted => {}
         }
     }
-    // What is stored behind others comes after them in an export.
+    // In an export, a block comes after its parent: walking back, each block has its final recency before its parent
+    // needs it.
     for place in (0..blocks.len()).rev() {
         let Held { parent, recency, .. } = blocks[place];
         if let Some(parent) = parent {

@@ -1,4 +1,4 @@
-//! Bodies: of bounded size and age on the way in, JSON on the way out.
+//! Bodies: limited in size and time on the way in, JSON on the way out.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use tokio::time::timeout;
 
 use super::refusal::Refusal;
 use crate::service::config::Config;
-use crate::service::model::Key;
+use crate::service::models::Key;
 
-/// A request's whole body.
+/// Reads the whole body of a request.
 pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Refusal> {
     let limit = config.max_body_bytes;
     let too_large =
         || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes")).unread();
     let body = request.into_body();
-    // Before a byte of it is kept.
+    // A body that is declared too long is refused before any of it is kept.
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
@@ -36,24 +36,24 @@ pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Ref
     }
 }
 
-/// What a body of JSON says.
+/// Parses a body of JSON.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Refusal::bad(format!("the body is not as it should be: {error}")))
+    serde_json::from_slice(body).map_err(|error| Refusal::bad(format!("invalid JSON: {error}")))
 }
 
-/// What a body of msgpack says.
+/// Parses a body of msgpack.
 pub(super) fn unpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    rmp_serde::from_slice(body).map_err(|error| Refusal::bad(format!("the body is not as it should be: {error}")))
+    rmp_serde::from_slice(body).map_err(|error| Refusal::bad(format!("invalid msgpack: {error}")))
 }
 
-/// An answer in JSON; `room` is about how many bytes it takes.
+/// Returns an answer in JSON; `room` is about how many bytes it takes.
 pub(super) fn json(status: StatusCode, value: &impl Serialize, room: usize) -> Response {
     let mut text = Vec::with_capacity(room);
     serde_json::to_writer(&mut text, value).expect("no key of an answer is anything but text or a number");
     (status, [(CONTENT_TYPE, "application/json")], Body::from(text)).into_response()
 }
 
-/// `{"status": "ok"}`.
+/// Returns `{"status": "ok"}`.
 pub(super) fn ok(status: StatusCode) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#).into_response()
 }
@@ -63,17 +63,17 @@ pub(super) fn ok(status: StatusCode) -> Response {
 pub(super) struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Name<'_> {
-    /// The name, or what stands for none.
+    /// Returns the name, or `none` if there is none.
     pub(super) fn or<'n>(name: Option<&'n Self>, none: &'n str) -> &'n str {
         name.map_or(none, |name| &name.0)
     }
 
-    /// The tenant meant.
+    /// Returns the tenant that this name means.
     pub(super) fn tenant(name: Option<&Self>) -> &str {
         Key::tenant(Self::or(name, ""))
     }
 
-    /// The routing group meant.
+    /// Returns the routing group that this name means.
     pub(super) fn group(name: Option<&Self>) -> &str {
         Self::or(name, Key::DEFAULT_GROUP)
     }

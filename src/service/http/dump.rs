@@ -1,4 +1,4 @@
-//! `GET /dump`: everything, as events that rebuild it.
+//! `GET /dump`: the whole state, as events that rebuild it.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::stream;
 use crate::event::{Event, EventData};
 use crate::service::indexer::Indexer;
 use crate::service::ingest;
-use crate::service::model::Model;
+use crate::service::models::Model;
 
-/// Written as it is read: one model is in memory at a time. A model's part is as of one moment, between two batches;
-/// models are not synchronised with each other. Where it ends early, so does the transfer, with an error.
+/// Streams the dump: one model is in memory at a time. Each model is dumped as it is between two batches; models are
+/// not synchronised with each other. If the dump ends early, the transfer ends with an error.
 pub(super) async fn dump(State(indexer): State<Arc<Indexer>>) -> Response {
     stream::answer("application/json", "a dump", move |out| Ok(serde_json::to_writer(out, &Dump(&indexer))?))
 }
@@ -43,12 +43,12 @@ impl Serialize for Content<'_> {
     }
 }
 
-/// Turned into their form one by one, as they are written.
+/// Events that are converted one by one, as they are written.
 struct Events(Cell<Vec<Event>>);
 
 impl Serialize for Events {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Whoever imports them begins with nothing; and some clear all tiers at once.
+        // An importer starts empty, so it needs no clears, and in some importers a clear would empty all tiers.
         let events = self.0.take().into_iter().filter(|event| event.data != EventData::Cleared);
         serializer.collect_seq(ingest::dump(events))
     }

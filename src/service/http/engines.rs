@@ -1,4 +1,4 @@
-//! Which engines are listened to, and how it stands with them.
+//! `/register`, `/unregister` and `/workers`: the engines that are listened to, and their state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +13,10 @@ use super::body;
 use super::refusal::{Refusal, blocking};
 use crate::event::Worker;
 use crate::service::doubt::{Doubts, Exactness};
-use crate::service::engine::Engine;
-use crate::service::engines::{RegisterError, Selection};
+use crate::service::engines::{Engine, RegisterError, Selection};
 use crate::service::indexer::Indexer;
-use crate::service::model::{Key, Model};
-use crate::service::rank::{Count, Rank, Skip, State as Standing};
+use crate::service::models::{Key, Model};
+use crate::service::publisher::{self, Count, Publisher, Skip};
 
 pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
     let body = body::read(indexer.config(), request).await?;
@@ -34,7 +33,7 @@ impl From<RegisterError> for Refusal {
             RegisterError::Taken { .. } | RegisterError::Copies { .. } => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
-            RegisterError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            RegisterError::Closed(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }
 }
@@ -57,7 +56,7 @@ pub(super) async fn unregister(State(indexer): State<Arc<Indexer>>, request: Req
             model: &ask.model_name,
             group: ask.routing_group.as_deref(),
             tenant: Key::tenant(ask.tenant_id.as_deref().unwrap_or("")),
-            rank: ask.dp_rank,
+            dp_rank: ask.dp_rank,
         })
     })
     .await?;
@@ -84,10 +83,10 @@ impl Filter {
 pub(super) async fn list(State(indexer): State<Arc<Indexer>>, Query(filter): Query<Filter>) -> Response {
     let models = indexer.models().all();
     let known = models.iter().filter(|model| filter.has(model));
-    let known: Vec<_> = known.map(|model| (model, model.ranks().all(), model.doubts())).collect();
-    let instances = known.iter().flat_map(|(model, ranks, doubts)| {
-        let instances = ranks.chunk_by(|a, b| a.worker().id == b.worker().id);
-        instances.map(|ranks| Instance::new(model, ranks, doubts))
+    let known: Vec<_> = known.map(|model| (model, model.publishers().all(), model.doubts())).collect();
+    let instances = known.iter().flat_map(|(model, publishers, doubts)| {
+        let instances = publishers.chunk_by(|a, b| a.worker().id == b.worker().id);
+        instances.map(|publishers| Instance::new(model, publishers, doubts))
     });
     body::json(StatusCode::OK, &instances.collect::<Vec<_>>(), 1024)
 }
@@ -97,7 +96,7 @@ pub(super) async fn list(State(indexer): State<Arc<Indexer>>, Query(filter): Que
 struct Instance<'a> {
     instance_id: u64,
     source: &'static str,
-    status: Standing,
+    status: publisher::State,
     model_name: &'a str,
     routing_group: &'a str,
     tenant_id: &'a str,
@@ -109,35 +108,35 @@ struct Instance<'a> {
 #[derive(Serialize)]
 struct Listener<'a> {
     endpoint: Option<&'a str>,
-    status: Standing,
-    /// How far what is said of its workers can be relied on, and why no further.
+    status: publisher::State,
+    /// How exact answers about its workers are, and why they are not more exact.
     exactness: Exactness,
     reasons: Doubts,
-    /// Those that its batches named; the registered one before the first batch.
+    /// The ranks that its batches have named; the registered one before the first batch.
     dp_ranks: Vec<u32>,
     last_sequence: Option<u64>,
     lag_seconds: f64,
     seen_seconds_ago: Option<f64>,
     counts: BTreeMap<&'static str, u64>,
     skipped: BTreeMap<&'static str, u64>,
-    /// Other publishers of the same rank.
+    /// Further publishers of the same worker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Self>,
 }
 
 impl<'a> Instance<'a> {
-    /// `ranks` are those of one instance.
-    fn new(model: &'a Model, ranks: &'a [Arc<Rank>], doubts: &[(Worker, Doubts)]) -> Self {
+    /// Describes one instance, given its publishers.
+    fn new(model: &'a Model, publishers: &'a [Arc<Publisher>], doubts: &[(Worker, Doubts)]) -> Self {
         let key = model.key();
-        let by_rank = ranks.chunk_by(|a, b| a.worker() == b.worker());
+        let by_worker = publishers.chunk_by(|a, b| a.worker() == b.worker());
         let listeners: BTreeMap<_, _> =
-            by_rank.map(|ranks| (ranks[0].worker().dp_rank, Listener::new(ranks, doubts))).collect();
-        let endpoints = listeners.iter().filter_map(|(&rank, listener)| Some((rank, listener.endpoint?)));
+            by_worker.map(|publishers| (publishers[0].worker().dp_rank, Listener::new(publishers, doubts))).collect();
+        let endpoints = listeners.iter().filter_map(|(&dp_rank, listener)| Some((dp_rank, listener.endpoint?)));
         let all = listeners.values().flat_map(|listener| listener.others.iter().chain([listener]));
         Self {
-            instance_id: ranks[0].worker().id,
-            source: ranks[0].source(),
-            status: all.map(|listener| listener.status).max().expect("a rank"),
+            instance_id: publishers[0].worker().id,
+            source: publishers[0].source(),
+            status: all.map(|listener| listener.status).max().expect("an instance has a publisher"),
             model_name: &key.model,
             routing_group: &key.group,
             tenant_id: &key.tenant,
@@ -149,22 +148,22 @@ impl<'a> Instance<'a> {
 }
 
 impl<'a> Listener<'a> {
-    /// `ranks` are the publishers of one worker, and `doubts` are those about all workers of the model.
-    fn new(ranks: &'a [Arc<Rank>], doubts: &[(Worker, Doubts)]) -> Self {
-        let (rank, others) = ranks.split_first().expect("a rank at least");
+    /// Describes the publishers of one worker, given the doubts about all workers of the model.
+    fn new(publishers: &'a [Arc<Publisher>], doubts: &[(Worker, Doubts)]) -> Self {
+        let (publisher, others) = publishers.split_first().expect("a worker has a publisher");
         let ago = |at: SystemTime| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO).as_secs_f64();
-        let skipped = Skip::ALL.iter().map(|&why| (why.name(), rank.skipped(why)));
-        let reasons = rank.doubts_among(doubts);
+        let skipped = Skip::ALL.iter().map(|&why| (why.name(), publisher.skipped(why)));
+        let reasons = publisher.doubts_among(doubts);
         Self {
-            endpoint: rank.endpoint(),
-            status: rank.state_with(reasons),
+            endpoint: publisher.endpoint(),
+            status: publisher.state_with(reasons),
             exactness: reasons.exactness(),
             reasons,
-            dp_ranks: rank.workers().iter().map(|worker| worker.dp_rank).collect(),
-            last_sequence: rank.last_sequence(),
-            lag_seconds: rank.lag().as_secs_f64(),
-            seen_seconds_ago: rank.last_seen().map(ago),
-            counts: Count::ALL.iter().map(|&what| (what.name(), rank.count(what))).collect(),
+            dp_ranks: publisher.workers().iter().map(|worker| worker.dp_rank).collect(),
+            last_sequence: publisher.last_sequence(),
+            lag_seconds: publisher.lag().as_secs_f64(),
+            seen_seconds_ago: publisher.last_seen().map(ago),
+            counts: Count::ALL.iter().map(|&what| (what.name(), publisher.count(what))).collect(),
             skipped: skipped.filter(|&(_, times)| times > 0).collect(),
             others: others.iter().map(|other| Self::new(std::slice::from_ref(other), doubts)).collect(),
         }

@@ -1,4 +1,4 @@
-//! `POST /events`: what engines that cannot publish say, in the form of Dynamo's router.
+//! `POST /events`: events of engines that do not publish over ZMQ, in the format of Dynamo's router.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +9,14 @@ use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 
-use super::body;
-use super::query;
 use super::refusal::{Refusal, blocking};
+use super::{body, lookup};
 use crate::event::Worker;
 use crate::index::Rejection;
 use crate::service::indexer::Indexer;
-use crate::service::ingest::{self, RouterEvent};
-use crate::service::model::{Key, Model};
-use crate::service::rank::{Copies, Rank, Skip};
+use crate::service::ingest::{self, DynamoEvent};
+use crate::service::models::{Key, Model};
+use crate::service::publisher::{Copies, Publisher, Skip};
 use crate::service::tier::{MAX_RANK, Tier};
 
 #[derive(Deserialize)]
@@ -26,23 +25,23 @@ struct Told {
     routing_group: Option<String>,
     tenant_id: Option<String>,
     block_size: u32,
-    events: Vec<RouterEvent>,
+    events: Vec<DynamoEvent>,
 }
 
-/// What became of them.
+/// What became of the events.
 #[derive(Default, Serialize)]
 struct Outcome {
-    /// Events that the index shows now.
+    /// Events that are visible in the index now.
     applied: u64,
-    /// Blocks that events name which were handed over to it.
+    /// Blocks named by the events that were handed to the index.
     blocks: u64,
-    /// Events left out, by reason.
+    /// Events that were skipped, by reason.
     skipped: BTreeMap<&'static str, u64>,
-    /// Events that the index was handed and rejected, by reason.
+    /// Events that the index rejected, by reason.
     rejected: BTreeMap<&'static str, u64>,
 }
 
-/// Answers when all that was applied is visible.
+/// Answers when everything that was applied is visible.
 pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
     let form = request.headers().get(CONTENT_TYPE).map(|form| form.as_bytes().to_ascii_lowercase());
     let packed =
@@ -57,12 +56,12 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
 
 fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
     let Told { model_name, routing_group, tenant_id, block_size, events } = told;
-    query::takes_hashes(indexer)?;
+    lookup::accepts_hashes(indexer)?;
     let group = routing_group.unwrap_or_else(|| Key::DEFAULT_GROUP.to_owned());
     let tenant = Key::tenant(&tenant_id.unwrap_or_default()).to_owned();
     let key = Key { model: model_name, group, tenant };
     let mut outcome = Outcome::default();
-    let mut by_worker: BTreeMap<Worker, Vec<RouterEvent>> = BTreeMap::new();
+    let mut by_worker: BTreeMap<Worker, Vec<DynamoEvent>> = BTreeMap::new();
     for event in events {
         if event.event.dp_rank > MAX_RANK {
             *outcome.skipped.entry(Skip::Rank.name()).or_default() += 1;
@@ -70,14 +69,14 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
             by_worker.entry(Worker::new(event.worker_id, event.event.dp_rank)).or_default().push(event);
         }
     }
-    let (model, ranks) = publishers(indexer, &key, block_size, &by_worker.keys())?;
+    let (model, publishers) = publishers(indexer, &key, block_size, &by_worker.keys())?;
     let before = rejections(&model, &by_worker);
-    for (rank, events) in ranks.into_iter().zip(by_worker.values()) {
-        let skipped = skips(&rank);
-        let applied = ingest::router_events(&model, &rank, events)?;
+    for (publisher, events) in publishers.into_iter().zip(by_worker.values()) {
+        let skipped = skips(&publisher);
+        let applied = ingest::dynamo_events(&model, &publisher, events)?;
         outcome.applied += applied.events;
         outcome.blocks += applied.blocks;
-        add(&mut outcome.skipped, Skip::ALL.map(Skip::name), skipped, skips(&rank));
+        add(&mut outcome.skipped, Skip::ALL.map(Skip::name), skipped, skips(&publisher));
     }
     model.index().flush()?;
     let after = rejections(&model, &by_worker);
@@ -86,33 +85,33 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
     Ok(outcome)
 }
 
-/// The model and those who speak for these workers, all of which there will be if they are not there yet.
+/// Returns the model and the publishers of these workers, and creates those that do not exist yet.
 fn publishers<'w>(
     indexer: &Indexer,
     key: &Key,
     block_size: u32,
     workers: &(impl Iterator<Item = &'w Worker> + Clone),
-) -> Result<(Arc<Model>, Vec<Arc<Rank>>), Refusal> {
+) -> Result<(Arc<Model>, Vec<Arc<Publisher>>), Refusal> {
     loop {
         let model = indexer.models().get_or_add(key, block_size)?;
-        let ranks = workers.clone().map(|&worker| match ingest::enter(&model, worker, None, Copies::Single)? {
-            Some(rank) => Ok(rank),
+        let publishers = workers.clone().map(|&worker| match ingest::enter(&model, worker, None, Copies::Single)? {
+            Some(publisher) => Ok(publisher),
             None => Err(Refusal::new(StatusCode::CONFLICT, format!("too many publishers speak for worker {worker}"))),
         });
-        let ranks = ranks.collect::<Result<Vec<_>, Refusal>>()?;
-        // A model that nobody spoke for may have been removed in the meantime.
+        let publishers = publishers.collect::<Result<Vec<_>, Refusal>>()?;
+        // A model without publishers may have been removed in the meantime.
         let known = indexer.models().get(&key.model, &key.group, &key.tenant);
-        if ranks.is_empty() || known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
-            return Ok((model, ranks));
+        if publishers.is_empty() || known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
+            return Ok((model, publishers));
         }
     }
 }
 
-fn skips(rank: &Rank) -> [u64; Skip::ALL.len()] {
-    Skip::ALL.map(|why| rank.skipped(why))
+fn skips(publisher: &Publisher) -> [u64; Skip::ALL.len()] {
+    Skip::ALL.map(|why| publisher.skipped(why))
 }
 
-/// How many events of these workers the index has rejected so far.
+/// Returns how many events of these workers the index has rejected so far, by reason.
 fn rejections<T>(model: &Model, workers: &BTreeMap<Worker, T>) -> [u64; Rejection::ALL.len()] {
     let status = model.index().status();
     let ours = status.workers.iter().filter(|worker| workers.contains_key(&Tier::split(worker.worker).0));
@@ -122,7 +121,7 @@ fn rejections<T>(model: &Model, workers: &BTreeMap<Worker, T>) -> [u64; Rejectio
         .fold(Default::default(), |sum: [u64; _], rejected| std::array::from_fn(|why| sum[why] + rejected[why]))
 }
 
-/// Counts what is there after, and was not before.
+/// Adds the differences between two readings of counters.
 fn add<const N: usize>(
     sum: &mut BTreeMap<&'static str, u64>,
     names: [&'static str; N],

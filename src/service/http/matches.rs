@@ -9,15 +9,15 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::body::{self, Name};
-use super::query::{self, Hashes};
+use super::decision::{self, Choice};
+use super::lookup::{self, Hashes};
 use super::refusal::Refusal;
-use super::route::{self, Choice};
 use crate::event::Worker;
 use crate::index::Matches;
 use crate::service::doubt::{Doubts, Exactness};
 use crate::service::indexer::Indexer;
-use crate::service::model::Model;
-use crate::service::rank::State as Standing;
+use crate::service::models::Model;
+use crate::service::publisher;
 use crate::service::tier::Tier;
 
 #[derive(Deserialize)]
@@ -30,12 +30,12 @@ struct Ask<'a> {
     lora_name: Option<Name<'a>>,
     cache_salt: Option<Name<'a>>,
     block_hashes: Option<Hashes>,
-    /// The best so many; all, if it is not given.
+    /// How many matches to return, the best first; all if it is missing.
     k: Option<usize>,
-    /// Who may be in the answer, as instance and rank; everybody, if it is not given.
+    /// The workers that may be in the answer, as instance and rank; all if it is missing.
     workers: Option<Vec<(u64, u32)>>,
-    /// Whether, and how, one is to be chosen.
-    route: Option<route::Ask>,
+    /// How to choose a worker; if it is missing, none is chosen.
+    route: Option<decision::Ask>,
 }
 
 #[derive(Serialize)]
@@ -43,13 +43,13 @@ struct Answer {
     block_size: u32,
     /// Full blocks of the prompt.
     blocks: usize,
-    /// How far what is said of the candidates can be relied on: the least of them.
+    /// How exact the answer is: the least exact of the candidates decides.
     exactness: Exactness,
     /// The deepest first.
     matches: Vec<Match>,
     /// Candidates that are not exact, whether they match or not.
     degraded: Vec<(u64, u32)>,
-    /// What it is as of, by shard.
+    /// The watermark of each shard.
     watermarks: Vec<Watermark>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<Choice>,
@@ -59,16 +59,16 @@ struct Answer {
 struct Match {
     instance_id: u64,
     dp_rank: u32,
-    /// Blocks of the prompt that it has, down to each tier.
+    /// Leading blocks of the prompt that it has on each tier or a faster one.
     gpu: u32,
     cpu: u32,
     disk: u32,
     exactness: Exactness,
     #[serde(skip_serializing_if = "none")]
     reasons: Doubts,
-    /// How it stands with its publisher, and how old the last batch was when it was applied.
+    /// The state of its publisher, and how old the last batch was when it was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<Standing>,
+    state: Option<publisher::State>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<f64>,
 }
@@ -84,15 +84,15 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
     let body = body::read(indexer.config(), request).await?;
     let _timer = indexer.metrics().answers.start_timer();
     let ask: Ask = body::parse(&body)?;
-    let model = query::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
+    let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
     let (prompts, tokens) = prompt(&indexer, &model, &ask)?;
-    query::look_up(&indexer, &model, &prompts, |matches| {
+    lookup::look_up(&indexer, &model, &prompts, |matches| {
         let candidates = Candidates::new(ask.workers.as_deref());
         let mut doubts = model.doubts_about(&matches[0]);
         doubts.retain(|&(worker, _)| candidates.has(worker));
         let found = found(&model, matches, &candidates, &doubts, ask.k);
-        let request = route::Prompt { hashes: &prompts[0].0, tokens, matches };
-        let choice = |ask| route::choose(&model, ask, &request, candidates.0.as_deref());
+        let request = decision::Prompt { hashes: &prompts[0].0, tokens, matches };
+        let choice = |ask| decision::choose(&model, ask, &request, candidates.0.as_deref());
         let watermarks = matches[0].watermarks().map(|watermark| Watermark {
             events: watermark.events,
             generation: watermark.generation,
@@ -112,34 +112,34 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
     })
 }
 
-/// The hashes of the prompt's blocks, in every way that engines have; and its length in tokens.
+/// Returns the hashes of the prompt's blocks, for every lookahead that engines have, and its length in tokens.
 fn prompt(indexer: &Indexer, model: &Model, ask: &Ask<'_>) -> Result<(Vec<Hashes>, u64), Refusal> {
     match (&ask.token_ids, &ask.block_hashes) {
         (Some(tokens), None) => {
-            let hashes = query::hash(model, tokens, ask.lora_name.as_ref(), ask.cache_salt.as_ref());
+            let hashes = lookup::hash(model, tokens, ask.lora_name.as_ref(), ask.cache_salt.as_ref());
             Ok((hashes, tokens.len() as u64))
         }
         (None, Some(given)) if ask.lora_name.is_none() && ask.cache_salt.is_none() => {
-            query::takes_hashes(indexer)?;
+            lookup::accepts_hashes(indexer)?;
             let mut hashes = Hashes::default();
             hashes.0.extend_from_slice(&given.0);
             let tokens = hashes.0.len() as u64 * u64::from(model.block_size());
             Ok((vec![hashes], tokens))
         }
         (None, Some(_)) => {
-            Err(Refusal::bad("lora_name and cache_salt go into the hashes; with block_hashes they must not be given"))
+            Err(Refusal::bad("lora_name and cache_salt are part of the hashes; leave them out with block_hashes"))
         }
         _ => Err(Refusal::bad("give either token_ids or block_hashes")),
     }
 }
 
-/// Who may be in an answer: sorted, or everybody.
+/// The workers that may be in an answer, sorted; `None` for all.
 struct Candidates(Option<Vec<Worker>>);
 
 impl Candidates {
     fn new(named: Option<&[(u64, u32)]>) -> Self {
         let mut named: Option<Vec<_>> =
-            named.map(|named| named.iter().map(|&(instance, rank)| Worker::new(instance, rank)).collect());
+            named.map(|named| named.iter().map(|&(instance, dp_rank)| Worker::new(instance, dp_rank)).collect());
         if let Some(named) = &mut named {
             named.sort_unstable();
             named.dedup();
@@ -157,7 +157,7 @@ fn none(doubts: &Doubts) -> bool {
     doubts.is_empty()
 }
 
-/// The best `k` of the candidates, with what is known of them.
+/// Returns the best `k` of the candidates, with what is known of them.
 fn found(
     model: &Model,
     matches: &[Matches],
@@ -172,17 +172,17 @@ fn found(
         .filter(|&((worker, _), _)| candidates.has(worker))
         .collect();
     rows.sort_unstable();
-    let mut ranks: Vec<_> = rows
+    let mut publishers: Vec<_> = rows
         .chunk_by(|a, b| a.0.0 == b.0.0)
         .map(|rows| {
             let down_to = |tier| rows.iter().filter(|row| row.0.1 <= tier).map(|row| row.1).max().unwrap_or(0);
             (Reverse(Tier::ALL.map(down_to)), rows[0].0.0)
         })
         .collect();
-    ranks.sort_unstable();
-    ranks.truncate(k.unwrap_or(usize::MAX));
-    let described = ranks.into_iter().map(|(Reverse([gpu, cpu, disk]), worker)| {
-        let publisher = model.ranks().speaker(worker);
+    publishers.sort_unstable();
+    publishers.truncate(k.unwrap_or(usize::MAX));
+    let described = publishers.into_iter().map(|(Reverse([gpu, cpu, disk]), worker)| {
+        let publisher = model.publishers().speaker(worker);
         let reasons = doubts.iter().find(|(other, _)| *other == worker).map_or(Doubts::NONE, |&(_, doubts)| doubts);
         Match {
             instance_id: worker.id,
@@ -192,8 +192,8 @@ fn found(
             disk,
             exactness: reasons.exactness(),
             reasons,
-            state: publisher.as_ref().map(|rank| rank.state_with(reasons)),
-            lag_seconds: publisher.map(|rank| rank.lag().as_secs_f64()),
+            state: publisher.as_ref().map(|publisher| publisher.state_with(reasons)),
+            lag_seconds: publisher.map(|publisher| publisher.lag().as_secs_f64()),
         }
     });
     described.collect()

@@ -1,15 +1,17 @@
-//! The HTTP API: routes, who may use them, and what all of them share.
+//! The HTTP API: its routes, and who may use them.
 
 mod body;
+mod decision;
 mod dump;
 mod engines;
 mod events;
+mod lookup;
 mod matches;
-mod metrics;
 mod peers;
+mod prometheus;
 mod query;
 mod refusal;
-mod route;
+
 mod scores;
 mod snapshot;
 mod status;
@@ -25,12 +27,13 @@ use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
 
-use super::auth::Role;
-use super::indexer::Indexer;
-use super::page;
 use refusal::Refusal;
 
-/// All routes.
+use crate::service::config::Role;
+use crate::service::indexer::Indexer;
+use crate::service::page;
+
+/// Returns all routes.
 pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
     let part = |role: Role, routes: &[(&str, MethodRouter<Arc<Indexer>>)]| {
         let part = routes.iter().fold(Router::new(), |router, (path, route)| router.route(path, route.clone()));
@@ -40,7 +43,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         ("/query", post(query::by_tokens)),
         ("/query_by_hash", post(query::by_hash)),
         ("/v1/match", post(matches::post)),
-        ("/metrics", get(metrics::text)),
+        ("/metrics", get(prometheus::metrics)),
         ("/peers", get(peers::list)),
         ("/v1/status", get(status::figures)),
         ("/workers", get(engines::list)),
@@ -64,7 +67,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         .merge(part(Role::Admin, &administration))
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no such route").unread())
         .method_not_allowed_fallback(async || {
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method").unread()
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not have this method").unread()
         })
         .layer(middleware::from_fn_with_state(Arc::clone(indexer), count))
         .with_state(Arc::clone(indexer))
@@ -76,7 +79,11 @@ async fn authorize(
     next: Next,
 ) -> Result<Response, Refusal> {
     if indexer.access().is_open() && is_foreign(request.headers()) {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "a page from elsewhere may not ask without a token").unread());
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "pages of other servers may not send requests while the service has no tokens",
+        )
+        .unread());
     }
     if indexer.access().allows(role, request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
         return Ok(next.run(request).await);
@@ -85,7 +92,7 @@ async fn authorize(
     Err(Refusal::new(StatusCode::UNAUTHORIZED, format!("a bearer token for {} is needed", role.name())).unread())
 }
 
-/// Whether a page from another server sent this: any page that somebody on this machine looks at could.
+/// Whether a page from another server sent this. Without tokens, any page that somebody on this machine opens could.
 fn is_foreign(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let place = |origin: &HeaderValue| origin.to_str().ok()?.split_once("://").map(|(_, place)| place.to_owned());

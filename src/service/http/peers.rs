@@ -1,4 +1,4 @@
-//! Which other instances there are.
+//! `/peers`, `/register_peer` and `/deregister_peer`: the list of other instances.
 
 use std::sync::Arc;
 

@@ -1,13 +1,13 @@
-//! Answers that say no.
+//! Answers that refuse a request.
 
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::index::Closed;
-use crate::service::model::ModelError;
+use crate::service::models::ModelError;
 
-/// A status, and `{"error": "why"}`.
+/// A refusal: a status, and `{"error": "why"}`.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -20,17 +20,17 @@ impl Refusal {
         Self { status, why: why.into(), unread: false }
     }
 
-    /// Said without having read the body: the connection ends with it, and the client is told.
+    /// Marks a refusal that is sent before the body was read. It closes the connection, and tells the client so.
     pub(super) fn unread(self) -> Self {
         Self { unread: true, ..self }
     }
 
-    /// The request makes no sense.
+    /// Creates a refusal of a request that cannot be understood.
     pub(super) fn bad(why: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, why)
     }
 
-    /// The thing asked for is not there.
+    /// Creates a refusal of a request for something that does not exist.
     pub(super) fn not_found(why: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, why)
     }
@@ -54,7 +54,7 @@ impl From<ModelError> for Refusal {
     }
 }
 
-/// Does what may wait for a writer or another process, on a thread that is not the server's.
+/// Runs work that may wait for a writer or another process on a thread for blocking work.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "this request failed; the log may say why");
     tokio::task::spawn_blocking(work).await.map_err(failed)

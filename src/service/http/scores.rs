@@ -1,4 +1,4 @@
-//! Matches as the standalone indexer of Dynamo writes them, in tokens.
+//! Matches in the format of Dynamo's standalone indexer, counted in tokens.
 
 use serde::{Serialize, Serializer};
 
@@ -6,7 +6,7 @@ use crate::event::Worker;
 use crate::service::doubt::{Doubts, Exactness};
 use crate::service::tier::Tier;
 
-/// How deep one tier of a rank matches; ordered so that the rows of an instance, and of a rank, are neighbours.
+/// The depth at which one tier of a worker matches. Sorted, the rows of an instance and of a worker are neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Row {
     instance: u64,
@@ -22,7 +22,7 @@ impl Row {
         Self { instance: rank.id, rank: rank.dp_rank, tier, depth }
     }
 
-    /// Sorts rows, and keeps the deepest of each tier of a rank.
+    /// Sorts rows, and keeps the deepest one of each tier of a worker.
     pub(super) fn merge(rows: &mut Vec<Self>) {
         rows.sort_unstable();
         rows.dedup_by(|next, kept| {
@@ -41,7 +41,7 @@ pub(super) struct Scores<'a> {
     /// Sorted.
     pub(super) rows: &'a [Row],
     pub(super) block_size: u32,
-    /// Workers of which what is said may not be exact, and why; sorted.
+    /// The workers about which the answer may not be exact, and why; sorted.
     pub(super) doubts: &'a [(Worker, Doubts)],
 }
 
@@ -53,7 +53,7 @@ struct Instance<'a> {
 }
 
 impl<'a> Scores<'a> {
-    /// About how many bytes it takes.
+    /// Estimates how many bytes it takes.
     pub(super) fn room(&self) -> usize {
         64 + 128 * self.rows.len()
     }
@@ -69,32 +69,32 @@ impl<'a> Instance<'a> {
         u64::from(depth) * u64::from(self.block_size)
     }
 
-    /// What its ranks have in device memory.
+    /// Returns the tokens that its ranks have in device memory.
     fn device(self) -> impl Iterator<Item = (u32, u64)> + use<'a> {
         let rows = self.rows.iter().filter(|row| row.tier == Tier::Device);
         rows.map(move |row| (row.rank, self.tokens(row.depth)))
     }
 
-    /// The deepest prefix that a rank has down to this tier.
+    /// Returns the longest prefix that any of its ranks has on this tier or a faster one.
     fn down_to(self, tier: Tier) -> u64 {
         let depths = self.rows.iter().filter(|row| row.tier <= tier).map(|row| row.depth);
         self.tokens(depths.max().unwrap_or(0))
     }
 }
 
-/// What is not exact of each instance.
+/// Groups doubts by instance.
 fn by_instance(doubts: &[(Worker, Doubts)]) -> impl Iterator<Item = (u64, &[(Worker, Doubts)])> {
     doubts.chunk_by(|a, b| a.0.id == b.0.id).map(|doubts| (doubts[0].0.id, doubts))
 }
 
-/// How far what is said of a rank can be relied on, and why no further.
+/// How exact the answer about a rank is, and why it is not more exact.
 #[derive(Serialize)]
 struct Reliance {
     exactness: Exactness,
     reasons: Doubts,
 }
 
-/// A map that is written as it is made.
+/// A map that is serialised while it is computed.
 struct Map<F>(F);
 
 impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)>, F: Fn() -> I> Serialize for Map<F> {
@@ -110,7 +110,7 @@ impl Serialize for Scores<'_> {
             scores: S,
             frequencies: [u64; 0],
             instances: I,
-            /// Ranks that are not exact; not there where all are.
+            /// Ranks about which the answer is not exact; absent if there are none.
             #[serde(skip_serializing_if = "Option::is_none")]
             degraded: Option<D>,
             #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! `GET /v1/snapshot`: everything, as a snapshot's file has it, for an instance that begins as a copy.
+//! `GET /v1/snapshot`: the whole state in the format of a snapshot file, for an instance that starts as a copy.
 
 use std::io;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use super::stream;
 use crate::service::indexer::Indexer;
 use crate::service::snapshot::{Writer, write};
 
-/// Written as it is read: what one worker's publishers hold is in memory at a time, and is as of one moment between two
-/// of their batches. The checksum at the end tells a reader that it has all of it.
+/// Streams the snapshot: the blocks of one worker are in memory at a time, as they are between two batches of its
+/// publishers. The checksum at the end tells the reader that the snapshot is complete.
 pub(super) async fn stream(State(indexer): State<Arc<Indexer>>) -> Response {
     stream::answer("application/octet-stream", "a snapshot for a reader", move |out| {
         let written = Writer::new("/v1/snapshot", out).and_then(|mut writer| {

@@ -1,4 +1,4 @@
-//! `GET /v1/status`.
+//! `GET /v1/status`: the figures of the live page.
 
 use std::sync::Arc;
 

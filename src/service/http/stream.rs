@@ -1,4 +1,4 @@
-//! Answers that are written as they are read.
+//! Answers that are streamed while they are written.
 
 use std::io::{self, BufWriter, Write};
 
@@ -8,13 +8,13 @@ use http_body_util::channel::{Channel, Sender};
 use hyper::header::CONTENT_TYPE;
 use tokio::runtime::Handle;
 
-/// Bytes on the way to a reader at a time.
+/// How many bytes are buffered on their way to a reader.
 const CHUNK: usize = 64 << 10;
 
-/// An answer of this form, called `what` in the log. It is written on a thread for blocking work, which waits while the
-/// reader is slow; where it ends early, so does the transfer, with an error.
+/// Streams an answer of this content type, which the log calls `what`. It is written on a thread for blocking work,
+/// which waits while the reader is slow. If writing fails, the transfer ends with an error.
 pub(super) fn answer(
-    form: &'static str,
+    content_type: &'static str,
     what: &'static str,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
 ) -> Response {
@@ -27,7 +27,7 @@ pub(super) fn answer(
             out.into_parts().0.sender.abort(error);
         }
     });
-    ([(CONTENT_TYPE, form)], Body::new(body)).into_response()
+    ([(CONTENT_TYPE, content_type)], Body::new(body)).into_response()
 }
 
 /// Writes to the body of an answer.
@@ -39,7 +39,7 @@ struct Chunks {
 impl Write for Chunks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.handle.block_on(self.sender.send_data(Bytes::copy_from_slice(bytes)));
-        sent.map(|()| bytes.len()).map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the reader is gone"))
+        sent.map(|()| bytes.len()).map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the reader has disconnected"))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,118 +1,82 @@
-//! A dump of another implementation, taken whole or refused whole.
+//! A dump of another implementation, accepted whole or refused whole.
 //!
-//! Such a dump says of each rank which blocks it stores on which tier, each below its parent, in no particular order: a
-//! host block may hang below a device block or below another host block, and come before either. So all that is said of
-//! a rank is put together first, as one tree of prefixes; only then are the changes made that bring about its end, tier
-//! by tier, parents first.
+//! Such a dump lists for each worker the blocks on each tier, each with its parent, in no particular order: the parent
+//! of a host block may be a device block or another host block, and may come after it. So everything about a worker is
+//! first put together as one tree of prefixes. Only then are the changes made that lead to this state, tier by tier,
+//! parents first.
 //!
-//! A parent is looked for on the block's own tier, then on the others from the fastest down. It may be a block that was
-//! removed again, or one in shared storage, which is not indexed: both say where their children belong. The dump is
-//! refused if a parent is missing, if a block is its own ancestor, or if a hash of a rank stands for two prefixes.
+//! A parent is looked for on the block's own tier, then on the others, fastest first. It may be a block that was
+//! removed again, or one in shared storage, which is not indexed: both tell where their children belong. The dump is
+//! refused if a parent is missing, if a block is its own ancestor, or if a hash of a worker stands for two prefixes.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
-use super::feed::{self, memory};
-use super::router::{RouterBlock, RouterData, RouterEvent, StorageTier};
-use super::tiers::Change;
+use super::change::Change;
+use super::dynamo::{DynamoBlock, DynamoData, DynamoEvent, StorageTier};
+use super::worker_feed::WorkerFeed;
 use crate::event::{Block, Worker};
 use crate::index::Closed;
 use crate::service::doubt::Doubt;
-use crate::service::rank::Rank;
-use crate::service::{MAX_RANK, Model, Tier};
+use crate::service::models::Model;
+use crate::service::publisher::Publisher;
+use crate::service::tier::{MAX_RANK, Tier};
 
 /// Why a dump is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::service) enum DumpError {
     /// The data-parallel rank is too high.
+    #[error("the rank of worker {0} is too high")]
     Rank(Worker),
-    /// A block hangs below one that the dump does not have.
-    UnknownParent {
-        /// Whose.
-        worker: Worker,
-        /// The block.
-        block: u64,
-        /// The one that it hangs below.
-        parent: u64,
-    },
-    /// A block hangs below itself.
-    Cycle {
-        /// Whose.
-        worker: Worker,
-        /// The block.
-        block: u64,
-    },
+    /// The parent of a block is not in the dump.
+    #[error("the parent of block {block} of worker {worker} is block {parent}, which is missing")]
+    UnknownParent { worker: Worker, block: u64, parent: u64 },
+    /// A block is its own ancestor.
+    #[error("block {block} of worker {worker} is its own ancestor")]
+    Cycle { worker: Worker, block: u64 },
     /// A hash stands for two prefixes.
-    TwoMeanings {
-        /// Whose.
-        worker: Worker,
-        /// The hash.
-        block: u64,
-    },
-    /// The index did not take all of it.
+    #[error("hash {block} of worker {worker} stands for two different prefixes")]
+    TwoMeanings { worker: Worker, block: u64 },
+    /// The index did not accept all of it.
+    #[error("the index did not accept all of it; the log may say why")]
     Rejected,
     /// The index was shut down.
-    Closed,
+    #[error(transparent)]
+    Closed(#[from] Closed),
 }
 
-impl fmt::Display for DumpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rank(worker) => write!(f, "the rank of worker {worker} is too high"),
-            Self::UnknownParent { worker, block, parent } => {
-                write!(f, "block {block} of worker {worker} hangs below block {parent}, which is not there")
-            }
-            Self::Cycle { worker, block } => write!(f, "block {block} of worker {worker} hangs below itself"),
-            Self::TwoMeanings { worker, block } => {
-                write!(f, "hash {block} of worker {worker} stands for two different prefixes")
-            }
-            Self::Rejected => f.write_str("the index does not take all of it; the log may say why"),
-            Self::Closed => Closed.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for DumpError {}
-
-impl From<Closed> for DumpError {
-    fn from(Closed: Closed) -> Self {
-        Self::Closed
-    }
-}
-
-/// Takes a dump into a model that holds nothing yet, for publishers that speak over HTTP and have not spoken yet.
-/// Nobody can say where their engines are, so what they hold is doubted. Needs memory in proportion to the dump.
+/// Loads a dump into an empty model, whose publishers then are engines that speak over HTTP and have not spoken yet. It
+/// is not known at which event these engines are, so what they hold is doubted. Needs memory in proportion to the dump.
 ///
 /// # Errors
-/// The dump makes no sense, or the index does not take it; the model is to be dropped then.
-pub(in crate::service) fn take_dump(model: &Model, events: Vec<RouterEvent>) -> Result<(), DumpError> {
-    let mut ranks: BTreeMap<Worker, Said> = BTreeMap::new();
-    for RouterEvent { worker_id, storage_tier, event } in events {
+/// The dump contradicts itself, or the index does not accept it. The model must be dropped then.
+pub(in crate::service) fn take_dump(model: &Model, events: Vec<DynamoEvent>) -> Result<(), DumpError> {
+    let mut workers: BTreeMap<Worker, Said> = BTreeMap::new();
+    for DynamoEvent { worker_id, storage_tier, event } in events {
         let worker = Worker::new(worker_id, event.dp_rank);
         if worker.dp_rank > MAX_RANK {
             return Err(DumpError::Rank(worker));
         }
-        let said = ranks.entry(worker).or_default();
+        let said = workers.entry(worker).or_default();
         said.take(storage_tier, event.data).map_err(|block| DumpError::TwoMeanings { worker, block })?;
     }
-    for (worker, said) in ranks {
-        let rank = Arc::new(Rank::http(worker));
-        rank.doubt(Doubt::Copied);
-        rank.copied();
+    for (worker, said) in workers {
+        let publisher = Arc::new(Publisher::http(worker));
+        publisher.doubt(Doubt::Copied);
+        publisher.set_copied();
         {
-            let mut content = rank.content();
-            let memory = memory(model, &rank, &mut content, worker.dp_rank)?;
+            let mut records = publisher.records();
+            let mut feed = WorkerFeed::open(model, &publisher, &mut records, worker.dp_rank)?;
             let (stores, gaps) = said.tree(worker)?.changes();
             let gaps = Tier::ALL.into_iter().zip(&gaps).filter(|(_, gaps)| !gaps.is_empty());
             let removals = gaps.map(|(tier, hashes)| Change::Removed { tier, hashes });
-            let mut writer = feed::writer(model, &rank, worker, memory, 0);
+            let mut writer = feed.writer(0);
             for change in stores.into_iter().chain(removals) {
                 writer.apply(change)?;
             }
         }
-        model.ranks().put(&rank);
+        model.publishers().put(&publisher);
     }
     model.index().flush()?;
     let status = model.index().status();
@@ -121,36 +85,36 @@ pub(in crate::service) fn take_dump(model: &Model, events: Vec<RouterEvent>) -> 
     if rejected == 0 { Ok(()) } else { Err(DumpError::Rejected) }
 }
 
-/// What is said of a rank, by place.
+/// Everything that the dump says of a worker, by storage.
 #[derive(Debug, Default)]
-struct Said([HashMap<u64, Mention>; PLACES]);
+struct Said([HashMap<u64, Mention>; STORAGES]);
 
-/// The tiers, fastest first, and storage that is shared.
-const PLACES: usize = Tier::ALL.len() + 1;
+/// How many storages there are: the tiers, fastest first, and shared storage.
+const STORAGES: usize = Tier::ALL.len() + 1;
 
-/// A block in one place.
+/// What the dump says of a block in one storage.
 #[derive(Clone, Copy, Debug)]
 struct Mention {
     parent: Option<u64>,
     local: u64,
-    /// Whether it is there, rather than removed again.
+    /// Whether it is there, and was not removed again.
     held: bool,
 }
 
 impl Said {
-    /// Fails with a hash that stands for two blocks.
-    fn take(&mut self, place: StorageTier, data: RouterData) -> Result<(), u64> {
-        let place = &mut self.0[match place {
+    /// Adds an event. Fails with a hash that stands for two blocks.
+    fn take(&mut self, storage: StorageTier, data: DynamoData) -> Result<(), u64> {
+        let storage = &mut self.0[match storage {
             StorageTier::Device => Tier::Device as usize,
             StorageTier::HostPinned => Tier::Host as usize,
             StorageTier::Disk => Tier::Disk as usize,
-            StorageTier::External => PLACES - 1,
+            StorageTier::External => STORAGES - 1,
         }];
         match data {
-            RouterData::Stored { mut parent_hash, blocks } => {
-                for RouterBlock { block_hash, tokens_hash: local } in blocks {
+            DynamoData::Stored { mut parent_hash, blocks } => {
+                for DynamoBlock { block_hash, tokens_hash: local } in blocks {
                     let mention = Mention { parent: parent_hash, local, held: true };
-                    match place.entry(block_hash) {
+                    match storage.entry(block_hash) {
                         Entry::Vacant(entry) => drop(entry.insert(mention)),
                         Entry::Occupied(mut entry) => {
                             let known = entry.get_mut();
@@ -163,53 +127,54 @@ impl Said {
                     parent_hash = Some(block_hash);
                 }
             }
-            RouterData::Removed { block_hashes } => {
+            DynamoData::Removed { block_hashes } => {
                 for hash in block_hashes {
-                    if let Some(known) = place.get_mut(&hash) {
+                    if let Some(known) = storage.get_mut(&hash) {
                         known.held = false;
                     }
                 }
             }
-            RouterData::Cleared => *self = Self::default(),
+            DynamoData::Cleared => *self = Self::default(),
         }
         Ok(())
     }
 
-    /// What a block says of its parent: found in the same place, or else in the first that has it.
-    fn find(&self, place: usize, hash: u64) -> Option<usize> {
-        let others = (0..PLACES).filter(|&other| other != place);
-        [place].into_iter().chain(others).find(|&place| self.0[place].contains_key(&hash))
+    /// Returns the storage of a parent: that of the block itself, or else the first that has it.
+    fn find(&self, storage: usize, hash: u64) -> Option<usize> {
+        let others = (0..STORAGES).filter(|&other| other != storage);
+        [storage].into_iter().chain(others).find(|&storage| self.0[storage].contains_key(&hash))
     }
 
+    /// Puts the blocks together as a tree of prefixes.
     fn tree(&self, worker: Worker) -> Result<Tree, DumpError> {
         let mut tree = Tree::default();
-        // By place, the node that a hash stands for.
-        let mut known: [HashMap<u64, u32>; PLACES] = Default::default();
-        let mut way = Vec::new();
-        for place in 0..PLACES {
-            for (&hash, mention) in &self.0[place] {
-                // Up to the first ancestor that is known, and then down again.
-                let mut at = (place, hash);
+        // By storage, the node that a hash stands for.
+        let mut known: [HashMap<u64, u32>; STORAGES] = Default::default();
+        let mut path = Vec::new();
+        for storage in 0..STORAGES {
+            for (&hash, mention) in &self.0[storage] {
+                // Walk up to the first ancestor whose node is known, and add the nodes below it on the way back.
+                let mut at = (storage, hash);
                 let mut below = loop {
                     if let Some(&node) = known[at.0].get(&at.1) {
                         break Some(node);
                     }
-                    if way.len() > self.0.iter().map(HashMap::len).sum() {
+                    if path.len() > self.0.iter().map(HashMap::len).sum() {
                         return Err(DumpError::Cycle { worker, block: hash });
                     }
-                    way.push(at);
+                    path.push(at);
                     let Some(parent) = self.0[at.0][&at.1].parent else { break None };
                     let missing = DumpError::UnknownParent { worker, block: at.1, parent };
                     at = (self.find(at.0, parent).ok_or(missing)?, parent);
                 };
-                while let Some((place, hash)) = way.pop() {
-                    let node = tree.node(below, self.0[place][&hash].local);
-                    known[place].insert(hash, node);
+                while let Some((storage, hash)) = path.pop() {
+                    let node = tree.node(below, self.0[storage][&hash].local);
+                    known[storage].insert(hash, node);
                     below = Some(node);
                 }
-                let node = below.expect("a block is a node, whatever is above it");
-                // What is in shared storage, or removed again, is not given to anybody under this hash.
-                if mention.held && place < Tier::ALL.len() && !tree.hold(place, node, hash) {
+                let node = below.expect("the walk went through this block at least");
+                // Blocks in shared storage and removed ones only tell where their children belong.
+                if mention.held && storage < Tier::ALL.len() && !tree.hold(storage, node, hash) {
                     return Err(DumpError::TwoMeanings { worker, block: hash });
                 }
             }
@@ -219,19 +184,20 @@ impl Said {
     }
 }
 
-/// The prefixes of a rank's blocks, and which of them it holds where.
+/// The prefixes of a worker's blocks, and which of them it holds on which tier.
 #[derive(Debug, Default)]
 struct Tree {
     /// The prefix one block shorter, and the local hash of the last block. Parents come before their children.
     nodes: Vec<(Option<u32>, u64)>,
     by_content: HashMap<(Option<u32>, u64), u32>,
-    /// By tier, the prefixes that are held there, each with the hash that names it. Sorted.
+    /// By tier, the prefixes that are held there, each with its sequence hash. Sorted.
     held: [Vec<(u32, u64)>; Tier::ALL.len()],
-    /// What each of these hashes stands for.
+    /// The prefix that each of these hashes stands for.
     meanings: HashMap<u64, u32>,
 }
 
 impl Tree {
+    /// Returns the node of a prefix, and adds it if it is new.
     fn node(&mut self, parent: Option<u32>, local: u64) -> u32 {
         *self.by_content.entry((parent, local)).or_insert_with(|| {
             self.nodes.push((parent, local));
@@ -239,16 +205,18 @@ impl Tree {
         })
     }
 
-    /// The rank holds this prefix there under this hash. Returns whether the hash stands for nothing else.
+    /// Notes that the worker holds a prefix on a tier under this hash. Returns whether the hash stands for nothing
+    /// else.
     fn hold(&mut self, tier: usize, node: u32, hash: u64) -> bool {
         self.held[tier].push((node, hash));
         *self.meanings.entry(hash).or_insert(node) == node
     }
 
-    /// What brings a rank that holds nothing to this: what is stored, in order, and what is then removed from each
-    /// tier. That is what leads to blocks of the tier, and is itself neither on it nor on a faster one.
+    /// Returns the changes that bring an empty worker to this state: the stores, in order, and the blocks to remove
+    /// from each tier afterwards. These lead to blocks of the tier and have to be stored first, but the worker holds
+    /// them neither there nor on a faster tier.
     fn changes(&self) -> (Vec<Change<'static>>, [Vec<u64>; Tier::ALL.len()]) {
-        // The hash by which a prefix is known to the tier at hand and all slower ones.
+        // The hash by which a prefix is known on the current tier and all slower ones.
         let mut names: Vec<Option<u64>> = vec![None; self.nodes.len()];
         let mut unused = (0..).filter(|hash| !self.meanings.contains_key(hash));
         let mut stores = Vec::new();
@@ -274,7 +242,7 @@ impl Tree {
         (stores, gaps)
     }
 
-    /// The prefixes that lead to what is held, as far as they have no name yet.
+    /// Returns the prefixes that lead to what is held and have no name yet.
     fn leading(&self, held: &[(u32, u64)], names: &[Option<u64>]) -> HashSet<u32> {
         let mut leading = HashSet::new();
         for &(node, _) in held {
@@ -286,7 +254,7 @@ impl Tree {
         leading
     }
 
-    /// The hash by which a prefix is held on any tier.
+    /// Returns a hash by which a prefix is held on any tier.
     fn name(&self, node: u32) -> Option<u64> {
         self.held.iter().find_map(|held| {
             let place = held.partition_point(|&(other, _)| other < node);
@@ -295,7 +263,7 @@ impl Tree {
     }
 }
 
-/// Adds a block: to the chain at the end, if it goes on there.
+/// Adds a block: to the last chain if the block continues it, or as a new chain.
 fn store(stores: &mut Vec<Change<'_>>, tier: Tier, parent: Option<u64>, block: Block) {
     if let Some(Change::Stored { tier: last, blocks, .. }) = stores.last_mut()
         && *last == tier

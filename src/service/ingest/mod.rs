@@ -1,104 +1,42 @@
-//! Events from engines into indexes: subscriptions, replays, sequence numbers, normalising.
+//! From an engine's messages to events of the index: subscriptions, replays, sequence numbers, normalising.
 //!
-//! Each [`Listener`] follows one publisher over ZMQ, on a runtime that is not that of the answers: where a mailbox is
-//! full or a snapshot is being taken it waits, reads no further, and so slows its own publisher down and nobody else.
+//! Each [`Listener`] follows one publisher over ZMQ. Listeners run on threads other than those of the server: if a
+//! mailbox is full or a snapshot is being taken, a listener waits and reads no further, which slows its own publisher
+//! down and nothing else.
 
+mod change;
 mod dumped;
+mod dynamo;
 mod feed;
-mod link;
 mod listener;
-mod memory;
+mod membership;
 mod normalise;
-mod replay;
-mod router;
+mod replay_request;
 mod sequence;
-mod tiers;
+mod settings;
+mod subscription;
+mod tier_writer;
+mod worker_feed;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::{self, Handle, Runtime};
 
 pub(super) use dumped::{DumpError, take_dump};
-pub use feed::{Applied, apply, dump, forget, router_events};
-pub(super) use feed::{enter, expire, give_up};
+pub(super) use dynamo::dump;
+#[doc(hidden)] // Public only for tests and fuzz targets, which feed an index without a server.
+pub use dynamo::{Applied, DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
+#[doc(hidden)] // Public only for tests, fuzz targets and benches, which feed an index without sockets.
+pub use feed::apply;
 pub use listener::Listener;
-pub(super) use memory::SEATS;
-pub use memory::{Content, Memory};
-pub use router::{NumberedEvent, RouterBlock, RouterData, RouterEvent, StorageTier};
+pub(super) use membership::{enter, expire, forget, give_up};
+pub use settings::{Settings, Source};
 
-use super::Model;
-use super::rank::{Rank, Resume};
+use crate::service::models::Model;
+use crate::service::publisher::{Publisher, Resume};
 
-/// Where a publisher is to be heard.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Source {
-    /// Where it publishes: `tcp://host:port` or `ipc://path`.
-    pub endpoint: String,
-    /// Where it answers for what was missed; without it, what is missed is lost.
-    pub replay: Option<String>,
-    /// What the topics of its messages begin with. Default empty: all.
-    pub topic: String,
-    /// Whether the publisher connects here, rather than being connected to.
-    pub bind: bool,
-}
-
-impl Source {
-    /// One rank of an engine with data parallelism, whose ranks use one port after another: the endpoints of rank 0,
-    /// each with `rank` added to its port. `None` where there is no port, or not so high a one.
-    pub fn of_rank(&self, rank: u16) -> Option<Self> {
-        let shifted = |endpoint: &String| {
-            let (address, port) = endpoint.rsplit_once(':')?;
-            let port = port.parse::<u16>().ok()?.checked_add(rank)?;
-            Some(format!("{address}:{port}"))
-        };
-        let replay = match &self.replay {
-            None => None,
-            Some(endpoint) => Some(shifted(endpoint)?),
-        };
-        Some(Self { endpoint: shifted(&self.endpoint)?, replay, ..self.clone() })
-    }
-}
-
-/// How patient to be with publishers, and how much to hold for them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Threads that receive, decode and hand over. Default 2.
-    pub threads: usize,
-    /// How long the blocks of a publisher that disappeared are kept. Default 60 s.
-    pub grace: Duration,
-    /// How long a publisher may be silent before it is asked whether anything was missed. Default 5 s.
-    pub probe: Duration,
-    /// How long a publisher that cannot be asked may be silent before the connection is made anew, for it may be half
-    /// open. Default 60 s.
-    pub silence: Duration,
-    /// How long a replay may pause before it counts as unanswered. Default 5 s.
-    pub replay_timeout: Duration,
-    /// Replays without progress before what is missing counts as lost. Default 3.
-    pub replay_attempts: u32,
-    /// Live batches held during a replay; later ones are left to the next replay. Default 16,384.
-    pub held_batches: usize,
-    /// Their bytes. Default 64 MiB.
-    pub held_bytes: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            threads: 2,
-            grace: Duration::from_secs(60),
-            probe: Duration::from_secs(5),
-            silence: Duration::from_secs(60),
-            replay_timeout: Duration::from_secs(5),
-            replay_attempts: 3,
-            held_batches: 1 << 14,
-            held_bytes: 64 << 20,
-        }
-    }
-}
-
-/// The threads that listen.
+/// The threads that listeners run on.
 #[derive(Debug)]
 pub struct Ingest {
     runtime: Runtime,
@@ -109,7 +47,7 @@ impl Ingest {
     /// Starts the threads.
     ///
     /// # Errors
-    /// The system has no more threads.
+    /// The operating system has no more threads.
     pub fn start(settings: Settings) -> io::Result<Self> {
         let threads = settings.threads.max(1);
         let mut runtime = runtime::Builder::new_multi_thread();
@@ -117,13 +55,19 @@ impl Ingest {
         Ok(Self { runtime: runtime.build()?, settings: Arc::new(settings) })
     }
 
-    /// Follows a publisher, whose batches go to `model` and whose state to `rank`, from its first batch on, or from
-    /// where a snapshot left it.
-    pub fn listen(&self, source: Source, model: Arc<Model>, rank: Arc<Rank>, resume: Option<Resume>) -> Listener {
+    /// Follows a publisher: its batches go to `model` and its state to `publisher`. It is followed from where a
+    /// snapshot left it, or from its first batch on.
+    pub fn listen(
+        &self,
+        source: Source,
+        model: Arc<Model>,
+        publisher: Arc<Publisher>,
+        resume: Option<Resume>,
+    ) -> Listener {
         if let Some(resume) = resume {
-            rank.resume(resume);
+            publisher.resume(resume);
         }
-        Listener::spawn(self.runtime.handle(), source, model, rank, Arc::clone(&self.settings))
+        Listener::spawn(self.runtime.handle(), source, model, publisher, Arc::clone(&self.settings))
     }
 
     pub(super) fn handle(&self) -> &Handle {

@@ -1,56 +1,55 @@
-//! From what engines say to what the index understands.
+//! Normalising: from the events of engines, which differ by engine and version, to changes of one worker.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::Memory;
-use super::memory::Namespace;
-use super::tiers::Change;
+use super::change::Change;
 use crate::event::Block;
 use crate::hash::{BlockHasher, mm_hash};
 use crate::service::doubt::Doubt;
 use crate::service::media::Media;
-use crate::service::rank::{Rank, Skip};
-use crate::service::wire::{Batch, Event, Extra, Place, Stored};
-use crate::service::{MAX_LOOKAHEAD, Ranks, Tier};
+use crate::service::models::{MAX_LOOKAHEAD, Publishers};
+use crate::service::publisher::{Namespace, Publisher, Skip, WorkerRecord};
+use crate::service::tier::Tier;
+use crate::service::wire::{Batch, Event, Extra, Location, Stored};
 
-/// Above this many hashes an event's repetitions are looked for in a set.
+/// With more hashes than this, repetitions are looked for with a set.
 const FEW: usize = 16;
 
-/// Turns events into changes of one rank's tiers, or says why not.
+/// Turns an engine's events into changes of one worker.
 #[derive(Debug)]
 pub(super) struct Normaliser<'a> {
     pub(super) hasher: BlockHasher,
     pub(super) media: &'a Media,
-    pub(super) ranks: &'a Ranks,
-    pub(super) rank: &'a Rank,
-    pub(super) memory: &'a mut Memory,
+    pub(super) publishers: &'a Publishers,
+    pub(super) publisher: &'a Publisher,
+    pub(super) record: &'a mut WorkerRecord,
 }
 
 impl Normaliser<'_> {
-    /// What the event changes, and on which tier.
+    /// Returns what the event changes, or why it has to be skipped.
     pub(super) fn change<'b>(&mut self, batch: &'b Batch<'_>, event: &Event<'_>) -> Result<Change<'b>, Skip> {
         match event {
             Event::Cleared => Ok(Change::Cleared),
             Event::Stored(stored) => self.stored(batch, stored),
-            Event::Removed { hashes, place } => {
-                if !self.is_indexed(place.group, None) {
+            Event::Removed { hashes, location } => {
+                if !self.is_indexed(location.group, None) {
                     return Err(Skip::Group);
                 }
-                Ok(Change::Removed { tier: self.tier(*place)?, hashes: hashes.of(batch) })
+                Ok(Change::Removed { tier: self.tier(*location)?, hashes: hashes.of(&batch.columns) })
             }
         }
     }
 
     fn stored<'b>(&mut self, batch: &'b Batch<'_>, stored: &Stored<'_>) -> Result<Change<'b>, Skip> {
-        if !self.is_indexed(stored.place.group, stored.kind) {
+        if !self.is_indexed(stored.location.group, stored.kind) {
             return Err(Skip::Group);
         }
-        let tier = self.tier(stored.place)?;
-        let hashes = stored.hashes.of(batch);
-        let tokens = stored.tokens(batch);
+        let tier = self.tier(stored.location)?;
+        let hashes = stored.hashes.of(&batch.columns);
+        let tokens = stored.tokens(&batch.columns);
         if tokens.is_empty() {
-            // A location: whatever the block size says, there is nothing to hash.
+            // It only says where known blocks lie. There is nothing to hash, so its block size does not matter.
             return Ok(Change::Placed { tier, hashes });
         }
         if repeats(stored.parent, hashes) {
@@ -66,12 +65,13 @@ impl Normaliser<'_> {
         if hashes.is_empty() {
             return Err(Skip::Tokens);
         }
-        let in_this_way = self.hasher.lookahead(self.way(lookahead)?);
-        let blocks = self.blocks(in_this_way, stored, hashes, &tokens, stored.extras(batch))?;
+        let with_lookahead = self.hasher.lookahead(self.agreed_lookahead(lookahead)?);
+        let blocks = self.blocks(with_lookahead, stored, hashes, &tokens, stored.extras(&batch.columns))?;
         Ok(Change::Stored { tier, parent: stored.parent, blocks })
     }
 
-    /// The tokens of an event's blocks and of those behind the last one that its hash covers, and how many these are.
+    /// Returns the tokens of an event's blocks with those behind the last block that its hash covers, and the number of
+    /// the latter.
     fn with_lookahead<'b>(
         &self,
         batch: &'b Batch<'_>,
@@ -79,7 +79,7 @@ impl Normaliser<'_> {
         tokens: &'b [u32],
     ) -> Result<(Cow<'b, [u32]>, u32), Skip> {
         let size = self.hasher.block_size() as usize;
-        let blocks = stored.hashes.of(batch).len();
+        let blocks = stored.hashes.of(&batch.columns).len();
         let fits = |tokens: usize| Some(tokens) == blocks.checked_mul(size);
         if stored.bigrams {
             return if fits(tokens.len() - 1) { Ok((tokens.into(), 1)) } else { Err(Skip::Tokens) };
@@ -87,37 +87,41 @@ impl Normaliser<'_> {
         if !fits(tokens.len()) {
             return Err(Skip::Tokens);
         }
-        let Some((behind, each)) = stored.behind(batch) else { return Ok((tokens.into(), 0)) };
+        let Some((behind, each)) = stored.behind(&batch.columns) else { return Ok((tokens.into(), 0)) };
         if each > size.min(MAX_LOOKAHEAD as usize) || behind.len() != blocks * each {
             return Err(Skip::Tokens);
         }
         let own = |block: usize| &behind[block * each..(block + 1) * each];
-        // What is behind a block is what the next one begins with.
+        // The tokens behind a block are those that the next one begins with.
         if (1..blocks).any(|block| own(block - 1) != &tokens[block * size..block * size + each]) {
             return Err(Skip::Tokens);
         }
         Ok(([tokens, own(blocks - 1)].concat().into(), each as u32))
     }
 
-    /// How many tokens behind a block this publisher's hashes cover, where an event says so many. The first event
-    /// decides: queries hash prompts in every way that publishers of the model use, but a chain in one way.
-    fn way(&self, lookahead: u32) -> Result<u32, Skip> {
-        match self.rank.lookahead() {
+    /// Returns how many tokens behind a block this publisher's hashes cover, given what an event has.
+    ///
+    /// The publisher's first event decides, because all blocks of a chain must be hashed alike; queries hash prompts
+    /// with every lookahead that publishers of the model have. Later events with fewer tokens cannot be hashed and are
+    /// skipped. With more, the additional tokens are ignored, and the publisher is doubted.
+    fn agreed_lookahead(&self, lookahead: u32) -> Result<u32, Skip> {
+        match self.publisher.lookahead() {
             None => {
-                self.rank.set_lookahead(lookahead);
-                self.ranks.note_way(lookahead);
+                self.publisher.set_lookahead(lookahead);
+                self.publishers.note_lookahead(lookahead);
                 Ok(lookahead)
             }
             Some(known) if known > lookahead => Err(Skip::Hashing),
             Some(known) => {
                 if known < lookahead {
-                    self.rank.doubt(Doubt::Hashing);
+                    self.publisher.doubt(Doubt::Hashing);
                 }
                 Ok(known)
             }
         }
     }
 
+    /// Hashes an event's blocks.
     fn blocks(
         &mut self,
         hasher: BlockHasher,
@@ -127,17 +131,18 @@ impl Normaliser<'_> {
         extras: &[(u32, Extra<'_>)],
     ) -> Result<Vec<Block>, Skip> {
         let Keys { salt, objects } = Keys::of(stored, extras)?;
-        // An engine names a salt once; a block that it tells of again, and what follows it, has that of before.
-        let known = |hash: u64| self.memory.namespaces.get(&hash).map(|namespace| namespace.hash);
+        // An engine names a salt only with the first block of a chain. A block that is announced again keeps its salt,
+        // and blocks behind a known one inherit it.
+        let known = |hash: u64| self.record.namespaces.get(&hash).map(|namespace| namespace.hash);
         let inherited = || sequences.first().copied().and_then(known).or_else(|| stored.parent.and_then(known));
         let namespace = salt.map(|salt| hasher.hash_of_namespace(salt)).or_else(inherited).unwrap_or(0);
         if namespace != 0 {
             for &hash in sequences {
-                let entry = self.memory.namespaces.entry(hash);
+                let entry = self.record.namespaces.entry(hash);
                 let again = matches!(entry, std::collections::hash_map::Entry::Occupied(_));
                 let known = entry.or_insert(Namespace { hash: namespace, more: 0 });
                 known.hash = namespace;
-                known.more += u32::from(again && self.rank.counts_copies());
+                known.more += u32::from(again && self.publisher.counts_copies());
             }
         }
         let own = hasher.lora(stored.lora_name.unwrap_or("")).namespace_hash(namespace);
@@ -152,40 +157,46 @@ impl Normaliser<'_> {
         Ok(sequences.iter().zip(locals).map(|(&sequence, local)| Block { sequence, local }).collect())
     }
 
-    /// Whether blocks of this cache group are what a prefix can be read from: those with full attention are. Groups say
-    /// what they are when they store; the first is taken for one, until it says otherwise.
+    /// Whether blocks of this cache group are indexed. Only with full attention can a prefix be read from its blocks. A
+    /// group's events name its kind when they store blocks; until then, the first group counts as one with full
+    /// attention.
     fn is_indexed(&mut self, group: Option<u64>, kind: Option<&str>) -> bool {
         let group = group.unwrap_or(0);
         match kind {
-            None => self.memory.groups.get(&group).copied().unwrap_or(group == 0),
+            None => self.record.groups.get(&group).copied().unwrap_or(group == 0),
             Some(kind) => {
                 let full = matches!(kind, "full_attention" | "mla_attention" | "sink_full_attention");
-                self.memory.groups.insert(group, full);
+                self.record.groups.insert(group, full);
                 full
             }
         }
     }
 
-    /// Where the blocks are, unless that is nowhere of the instance's own.
-    fn tier(&self, place: Place<'_>) -> Result<Tier, Skip> {
-        if place.ownership.is_some() || place.locality.is_some_and(|locality| !locality.eq_ignore_ascii_case("LOCAL")) {
+    /// Returns the tier of the blocks, if they are in storage of the instance's own.
+    fn tier(&self, location: Location<'_>) -> Result<Tier, Skip> {
+        if location.ownership.is_some()
+            || location.locality.is_some_and(|locality| !locality.eq_ignore_ascii_case("LOCAL"))
+        {
             return Err(Skip::Shared);
         }
-        self.media.get(place.medium).ok_or(Skip::Medium)?.tier().ok_or(Skip::Shared)
+        self.media.get(location.medium).ok_or(Skip::Medium)?.tier().ok_or(Skip::Shared)
     }
 }
 
-/// What an event's extra keys mean.
+/// The meaning of an event's extra keys.
 struct Keys<'a> {
     salt: Option<&'a str>,
-    /// By block, the hashes of what reaches into it.
+    /// The hashes of multimodal objects, each with the number of the block that it reaches into.
     objects: Vec<(u32, u64)>,
 }
 
 impl<'a> Keys<'a> {
-    /// An event lists for each block the adapter's name, multimodal objects, and for a sequence's first block the salt.
-    /// Objects are pairs of identifier and offset, and what is neither that nor the adapter is the salt; but two old
-    /// releases have bare identifiers, so that in their form of event a name at a sequence's beginning may be either.
+    /// Interprets an event's extra keys.
+    ///
+    /// For each block, an event lists the adapter's name and the multimodal objects, and for the first block of a
+    /// sequence the salt. Objects are pairs of identifier and offset, so a name that is not the adapter's is the salt.
+    /// But two old releases have bare identifiers: in their form of event, a name at the beginning of a sequence may be
+    /// either, and the event is skipped.
     fn of(stored: &Stored<'a>, extras: &[(u32, Extra<'a>)]) -> Result<Self, Skip> {
         let bare_objects =
             stored.may_have_bare_objects && !extras.iter().any(|(_, key)| matches!(key, Extra::Object(_)));
@@ -195,7 +206,7 @@ impl<'a> Keys<'a> {
             for &(block, key) in &of_block[usize::from(adapter)..] {
                 let object = match key {
                     Extra::Object(name) => mm_hash(name),
-                    // Nobody can ask for it; but nobody must take its placeholder tokens for a prompt's.
+                    // No query can match embeddings, but their placeholder tokens must not match a prompt.
                     Extra::Embedding(digest) => digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)),
                     Extra::Name(name) if bare_objects && (block > 0 || stored.parent.is_some()) => mm_hash(name),
                     Extra::Name(_) if bare_objects => return Err(Skip::Keys),
@@ -212,7 +223,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Whether a hash names two blocks of a chain.
+/// Whether a hash names two blocks of a chain, or a block and its parent.
 fn repeats(parent: Option<u64>, hashes: &[u64]) -> bool {
     if hashes.len() <= FEW {
         let before = |place: usize| hashes[..place].iter().copied().chain(parent);

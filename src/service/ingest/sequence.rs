@@ -1,88 +1,101 @@
-//! Sequence numbers: what is applied, what is asked for again, and what is lost. No sockets and no clock.
+//! Sequence numbers: which batches are applied, which are asked for again, and which are lost. No sockets and no clock.
 //!
-//! A publisher numbers its batches from 0 and keeps the last of them for replay. Live batches of one connection come in
-//! order, but some may be missing; replays give everything from a number on, as far back as the publisher remembers.
+//! Receivers that ask for missing numbers are known from reliable multicast, where they send negative acknowledgements.
+//! What differs here: a publisher may restart and use the same numbers for other batches, and the receiver has to
+//! notice that.
 //!
-//! - A live batch beyond the expected one is held, and the missing ones are asked for. Live batches that come meanwhile
-//!   are held, too, up to a bound; beyond it they are left to the next replay.
-//! - A probe asks a quiet publisher whether anything was missed. The expected batch, when it comes live, answers it: nothing
-//!   was. So no live batch ever waits for the answer to a probe.
-//! - A live number that is not above the last one: the publisher began anew.
-//! - A new connection may be to a publisher that began anew and has come as far as the old one, so the last batch that
-//!   was applied is asked for again. Another batch under its number, or none, tells the new publisher. Where nobody can
-//!   be asked, nobody knows whether anything is missing, and that is said: no batches are lost, from the next one on.
-//! - What a replay does not reach back to, or cannot give after several attempts, is lost.
+//! A publisher numbers its batches from 0 and keeps the last of them for replay. The live batches of one connection
+//! arrive in order, but some may be missing. A replay returns every batch from a number on, as far back as the
+//! publisher remembers.
+//!
+//! - A live batch beyond the expected one is held, and the missing ones are asked for. Live batches that arrive during
+//!   the replay are held as well, up to a limit; those beyond it are left to the next replay.
+//! - A probe asks a quiet publisher whether batches were missed. If the expected batch arrives live, that answers the
+//!   probe: nothing was missed. So no live batch ever waits for the answer to a probe.
+//! - If a live number is not above the last one, the publisher has restarted.
+//! - A new connection may lead to a publisher that has restarted and reached the same numbers. So the last batch that
+//!   was applied is asked for again: if there is another batch under its number, or none, the publisher has restarted.
+//!   If it cannot be asked, nobody knows whether batches are missing, and [`Step::Lost`] says so with an empty range.
+//! - Batches that a replay does not reach back to, or that several replays did not bring, are lost.
+//!
+//! Every call appends to a list of steps, which the caller must take in order before the next call.
 
 use std::collections::BTreeMap;
 
-use super::feed::fingerprint;
+use crate::service::publisher::fingerprint;
 
-/// What is to be done, in order.
+/// What the caller has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step<P> {
-    /// Hand this batch over.
-    Apply { sequence: u64, payload: P, replayed: bool },
-    /// A batch that was known; nothing.
+    /// Apply this batch, which has this fingerprint.
+    Apply { sequence: u64, payload: P, fingerprint: u64, replayed: bool },
+    /// Nothing: the batch was applied before.
     Duplicate,
-    /// A batch that there was no room to hold; nothing, for it will be missed.
+    /// Nothing: there was no room to hold the batch, and a later replay will bring it.
     HeldBack,
-    /// Batches are missing.
+    /// Note that batches are missing.
     Gap,
-    /// Ask for everything from this batch on, and ignore what is still coming of an earlier answer. A probe asks although
-    /// nothing is known to be missing.
+    /// Ask for every batch from this one on, and ignore the rest of an earlier answer. A probe asks although nothing is
+    /// known to be missing.
     Replay { from: u64, attempt: u32, probe: bool },
-    /// Nothing more is to be asked. Ignore what is still coming of an answer.
+    /// Note that nothing is missing any more. Ignore the rest of an answer.
     Settled,
-    /// The publisher restarted: drop what it stored, and ignore what is still coming of an answer.
+    /// The publisher restarted: drop everything it stored, and ignore the rest of an answer.
     Restart,
-    /// The batches from this on and before the other are not to be had. If both are the same, it is not known whether
-    /// any are missing.
+    /// Note that the batches from `from` on and before `to` are lost. If both are equal, it is not known whether any
+    /// are missing.
     Lost { from: u64, to: u64 },
-    /// The publisher remembers that it has said nothing yet.
-    Nothing,
+    /// Note that the publisher has not sent any batch yet, so nothing can be missing.
+    NothingYet,
 }
 
-/// Bounds of what is held, and patience.
+/// How many batches are held, and how often to ask again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) held_batches: usize,
     pub(super) held_bytes: usize,
-    /// Replays without progress before what is missing counts as lost.
+    /// Replays without progress before missing batches count as lost.
     pub(super) attempts: u32,
 }
 
-/// Where one publisher is.
+/// Where one publisher is in its numbers.
 #[derive(Debug)]
 pub(super) struct Sequencer<P> {
     limits: Limits,
-    /// Whether there is anybody to ask.
+    /// Whether the publisher can be asked for a replay.
     replays: bool,
+    /// The batch that is expected next: all before it were applied or lost.
     next: u64,
-    /// Of the batch before `next`, if that was applied.
+    /// The fingerprint of the batch before `next`, if that one was applied and not lost.
     last: Option<u64>,
-    /// The last one that came live from this publisher.
+    /// The highest number that arrived live from this publisher.
     live: Option<u64>,
-    /// Nothing came live on this connection yet.
+    /// Whether nothing has arrived live on this connection yet.
     fresh: bool,
-    /// Whether this connection's publisher may be another one than the one before. What comes live proves nothing.
+    /// Whether the publisher may be another process than on the last connection. Only a replay can prove that it is
+    /// not: a live batch with the expected number may come from either.
     unproven: bool,
-    replay: Option<Replay>,
+    /// The replay that is under way.
+    replay: Option<PendingReplay>,
+    /// Live batches that arrived while earlier ones were missing.
     held: BTreeMap<u64, P>,
     held_bytes: usize,
-    /// Replays since the last one that brought anything.
+    /// Replays since the last one that brought a batch.
     attempts: u32,
 }
 
 #[derive(Debug)]
-struct Replay {
+struct PendingReplay {
+    /// The first batch that was asked for.
     from: u64,
+    /// Whether any batch of the answer has arrived.
     answered: bool,
-    /// Nothing is known to be missing.
+    /// Whether nothing is known to be missing.
     probe: bool,
 }
 
 impl<P: AsRef<[u8]>> Sequencer<P> {
-    /// Expects `next`, after a batch with this fingerprint.
+    /// Creates a sequencer that expects `next`, behind a batch with the fingerprint `last`.
     pub(super) fn new(limits: Limits, replays: bool, next: u64, last: Option<u64>) -> Self {
         Self {
             limits,
@@ -103,18 +116,20 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.replay.is_some()
     }
 
-    /// There is a new connection: find out whether it is to the same publisher, and what was missed.
+    /// Begins a new connection: finds out whether the publisher is the same, and what was missed.
     pub(super) fn connected(&mut self, steps: &mut Vec<Step<P>>) {
         (self.fresh, self.unproven) = (true, true);
         self.attempts = 0;
-        self.let_go();
+        // What is held is of another publisher, or the replay brings it again.
+        self.drop_held();
         if !self.replays {
+            // Batches may be missing, and nobody can be asked: an empty range is lost.
             self.lose(self.next, steps);
         }
         self.ask(false, steps);
     }
 
-    /// Nothing came for a while: find out whether anything was missed.
+    /// Asks a publisher that has been quiet whether batches were missed.
     pub(super) fn probe(&mut self, steps: &mut Vec<Step<P>>) {
         if self.replay.is_none() {
             self.attempts = 0;
@@ -122,45 +137,54 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
     }
 
-    /// A batch that came live.
+    /// Takes a batch that arrived live.
     pub(super) fn live(&mut self, sequence: u64, payload: P, steps: &mut Vec<Step<P>>) {
+        // A number comes again: the publisher restarted. This has to be known before `live` is overwritten, and before
+        // the batch is compared with `next`, which the restart sets to 0.
         if self.live.is_some_and(|last| sequence <= last) {
-            self.let_go();
+            self.drop_held();
             self.restart(steps);
         }
         self.live = Some(sequence);
         self.fresh = false;
+        // A replay was faster than the live batch.
         if sequence < self.next {
             return steps.push(Step::Duplicate);
         }
+        // The expected batch, and no replay but a probe is under way: nothing was missed.
         let asking = self.replay.as_ref().is_some_and(|replay| !replay.probe);
         if sequence == self.next && !asking {
             if self.replay.take().is_some() {
                 steps.push(Step::Settled);
             }
-            return self.apply(sequence, payload, false, steps);
+            let fingerprint = fingerprint(payload.as_ref());
+            return self.apply(sequence, payload, fingerprint, false, steps);
         }
+        // Earlier batches are missing, or the replay that is under way may show that the publisher is another one.
+        // Either way, this batch has to wait for the replay.
         if !asking {
             steps.push(Step::Gap);
         }
         self.hold(sequence, payload, steps);
-        match &mut self.replay {
-            // A probe asks for what is missing, too.
-            Some(replay) => replay.probe = false,
-            None => {
-                self.attempts = 0;
-                self.ask(false, steps);
-            }
+        if let Some(replay) = &mut self.replay {
+            // A probe that is under way asks for everything from `next` on, so it brings the missing batches.
+            replay.probe = false;
+        } else {
+            self.attempts = 0;
+            self.ask(false, steps);
         }
     }
 
-    /// A batch of the replay.
+    /// Takes a batch of the replay.
     pub(super) fn replayed(&mut self, sequence: u64, payload: P, steps: &mut Vec<Step<P>>) {
         let Some(replay) = &mut self.replay else { return };
+        let fingerprint = fingerprint(payload.as_ref());
         let first = !std::mem::replace(&mut replay.answered, true);
-        let known = first && replay.from < self.next;
-        if known && sequence == replay.from {
-            if self.last == Some(fingerprint(payload.as_ref())) {
+        // Whether the answer should begin with the last batch that was applied.
+        let begins_known = first && replay.from < self.next;
+        // It does: the batch is compared with the one that was applied, and not applied again.
+        if begins_known && sequence == replay.from {
+            if self.last == Some(fingerprint) {
                 self.unproven = false;
             } else {
                 self.restart(steps);
@@ -168,64 +192,70 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             }
             return;
         }
+        // The expected batch arrived live since the question was sent.
         if sequence < self.next {
             return;
         }
-        if sequence > self.next || (known && self.unproven) {
-            // Answers begin where the publisher's memory does, and if that is behind what is known here, nobody can tell
-            // whether it is the same publisher. Where an answer has a hole, batches were dropped on the way.
+        // Batches are missing between `next` and this one; or none are, but the answer does not begin with the last
+        // batch that was applied, so that it is not known whether this is the same publisher.
+        if sequence > self.next || (begins_known && self.unproven) {
+            // In the middle of an answer, batches were dropped on the way, and asking again may bring them. At its
+            // beginning, the publisher does not remember them, and asking again would not help.
             if !first && self.attempts < self.limits.attempts {
                 return self.ask(false, steps);
             }
             self.lose(sequence, steps);
         }
         self.attempts = 0;
-        self.apply(sequence, payload, true, steps);
+        self.apply(sequence, payload, fingerprint, true, steps);
         self.forget_earlier_publisher();
     }
 
-    /// The replay is complete.
+    /// Ends the replay, which is complete.
     pub(super) fn replay_ended(&mut self, steps: &mut Vec<Step<P>>) {
         let Some(replay) = self.replay.take() else { return };
+        // The publisher does not have the last batch that was applied: it is another one, which has sent less.
         if !replay.answered && replay.from < self.next && self.unproven {
             self.restart(steps);
             return self.ask(false, steps);
         }
         if !replay.answered && self.next == 0 {
-            steps.push(Step::Nothing);
+            steps.push(Step::NothingYet);
         }
         self.release(steps);
     }
 
-    /// The replay is not answered, or not any more.
+    /// Ends the replay, which failed: there was no answer, or it broke off.
     pub(super) fn replay_failed(&mut self, steps: &mut Vec<Step<P>>) {
         let Some(replay) = self.replay.take() else { return };
         if self.attempts < self.limits.attempts {
             return self.ask(replay.probe, steps);
         }
         if self.unproven {
-            // Nobody can tell whether this is the publisher that all of it came from, or what it said before.
+            // It is not known whether this is the same publisher, nor what it has sent.
             self.lose(self.next, steps);
         }
         self.release(steps);
     }
 
-    /// Asks for what is missing, and for the batch before it.
+    /// Asks for the missing batches, and for the last one that was applied, which proves that the publisher is the
+    /// same.
     fn ask(&mut self, probe: bool, steps: &mut Vec<Step<P>>) {
         if !self.replays {
             return self.release(steps);
         }
         let from = self.next - u64::from(self.last.is_some());
-        self.replay = Some(Replay { from, answered: false, probe });
+        self.replay = Some(PendingReplay { from, answered: false, probe });
         steps.push(Step::Replay { from, attempt: self.attempts, probe });
         self.attempts += 1;
     }
 
-    /// Applies what was held, and asks again for what is still missing before it or was held back.
+    /// Applies the held batches, and asks again if batches before them are still missing or some could not be held.
     fn release(&mut self, steps: &mut Vec<Step<P>>) {
         while let Some((sequence, payload)) = self.held.pop_first() {
             self.held_bytes -= payload.as_ref().len();
             if sequence > self.next {
+                // The batches before this one are still missing. Put it back until they were asked for often enough.
                 if self.replays && self.attempts < self.limits.attempts {
                     self.held_bytes += payload.as_ref().len();
                     self.held.insert(sequence, payload);
@@ -236,12 +266,14 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             if sequence < self.next {
                 steps.push(Step::Duplicate);
             } else {
-                self.apply(sequence, payload, false, steps);
+                let fingerprint = fingerprint(payload.as_ref());
+                self.apply(sequence, payload, fingerprint, false, steps);
             }
         }
+        // Otherwise the next condition could wait for a batch of the earlier publisher.
         self.forget_earlier_publisher();
         if let Some(live) = self.live.filter(|&live| live >= self.next) {
-            // There was no room to hold this batch. Nothing is settled without it.
+            // There was no room to hold this batch, so it is still missing.
             if self.replays && self.attempts < self.limits.attempts {
                 return self.ask(false, steps);
             }
@@ -250,13 +282,16 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         steps.push(Step::Settled);
     }
 
-    /// Forgets what came live on earlier connections, if this one may be to another publisher.
+    /// Forgets which batches arrived live on earlier connections, if this connection may lead to another publisher.
+    /// Otherwise that one's first live batch could look like a restart, and it would be asked for batches that it never
+    /// had.
     fn forget_earlier_publisher(&mut self) {
         if self.fresh && self.unproven && self.live.is_some_and(|live| live >= self.next) {
             self.live = self.next.checked_sub(1);
         }
     }
 
+    /// Holds a live batch until the replay is over, if there is room.
     fn hold(&mut self, sequence: u64, payload: P, steps: &mut Vec<Step<P>>) {
         let bytes = payload.as_ref().len();
         if self.held.len() >= self.limits.held_batches || self.held_bytes + bytes > self.limits.held_bytes {
@@ -267,21 +302,22 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
     }
 
-    fn apply(&mut self, sequence: u64, payload: P, replayed: bool, steps: &mut Vec<Step<P>>) {
-        self.last = Some(fingerprint(payload.as_ref()));
+    fn apply(&mut self, sequence: u64, payload: P, fingerprint: u64, replayed: bool, steps: &mut Vec<Step<P>>) {
+        self.last = Some(fingerprint);
         self.next = sequence + 1;
-        steps.push(Step::Apply { sequence, payload, replayed });
+        steps.push(Step::Apply { sequence, payload, fingerprint, replayed });
     }
 
+    /// Gives up the batches before `to`.
     fn lose(&mut self, to: u64, steps: &mut Vec<Step<P>>) {
         steps.push(Step::Lost { from: self.next, to });
         self.next = to;
         self.last = None;
-        // It is doubted from now on, whichever it is.
+        // The publisher is doubted from now on, so it no longer matters which one it is.
         self.unproven = false;
     }
 
-    /// What came live on this connection is the new publisher's.
+    /// Begins again with a publisher that restarted. What arrived live on this connection is from the new one.
     fn restart(&mut self, steps: &mut Vec<Step<P>>) {
         steps.push(Step::Restart);
         (self.next, self.last, self.replay, self.attempts, self.unproven) = (0, None, None, 0, false);
@@ -290,8 +326,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
     }
 
-    /// What is held is another publisher's, or comes again.
-    fn let_go(&mut self) {
+    fn drop_held(&mut self) {
         self.held.clear();
         self.held_bytes = 0;
     }

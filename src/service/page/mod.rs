@@ -1,7 +1,8 @@
 //! The live page at `/`, and the figures that it shows.
 //!
-//! Three files, compiled in; nothing is loaded from anywhere else, and the headers say so to the browser. The page has
-//! no figures of its own: it asks for [`Status`] once a second, with the reader's token if one is needed.
+//! The page is three files, which are compiled in. Nothing is loaded from anywhere else, and headers forbid the browser
+//! to do so. The page contains no figures: it requests [`Status`] once a second, with the reader's token if one is
+//! needed.
 
 mod status;
 
@@ -14,11 +15,11 @@ use axum::routing::{MethodRouter, get};
 
 pub(super) use status::Status;
 
-/// Scripts, styles and requests to this server only; no frames, no plug-ins, no forms that go elsewhere.
+/// Allows scripts, styles and requests of this server only, and no frames, plug-ins or forms that lead elsewhere.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page itself: no secrets in it, so nobody needs a token for it.
+/// Returns the routes of the page itself. It contains no secrets, so nobody needs a token for it.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/", file("text/html; charset=utf-8", include_str!("page.html")))
@@ -32,7 +33,7 @@ fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, content: &'static 
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        // After an update of the server, page and script belong together.
+        // After an update of the server, page and script must be of the same release.
         (CACHE_CONTROL, "no-cache"),
     ];
     get(move || async move { (headers, content).into_response() })

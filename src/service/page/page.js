@@ -1,6 +1,6 @@
 "use strict";
 
-/** Between two looks at the server, and the longest pause after failures, in milliseconds. */
+/** The time between two requests, and the longest pause after failures, in milliseconds. */
 const PERIOD = 1000, LONGEST = 5000;
 
 const $ = (id) => document.getElementById(id);
@@ -9,7 +9,7 @@ const token = {
   set: (value) => sessionStorage.setItem("token", value),
 };
 
-/** Writes only what differs, so that selections stay and nothing flickers. */
+/** Writes only what has changed, so that selections stay and nothing flickers. */
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -18,7 +18,7 @@ function mark(element, name, value) {
   if (element.dataset[name] !== value) element.dataset[name] = value;
 }
 
-// Numbers for people.
+// Formatting numbers.
 
 function count(n) {
   if (n === null || n === undefined || Number.isNaN(n)) return "–";
@@ -36,7 +36,7 @@ function bytes(n) {
   return n + " B";
 }
 
-/** To three digits, none of them behind the point from a hundred on. */
+/** Formats a number with three digits, and without decimals from 100 on. */
 function digits(n) {
   return n >= 100 ? String(Math.round(n)) : n.toPrecision(3);
 }
@@ -49,7 +49,7 @@ function time(seconds) {
   return Math.round(seconds * 1e9) + " ns";
 }
 
-// What the server says.
+// Requests to the server.
 
 async function call(path, body) {
   const headers = {};
@@ -59,7 +59,7 @@ async function call(path, body) {
   return fetch(path, { method: body === undefined ? "GET" : "POST", headers, body, signal, cache: "no-store" });
 }
 
-/** What a counter gained in a second; null at first, and after a restart. */
+/** Rates of counters per second; null at first, and after a restart. */
 class Rates {
   before = new Map();
   now = new Map();
@@ -76,7 +76,7 @@ class Rates {
   }
 }
 
-/** Bounds of lookup times from the histogram's growth over the last looks: [half, 99%] took no longer than these. */
+/** Upper bounds of the median and the 99th percentile of lookup times, from the histogram's growth over the last requests. */
 class Latencies {
   history = [];
 
@@ -141,8 +141,8 @@ function lost() {
 function askForToken() {
   document.body.classList.add("stale");
   mark($("connection"), "state", "waiting");
-  put($("connection"), "a token is needed");
-  put($("login-error"), token.get() ? "The server does not take this token." : "");
+  put($("connection"), "a token is required");
+  put($("login-error"), token.get() ? "The server did not accept this token." : "");
   $("login").hidden = false;
 }
 
@@ -178,31 +178,31 @@ function show(now) {
   put($("lookups-note"), `${count(now.lookups.count)} since the start`);
   if (restarted) latencies.forget();
   const bounds = latencies.of(now.lookups.buckets);
-  const within = (bound) => (bound === null ? "longer than is measured" : `≤ ${time(bound)}`);
+  const within = (bound) => (bound === null ? "beyond the measured range" : `≤ ${time(bound)}`);
   put($("latency"), bounds ? within(bounds[0]) : "–");
-  put($("latency-note"), bounds ? `half of them; 99% ${within(bounds[1])}` : "none in the last seconds");
+  put($("latency-note"), bounds ? `median; 99% ${within(bounds[1])}` : "no lookups in the last seconds");
   const sum = (key) => now.models.reduce((total, model) => total + model[key], 0);
   put($("blocks"), perSecond("blocks", sum("applied_blocks")));
   put($("blocks-note"), `${count(sum("held_blocks"))} held`);
   const lags = now.models.map((model) => model.staleness_p99_s).filter((lag) => lag !== null);
   put($("lag"), lags.length ? time(Math.max(...lags)) : "–");
-  put($("lag-note"), `99%; ${count(sum("waiting"))} events wait`);
+  put($("lag-note"), `99%; ${count(sum("waiting"))} events waiting`);
   const { bytes: used, budget, over } = now.memory;
-  const done = { refuse: ", new content is refused", forget: ", old content is forgotten" };
+  const done = { refuse: ", new blocks are refused", forget: ", old blocks are forgotten" };
   put($("memory"), bytes(used));
   put($("memory-note"), budget === null ? "no budget" : `of ${bytes(budget)}${done[over] ?? ""}`);
 
   const { snapshot } = now;
   const age = snapshot?.saved_ms ? (now.now_ms - snapshot.saved_ms) / 1000 : null;
   put($("snapshot"), age === null ? "none" : `${time(Math.max(age, 0))} ago`);
-  put($("snapshot-note"), !snapshot ? "no file is set" : snapshot.error ?? (age === null ? "none yet since the start" : bytes(snapshot.bytes)));
+  put($("snapshot-note"), !snapshot ? "no file is configured" : snapshot.error ?? (age === null ? "none yet since the start" : bytes(snapshot.bytes)));
 
   showModels(now.models);
   showEngines(now, seconds);
   rates.turn();
 }
 
-/** Makes the rows of a table those of `keys`, keeps the ones that are there, and returns them. */
+/** Gives a table one row for each of `keys`, keeps the rows that are there, and fills their cells. */
 function rows(table, keys, cells) {
   const body = table.tBodies[0];
   const known = new Map([...body.rows].map((row) => [row.dataset.key, row]));
@@ -243,12 +243,12 @@ function showModels(models) {
   if (keys.includes(chosen)) $("model").value = chosen;
 }
 
-// Engines: filtered, sorted, and updated in place.
+// The table of engines, which is filtered, sorted and updated in place.
 
 let sorting = { key: "name", up: true };
 let engines = [];
 
-// The reasons why a rank is not exact, but for those that its state says.
+// The reasons why answers about a rank are not exact, without those that its state already tells.
 function told(rank) {
   return rank.reasons.filter((reason) => reason !== rank.state && reason !== "not_heard").map(plain).join(", ");
 }
@@ -307,7 +307,7 @@ $("state").addEventListener("change", arrange);
 for (const heading of $("engines").tHead.rows[0].cells) {
   heading.firstElementChild.addEventListener("click", () => {
     const { key } = heading.dataset;
-    // Numbers are mostly looked for from the largest.
+    // Of numbers, the largest are usually the most interesting.
     sorting = { key, up: sorting.key === key ? !sorting.up : !heading.classList.contains("number") };
     for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", sorting.up ? "ascending" : "descending");
@@ -315,12 +315,12 @@ for (const heading of $("engines").tHead.rows[0].cells) {
   });
 }
 
-// Who holds a prompt.
+// Finding a prompt.
 
 const notes = {
-  tokens: "Numbers, as the engine's tokenizer gives them; this server has no tokenizer.",
-  hashes: "Hashes of the blocks' tokens, signed or not, salt and adapter included.",
-  bytes: "Each byte of the UTF-8 text is taken for a token: right only for engines with a byte-level vocabulary.",
+  tokens: "Token ids from the engine's tokenizer; this server has none.",
+  hashes: "Local hashes of the blocks, signed or unsigned, including salt and adapter.",
+  bytes: "Each byte of the UTF-8 text is one token. Only for engines with a byte-level vocabulary.",
 };
 
 function explain() {
@@ -330,11 +330,11 @@ function explain() {
 $("form").addEventListener("change", explain);
 explain();
 
-/** The numbers in the text, as they stand there: hashes are larger than JavaScript's numbers are exact. */
+/** The numbers in the text, as text, because hashes are too large for JavaScript's numbers. */
 function numbers(text, pattern) {
   const list = text.split(/[\s,;[\]]+/).filter(Boolean);
   const wrong = list.find((word) => !pattern.test(word));
-  if (wrong !== undefined) throw new Error(`“${wrong}” is not such a number`);
+  if (wrong !== undefined) throw new Error(`"${wrong}" is not a valid number`);
   return list;
 }
 
@@ -367,7 +367,7 @@ $("prompt").addEventListener("submit", async (event) => {
     answer(asked, said);
   } catch (error) {
     $("answer").replaceChildren();
-    put($("answer-summary"), `Not looked up: ${error.message}.`);
+    put($("answer-summary"), `The lookup failed: ${error.message}.`);
   }
 });
 
@@ -401,8 +401,8 @@ function answer(asked, said) {
   const most = 100;
   const more = holders.length > most ? ` The first ${most} are listed.` : "";
   put($("answer-summary"), holders.length
-    ? `${holders.length} ${holders.length === 1 ? "holds" : "hold"} some of it (${whole}).${more}`
-    : asked.blocks ? `Nobody holds the first block of it (${whole}).` : "It is shorter than a block.");
+    ? `${plural(holders.length, "worker")} ${holders.length === 1 ? "holds" : "hold"} some of it (${whole}).${more}`
+    : asked.blocks ? `No worker holds the first block of it (${whole}).` : "The prompt is shorter than a block.");
   $("answer").replaceChildren(...holders.slice(0, most).map(({ key, tokens, note }) => {
     const item = document.createElement("li");
     const name = document.createElement("strong");

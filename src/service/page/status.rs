@@ -1,7 +1,7 @@
 //! `GET /v1/status`: the figures of the page, as JSON.
 //!
-//! Names with `_s` are seconds, and with `_ms` milliseconds since 1970. Counters count from the start of the process.
-//! Instances are text, because readers in JavaScript would round numbers of 64 bits.
+//! Fields that end in `_s` are in seconds, and those that end in `_ms` in milliseconds since 1970. Counters start with
+//! the process. Instances are text, because JavaScript would round 64-bit numbers.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,37 +16,38 @@ use crate::index;
 use crate::service::budget::{Budget, OverBudget};
 use crate::service::doubt::Doubts;
 use crate::service::indexer::Indexer;
-use crate::service::model::Model;
-use crate::service::rank::{Count, Rank, Skip, State};
+use crate::service::models::Model;
+use crate::service::publisher::{Count, Publisher, Skip, State};
 use crate::service::snapshot::Snapshots;
 
-/// All that the page shows.
+/// Everything that the page shows.
 #[derive(Debug, Serialize)]
 pub(in crate::service) struct Status {
     release: &'static str,
     started_ms: u64,
     now_ms: u64,
-    lookups: Lookups,
-    memory: Memory,
-    /// Absent if none are taken.
+    lookups: LookupFigures,
+    memory: MemoryFigures,
+    /// `None` if no snapshots are saved.
     snapshot: Option<SnapshotFigures>,
     models: Vec<ModelFigures>,
-    ranks: Vec<RankFigures>,
+    #[serde(rename = "ranks")]
+    publishers: Vec<PublisherFigures>,
 }
 
 #[derive(Debug, Serialize)]
-struct Lookups {
+struct LookupFigures {
     count: u64,
-    /// Seconds, and how many lookups took no longer; the last has no bound and counts all.
+    /// Bounds in seconds, each with the number of lookups that took no longer. The last has no bound and counts all.
     buckets: Vec<(Option<f64>, u64)>,
 }
 
 #[derive(Debug, Serialize)]
-struct Memory {
-    /// Of all indexes.
+struct MemoryFigures {
+    /// The memory of all indexes.
     bytes: u64,
     budget: Option<u64>,
-    /// What is being done about it, if it is exceeded.
+    /// What is being done because the budget is exceeded, if it is.
     over: Option<OverBudget>,
 }
 
@@ -54,7 +55,7 @@ struct Memory {
 struct SnapshotFigures {
     saved_ms: Option<u64>,
     bytes: Option<u64>,
-    /// Why the latest one is not there.
+    /// Why the latest one could not be saved.
     error: Option<String>,
 }
 
@@ -71,46 +72,48 @@ struct ModelFigures {
     applied_blocks: u64,
     /// Events in the mailboxes.
     waiting: usize,
-    /// From an event's acceptance to its visibility, since the start, in the slowest shard.
+    /// Time from an event's acceptance to its visibility, since the start, in the slowest shard.
     staleness_p99_s: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
-struct RankFigures {
-    /// Its model's place in [`Status::models`].
+struct PublisherFigures {
+    /// The position of its model in [`Status::models`].
     model: usize,
     instance: String,
     dp_rank: u32,
     endpoint: Option<String>,
     state: State,
-    /// Why what is said of its workers may not be exact.
+    /// Why answers about its workers may not be exact.
     reasons: Doubts,
-    /// Blocks that its workers hold, lower tiers apart.
+    /// Blocks that its workers hold on the device.
     held: u64,
-    /// Blocks that its events named.
+    /// Blocks named by its events.
     blocks: u64,
-    /// How old the last batch was when it was applied, by the publisher's clock; batches over HTTP have no time.
+    /// How old the last batch was when it was applied, by the publisher's clock. Events over HTTP have no time.
     lag_s: Option<f64>,
-    /// Since when nothing was heard of it.
+    /// How long ago it was last heard.
     seen_s: Option<f64>,
-    /// Of the last batch applied.
+    /// The sequence number of the last batch applied.
     sequence: Option<u64>,
-    /// Batches that could not be had again.
+    /// Batches that could not be recovered.
     lost: u64,
     skipped: u64,
 }
 
 impl Status {
-    /// Asks all writers, and waits for them.
+    /// Collects the figures. Waits for the writers of all models.
     pub(in crate::service) fn of(indexer: &Indexer) -> Self {
         let all = indexer.models().all();
         let mut models = Vec::new();
-        let mut ranks = Vec::new();
+        let mut publishers = Vec::new();
         for (place, model) in all.iter().enumerate() {
             let status = model.index().status();
             let held: HashMap<_, _> = status.workers.iter().map(|worker| (worker.worker, worker.held_blocks)).collect();
             let doubts = model.doubts();
-            ranks.extend(model.ranks().all().iter().map(|rank| RankFigures::of(place, rank, &held, &doubts)));
+            publishers.extend(
+                model.publishers().all().iter().map(|publisher| PublisherFigures::of(place, publisher, &held, &doubts)),
+            );
             models.push(ModelFigures::of(model, &status));
         }
         let bytes = models.iter().map(|model| model.bytes).sum();
@@ -118,27 +121,27 @@ impl Status {
             release: env!("CARGO_PKG_VERSION"),
             started_ms: milliseconds(indexer.started()),
             now_ms: milliseconds(SystemTime::now()),
-            lookups: Lookups::of(&indexer.metrics().lookups),
-            memory: Memory {
+            lookups: LookupFigures::of(&indexer.metrics().lookups),
+            memory: MemoryFigures {
                 bytes,
                 budget: indexer.budget().map(Budget::limit),
                 over: indexer.budget().and_then(Budget::over),
             },
             snapshot: indexer.snapshots().map(SnapshotFigures::of),
             models,
-            ranks,
+            publishers,
         }
     }
 }
 
-impl Lookups {
+impl LookupFigures {
     fn of(histogram: &Histogram) -> Self {
         let families = histogram.collect();
         let metrics = families.iter().flat_map(MetricFamily::get_metric);
         let count = histogram.get_sample_count();
         let buckets = metrics.flat_map(|metric| metric.get_histogram().get_bucket());
         let buckets = buckets.map(|bucket| (Some(bucket.upper_bound()), bucket.cumulative_count()));
-        // One that is being recorded may be in a bucket and not yet counted, or the other way round.
+        // A lookup that is being recorded may be in a bucket but not counted yet, or the other way round.
         let mut buckets: Vec<_> = buckets.collect();
         let most = buckets.last().map_or(count, |&(_, last)| count.max(last));
         buckets.push((None, most));
@@ -168,24 +171,24 @@ impl ModelFigures {
     }
 }
 
-impl RankFigures {
-    fn of(model: usize, rank: &Rank, held: &HashMap<Worker, u64>, doubts: &[(Worker, Doubts)]) -> Self {
-        let Worker { id, dp_rank } = rank.worker();
-        let reasons = rank.doubts_among(doubts);
+impl PublisherFigures {
+    fn of(model: usize, publisher: &Publisher, held: &HashMap<Worker, u64>, doubts: &[(Worker, Doubts)]) -> Self {
+        let Worker { id, dp_rank } = publisher.worker();
+        let reasons = publisher.doubts_among(doubts);
         Self {
             model,
             instance: id.to_string(),
             dp_rank,
-            endpoint: rank.endpoint().map(str::to_owned),
-            state: rank.state_with(reasons),
+            endpoint: publisher.endpoint().map(str::to_owned),
+            state: publisher.state_with(reasons),
             reasons,
-            held: rank.workers().iter().filter_map(|worker| held.get(worker)).sum(),
-            blocks: rank.count(Count::Blocks),
-            lag_s: rank.endpoint().and(rank.last_seen()).map(|_| rank.lag().as_secs_f64()),
-            seen_s: rank.last_seen().map(|seen| seen.elapsed().unwrap_or_default().as_secs_f64()),
-            sequence: rank.last_sequence(),
-            lost: rank.count(Count::Lost),
-            skipped: Skip::ALL.iter().map(|&why| rank.skipped(why)).sum(),
+            held: publisher.workers().iter().filter_map(|worker| held.get(worker)).sum(),
+            blocks: publisher.count(Count::Blocks),
+            lag_s: publisher.endpoint().and(publisher.last_seen()).map(|_| publisher.lag().as_secs_f64()),
+            seen_s: publisher.last_seen().map(|seen| seen.elapsed().unwrap_or_default().as_secs_f64()),
+            sequence: publisher.last_sequence(),
+            lost: publisher.count(Count::Lost),
+            skipped: Skip::ALL.iter().map(|&why| publisher.skipped(why)).sum(),
         }
     }
 }

@@ -1,17 +1,17 @@
-//! Events as vLLM encodes them.
+//! Encoding events as vLLM does.
 
 use bytes::Bytes;
+use fastrand::Rng;
 use rmp::encode::{ByteBuf, write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
 
-use super::rank::tokens;
 use crate::event::{Event, EventData};
 
-/// How events look on the wire.
+/// The form of events on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Maps with the tag under `type`, as vLLM 0.24 and later has them.
+    /// Maps with the tag under `type`, as in vLLM 0.24 and later.
     Map,
-    /// Arrays that begin with the tag, as vLLM 0.22 and 0.23 has them.
+    /// Arrays that begin with the tag, as in vLLM 0.22 and 0.23.
     Array,
 }
 
@@ -19,7 +19,7 @@ impl Form {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Map, Self::Array];
 
-    /// `map` or `array`.
+    /// Returns `map` or `array`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Map => "map",
@@ -27,7 +27,7 @@ impl Form {
         }
     }
 
-    /// A batch of events about one rank.
+    /// Encodes a batch of events about one rank.
     pub(super) fn batch(self, ts: f64, rank: u16, block_size: u32, events: &[Event]) -> Bytes {
         let mut to = Encoder { bytes: ByteBuf::new(), form: self };
         to.array(3);
@@ -84,7 +84,7 @@ impl Form {
     }
 }
 
-const MEMORY: &str = "memory takes it all";
+const MEMORY: &str = "writing to memory does not fail";
 
 struct Encoder {
     bytes: ByteBuf,
@@ -92,7 +92,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    /// The head of an event with so many fields.
+    /// Begins an event with this many fields.
     fn event(&mut self, tag: &str, fields: usize) {
         match self.form {
             Form::Map => {
@@ -136,4 +136,10 @@ impl Encoder {
     fn nil(&mut self) {
         write_nil(&mut self.bytes).expect(MEMORY);
     }
+}
+
+/// Returns the tokens of a block of the workload, which itself has only a number in their place.
+pub fn tokens(local: u64, block_size: u32) -> Vec<u32> {
+    let mut random = Rng::with_seed(local);
+    (0..block_size).map(|_| random.u32(..128_000)).collect()
 }

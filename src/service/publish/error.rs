@@ -1,66 +1,48 @@
-//! Why nothing is published.
+//! Why a mock engine cannot publish.
 
+use std::io;
 use std::path::PathBuf;
-use std::{error, fmt, io};
 
-/// Why nothing is published.
-#[derive(Debug)]
+/// Why a mock engine cannot publish.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// A count that must be positive is zero.
+    /// A number that must be positive is zero.
+    #[error("{setting} is 0; it must be at least 1")]
     Zero {
         /// The setting.
         setting: &'static str,
     },
-    /// A rate or share that is out of its range.
+    /// A number is out of its range.
+    #[error("{setting} is {value}; it must be {}", range(.setting))]
     OutOfRange {
         /// The setting.
         setting: &'static str,
         /// Its value.
         value: f64,
     },
-    /// A rank has no port: the endpoint names none, or none so high.
+    /// A rank has no port: the endpoint has none, or it would be too high.
+    #[error("rank {rank} has no port; give endpoints like tcp://127.0.0.1:5557, with room above the port")]
     NoPort {
         /// The rank.
         rank: u16,
     },
     /// An endpoint cannot be bound.
-    Bind(zeromq::ZmqError),
-    /// There are no more threads.
-    Thread(io::Error),
-    /// The state cannot be written.
+    #[error("an endpoint cannot be bound: {0}")]
+    Bind(#[source] zeromq::ZmqError),
+    /// A thread could not be started.
+    #[error("no thread could be started: {0}")]
+    Thread(#[source] io::Error),
+    /// The state could not be written.
+    #[error("{path}: the state could not be written: {source}", path = .path.display())]
     State {
-        /// Where to.
+        /// The file.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
 }
 
-impl fmt::Display for PublishError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Zero { setting } => write!(f, "{setting} is 0; it must be at least 1"),
-            Self::OutOfRange { setting: "drop", value } => write!(f, "drop is {value}; it must be from 0 to 1"),
-            Self::OutOfRange { setting, value } => {
-                write!(f, "{setting} is {value}; it must be above 0, and at most a thousand million")
-            }
-            Self::NoPort { rank } => {
-                write!(f, "rank {rank} has no port; give endpoints like tcp://127.0.0.1:5557, with room above the port")
-            }
-            Self::Bind(error) => write!(f, "an endpoint cannot be bound: {error}"),
-            Self::Thread(error) => write!(f, "no thread could be started: {error}"),
-            Self::State { path, source } => write!(f, "{}: the state could not be written: {source}", path.display()),
-        }
-    }
-}
-
-impl error::Error for PublishError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Bind(error) => Some(error),
-            Self::Thread(error) | Self::State { source: error, .. } => Some(error),
-            _ => None,
-        }
-    }
+fn range(setting: &str) -> &'static str {
+    if setting == "drop" { "from 0 to 1" } else { "above 0, and at most 1,000,000,000" }
 }

@@ -1,164 +1,45 @@
 //! A mock engine that publishes: [`mock::Engine`](crate::mock::Engine)s behind real sockets, in vLLM's wire format.
 //!
-//! Every rank plays the [built-in workload](crate::replay::Workload), says what its cache stores and evicts, and answers
-//! for what was missed, as far back as its buffer goes. A number of batches can be left unsaid, to see that they are
-//! asked for. What the engine itself holds is written to a file, for whoever judges the answers of an index.
+//! Every rank plays the [built-in workload](crate::replay::Workload), publishes what its cache stores and evicts, and
+//! answers requests for replays as far back as its buffer goes. Some batches can be dropped, to see that they are asked
+//! for. What the engine itself holds is written to a file, so that a test can compare it with the answers of an index.
 
 mod encode;
 mod error;
+mod options;
 mod rank;
 mod sockets;
+mod state;
 
-use std::path::PathBuf;
+use std::io::{self, BufWriter};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use serde::{Deserialize, Serialize};
 use tokio::runtime::{self, Runtime};
 use tokio::time::interval;
 
-pub use encode::Form;
+pub use encode::{Form, tokens};
 pub use error::PublishError;
-use rank::Rank;
-pub use rank::tokens;
-
-use super::ingest::Source;
+pub use options::Options;
+use rank::{Rank, lock};
 use sockets::Sockets;
-
-/// What to publish, where, and how badly.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Where rank 0 publishes; the others use the ports after it. Default `tcp://127.0.0.1:5557`.
-    pub endpoint: String,
-    /// Where rank 0 answers for what was missed. Default `tcp://127.0.0.1:5657`; without one, nobody can ask.
-    pub replay: Option<String>,
-    /// The topic of all messages. Default empty.
-    pub topic: String,
-    /// How events look. Default [`Form::Map`].
-    pub form: Form,
-    /// Data-parallel ranks. Default 1.
-    pub ranks: u16,
-    /// Tokens in a block. Default 16.
-    pub block_size: u32,
-    /// Blocks that a rank can hold. Default 4,096.
-    pub blocks: u32,
-    /// Requests that a rank serves in a second. Default 10.
-    pub rate: f64,
-    /// Requests that a rank serves in all. Default: no end.
-    pub requests: Option<u64>,
-    /// The share of the batches that are not said, but can be asked for. Default 0.
-    pub drop: f64,
-    /// Batches that can be asked for. Default 10,000.
-    pub buffer_steps: usize,
-    /// Of workload, names of blocks, and drops. Default 0.
-    pub seed: u64,
-    /// Where to write what the engine holds, when it is paused and when it ends. Default: nowhere.
-    pub state: Option<PathBuf>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            endpoint: "tcp://127.0.0.1:5557".to_owned(),
-            replay: Some("tcp://127.0.0.1:5657".to_owned()),
-            topic: String::new(),
-            form: Form::Map,
-            ranks: 1,
-            block_size: 16,
-            blocks: 4096,
-            rate: 10.0,
-            requests: None,
-            drop: 0.0,
-            buffer_steps: 10_000,
-            seed: 0,
-            state: None,
-        }
-    }
-}
-
-impl Options {
-    fn check(&self) -> Result<(), PublishError> {
-        let counts =
-            [("ranks", u64::from(self.ranks)), ("block_size", self.block_size.into()), ("blocks", self.blocks.into())];
-        if let Some(&(setting, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(PublishError::Zero { setting });
-        }
-        let rate = self.rate.is_finite() && self.rate > 0.0 && Duration::try_from_secs_f64(1.0 / self.rate).is_ok();
-        if !rate || self.period().is_zero() {
-            return Err(PublishError::OutOfRange { setting: "rate", value: self.rate });
-        }
-        if !(0.0..=1.0).contains(&self.drop) {
-            return Err(PublishError::OutOfRange { setting: "drop", value: self.drop });
-        }
-        // Before any port is bound.
-        self.source(self.ranks - 1).map(drop)
-    }
-
-    fn period(&self) -> Duration {
-        Duration::from_secs_f64(1.0 / self.rate)
-    }
-
-    fn source(&self, rank: u16) -> Result<Source, PublishError> {
-        let source = Source { endpoint: self.endpoint.clone(), replay: self.replay.clone(), ..Source::default() };
-        if rank == 0 { Some(source) } else { source.of_rank(rank) }.ok_or(PublishError::NoPort { rank })
-    }
-}
-
-/// What an engine holds, rank by rank: what an index should say of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineState {
-    /// Tokens in a block.
-    pub block_size: u32,
-    /// By data-parallel rank.
-    pub ranks: Vec<RankState>,
-}
-
-/// What one rank holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RankState {
-    /// Batches so far.
-    pub batches: u64,
-    /// In no particular order.
-    pub blocks: Vec<BlockState>,
-}
-
-/// A block that is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BlockState {
-    /// The engine's name for it.
-    pub sequence: u64,
-    /// That of the block before it.
-    pub parent: Option<u64>,
-    /// The hash of its tokens.
-    pub local: u64,
-}
-
-/// What was published so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said {
-    /// Batches, those left unsaid among them.
-    pub batches: u64,
-    /// Batches left unsaid.
-    pub dropped: u64,
-    /// Blocks stored and removed.
-    pub blocks: u64,
-}
+pub use state::{BlockState, EngineState, Published, RankState};
 
 /// A mock engine that publishes until it is stopped.
 #[derive(Debug)]
-pub struct Publisher {
+pub struct MockPublisher {
     options: Options,
     ranks: Vec<Arc<Mutex<Rank>>>,
     paused: Arc<AtomicBool>,
     runtime: Runtime,
 }
 
-impl Publisher {
-    /// Begins. All sockets are bound when it returns.
+impl MockPublisher {
+    /// Starts publishing. All sockets are bound when this returns.
     ///
     /// # Errors
-    /// Options out of range, and endpoints that cannot be bound.
+    /// An option is out of range, or an endpoint cannot be bound.
     pub fn start(options: Options) -> Result<Self, PublishError> {
         options.check()?;
         let mut runtime = runtime::Builder::new_multi_thread();
@@ -177,7 +58,7 @@ impl Publisher {
         Ok(Self { options, ranks, paused, runtime })
     }
 
-    /// Serves no more requests. What was said can still be asked for.
+    /// Stops serving requests, and writes the state. Replays are still answered.
     ///
     /// # Errors
     /// The state cannot be written.
@@ -187,13 +68,10 @@ impl Publisher {
         let ranks = self.ranks.iter().map(|rank| lock(rank).state()).collect();
         let state = EngineState { block_size: self.options.block_size, ranks };
         let failed = |source| PublishError::State { path: path.clone(), source };
-        // Whoever waits for the file finds it complete.
-        let part = path.with_extension("part");
-        let bytes = serde_json::to_vec(&state).map_err(|error| failed(error.into()))?;
-        std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path)).map_err(failed)
+        write_whole(path, &state).map_err(failed)
     }
 
-    /// Pauses, and ends.
+    /// Pauses, and shuts down.
     ///
     /// # Errors
     /// Those of [`pause`](Self::pause).
@@ -203,37 +81,47 @@ impl Publisher {
         paused
     }
 
-    /// Whether all requests that were asked for are served.
+    /// Whether all requests were served.
     pub fn is_done(&self) -> bool {
         self.ranks.iter().all(|rank| lock(rank).is_done())
     }
 
-    /// What was published so far, by all ranks.
-    pub fn said(&self) -> Said {
-        self.ranks.iter().map(|rank| lock(rank).said).fold(Said::default(), |sum, said| Said {
-            batches: sum.batches + said.batches,
-            dropped: sum.dropped + said.dropped,
-            blocks: sum.blocks + said.blocks,
+    /// Returns the totals of what all ranks have published so far.
+    pub fn published(&self) -> Published {
+        self.ranks.iter().map(|rank| lock(rank).published).fold(Published::default(), |sum, of_rank| Published {
+            batches: sum.batches + of_rank.batches,
+            dropped: sum.dropped + of_rank.dropped,
+            blocks: sum.blocks + of_rank.blocks,
         })
     }
 }
 
-fn lock(rank: &Mutex<Rank>) -> MutexGuard<'_, Rank> {
-    rank.lock().unwrap_or_else(PoisonError::into_inner)
+/// Writes the state as JSON. Whoever waits for the file finds it complete.
+fn write_whole(path: &Path, state: &EngineState) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    // A temporary file is readable for its owner only, but this one is to become an ordinary file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = BufWriter::new(builder.tempfile_in(directory.unwrap_or(Path::new(".")))?);
+    serde_json::to_writer(&mut file, state)?;
+    file.into_inner()?.persist(path)?;
+    Ok(())
 }
 
-/// One request after another.
+/// Serves one request after another.
 async fn serve(options: Options, rank: Arc<Mutex<Rank>>, mut sockets: Sockets, paused: Arc<AtomicBool>) {
     let mut tick = interval(options.period());
     loop {
         tick.tick().await;
         let batches = {
             let mut rank = lock(&rank);
-            // Looked at while the rank is locked: once it is paused and was locked, nothing more is said.
+            // Checked under the lock of the rank: once `pause` has set the flag and locked the rank, nothing more is
+            // published.
             if paused.load(Relaxed) || rank.is_done() { Vec::new() } else { rank.serve() }
         };
         for (sequence, batch) in batches {
-            sockets.say(&options.topic, sequence, batch).await;
+            sockets.publish(&options.topic, sequence, batch).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A rank's sockets: one that publishes, one that answers.
+//! The sockets of a rank: one publishes, and one answers requests for replays.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,14 +8,13 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use zeromq::{PubSocket, RouterSocket, Socket, SocketRecv, SocketSend, ZmqError, ZmqMessage};
 
-use super::lock;
-use super::rank::Rank;
+use super::rank::{Rank, lock};
 use crate::service::ingest::Source;
 
-/// How long whoever asked may take to take a batch.
+/// How long a client may take to accept a batch of a replay.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Both of them, bound.
+/// The sockets of a rank, bound.
 pub(super) struct Sockets {
     publish: PubSocket,
     replay: Option<RouterSocket>,
@@ -33,32 +32,33 @@ impl Sockets {
         Ok(Self { publish, replay })
     }
 
-    /// Publishes a batch. Whoever does not keep up misses it.
-    pub(super) async fn say(&mut self, topic: &str, sequence: u64, batch: Bytes) {
+    /// Publishes a batch. Subscribers that do not keep up miss it.
+    pub(super) async fn publish(&mut self, topic: &str, sequence: u64, batch: Bytes) {
         let message = message(vec![Bytes::copy_from_slice(topic.as_bytes()), number(sequence), batch]);
         if let Err(error) = self.publish.send(message).await {
-            tracing::debug!("batch {sequence} did not get through: {error}");
+            tracing::debug!("batch {sequence} could not be published: {error}");
         }
     }
 
-    /// Answers whoever asks for what was missed, one after another, until the runtime ends.
+    /// Answers requests for replays, one after another, until the runtime ends.
     pub(super) fn answer(&mut self, runtime: &Runtime, topic: String, rank: Arc<Mutex<Rank>>) {
         let Some(mut socket) = self.replay.take() else { return };
         runtime.spawn(async move {
             loop {
                 match socket.recv().await {
                     Ok(question) => {
-                        // Whoever asked has gone, if this fails.
+                        // This fails only if the client has gone.
                         let _ = answer(&mut socket, &question, &topic, &rank).await;
                     }
-                    Err(error) => tracing::debug!("a question did not get through: {error}"),
+                    Err(error) => tracing::debug!("a request for a replay did not arrive: {error}"),
                 }
             }
         });
     }
 }
 
-/// As vLLM does: who asks, nothing, the first number; anything else is not answered.
+/// Answers as vLLM does. A request has three frames: the client, an empty one, and the first number. Anything else is
+/// not answered.
 async fn answer(socket: &mut RouterSocket, question: &ZmqMessage, topic: &str, rank: &Mutex<Rank>) -> Option<()> {
     let [who, nothing, from] = <[Bytes; 3]>::try_from(question.clone().into_vec()).ok()?;
     let from = u64::from_be_bytes(from.as_ref().try_into().ok()?);

@@ -1,27 +1,28 @@
 //! Snapshots as bytes.
 //!
-//! A file is eight bytes of magic, the version as four bytes, one zstd frame, and the XXH3-64 of all before it as eight
-//! bytes; numbers are little-endian. The frame is a list of records, each a byte that says which and then:
+//! A file is eight bytes of magic, the version as four bytes, one zstd frame, and the XXH3-64 of everything before as
+//! eight bytes. Numbers are little-endian. The frame is a list of records, each a tag of one byte and its content:
 //!
 //! | tag | record | content |
 //! |---|---|---|
 //! | 0 | end | nothing; the frame ends here |
-//! | 1 | header | [`Header`], the first record and only that |
+//! | 1 | header | [`Header`]; always the first record, and only the first |
 //! | 2 | model | [`SavedModel`] |
-//! | 3 | rank | [`SavedRank`], of the model before it; its events follow it |
+//! | 3 | publisher | [`SavedPublisher`], of the model before it; its events follow it |
 //! | 4 | worker | instance as 8 bytes, data-parallel rank as 4, cache group as 4, tier as 1, event id as 8 |
 //! | 5, 6 | stored | the parent as 8 bytes (6 only), the number of blocks as 4, their sequence hashes, their local hashes |
 //! | 7 | removed | the number of blocks as 4 bytes, their sequence hashes |
 //! | 8, 9, 10, 11 | cleared, worker removed, worker added, copies counted | nothing |
 //!
-//! Header, model and rank are in postcard's format, behind their length as 4 bytes. Hashes are 8 bytes each: they are
-//! random, so a variable length would be longer. They lie in columns, because workers that share prompts share columns,
-//! and that is what the compression finds. No record allocates more than [`MAX_TEXT`] or [`MAX_BLOCKS`] asks for.
+//! Header, model and publisher are in postcard's format, behind their length as 4 bytes. Hashes are 8 bytes each: they
+//! are random, so a variable length would be longer. Sequence hashes and local hashes are written in columns: workers
+//! that share prompts share columns, and the compression finds them. Reading a record never allocates more than
+//! [`MAX_TEXT`] bytes or what [`MAX_BLOCKS`] blocks need.
 //!
-//! A worker's record says whose events follow. Tiers are 0 for the device, 1 for the host, 2 for the disk.
-//! What is stored on a tier includes the faster tiers, as in the index. The cache group is 0: others are not indexed
-//! yet, and refused. Where copies are counted, a block is stored once more for every further copy: 29 bytes for the
-//! first one, before compression, and next to nothing for others, which are equal to it.
+//! A worker's record says whose events follow. Tiers are 0 for the device, 1 for the host, 2 for the disk. What is
+//! stored on a tier includes the faster tiers, as in the index. The cache group is 0; other groups are not indexed yet,
+//! and are refused. Where copies are counted, a block is stored once more for every further copy. The first of these
+//! takes 29 bytes before compression, and the others, which are equal to it, next to nothing.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -29,18 +30,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::Reason;
+use crate::event::{Block, Event, EventData, Worker};
 use crate::service::tier::{MAX_RANK, Tier};
-use crate::{Block, Event, EventData, Worker};
 
-pub(super) const MAGIC: [u8; 8] = *b"kvleap\0I";
-pub(super) const VERSION: u32 = 2;
+/// How far back zstd looks for repetitions, as a power of two. Writer and reader need as much memory.
+pub(super) const WINDOW_LOG: u32 = 24;
 
 /// The cache group whose blocks are indexed.
 const GROUP: u32 = 0;
 
-/// Bytes of a header, model or rank.
+/// The longest header, model or publisher, in bytes.
 pub(super) const MAX_TEXT: u32 = 256 << 20;
-/// Blocks of an event. Longer ones are written as several, each the child of the one before.
+/// The most blocks in an event. Longer events are written as several, each the child of the one before.
 pub(super) const MAX_BLOCKS: usize = 1 << 16;
 
 /// What a snapshot says of itself.
@@ -52,7 +53,7 @@ pub struct Header {
     pub release: String,
 }
 
-/// An index in a snapshot. Its ranks follow it.
+/// An index in a snapshot. Its publishers follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedModel {
     /// The model's name.
@@ -63,31 +64,32 @@ pub struct SavedModel {
     pub tenant: String,
     /// Tokens in a block.
     pub block_size: u32,
-    /// The local hash of no tokens, by which one secret key is told from another, and from none.
+    /// The local hash of an empty block. It differs between secret keys, and from that without a key.
     pub hashing: u64,
 }
 
 /// A publisher in a snapshot. Its events follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedRank {
+pub struct SavedPublisher {
     /// The instance.
     pub instance: u64,
     /// The data-parallel rank that it was registered as.
     pub dp_rank: u32,
-    /// Where it publishes: an [`Engine`](crate::service::Engine) as JSON; empty if it speaks over HTTP.
+    /// The engine that it is, an [`Engine`](crate::service::Engine) as JSON; empty if it speaks over HTTP.
     pub engine: String,
-    /// Where it is and what is remembered of it: a [`Resume`](crate::service::rank::Resume) in postcard's format.
+    /// Where it is in its stream, and what is remembered of it: a [`Resume`](crate::service::publisher::Resume) in
+    /// postcard's format.
     pub resume: Vec<u8>,
 }
 
-/// What a snapshot consists of, in the order of writing.
+/// A record of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// An index.
     Model(SavedModel),
-    /// A publisher of the model before.
-    Rank(SavedRank),
-    /// Something that a worker of the rank before holds. Its worker is the one that stands for the tier, see
+    /// A publisher of the last model.
+    Publisher(SavedPublisher),
+    /// Blocks that a worker of the last publisher holds. The event's worker stands for a tier, see
     /// [`Tier::worker`](crate::service::Tier::worker).
     Event(Event),
 }
@@ -96,7 +98,7 @@ mod tag {
     pub(super) const END: u8 = 0;
     pub(super) const HEADER: u8 = 1;
     pub(super) const MODEL: u8 = 2;
-    pub(super) const RANK: u8 = 3;
+    pub(super) const PUBLISHER: u8 = 3;
     pub(super) const WORKER: u8 = 4;
     pub(super) const STORED: u8 = 5;
     pub(super) const STORED_AFTER: u8 = 6;
@@ -111,14 +113,14 @@ mod tag {
 #[derive(Debug)]
 pub(super) struct Records<W> {
     sink: W,
-    /// Whose events are being written, and under which id.
-    speaker: Option<(Worker, u64)>,
+    /// The worker and id of the events that are being written.
+    current: Option<(Worker, u64)>,
     bytes: Vec<u8>,
 }
 
 impl<W: Write> Records<W> {
     pub(super) fn begin(sink: W, header: &Header) -> io::Result<Self> {
-        let mut records = Self { sink, speaker: None, bytes: Vec::new() };
+        let mut records = Self { sink, current: None, bytes: Vec::new() };
         records.text(tag::HEADER, header)?;
         Ok(records)
     }
@@ -127,13 +129,13 @@ impl<W: Write> Records<W> {
         self.text(tag::MODEL, model)
     }
 
-    pub(super) fn rank(&mut self, rank: &SavedRank) -> io::Result<()> {
-        self.text(tag::RANK, rank)
+    pub(super) fn publisher(&mut self, publisher: &SavedPublisher) -> io::Result<()> {
+        self.text(tag::PUBLISHER, publisher)
     }
 
     pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
-        if self.speaker != Some((event.worker, event.id)) {
-            self.speaker = Some((event.worker, event.id));
+        if self.current != Some((event.worker, event.id)) {
+            self.current = Some((event.worker, event.id));
             let (rank, tier) = Tier::split(event.worker);
             self.tag(tag::WORKER);
             self.bytes.extend(rank.id.to_le_bytes());
@@ -160,7 +162,7 @@ impl<W: Write> Records<W> {
         }
     }
 
-    /// Writes the end, and gives the sink back.
+    /// Writes the end, and returns the sink.
     pub(super) fn end(mut self) -> io::Result<W> {
         self.sink.write_all(&[tag::END])?;
         Ok(self.sink)
@@ -204,16 +206,16 @@ impl<W: Write> Records<W> {
     }
 }
 
-/// An event that names no block is one piece.
+/// Splits blocks into pieces that fit into an event. No blocks are one piece.
 fn pieces<T>(blocks: &[T]) -> impl Iterator<Item = &[T]> {
     blocks.chunks(MAX_BLOCKS).chain(blocks.is_empty().then_some(blocks))
 }
 
-/// Reads records, and stops for good at the first that makes no sense.
+/// Reads records, up to the first that cannot be understood.
 #[derive(Debug)]
 pub(super) struct Parser<R> {
     source: R,
-    speaker: Option<(Worker, u64)>,
+    current: Option<(Worker, u64)>,
     /// How many were read.
     records: u64,
 }
@@ -223,7 +225,7 @@ type Why = String;
 
 impl<R: BufRead> Parser<R> {
     pub(super) fn begin(source: R) -> Result<(Self, Header), Reason> {
-        let mut parser = Self { source, speaker: None, records: 0 };
+        let mut parser = Self { source, current: None, records: 0 };
         let header = match parser.number() {
             Ok([tag::HEADER]) => parser.text(),
             Ok([other]) => Err(format!("it begins with a record of kind {other}")),
@@ -233,7 +235,7 @@ impl<R: BufRead> Parser<R> {
         Ok((parser, header))
     }
 
-    /// The next record; `None` at the end.
+    /// Returns the next record; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Record>, Reason> {
         self.records += 1;
         self.record().map_err(|why| self.malformed(why))
@@ -249,9 +251,9 @@ impl<R: BufRead> Parser<R> {
             let data = match kind {
                 tag::END => return self.ended().map(|()| None),
                 tag::MODEL => return self.text().map(Record::Model).map(Some),
-                tag::RANK => return self.text().map(Record::Rank).map(Some),
+                tag::PUBLISHER => return self.text().map(Record::Publisher).map(Some),
                 tag::WORKER => {
-                    self.speaker = Some((self.worker()?, u64::from_le_bytes(self.number()?)));
+                    self.current = Some((self.worker()?, u64::from_le_bytes(self.number()?)));
                     continue;
                 }
                 tag::STORED => self.stored(None)?,
@@ -269,7 +271,7 @@ impl<R: BufRead> Parser<R> {
                 tag::COPIES_COUNTED => EventData::CopiesCounted,
                 other => return Err(format!("there is no record of kind {other}")),
             };
-            let (worker, id) = self.speaker.ok_or("an event of no worker")?;
+            let (worker, id) = self.current.ok_or("an event of no worker")?;
             return Ok(Some(Record::Event(Event { worker, id, data })));
         }
     }
@@ -320,7 +322,7 @@ impl<R: BufRead> Parser<R> {
         if length > MAX_TEXT {
             return Err(format!("a record of {length} bytes"));
         }
-        // Grows as bytes come, whatever the length says.
+        // The buffer grows with what is read, not by the length, which may be wrong.
         let mut bytes = Vec::new();
         self.source.by_ref().take(length.into()).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
         match postcard::take_from_bytes(&bytes) {

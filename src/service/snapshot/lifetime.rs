@@ -1,4 +1,4 @@
-//! Snapshots over the life of a service: one is read at the start, then one is written now and again, and at the end.
+//! The snapshots of a running service: one is restored at the start, and others are saved at intervals and at shutdown.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,12 +6,12 @@ use std::time::{Instant, SystemTime};
 use std::{fs, io};
 
 use super::error::{Reason, SnapshotError};
-use super::file::with_suffix;
 use super::state::{Saved, restore, save_with};
-use crate::service::engine::Engine;
-use crate::service::model::Models;
+use super::writer::with_suffix;
+use crate::service::engines::Engine;
+use crate::service::models::Models;
 
-/// Where snapshots are, and what became of the last one.
+/// The file of the snapshots, and what became of the last one.
 #[derive(Debug)]
 pub(in crate::service) struct Snapshots {
     path: PathBuf,
@@ -21,11 +21,11 @@ pub(in crate::service) struct Snapshots {
 /// What became of the snapshots of this process.
 #[derive(Clone, Debug, Default)]
 pub(in crate::service) struct Last {
-    /// The last one that is complete, and when it was.
+    /// The last one that was saved, and when.
     pub(in crate::service) saved: Option<(Saved, SystemTime)>,
-    /// Why the one after it is not there.
+    /// Why the one after it could not be saved.
     pub(in crate::service) error: Option<String>,
-    /// How many are not there.
+    /// How many could not be saved.
     pub(in crate::service) failures: u64,
 }
 
@@ -34,8 +34,8 @@ impl Snapshots {
         Self { path, last: Mutex::default() }
     }
 
-    /// What the last process left. `None` is a cold start: there is nothing, or nothing that can be used. That is put
-    /// aside then, under the same name with `.refused` behind it, so that the next snapshot does not replace it.
+    /// Restores what the last process saved. Returns `None` for a cold start: there is no snapshot, or it cannot be
+    /// used. Such a file is renamed, with `.refused` behind its name, so that the next snapshot does not replace it.
     pub(in crate::service) fn restore(&self, empty: Models) -> Option<(Models, Vec<Engine>)> {
         let began = Instant::now();
         match restore(&self.path, empty) {
@@ -57,7 +57,7 @@ impl Snapshots {
         }
     }
 
-    /// Writes one now. A failure is logged, and the snapshot of before is kept.
+    /// Saves a snapshot now. A failure is logged, and the previous snapshot is kept.
     pub(in crate::service) fn save(&self, models: &Models, engines: impl Fn() -> Vec<Engine>) {
         let result = save_with(&self.path, models, engines);
         let mut last = self.last();

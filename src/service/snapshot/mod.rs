@@ -1,17 +1,23 @@
-//! Snapshots: the state of all indexes, in a file so that a restart begins where the last process ended, or in the
-//! answer to another instance that begins as a copy of this one.
+//! Snapshots: the state of all indexes in a file, so that a restart continues where the last process ended, or in an
+//! answer to another instance that starts as a copy of this one.
 //!
-//! [`save`] and [`restore`] are for a whole service; [`Writer`] and [`Reader`] are the bytes alone, record by record.
+//! [`save`] and [`restore`] are for a whole service; `Writer` and `Reader` handle records alone.
 
 mod error;
-mod file;
 mod format;
 mod lifetime;
+mod preamble;
+mod reader;
 mod state;
+mod writer;
 
 pub use error::{Reason, SnapshotError};
-pub use file::{Reader, Replacement, Writer};
-pub use format::{Header, Record, SavedModel, SavedRank};
+#[doc(hidden)] // Public only for tests and fuzz targets, which read and write records.
+pub use format::{Header, Record, SavedModel, SavedPublisher};
 pub(super) use lifetime::Snapshots;
+#[doc(hidden)] // Like the records.
+pub use reader::Reader;
 pub use state::{Saved, restore, save};
 pub(super) use state::{read, write};
+#[doc(hidden)] // Like the records.
+pub use writer::{Replacement, Writer};

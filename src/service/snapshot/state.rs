@@ -1,8 +1,8 @@
-//! The state of the service into a snapshot, and back.
+//! Saving the state of the service to a snapshot, and restoring it.
 //!
-//! Every publisher is saved as of a border between two of its batches, one publisher after another: between two of them
-//! the others go on. So ingest pauses for as long as it takes to read one publisher's blocks out of its index, and no
-//! more than these are in memory at a time, beside what is being compressed.
+//! Publishers are saved one after another, each as it is between two of its batches, and ingest continues in between.
+//! So ingest pauses only for as long as it takes to export the blocks of one publisher, and no more than these are in
+//! memory at a time, plus what is being compressed.
 
 use std::io::{self, Read, Seek};
 use std::path::Path;
@@ -10,43 +10,43 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::{Reason, SnapshotError};
-use super::file::{Reader, Writer};
-use super::format::{Record, SavedModel, SavedRank};
+use super::format::{Record, SavedModel, SavedPublisher};
+use super::reader::Reader;
+use super::writer::Writer;
 use crate::event::{Event, EventData, Worker};
 use crate::index::Closed;
 use crate::service::doubt::Doubt;
-use crate::service::engine::Engine;
-use crate::service::ingest::{Content, SEATS};
-use crate::service::model::{Key, Model, Models};
-use crate::service::rank::{Rank, Resume};
+use crate::service::engines::Engine;
+use crate::service::models::{Key, Model, Models};
+use crate::service::publisher::{Publisher, Resume, SEATS, WorkerRecords};
 use crate::service::tier::Tier;
 
-/// Blocks that are imported at a time: enough that publishing costs little, and 16 MiB.
+/// How many blocks are imported at a time, 16 MiB: enough that publishing costs little.
 const SLICE: usize = 1 << 20;
 
-/// What a snapshot took.
+/// What a snapshot contains, and what saving it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// Blocks in it, summed over the workers.
     pub blocks: u64,
-    /// Length of the file.
+    /// The length of the file.
     pub bytes: u64,
     /// How long it took.
     pub took: Duration,
-    /// How long ingest of a model was paused at most.
+    /// The longest time for which ingest of a model was paused.
     pub longest_pause: Duration,
 }
 
-/// Writes all models with their publishers to `path`, replacing the snapshot of before; and of these the ones in
-/// `engines` with where they publish.
+/// Saves all models with their publishers to `path`, replacing the previous snapshot. Publishers that are in `engines`
+/// are saved with where they publish.
 ///
 /// # Errors
-/// The file cannot be written, or an index was shut down; the snapshot of before is still there.
+/// The file cannot be written, or an index was shut down. The previous snapshot is still there.
 pub fn save(path: &Path, models: &Models, engines: &[Engine]) -> Result<Saved, SnapshotError> {
     save_with(path, models, || engines.to_vec())
 }
 
-/// The same, where engines may come and go meanwhile.
+/// Like [`save`], where engines may come and go meanwhile.
 pub(super) fn save_with(
     path: &Path,
     models: &Models,
@@ -58,7 +58,7 @@ pub(super) fn save_with(
     Ok(Saved { bytes: writer.finish()?, took: began.elapsed(), ..saved })
 }
 
-/// Writes all models with their publishers. `engines` are those that are listened to, when it is called.
+/// Writes all models with their publishers. `engines` returns the engines that are listened to when it is called.
 pub(in crate::service) fn write<W: io::Write>(
     writer: &mut Writer<W>,
     models: &Models,
@@ -69,29 +69,29 @@ pub(in crate::service) fn write<W: io::Write>(
     let closed = |Closed| SnapshotError { path: path.clone(), reason: Reason::Closed };
     let unwritable = |error| SnapshotError { path: path.clone(), reason: Reason::Unwritable(error) };
     for model in models.all().iter() {
-        // Whoever is among the publishers is among the engines that are listed after them, unless it left.
-        let ranks = model.ranks().all();
+        // The engines are listed after the publishers: a publisher that is missing from them has left meanwhile.
+        let publishers = model.publishers().all();
         let engines = engines();
         let Key { model: name, group, tenant } = model.key().clone();
         let (block_size, hashing) = (model.block_size(), hashing(model));
         writer.model(&SavedModel { model: name, group, tenant, block_size, hashing })?;
-        for publishers in ranks.chunk_by(|a, b| a.worker() == b.worker()) {
+        for publishers in publishers.chunk_by(|a, b| a.worker() == b.worker()) {
             let paused = Instant::now();
             let (mut resumes, parts) = at_rest(model, publishers).map_err(closed)?;
             saved.longest_pause = saved.longest_pause.max(paused.elapsed());
-            for (rank, resume) in publishers.iter().zip(&mut resumes) {
-                let Worker { id: instance, dp_rank } = rank.worker();
+            for (publisher, resume) in publishers.iter().zip(&mut resumes) {
+                let Worker { id: instance, dp_rank } = publisher.worker();
                 let is_this = |engine: &&Engine| {
-                    engine.worker() == rank.worker()
-                        && rank.endpoint() == Some(&engine.endpoint)
+                    engine.worker() == publisher.worker()
+                        && publisher.endpoint() == Some(&engine.endpoint)
                         && engine.key() == *model.key()
                 };
                 let engine = engines.iter().find(is_this).map(serde_json::to_string).transpose();
                 let engine = engine.map_err(|error| unwritable(error.into()))?.unwrap_or_default();
-                // Nobody will listen to one at an endpoint that is no engine's, or not any more.
-                resume.unheard |= engine.is_empty() && rank.endpoint().is_some();
+                // If no engine has its endpoint any more, nobody will listen to it after a restart.
+                resume.unheard |= engine.is_empty() && publisher.endpoint().is_some();
                 let resume = postcard::to_stdvec(resume).map_err(|error| unwritable(io::Error::other(error)))?;
-                writer.rank(&SavedRank { instance, dp_rank, engine, resume })?;
+                writer.publisher(&SavedPublisher { instance, dp_rank, engine, resume })?;
             }
             for events in parts {
                 events.iter().try_for_each(|event| writer.event(event))?;
@@ -102,26 +102,27 @@ pub(in crate::service) fn write<W: io::Write>(
     Ok(saved)
 }
 
-/// The publishers of a worker between two batches: where they are, and what their workers hold, tier by tier. What is
-/// remembered of the workers is with the first.
-fn at_rest(model: &Model, publishers: &[Arc<Rank>]) -> Result<(Vec<Resume>, Vec<Vec<Event>>), Closed> {
+/// Reads out the publishers of a worker between two batches. Returns where each of them is, and what their workers
+/// hold, tier by tier. What is remembered of the workers is returned with the first publisher only, because they share
+/// it.
+fn at_rest(model: &Model, publishers: &[Arc<Publisher>]) -> Result<(Vec<Resume>, Vec<Vec<Event>>), Closed> {
     let _at_rest = model.at_rest();
-    let mut workers: Vec<_> = publishers.iter().flat_map(|rank| rank.workers()).collect();
+    let mut workers: Vec<_> = publishers.iter().flat_map(|publisher| publisher.workers()).collect();
     workers.sort_unstable();
     workers.dedup();
     let workers = workers.into_iter().flat_map(|worker| Tier::ALL.map(|tier| tier.worker(worker)));
     let parts = workers.map(|worker| model.index().export_worker(worker)).collect::<Result<_, _>>()?;
-    // What the index left out is not in an export: the doubt about it is saved instead.
+    // An export does not contain what the index left out, so the doubt about it is saved.
     let doubts = model.doubts();
     let unplaced = doubts.iter().filter(|(_, doubts)| doubts.has(Doubt::Unplaced)).map(|&(worker, _)| worker);
     let unplaced: Vec<_> = unplaced.collect();
-    let resumes = publishers.iter().enumerate().map(|(place, rank)| {
-        let mut resume = rank.checkpoint();
-        for worker in rank.workers().iter().filter(|worker| unplaced.contains(worker)) {
+    let resumes = publishers.iter().enumerate().map(|(place, publisher)| {
+        let mut resume = publisher.checkpoint();
+        for worker in publisher.workers().iter().filter(|worker| unplaced.contains(worker)) {
             resume.doubts.raise_for(worker.dp_rank, Doubt::Unplaced);
         }
         if place > 0 {
-            resume.content = Content::default();
+            resume.records = WorkerRecords::default();
         }
         resume
     });
@@ -132,23 +133,25 @@ fn stored(event: &Event) -> usize {
     if matches!(event.data, EventData::Stored { .. }) { event.data.len() } else { 0 }
 }
 
-/// By which local hashes with one key are told from those with another.
+/// Returns a number by which local hashes with one key are told from those with another.
 fn hashing(model: &Model) -> u64 {
     model.hasher().hash_block(&[])
 }
 
-/// Reads a snapshot into `models`, of which there are none yet. Their publishers are where they were, and the engines
-/// among them are to be listened to again; one that speaks over HTTP cannot be asked for what it said since then, and
-/// so is doubted. Needs some 40 MiB beside the indexes.
+/// Restores a snapshot into `models`, which must be empty. Returns them with the engines that are to be listened to
+/// again.
+///
+/// Publishers continue where they were. One that speaks over HTTP cannot be asked for what it has said since, and so is
+/// doubted. Needs about 40 MiB in addition to the indexes.
 ///
 /// # Errors
-/// The file cannot be read, is not a snapshot of this version, is damaged, or says what an index with these settings
-/// does not take. Nothing of it remains then.
+/// The file cannot be read, is not a snapshot of this version, is damaged, or contains what an index with these
+/// settings does not accept. Nothing of it is kept then.
 pub fn restore(path: &Path, models: Models) -> Result<(Models, Vec<Engine>), SnapshotError> {
     read(Reader::open(path)?, models)
 }
 
-/// Reads a snapshot from wherever it is, see [`restore`].
+/// Like [`restore`], from any reader.
 pub(in crate::service) fn read<S: Read + Seek>(
     mut reader: Reader<S>,
     models: Models,
@@ -159,7 +162,7 @@ pub(in crate::service) fn read<S: Read + Seek>(
     let mut engines = Vec::new();
     let mut current: Option<Arc<Model>> = None;
     let mut slice = Slice::default();
-    // Whose blocks somebody speaks for, as was found last.
+    // The last worker of which it is known that a publisher speaks for it.
     let mut spoken_for = None;
     loop {
         let record = reader.next_record()?;
@@ -182,16 +185,16 @@ pub(in crate::service) fn read<S: Read + Seek>(
                 current = Some(model);
                 spoken_for = None;
             }
-            Some(Record::Rank(rank)) => {
-                let what = format!("publisher {}/{}", rank.instance, rank.dp_rank);
+            Some(Record::Publisher(publisher)) => {
+                let what = format!("publisher {}/{}", publisher.instance, publisher.dp_rank);
                 let model = current.as_ref().ok_or_else(|| refused(what.clone(), "it has no model".to_owned()))?;
-                engines.extend(publisher(model, &rank).map_err(|why| refused(what, why))?);
+                engines.extend(put_publisher(model, &publisher).map_err(|why| refused(what, why))?);
             }
             Some(Record::Event(event)) => {
                 let (worker, _) = Tier::split(event.worker);
                 if spoken_for != Some(worker) {
-                    // What nobody speaks for could never be taken back.
-                    let speaks = |model: &Arc<Model>| model.ranks().speaker(worker).is_some();
+                    // No publisher could ever remove the blocks of a worker that none speaks for.
+                    let speaks = |model: &Arc<Model>| model.publishers().speaker(worker).is_some();
                     let why = match &current {
                         None => Err("it has no model"),
                         Some(model) if !speaks(model) => Err("no publisher speaks for it"),
@@ -207,37 +210,37 @@ pub(in crate::service) fn read<S: Read + Seek>(
     }
 }
 
-/// What is imported together.
+/// Events that are imported together.
 #[derive(Default)]
 struct Slice {
     events: Vec<Event>,
     blocks: usize,
 }
 
-/// Puts a publisher where it was. Returns the engine that it is, if it is one.
-fn publisher(model: &Model, saved: &SavedRank) -> Result<Option<Engine>, String> {
+/// Puts a publisher where it was. Returns its engine, if it has one.
+fn put_publisher(model: &Model, saved: &SavedPublisher) -> Result<Option<Engine>, String> {
     let worker = Worker::new(saved.instance, saved.dp_rank);
     let mut resume: Resume = postcard::from_bytes(&saved.resume).map_err(|error| error.to_string())?;
     if resume.seat >= SEATS {
         return Err(format!("it is publisher {} of its worker, of at most {SEATS}", resume.seat));
     }
-    let (rank, engine) = if saved.engine.is_empty() {
+    let (publisher, engine) = if saved.engine.is_empty() {
         resume.doubts.raise(Doubt::Restored);
-        (Rank::http(worker), None)
+        (Publisher::http(worker), None)
     } else {
         let engine: Engine = serde_json::from_str(&saved.engine).map_err(|error| error.to_string())?;
         engine.check().map_err(|error| error.to_string())?;
-        (Rank::zmq(worker, engine.endpoint.clone()).copies(engine.copies), Some(engine))
+        (Publisher::zmq(worker, engine.endpoint.clone()).copies(engine.copies), Some(engine))
     };
-    let others = model.ranks().of(worker);
-    let rank = match others.first() {
+    let others = model.publishers().of(worker);
+    let publisher = match others.first() {
         Some(other) => {
-            resume.content = other.content().clone();
-            rank.seated(resume.seat, other.shared_content())
+            resume.records = other.records().clone();
+            publisher.seated(resume.seat, other.shared_records())
         }
-        None => rank.in_seat(resume.seat),
+        None => publisher.in_seat(resume.seat),
     };
-    rank.resume(resume);
-    model.ranks().put(&Arc::new(rank));
+    publisher.resume(resume);
+    model.publishers().put(&Arc::new(publisher));
     Ok(engine)
 }

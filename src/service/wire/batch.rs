@@ -1,52 +1,50 @@
-//! Batches: a time, events, and perhaps a rank.
+//! Batches: a time, events, and perhaps a data-parallel rank.
 
 use std::mem::size_of;
 
-use super::Error;
-use super::event::{Event, Extra};
+use super::columns::{Columns, Extra};
+use super::error::Error;
+use super::event::Event;
 use super::read::{Kind, Reader};
 
-/// The heap bytes that a decoded batch takes at most, in multiples of its encoded size. The worst are empty names among
-/// extra keys: a byte each, and twice the room of one while their list grows.
+/// How many times larger than its encoding a decoded batch can be on the heap. The worst case is empty names among
+/// extra keys: each is encoded in a byte, and takes twice its size while its list grows.
 pub const MAX_EXPANSION: usize = 2 * size_of::<(u32, Extra<'static>)>();
 
-/// The shortest event that is kept, a removal of nothing, weighs no more than that.
+// The shortest event that is kept is a removal of nothing. It must not be a worse case.
 const _: () = assert!(2 * size_of::<Event<'static>>() <= MAX_EXPANSION * b"\x92\xacBlockRemoved\x90".len());
 
-/// A decoded batch. Strings are borrowed from the input, and so is nothing else.
-///
-/// Hashes, tokens and extra keys of all events lie one after another, so that decoding allocates a few times a batch,
-/// and never for a token.
+/// A decoded batch. Only strings and digests are borrowed from the input.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch<'a> {
     /// When it was sent, in seconds since 1970, by the publisher's clock.
     pub(in crate::service) ts: f64,
-    /// The data-parallel rank, if it says so.
+    /// The data-parallel rank, if the batch names one.
     pub(in crate::service) rank: Option<u64>,
-    /// In order, without those that are malformed or of unknown kinds.
+    /// The events in order, without those that are malformed or of unknown kinds.
     pub(in crate::service) events: Vec<Event<'a>>,
-    pub(in crate::service) unknown: Left,
-    /// What was wrong with the first that was malformed.
+    pub(in crate::service) unknown: Unread,
+    /// What was wrong with the first malformed event.
     pub(in crate::service) error: Option<Error>,
-    pub(in crate::service) malformed: Left,
-    pub(super) hashes: Vec<u64>,
-    pub(super) tokens: Vec<u32>,
-    pub(super) extras: Vec<(u32, Extra<'a>)>,
+    pub(in crate::service) malformed: Unread,
+    pub(in crate::service) columns: Columns<'a>,
 }
 
-/// Events that are not among a batch's: how many, and how many of the batch's come before the last of them.
+/// Events that are missing from [`Batch::events`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::service) struct Left {
+pub(in crate::service) struct Unread {
+    /// How many they are.
     pub(in crate::service) times: u64,
-    pub(in crate::service) before_last: usize,
+    /// How many of the batch's events come before the last of them.
+    before_last: usize,
 }
 
-impl Left {
+impl Unread {
     fn add(&mut self, before: usize) {
         (self.times, self.before_last) = (self.times + 1, before);
     }
 
-    /// Whether one of them comes behind the event at this place.
+    /// Whether one of them comes after the event at this place.
     pub(in crate::service) fn is_behind(self, place: usize) -> bool {
         self.times > 0 && self.before_last > place
     }
@@ -56,7 +54,7 @@ impl<'a> Batch<'a> {
     /// Decodes a batch.
     ///
     /// # Errors
-    /// [`Error`], where the bytes are no msgpack, or no batch. A malformed event is none: it is counted.
+    /// The bytes are not msgpack, or not a batch. A malformed event is not an error; it is counted.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
         let mut batch = Self::default();
@@ -68,7 +66,7 @@ impl<'a> Batch<'a> {
         Ok(batch)
     }
 
-    /// How many events it has, without those that are malformed or of unknown kinds.
+    /// Returns how many events it has, without those that are malformed or of unknown kinds.
     pub fn len(&self) -> usize {
         self.events.len()
     }
@@ -78,12 +76,9 @@ impl<'a> Batch<'a> {
         self.events.is_empty()
     }
 
-    /// How many bytes it has on the heap.
+    /// Returns how many bytes it takes on the heap.
     pub fn bytes(&self) -> usize {
-        self.events.capacity() * size_of::<Event<'_>>()
-            + self.hashes.capacity() * size_of::<u64>()
-            + self.tokens.capacity() * size_of::<u32>()
-            + self.extras.capacity() * size_of::<(u32, Extra<'_>)>()
+        self.events.capacity() * size_of::<Event<'_>>() + self.columns.bytes()
     }
 
     fn array(&mut self, reader: &mut Reader<'a>) -> Result<(), Error> {
@@ -134,16 +129,15 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// The msgpack is in order; the event may not be.
+    /// Reads an event, whose msgpack was skipped before and so is valid. What a malformed event has left in the columns
+    /// is taken out again.
     fn event(&mut self, reader: &mut Reader<'a>) {
-        let lengths = (self.hashes.len(), self.tokens.len(), self.extras.len());
-        match Event::read(reader, self) {
+        let lengths = self.columns.lengths();
+        match Event::read(reader, &mut self.columns) {
             Ok(Some(event)) => self.events.push(event),
             Ok(None) => self.unknown.add(self.events.len()),
             Err(error) => {
-                self.hashes.truncate(lengths.0);
-                self.tokens.truncate(lengths.1);
-                self.extras.truncate(lengths.2);
+                self.columns.truncate(lengths);
                 self.error.get_or_insert(error);
                 self.malformed.add(self.events.len());
             }

@@ -1,85 +1,66 @@
-//! Events: blocks stored, removed, cleared.
+//! Events: blocks stored, blocks removed, all blocks cleared.
 
 use std::ops::Range;
 
-use super::Error;
-use super::batch::Batch;
+use super::columns::{Columns, Extra, Hashes};
+use super::error::Error;
 use super::read::{Kind, Reader};
 use super::value::{behind, extra_key, hash, hashes, name, object, tokens};
 
-/// What an engine says.
+/// An event of an engine.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::service) enum Event<'a> {
     Stored(Stored<'a>),
-    Removed { hashes: Hashes, place: Place<'a> },
+    Removed { hashes: Hashes, location: Location<'a> },
     Cleared,
 }
 
-/// Blocks of one sequence, one after another.
+/// Blocks of one sequence that were stored, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::service) struct Stored<'a> {
     pub(in crate::service) hashes: Hashes,
     pub(in crate::service) parent: Option<u64>,
     tokens: Range<usize>,
-    /// Tokens are pairs, each with the one that follows; they are kept as the firsts and the last second.
+    /// Whether the tokens were given as pairs of neighbours. The first token of each pair is kept, and the second of
+    /// the last.
     pub(in crate::service) bigrams: bool,
-    /// Tokens behind each block that its hash covers, block by block, and how many for each.
+    /// The tokens behind each block that its hash covers, block by block, and how many each block has.
     behind: Option<(Range<usize>, usize)>,
     pub(in crate::service) block_size: u64,
     pub(in crate::service) lora_id: bool,
     pub(in crate::service) lora_name: Option<&'a str>,
     pub(in crate::service) salt: Option<&'a str>,
     extras: Range<usize>,
-    /// Whether it is of the form of releases whose multimodal objects are bare names among the extra keys.
+    /// Whether it is in the form of releases in which multimodal objects are bare names among the extra keys.
     pub(in crate::service) may_have_bare_objects: bool,
     pub(in crate::service) kind: Option<&'a str>,
-    pub(in crate::service) place: Place<'a>,
+    pub(in crate::service) location: Location<'a>,
 }
 
-/// Which of an engine's caches it is about.
+/// Which of the engine's caches an event is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::service) struct Place<'a> {
+pub(in crate::service) struct Location<'a> {
     pub(in crate::service) medium: Option<&'a str>,
     pub(in crate::service) group: Option<u64>,
     pub(in crate::service) locality: Option<&'a str>,
     pub(in crate::service) ownership: Option<&'a str>,
 }
 
-/// What a block's identity has beside its tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::service) enum Extra<'a> {
-    /// A name whose meaning depends on the version: adapter, cache salt or multimodal object.
-    Name(&'a str),
-    /// A multimodal object.
-    Object(&'a str),
-    /// A digest of embeddings that were given in place of tokens.
-    Embedding(&'a [u8]),
-}
-
-/// Where in a batch an event's hashes are.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::service) struct Hashes(Range<usize>);
-
-impl Hashes {
-    pub(in crate::service) fn of<'b>(&self, batch: &'b Batch<'_>) -> &'b [u64] {
-        &batch.hashes[self.0.clone()]
-    }
-}
-
 impl<'a> Stored<'a> {
-    pub(in crate::service) fn tokens<'b>(&self, batch: &'b Batch<'_>) -> &'b [u32] {
-        &batch.tokens[self.tokens.clone()]
+    pub(in crate::service) fn tokens<'b>(&self, columns: &'b Columns<'_>) -> &'b [u32] {
+        &columns.tokens[self.tokens.clone()]
     }
 
-    /// Tokens behind each block that its hash covers, block by block, and how many for each: 1 or more.
-    pub(in crate::service) fn behind<'b>(&self, batch: &'b Batch<'_>) -> Option<(&'b [u32], usize)> {
+    /// Returns the tokens behind each block that its hash covers, block by block, and how many each block has, at least
+    /// 1.
+    pub(in crate::service) fn behind<'b>(&self, columns: &'b Columns<'_>) -> Option<(&'b [u32], usize)> {
         let (range, each) = self.behind.clone()?;
-        (each > 0).then(|| (&batch.tokens[range], each))
+        (each > 0).then(|| (&columns.tokens[range], each))
     }
 
-    /// By block, ascending.
-    pub(in crate::service) fn extras<'b>(&self, batch: &'b Batch<'a>) -> &'b [(u32, Extra<'a>)] {
-        &batch.extras[self.extras.clone()]
+    /// Returns the extra keys, each with the number of its block, ascending.
+    pub(in crate::service) fn extras<'b>(&self, columns: &'b Columns<'a>) -> &'b [(u32, Extra<'a>)] {
+        &columns.extras[self.extras.clone()]
     }
 }
 
@@ -104,11 +85,11 @@ pub(in crate::service) enum Field {
     Other,
 }
 
-/// Arrays of so many elements may have bare names of multimodal objects: vLLM 0.17 and 0.18 wrote them. Its 0.19 wrote
-/// pairs into arrays as long, and all that came later has more elements, or is a map.
+/// Arrays with fewer fields than this may have bare names of multimodal objects: vLLM 0.17 and 0.18 wrote them. 0.19
+/// wrote pairs into arrays of the same length; later releases have more fields, or maps.
 const BARE_OBJECTS: usize = 9;
 
-/// In array form, behind the tag.
+/// The fields of an event in array form, behind the tag.
 const STORED: [Field; 10] = [
     Field::Hashes,
     Field::Parent,
@@ -147,23 +128,23 @@ impl Field {
 }
 
 impl<'a> Event<'a> {
-    /// Reads an event, unless its kind is unknown; what it consists of goes to `batch`.
-    pub(super) fn read(reader: &mut Reader<'a>, batch: &mut Batch<'a>) -> Result<Option<Self>, Error> {
+    /// Reads an event, whose hashes, tokens and extra keys go to `columns`. Returns `None` if its kind is unknown.
+    pub(super) fn read(reader: &mut Reader<'a>, columns: &mut Columns<'a>) -> Result<Option<Self>, Error> {
         match reader.kind()? {
-            Kind::Map => Self::read_map(reader, batch),
-            // Packed twice, as one connector has it.
+            Kind::Map => Self::read_map(reader, columns),
+            // One connector packs its events twice.
             Kind::Bin => {
                 let mut inner = Reader::new(reader.bin()?);
                 match inner.kind()? {
-                    Kind::Map => Self::read_map(&mut inner, batch),
-                    _ => Self::read_array(&mut inner, batch),
+                    Kind::Map => Self::read_map(&mut inner, columns),
+                    _ => Self::read_array(&mut inner, columns),
                 }
             }
-            _ => Self::read_array(reader, batch),
+            _ => Self::read_array(reader, columns),
         }
     }
 
-    fn read_array(reader: &mut Reader<'a>, batch: &mut Batch<'a>) -> Result<Option<Self>, Error> {
+    fn read_array(reader: &mut Reader<'a>, columns: &mut Columns<'a>) -> Result<Option<Self>, Error> {
         let at = reader.at();
         let Some(elements) = reader.array()?.checked_sub(1) else {
             return Err(Error::Expected { at, expected: "an event that begins with its tag" });
@@ -178,15 +159,15 @@ impl<'a> Event<'a> {
         let mut seen = false;
         for &field in fields.iter().take(elements) {
             seen |= field == Field::Hashes;
-            found.field(field, reader, batch)?;
+            found.field(field, reader, columns)?;
         }
         found.event(tag, at, seen)
     }
 
-    fn read_map(reader: &mut Reader<'a>, batch: &mut Batch<'a>) -> Result<Option<Self>, Error> {
+    fn read_map(reader: &mut Reader<'a>, columns: &mut Columns<'a>) -> Result<Option<Self>, Error> {
         let at = reader.at();
         let pairs = reader.map()?;
-        // The tag may come last, and what other events have under the same keys is nobody's business.
+        // The tag may come last, so it is looked for first: an event of an unknown kind may have any values.
         let mut ahead = *reader;
         let mut tag = None;
         for _ in 0..pairs {
@@ -205,7 +186,7 @@ impl<'a> Event<'a> {
                 if field == Field::Hashes && std::mem::replace(&mut seen, true) {
                     return Err(Error::Expected { at, expected: "an event with one list of hashes" });
                 }
-                found.field(field, reader, batch)?;
+                found.field(field, reader, columns)?;
             }
         }
         found.event(tag, at, seen)
@@ -220,12 +201,12 @@ impl<'a> Stored<'a> {
                 Err(Error::Expected { at, expected: "an event with block_hashes" })
             }
             "BlockStored" => Ok(Some(Event::Stored(self))),
-            "BlockRemoved" => Ok(Some(Event::Removed { hashes: self.hashes, place: self.place })),
+            "BlockRemoved" => Ok(Some(Event::Removed { hashes: self.hashes, location: self.location })),
             _ => Ok(None),
         }
     }
 
-    fn field(&mut self, field: Field, reader: &mut Reader<'a>, batch: &mut Batch<'a>) -> Result<(), Error> {
+    fn field(&mut self, field: Field, reader: &mut Reader<'a>, columns: &mut Columns<'a>) -> Result<(), Error> {
         if field == Field::Other {
             return reader.skip();
         }
@@ -233,37 +214,37 @@ impl<'a> Stored<'a> {
             return Ok(());
         }
         match field {
-            Field::Hashes => self.hashes = Hashes(hashes(reader, &mut batch.hashes)?),
+            Field::Hashes => self.hashes = Hashes(hashes(reader, &mut columns.hashes)?),
             Field::Parent => self.parent = Some(hash(reader)?),
-            Field::Tokens => (self.tokens, self.bigrams) = tokens(reader, &mut batch.tokens)?,
+            Field::Tokens => (self.tokens, self.bigrams) = tokens(reader, &mut columns.tokens)?,
             Field::BlockSize => self.block_size = reader.unsigned()?,
             Field::LoraId => {
                 reader.skip()?;
                 self.lora_id = true;
             }
-            Field::Medium => self.place.medium = name(reader)?,
-            // One version has its salt here, in a map.
+            Field::Medium => self.location.medium = name(reader)?,
+            // One version has a map with the salt here.
             Field::LoraName if reader.kind()? == Kind::Map => {
                 for _ in 0..reader.map()? {
                     let field = if reader.str()? == "cache_salt" { Field::Salt } else { Field::Other };
-                    self.field(field, reader, batch)?;
+                    self.field(field, reader, columns)?;
                 }
             }
             Field::LoraName => self.lora_name = name(reader)?,
-            Field::ExtraKeys => self.read_extras(reader, &mut batch.extras, extra_key)?,
-            Field::Group => self.place.group = Some(reader.unsigned()?),
+            Field::ExtraKeys => self.read_extras(reader, &mut columns.extras, extra_key)?,
+            Field::Group => self.location.group = Some(reader.unsigned()?),
             Field::SpecKind => self.kind = name(reader)?,
             Field::Salt => self.salt = name(reader)?,
-            Field::Objects => self.read_extras(reader, &mut batch.extras, object)?,
-            Field::Behind => self.behind = Some(behind(reader, &mut batch.tokens)?),
-            Field::Locality => self.place.locality = Some(reader.str()?),
-            Field::Ownership => self.place.ownership = Some(reader.str()?),
-            Field::Other => unreachable!("passed over above"),
+            Field::Objects => self.read_extras(reader, &mut columns.extras, object)?,
+            Field::Behind => self.behind = Some(behind(reader, &mut columns.tokens)?),
+            Field::Locality => self.location.locality = Some(reader.str()?),
+            Field::Ownership => self.location.ownership = Some(reader.str()?),
+            Field::Other => unreachable!("skipped above"),
         }
         Ok(())
     }
 
-    /// A list for each block, or nil.
+    /// Reads a list of extra keys for each block, or nil.
     fn read_extras(
         &mut self,
         reader: &mut Reader<'a>,

@@ -1,17 +1,17 @@
-//! A cursor over msgpack: values one after another, borrowed, none of them believed.
+//! A cursor over msgpack. It borrows values one after another, and trusts none of them.
 
 use rmp::Marker;
 
-use super::Error;
+use super::error::Error;
 
-/// Reads values from a buffer. After an error the cursor is where the offending value begins.
+/// Reads values from a buffer. After an error, the cursor is at the beginning of the offending value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-/// What comes next, as far as a decoder has to know before it reads it.
+/// The kind of the next value, as far as a decoder has to know it before it reads the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Nil,
@@ -68,13 +68,13 @@ impl<'a> Reader<'a> {
         Err(Error::Expected { at: self.at, expected })
     }
 
-    /// `N` bytes at this distance.
+    /// Returns `N` bytes at this distance from the cursor.
     fn bytes<const N: usize>(&self, ahead: usize) -> Result<[u8; N], Error> {
         let bytes = self.bytes.get(self.at + ahead..).and_then(|rest| rest.first_chunk());
         bytes.copied().ok_or(Error::Truncated { at: self.at })
     }
 
-    /// The big-endian number of `width` bytes behind the marker.
+    /// Returns the big-endian number of `width` bytes behind the marker.
     fn number(&self, width: usize) -> Result<u64, Error> {
         Ok(match width {
             1 => u64::from(u8::from_be_bytes(self.bytes(1)?)),
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// An integer of any width; negative ones by their bit pattern.
+    /// Reads an integer of any width. A negative one is returned as the unsigned number with the same bits.
     pub(super) fn bits(&mut self) -> Result<u64, Error> {
         let (value, width) = match self.marker()? {
             Marker::FixPos(value) => (u64::from(value), 0),
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// An integer that is not negative.
+    /// Reads an integer that is not negative.
     pub(super) fn unsigned(&mut self) -> Result<u64, Error> {
         let mut ahead = *self;
         let signed = matches!(self.marker()?, Marker::FixNeg(_) | Marker::I8 | Marker::I16 | Marker::I32 | Marker::I64);
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A token; the commonest markers first.
+    /// Reads a token. The most common markers are tried first, because a batch has thousands of tokens.
     #[inline]
     pub(super) fn token(&mut self) -> Result<u32, Error> {
         let (value, width) = match self.bytes.get(self.at) {
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A number, as seconds.
+    /// Reads a number of any type as a float.
     pub(super) fn float(&mut self) -> Result<f64, Error> {
         let (value, width) = match self.marker()? {
             Marker::F64 => (f64::from_be_bytes(self.bytes(1)?), 8),
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A string or bytes of `kind`, with this many bytes of header.
+    /// Reads a string or bytes, behind a header of this many bytes.
     fn blob(&mut self, header: usize, length: u64) -> Result<&'a [u8], Error> {
         let start = self.at + header;
         let end = usize::try_from(length).ok().and_then(|length| start.checked_add(length));
@@ -177,8 +177,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The length of an array whose elements come next. Each takes at least a byte, so one that is longer than the rest
-    /// of the buffer is refused here: whoever makes room for its elements is bounded by the size of the input.
+    /// Reads the header of an array and returns its length. Each element takes at least a byte, so an array that is
+    /// longer than the rest of the buffer is refused. Callers can therefore allocate room for its elements.
     pub(super) fn array(&mut self) -> Result<usize, Error> {
         let (length, width) = match self.marker()? {
             Marker::FixArray(length) => (u64::from(length), 0),
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
         self.elements(length, 1, width)
     }
 
-    /// The number of pairs of a map, bounded likewise.
+    /// Reads the header of a map and returns its number of pairs, bounded likewise.
     pub(super) fn map(&mut self) -> Result<usize, Error> {
         let (length, width) = match self.marker()? {
             Marker::FixMap(length) => (u64::from(length), 0),
@@ -208,14 +208,14 @@ impl<'a> Reader<'a> {
         Ok(length as usize)
     }
 
-    /// Consumes nil, if that is next.
+    /// Reads nil, if that is next. Returns whether it was.
     pub(super) fn nil(&mut self) -> Result<bool, Error> {
         let nil = self.kind()? == Kind::Nil;
         self.at += usize::from(nil);
         Ok(nil)
     }
 
-    /// Passes over a value, whatever it is and however deeply nested: in a loop, not by recursion.
+    /// Skips a value, whatever it is and however deeply nested: in a loop, because recursion could overflow the stack.
     pub(super) fn skip(&mut self) -> Result<(), Error> {
         let mut left = 1_usize;
         while left > 0 {
@@ -233,7 +233,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A string whose bytes nobody reads, or an extension.
+    /// Skips a string, whose bytes need not be valid UTF-8 then, or an extension.
     fn opaque(&mut self) -> Result<&'a [u8], Error> {
         match self.marker()? {
             Marker::FixStr(length) => self.blob(1, length.into()),

@@ -1,17 +1,18 @@
-//! What fields of events are made of: names, hashes, tokens, extra keys.
+//! The values of events' fields: names, hashes, tokens, extra keys.
 
 use std::ops::Range;
 
-use super::Error;
-use super::event::Extra;
+use super::columns::Extra;
+use super::error::Error;
 use super::read::{Kind, Reader};
 
-/// An empty name is none.
+/// Reads a name; an empty one is none.
 pub(super) fn name<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, Error> {
     reader.str().map(|name| (!name.is_empty()).then_some(name))
 }
 
-/// An integer by its bits, or the last eight bytes of a digest: the integer that the engine would have sent.
+/// Reads a hash: an integer of any sign, or a digest, whose last eight bytes are the integer that the engine would have
+/// sent.
 pub(super) fn hash(reader: &mut Reader<'_>) -> Result<u64, Error> {
     if reader.kind()? != Kind::Bin {
         return reader.bits();
@@ -21,6 +22,7 @@ pub(super) fn hash(reader: &mut Reader<'_>) -> Result<u64, Error> {
     digest.copied().map(u64::from_be_bytes).ok_or(Error::Expected { at, expected: "a digest of at least 8 bytes" })
 }
 
+/// Reads a list of hashes.
 pub(super) fn hashes(reader: &mut Reader<'_>, into: &mut Vec<u64>) -> Result<Range<usize>, Error> {
     let start = into.len();
     let length = reader.array()?;
@@ -31,7 +33,7 @@ pub(super) fn hashes(reader: &mut Reader<'_>, into: &mut Vec<u64>) -> Result<Ran
     Ok(start..into.len())
 }
 
-/// Tokens, and whether they are bigrams.
+/// Reads a list of tokens or of bigrams. Returns which of them it was.
 pub(super) fn tokens(reader: &mut Reader<'_>, into: &mut Vec<u32>) -> Result<(Range<usize>, bool), Error> {
     let start = into.len();
     let length = reader.array()?;
@@ -46,7 +48,7 @@ pub(super) fn tokens(reader: &mut Reader<'_>, into: &mut Vec<u32>) -> Result<(Ra
     Ok((start..into.len(), false))
 }
 
-/// Pairs of neighbours: each begins with what the one before ends with.
+/// Reads pairs of neighbouring tokens: each begins with the token that the one before ends with.
 fn bigrams(reader: &mut Reader<'_>, length: usize, into: &mut Vec<u32>) -> Result<(), Error> {
     let mut last = None;
     for _ in 0..length {
@@ -63,7 +65,7 @@ fn bigrams(reader: &mut Reader<'_>, length: usize, into: &mut Vec<u32>) -> Resul
     Ok(())
 }
 
-/// A list for each block of the tokens behind it, all of one length; and that length.
+/// Reads a list of tokens for each block, those behind it, and returns the length that all these lists have.
 pub(super) fn behind(reader: &mut Reader<'_>, into: &mut Vec<u32>) -> Result<(Range<usize>, usize), Error> {
     let start = into.len();
     let mut each = None;
@@ -71,7 +73,7 @@ pub(super) fn behind(reader: &mut Reader<'_>, into: &mut Vec<u32>) -> Result<(Ra
         let at = reader.at();
         let length = reader.array()?;
         if *each.get_or_insert(length) != length {
-            return Err(Error::Expected { at, expected: "as many tokens behind every block" });
+            return Err(Error::Expected { at, expected: "equally many tokens behind every block" });
         }
         for _ in 0..length {
             into.push(reader.token()?);
@@ -80,6 +82,7 @@ pub(super) fn behind(reader: &mut Reader<'_>, into: &mut Vec<u32>) -> Result<(Ra
     Ok((start..into.len(), each.unwrap_or(0)))
 }
 
+/// Reads one of a block's extra keys.
 pub(super) fn extra_key<'a>(reader: &mut Reader<'a>) -> Result<Extra<'a>, Error> {
     match reader.kind()? {
         Kind::Str => reader.str().map(Extra::Name),
@@ -97,6 +100,7 @@ pub(super) fn extra_key<'a>(reader: &mut Reader<'a>) -> Result<Extra<'a>, Error>
     }
 }
 
+/// Reads a multimodal object in the form of a map.
 pub(super) fn object<'a>(reader: &mut Reader<'a>) -> Result<Extra<'a>, Error> {
     let at = reader.at();
     let mut hash = None;

@@ -1,4 +1,4 @@
-//! A publisher that restarts and forgets, a network that drops, and everything that a listener may then claim.
+//! A publisher that restarts and forgets, a network that drops messages, and what a listener may claim nevertheless.
 
 use std::collections::VecDeque;
 
@@ -8,20 +8,20 @@ use super::*;
 
 const LIMITS: Limits = Limits { held_batches: 4, held_bytes: 1 << 20, attempts: 2 };
 
-/// What happens.
+/// Something that happens.
 #[derive(Clone, Copy, Debug)]
 enum Act {
-    /// The publisher says something, and it arrives or not.
+    /// The publisher sends a batch, which arrives or not.
     Say {
         arrives: bool,
     },
-    /// The answer to the last question goes on: one more batch, or its end.
+    /// The answer to the last request brings one more batch, or ends.
     Answer,
     /// A batch of the answer is lost on the way.
     Swallow,
     /// The answer breaks off.
     Fail,
-    /// The connection is lost and made anew, perhaps to a publisher that began anew and has already said so much.
+    /// The connection is lost and made again, perhaps to a publisher that has restarted and sent this many batches.
     Reconnect {
         restarted: Option<u8>,
     },
@@ -40,7 +40,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 0..120)
 }
 
-/// A publisher, everything on the way from it, and what was made of it.
+/// A publisher, the messages on their way from it, and what the sequencer made of them.
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a listener may claim")]
 struct World {
     sequencer: Sequencer<Vec<u8>>,
     replays: bool,
@@ -54,9 +55,9 @@ struct World {
     degraded: bool,
     /// Something may be missing from before the first batch.
     joined_late: bool,
-    /// It is known that something is missing that may be had again.
+    /// Whether it is known that something is missing that may be recovered.
     catching_up: bool,
-    /// What came live last of what the publisher says now.
+    /// The last batch of the current publisher that arrived live.
     heard: Option<Vec<u8>>,
 }
 
@@ -99,7 +100,7 @@ impl World {
         self.heard = None;
     }
 
-    /// Where nobody can tell whether what came on earlier connections is this publisher's, it does not count.
+    /// What arrived on earlier connections does not count if it may be from another publisher.
     fn forget_earlier_publisher(&mut self) {
         if self.sequencer.fresh && self.sequencer.unproven {
             self.heard = None;
@@ -133,7 +134,7 @@ impl World {
                 }
                 Step::Lost { from: 0, .. } => self.joined_late = true,
                 Step::Lost { .. } => self.degraded = true,
-                Step::Nothing => self.joined_late = false,
+                Step::NothingYet => self.joined_late = false,
                 Step::Gap => self.catching_up = true,
                 Step::Duplicate | Step::HeldBack => {}
             }
@@ -188,7 +189,7 @@ impl World {
         }
     }
 
-    /// Everything in the buffer gets through, and the publisher says one more thing.
+    /// Everything in the buffer arrives, and the publisher sends one more batch.
     fn settle(&mut self) {
         self.act(Act::Reconnect { restarted: None });
         for _ in 0..2 {
@@ -204,8 +205,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
-    /// In the end everything that the publisher said since it began was applied once and in order, or something is
-    /// known to be missing.
+    /// In the end, every batch of the current publisher was applied once and in order, or something is known to be
+    /// missing.
     #[test]
     fn exact_or_degraded(acts in acts(), remembers in prop_oneof![Just(3_usize), Just(1000)]) {
         let mut world = World::new(true, remembers);
@@ -221,9 +222,9 @@ proptest! {
     }
 
     /// As long as the publisher remembers everything and answers, nothing is ever lost, whatever the network drops and
-    /// however often the publisher begins anew.
+    /// however often the publisher restarts.
     #[test]
-    fn nothing_is_lost_that_can_be_had_again(acts in acts()) {
+    fn nothing_is_lost_that_can_be_recovered(acts in acts()) {
         let mut world = World::new(true, 1000);
         world.act(Act::Reconnect { restarted: None });
         for act in acts {
@@ -237,7 +238,7 @@ proptest! {
         prop_assert_eq!(world.applied.len() as u64, world.said);
     }
 
-    /// Without anybody to ask, and on one connection, what is missing is known to be.
+    /// If the publisher cannot be asked, missing batches of one connection are still noticed.
     #[test]
     fn without_replay_a_gap_degrades(arrives in prop::collection::vec(any::<bool>(), 1..40)) {
         let mut world = World::new(false, 0);
@@ -262,7 +263,7 @@ fn a_new_publisher_is_told_from_an_old_one_that_went_on() {
         world.act(Act::Say { arrives: true });
         world.act(Act::Answer);
     }
-    // It has come exactly as far, and nobody heard it.
+    // The new publisher has sent exactly as many batches, unheard.
     world.act(Act::Reconnect { restarted: Some(5) });
     world.settle();
     assert_eq!(world.applied, (0..7).map(|sequence| World::batch(1, sequence)).collect::<Vec<_>>());
@@ -270,18 +271,18 @@ fn a_new_publisher_is_told_from_an_old_one_that_went_on() {
 }
 
 #[test]
-fn without_anybody_to_ask_a_new_connection_is_doubted() {
+fn a_new_connection_to_a_publisher_that_cannot_be_asked_is_doubted() {
     let mut world = World::new(false, 0);
     world.act(Act::Reconnect { restarted: None });
     assert!(world.joined_late, "it may have said something before");
     world.act(Act::Say { arrives: true });
     assert!(!world.joined_late && !world.degraded, "this was its first batch");
-    // It came exactly as far while nobody heard it, or it did not restart: nobody can tell.
+    // It has restarted and sent exactly as many batches unheard, or it has not restarted: nobody can tell.
     world.act(Act::Reconnect { restarted: Some(1) });
     assert!(world.degraded);
     world.act(Act::Say { arrives: true });
     assert!(world.degraded);
-    // It began anew, and that is certain.
+    // It has certainly restarted.
     world.act(Act::Reconnect { restarted: Some(0) });
     world.act(Act::Say { arrives: true });
     assert_eq!((world.degraded, world.joined_late, world.applied.len()), (false, false, 1));
@@ -301,10 +302,10 @@ fn a_publisher_that_cannot_be_asked_may_have_been_there_before() {
     assert!(!world.joined_late, "it can be asked after all, and remembers its first batch");
 }
 
-/// It restarted unseen, its buffer begins just behind the last batch that was applied, and a batch comes live before it
-/// can be asked.
+/// The publisher restarted unseen, its buffer begins just behind the last batch that was applied, and a batch arrives
+/// live before it can be asked.
 #[test]
-fn what_comes_live_does_not_prove_who_says_it() {
+fn a_live_batch_does_not_prove_that_the_publisher_is_the_same() {
     let mut world = World::new(true, 3);
     world.act(Act::Reconnect { restarted: None });
     (0..3).for_each(|_| world.act(Act::Say { arrives: true }));
@@ -332,7 +333,7 @@ fn a_number_that_is_not_higher_is_a_new_publisher() {
 }
 
 #[test]
-fn what_is_held_is_bounded_and_comes_later() {
+fn held_batches_are_bounded_and_the_rest_is_replayed_later() {
     let mut world = World::new(true, 1000);
     world.act(Act::Say { arrives: false });
     for _ in 0..50 {

@@ -1,0 +1,150 @@
+//! Making changes to one worker, and what follows from those that cannot be made.
+
+use std::collections::btree_map::Entry;
+
+use super::change::Change;
+use super::normalise::Normaliser;
+use super::tier_writer::TierWriter;
+use crate::event::Worker;
+use crate::index::Closed;
+use crate::service::doubt::{Doubt, Doubts};
+use crate::service::media::Medium;
+use crate::service::models::Model;
+use crate::service::publisher::{Count, Publisher, Skip, TierMap, WorkerRecord, WorkerRecords};
+use crate::service::tier::Tier;
+use crate::service::wire::{self, Batch};
+
+/// One of a publisher's workers, to which changes are made.
+pub(super) struct WorkerFeed<'a> {
+    model: &'a Model,
+    publisher: &'a Publisher,
+    worker: Worker,
+    record: &'a mut WorkerRecord,
+}
+
+impl<'a> WorkerFeed<'a> {
+    /// Begins to change the publisher's worker of this rank. The worker is added to the index if it is not there yet.
+    pub(super) fn open(
+        model: &'a Model,
+        publisher: &'a Publisher,
+        records: &'a mut WorkerRecords,
+        dp_rank: u32,
+    ) -> Result<Self, Closed> {
+        let worker = Worker::new(publisher.worker().id, dp_rank);
+        publisher.note_rank(dp_rank);
+        let record = match records.workers.entry(dp_rank) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let tier_map = records.shared.then(TierMap::default);
+                let mut record = WorkerRecord { tier_map, ..WorkerRecord::default() };
+                TierWriter::new(model.index(), publisher, worker, &mut record, 0).begin()?;
+                entry.insert(record)
+            }
+        };
+        Ok(Self { model, publisher, worker, record })
+    }
+
+    /// Returns the writer of the worker's tiers; its events have this id.
+    pub(super) fn writer(&mut self, id: u64) -> TierWriter<'_> {
+        TierWriter::new(self.model.index(), self.publisher, self.worker, self.record, id)
+    }
+
+    /// Takes an event of a batch: normalises it and makes the change, or counts why that is not possible.
+    pub(super) fn take(&mut self, batch: &Batch<'_>, event: &wire::Event<'_>, id: u64) -> Result<(), Closed> {
+        let mut normaliser = Normaliser {
+            hasher: self.model.hasher(),
+            media: self.model.media(),
+            publishers: self.model.publishers(),
+            publisher: self.publisher,
+            record: &mut *self.record,
+        };
+        let why = match normaliser.change(batch, event) {
+            Ok(change) => return self.make(change, id).map(drop),
+            Err(why) => why,
+        };
+        let tier = |of: wire::Location<'_>| self.model.media().get(of.medium).and_then(Medium::tier);
+        match event {
+            wire::Event::Stored(stored) => self.omit(tier(stored.location), stored.hashes.of(&batch.columns), why),
+            wire::Event::Removed { hashes, location } => {
+                self.skip_removal(tier(*location), hashes.of(&batch.columns), why);
+            }
+            wire::Event::Cleared => self.omit(tier(wire::Location::default()), &[], why),
+        }
+        Ok(())
+    }
+
+    /// Makes a change. Returns how many blocks it names; `None` if the memory budget does not allow it.
+    ///
+    /// The order matters: doubts that the event ends are settled before it is applied, because applying it may raise
+    /// new ones, and a clear ends all doubts only once it is applied.
+    pub(super) fn make(&mut self, change: Change<'_>, id: u64) -> Result<Option<u64>, Closed> {
+        let counts = self.publisher.counts_copies();
+        let exhausted = self.model.allowance().is_exhausted();
+        let ended = match &change {
+            Change::Stored { tier, blocks, .. } if exhausted => {
+                let hashes: Vec<_> = blocks.iter().map(|block| block.sequence).collect();
+                self.omit(Some(*tier), &hashes, Skip::Budget);
+                return Ok(None);
+            }
+            Change::Placed { tier, hashes } if exhausted => {
+                self.omit(Some(*tier), hashes, Skip::Budget);
+                return Ok(None);
+            }
+            Change::Stored { tier, blocks, .. } => {
+                self.model.allowance().note_stored(self.worker, blocks);
+                self.record.omitted.stored(*tier, blocks.iter().map(|block| block.sequence), counts)
+            }
+            Change::Placed { .. } | Change::Cleared => Doubts::NONE,
+            Change::Removed { tier, hashes } => self.record.omitted.removed(Some(*tier), hashes),
+        };
+        self.publisher.settle_rank(self.worker.dp_rank, ended);
+        let blocks = count(self.publisher, &change);
+        let placed = if let Change::Placed { tier, .. } = change { Some(tier) } else { None };
+        let cleared = change == Change::Cleared;
+        let unknown = self.writer(id).apply(change)?;
+        match placed {
+            Some(_) if !unknown.is_empty() => self.omit(placed, &unknown, Skip::UnknownHash),
+            // Removing a block that is not there changes nothing, so there is nothing to doubt.
+            _ => unknown.iter().for_each(|_| self.publisher.skip(Skip::UnknownHash)),
+        }
+        if cleared {
+            self.publisher.trust_rank(self.worker.dp_rank);
+        }
+        Ok(Some(blocks))
+    }
+
+    /// Skips an event that stores blocks: the engine has them, and the index will not.
+    fn omit(&mut self, tier: Option<Tier>, hashes: &[u64], why: Skip) {
+        self.publisher.skip(why);
+        if let Some(doubt) = why.doubt() {
+            self.publisher.doubt_rank(self.worker.dp_rank, doubt);
+            self.record.omitted.add(tier, hashes, doubt, self.publisher.counts_copies());
+        }
+    }
+
+    /// Skips an event that removes blocks. That is harmless if storing them was skipped as well; otherwise the index
+    /// may go on naming blocks that are gone.
+    fn skip_removal(&mut self, tier: Option<Tier>, hashes: &[u64], why: Skip) {
+        self.publisher.skip(why);
+        if why.doubt().is_some() {
+            if !self.record.omitted.has_all(tier, hashes) {
+                self.publisher.doubt_rank(self.worker.dp_rank, Doubt::UnknownEvent);
+            }
+            let ended = self.record.omitted.removed(tier, hashes);
+            self.publisher.settle_rank(self.worker.dp_rank, ended);
+        }
+    }
+}
+
+/// Counts a change. Returns how many blocks it names.
+fn count(publisher: &Publisher, change: &Change<'_>) -> u64 {
+    let (kind, blocks) = match change {
+        Change::Stored { blocks, .. } => (Count::Stored, blocks.len()),
+        Change::Placed { hashes, .. } => (Count::Stored, hashes.len()),
+        Change::Removed { hashes, .. } => (Count::Removed, hashes.len()),
+        Change::Cleared => (Count::Cleared, 0),
+    };
+    publisher.add(kind, 1);
+    publisher.add(Count::Blocks, blocks as u64);
+    blocks as u64
+}

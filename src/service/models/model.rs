@@ -1,0 +1,91 @@
+//! One index, and what the service keeps around it.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::allowance::Allowance;
+use super::key::Key;
+use super::publishers::Publishers;
+use crate::event::Worker;
+use crate::hash::BlockHasher;
+use crate::index::{Index, Matches};
+use crate::service::doubt::Doubts;
+use crate::service::media::Media;
+use crate::service::tier::Tier;
+
+/// One index, and what the service keeps around it.
+#[derive(Debug)]
+pub struct Model {
+    key: Key,
+    hasher: BlockHasher,
+    media: Arc<Media>,
+    index: Index,
+    publishers: Publishers,
+    allowance: Allowance,
+    gate: RwLock<()>,
+}
+
+impl Model {
+    pub(super) fn new(key: Key, hasher: BlockHasher, media: Arc<Media>, index: Index) -> Self {
+        let (publishers, allowance) = (Publishers::default(), Allowance::default());
+        Self { key, hasher, media, index, publishers, allowance, gate: RwLock::new(()) }
+    }
+
+    /// Returns what it is for.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Returns the number of tokens in a block, at least 1.
+    pub fn block_size(&self) -> u32 {
+        self.hasher.block_size()
+    }
+
+    /// Returns the hasher of its prompts, without adapter and namespace.
+    pub fn hasher(&self) -> BlockHasher {
+        self.hasher
+    }
+
+    /// Returns the names that engines have for the storage of their blocks.
+    pub fn media(&self) -> &Media {
+        &self.media
+    }
+
+    /// Returns the index itself.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Returns the publishers of its workers.
+    pub fn publishers(&self) -> &Publishers {
+        &self.publishers
+    }
+
+    /// Returns the workers about which answers may not be exact, and why, sorted by worker. Waits for nobody.
+    pub fn doubts(&self) -> Vec<(Worker, Doubts)> {
+        // Every answer names the workers of which the index left blocks out, even the answer to an empty query.
+        let mut nothing = Matches::new();
+        self.index.find(&[], &mut nothing);
+        self.doubts_about(&nothing)
+    }
+
+    /// Like [`Model::doubts`], as of this answer.
+    pub fn doubts_about(&self, matches: &Matches) -> Vec<(Worker, Doubts)> {
+        self.publishers.doubts(matches.incomplete().map(|worker| Tier::split(worker).0))
+    }
+
+    /// Returns what the memory budget allows it.
+    pub(in crate::service) fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
+
+    /// Locks out [`at_rest`](Self::at_rest). Held while a batch is handed over, so that exports see whole batches.
+    pub fn applying(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no batch is being handed over, and keeps it so: while this is held, the index is between two
+    /// batches.
+    pub fn at_rest(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,123 @@
+//! Copying another instance.
+
+use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use super::error::PeerError;
+use crate::service::engines::Engine;
+use crate::service::ingest::{self, DumpError, DynamoEvent};
+use crate::service::models::{Key, Models};
+use crate::service::snapshot::{self, Reader};
+
+/// Copies a peer. Returns all its models, and the engines that it listens to, which this instance is to listen to as
+/// well. `empty` creates the registry that the copy starts with.
+///
+/// Another kvleap gives a snapshot, which is received whole, checked, and restored like one in a file. It needs as much
+/// space in the directory for temporary files as it is long, and about as much memory as reading a file. Other indexers
+/// give a dump at least, of which one model is in memory at a time.
+///
+/// # Errors
+/// The peer could not be copied whole. Nothing of it is kept then.
+pub(in crate::service) fn copy(
+    url: &str,
+    token: Option<&str>,
+    empty: impl Fn() -> Models,
+) -> Result<(Models, Vec<Engine>), PeerError> {
+    let url = url.trim_end_matches('/').to_owned();
+    let agent = Agent::new_with_config(
+        Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_recv_response(Some(Duration::from_secs(30)))
+            .timeout_per_read(Some(Duration::from_secs(30)))
+            .build(),
+    );
+    let ask = |path: &str| {
+        let mut request = agent.get(format!("{url}{path}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        match request.call() {
+            Ok(answer) if answer.status() == StatusCode::OK => Ok(Some(answer)),
+            Ok(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(None),
+            Ok(answer) => Err(format!("GET {path} was answered with {}", answer.status())),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    // The size is not limited: the operator chose this peer.
+    let body = |answer: Response<Body>| answer.into_body().into_with_config().limit(u64::MAX).reader();
+    let copied = ask("/v1/snapshot").and_then(|answer| match answer {
+        Some(answer) => restore(&url, body(answer), empty()),
+        None if empty().are_keyed() => {
+            Err("it has no /v1/snapshot, and the hashes of its /dump have no key (hash_key_file)".to_owned())
+        }
+        None => match ask("/dump")? {
+            Some(answer) => dump(body(answer), empty()).map(|models| (models, Vec::new())),
+            None => Err("it has neither /v1/snapshot nor /dump".to_owned()),
+        },
+    });
+    copied.map_err(|why| PeerError::Copy { url: url.clone(), why })
+}
+
+/// Receives a snapshot and restores it.
+fn restore(url: &str, mut body: impl Read, models: Models) -> Result<(Models, Vec<Engine>), String> {
+    // The file has no name, so it is gone when the process ends, however that happens.
+    let mut file = tempfile::tempfile().map_err(|error| format!("no temporary file for its snapshot: {error}"))?;
+    io::copy(&mut body, &mut file).map_err(|error| format!("its snapshot did not arrive whole: {error}"))?;
+    let restored = Reader::new(url, file).and_then(|reader| snapshot::read(reader, models));
+    let (models, engines) = restored.map_err(|error| error.reason.to_string())?;
+    for model in models.all().iter() {
+        // Publishers over HTTP are not listened to: whether they will speak to this instance is not known yet.
+        model
+            .publishers()
+            .all()
+            .iter()
+            .filter(|publisher| publisher.endpoint().is_none())
+            .for_each(|publisher| publisher.set_copied());
+    }
+    Ok((models, engines))
+}
+
+/// Reads a dump while it is received.
+fn dump(body: impl Read, models: Models) -> Result<Models, String> {
+    let mut reader = serde_json::Deserializer::from_reader(BufReader::new(body));
+    let taken = reader.deserialize_map(Dump(&models)).and_then(|()| reader.end());
+    taken.map(|()| models).map_err(|error| error.to_string())
+}
+
+struct Dump<'a>(&'a Models);
+
+impl<'de> Visitor<'de> for Dump<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with models")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, Dumped { block_size, events })) = map.next_entry::<String, Dumped>()? {
+            let Key { model, group, tenant } = name.parse().map_err(A::Error::custom)?;
+            let key = Key { model, group, tenant: Key::tenant(&tenant).to_owned() };
+            if self.0.get(&key.model, &key.group, &key.tenant).is_some() {
+                return Err(A::Error::custom(format!("it has the model {key} twice")));
+            }
+            let model = self.0.get_or_add(&key, block_size).map_err(A::Error::custom)?;
+            let of = |error: DumpError| A::Error::custom(format!("model {key}: {error}"));
+            ingest::take_dump(&model, events).map_err(of)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct Dumped {
+    block_size: u32,
+    events: Vec<DynamoEvent>,
+}

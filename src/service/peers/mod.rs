@@ -1,0 +1,52 @@
+//! Other instances of the service: their URLs, and copying one of them at the start.
+
+mod copy;
+mod error;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use hyper::Uri;
+
+pub(super) use copy::copy;
+pub use error::PeerError;
+
+/// The URLs of peers, sorted.
+#[derive(Debug)]
+pub(super) struct Peers(Mutex<BTreeSet<String>>);
+
+impl Peers {
+    pub(super) fn new(urls: &[String]) -> Self {
+        Self(Mutex::new(urls.iter().map(|url| normalised(url)).collect()))
+    }
+
+    pub(super) fn add(&self, url: &str) -> Result<(), PeerError> {
+        check(url)?;
+        self.with(|peers| peers.insert(normalised(url)));
+        Ok(())
+    }
+
+    /// Removes a peer. Returns whether it was there.
+    pub(super) fn remove(&self, url: &str) -> bool {
+        self.with(|peers| peers.remove(&normalised(url)))
+    }
+
+    pub(super) fn all(&self) -> Vec<String> {
+        self.with(|peers| peers.iter().cloned().collect())
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn normalised(url: &str) -> String {
+    url.trim_end_matches('/').to_owned()
+}
+
+/// Checks that a URL can be that of a peer.
+pub(super) fn check(url: &str) -> Result<(), PeerError> {
+    let uri = url.parse::<Uri>().ok();
+    let good = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+    if uri.is_some_and(|uri| good(&uri)) { Ok(()) } else { Err(PeerError::Url(url.to_owned())) }
+}

@@ -1,0 +1,99 @@
+//! Blocks that an engine has announced and that were not handed to the index.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::doubt::{Doubt, Doubts};
+use crate::service::tier::Tier;
+
+/// Blocks that an engine has and that were never handed to the index, because something about them could not be used.
+/// While there are any, answers about the worker are doubted.
+///
+/// The index has a list of its own, of blocks that it was handed and rejected; see [`Doubt::Unplaced`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::service) struct Omitted {
+    /// By sequence hash and tier (`None` where the medium is not known), the copies that the engine has.
+    blocks: HashMap<(u64, Option<TierNumber>), u32>,
+    /// Why they were omitted.
+    doubts: Doubts,
+    /// Whether some had to be left off this list. Then only a clear or a restart ends the doubts.
+    overflowed: bool,
+}
+
+/// A tier as a number, slowest last.
+type TierNumber = u8;
+
+impl Omitted {
+    /// How many blocks are listed at most.
+    const MOST: usize = 1 << 16;
+
+    /// Adds blocks that were omitted for this reason.
+    pub(in crate::service) fn add(&mut self, tier: Option<Tier>, hashes: &[u64], why: Doubt, count_copies: bool) {
+        self.doubts = self.doubts.and(why.into());
+        for &hash in hashes {
+            let key = (hash, tier.map(|tier| tier as TierNumber));
+            if self.blocks.len() >= Self::MOST && !self.blocks.contains_key(&key) {
+                self.overflowed = true;
+                return;
+            }
+            let copies = self.blocks.entry(key).or_default();
+            *copies = if count_copies { copies.saturating_add(1) } else { 1 };
+        }
+    }
+
+    /// Notes that the engine stored these blocks and that this time they were handed to the index. Where copies count,
+    /// that is one copy more, and those that were omitted are still missing; otherwise nothing of the block is missing
+    /// any more. Returns the doubts that this ends.
+    pub(in crate::service) fn stored(
+        &mut self,
+        tier: Tier,
+        hashes: impl Iterator<Item = u64>,
+        count_copies: bool,
+    ) -> Doubts {
+        if self.blocks.is_empty() {
+            return Doubts::NONE;
+        }
+        for hash in hashes {
+            let key = (hash, Some(tier as TierNumber));
+            if !count_copies {
+                self.blocks.remove(&key);
+            } else if let Some(copies) = self.blocks.get_mut(&key) {
+                *copies = copies.saturating_add(1);
+            }
+        }
+        self.ended()
+    }
+
+    /// Notes that the engine removed one copy of each of these blocks. Returns the doubts that this ends: all of them,
+    /// once the last block is gone.
+    pub(in crate::service) fn removed(&mut self, tier: Option<Tier>, hashes: &[u64]) -> Doubts {
+        if self.blocks.is_empty() {
+            return Doubts::NONE;
+        }
+        for &hash in hashes {
+            let key = (hash, tier.map(|tier| tier as TierNumber));
+            if let Some(copies) = self.blocks.get_mut(&key) {
+                *copies -= 1;
+                if *copies == 0 {
+                    self.blocks.remove(&key);
+                }
+            }
+        }
+        self.ended()
+    }
+
+    fn ended(&mut self) -> Doubts {
+        if self.blocks.is_empty() && !self.overflowed { std::mem::take(&mut self.doubts) } else { Doubts::NONE }
+    }
+
+    /// Whether all of these are listed.
+    pub(in crate::service) fn has_all(&self, tier: Option<Tier>, hashes: &[u64]) -> bool {
+        hashes.iter().all(|&hash| self.blocks.contains_key(&(hash, tier.map(|tier| tier as TierNumber))))
+    }
+
+    /// Forgets all of them, with their doubts: the engine's cache is empty.
+    pub(in crate::service) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
