@@ -16,7 +16,7 @@
 //! | `peers` | copying another instance |
 //! | `snapshot` | state in files |
 //! | `engines`, `budget` | which engines are listened to; a bound on memory |
-//! | `publish` | a mock engine behind sockets |
+//! | `mock_publisher` | a simulated engine behind sockets |
 //! | `ingest` | from an engine's messages to events of the index |
 //! | `models` | indexes with their publishers |
 //! | `publisher` | who sends one numbered stream of events |
@@ -31,11 +31,11 @@ mod http;
 mod indexer;
 pub mod ingest;
 pub mod media;
+#[cfg(feature = "replay")]
+pub mod mock_publisher;
 mod models;
 mod page;
 mod peers;
-#[cfg(feature = "replay")]
-pub mod publish;
 pub mod publisher;
 mod server;
 pub mod snapshot;

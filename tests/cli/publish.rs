@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
-use kvleap::service::publish::EngineState;
+use kvleap::service::mock_publisher::EngineState;
 
 use crate::common::engine::{Process, free_ports};
 use crate::common::scratch::Scratch;

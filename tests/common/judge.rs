@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kvleap::Worker;
-use kvleap::service::publish::{BlockState, EngineState};
+use kvleap::service::mock_publisher::{BlockState, EngineState};
 
 /// By worker, the local hashes on the way to every block that is held together with all before it.
 #[derive(Debug, Default)]

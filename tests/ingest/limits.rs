@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use kvleap::service::ingest::{Settings, Source};
-use kvleap::service::publish::{EngineState, Form, MockPublisher, Options};
+use kvleap::service::mock_publisher::{EngineState, Form, MockPublisher, Options};
 use kvleap::service::publisher::Count;
 use kvleap::service::{Doubt, Ingest, Key, Listener, Model, Models, Publisher};
 use kvleap::{Builder, Index, Matches, Worker};

@@ -10,7 +10,7 @@ use std::{env, fs};
 
 use fastrand::Rng;
 use kvleap::service::ingest::{Settings, Source};
-use kvleap::service::publish::EngineState;
+use kvleap::service::mock_publisher::EngineState;
 use kvleap::service::publisher::{Count, State};
 use kvleap::service::{Ingest, Publisher};
 use kvleap::{Matches, Worker};

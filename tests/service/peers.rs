@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use kvleap::service::ingest::apply;
-use kvleap::service::publish::{MockPublisher, Options};
+use kvleap::service::mock_publisher::{MockPublisher, Options};
 use kvleap::service::publisher::{Count, State};
 use kvleap::service::snapshot::restore;
 use kvleap::service::{Config, Model, Models, Tier};

@@ -281,8 +281,9 @@ fn records(shape: Shape) -> impl Strategy<Value = Vec<Record>> {
         Record::Model(SavedModel { model, group, tenant, block_size, hashing })
     });
     let rank = any::<(u64, u32, String, Vec<u8>)>();
-    let rank = rank
-        .prop_map(|(instance, dp_rank, engine, resume)| Record::Publisher(SavedPublisher { instance, dp_rank, engine, resume }));
+    let rank = rank.prop_map(|(instance, dp_rank, engine, resume)| {
+        Record::Publisher(SavedPublisher { instance, dp_rank, engine, resume })
+    });
     let record = prop_oneof![1 => model, 2 => rank, 20 => random::event(shape).prop_map(Record::Event)];
     prop::collection::vec(record, 0..80)
 }

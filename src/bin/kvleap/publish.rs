@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kvleap::replay::Workload;
-use kvleap::service::publish::{Form, MockPublisher, Options, tokens};
+use kvleap::service::mock_publisher::{Form, MockPublisher, Options, tokens};
 use serde_json::{Value, json};
 
 use crate::{Outcome, numbers, progress};
