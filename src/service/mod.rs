@@ -4,7 +4,7 @@
 //! without a channel and without a lock. Events are decoded and handed over on other threads, so that a full mailbox
 //! never delays an answer.
 //!
-//! Modules import only from those further down in this list:
+//! Modules import only from rows further down in this list:
 //!
 //! | | |
 //! |---|---|
@@ -20,8 +20,8 @@
 //! | `ingest` | from an engine's messages to events of the index |
 //! | `models` | indexes with their publishers |
 //! | `publisher` | who sends one numbered stream of events |
-//! | `media`, `doubt`, `tier` | storage media; why an answer may not be exact; storage tiers |
-//! | `wire` | decoding what engines publish |
+//! | `doubt`, `media` | why an answer may not be exact; what engines call their storage |
+//! | `tier`, `wire` | storage tiers; decoding what engines publish |
 
 mod budget;
 mod config;
