@@ -8,7 +8,7 @@ use super::fleet::Fleet;
 use super::overlap::{SlotMap, scatter};
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::mix;
-use crate::index::{Index, LocalReader, LocalWriter, Matches};
+use crate::index::{Index, Matches, Reader, Writer};
 use recency::Recency;
 
 /// For how long a worker is expected to hold the blocks of a prompt that it was sent.
@@ -53,8 +53,8 @@ pub(super) struct Predicted {
 #[derive(Debug)]
 pub(super) struct Predictions {
     settings: Prediction,
-    writer: LocalWriter,
-    reader: LocalReader,
+    writer: Writer,
+    reader: Reader,
     /// Whether there are changes to publish.
     changed: bool,
     matches: Matches,

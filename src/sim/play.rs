@@ -10,7 +10,7 @@ use super::world::{Change, Incident};
 use super::{Knowledge, Options, PolicyReport, SimError};
 use crate::event::{Event, EventData};
 use crate::hash::hash_pair;
-use crate::index::{Index, LocalReader, LocalWriter, Matches};
+use crate::index::{Index, Matches, Reader, Writer};
 use crate::mock::{self, Finished};
 use crate::route::{self, Mask, Router};
 
@@ -29,8 +29,8 @@ pub(super) struct Simulation<'a> {
     router: Router,
     /// For each model, the workers that serve it; empty if there is one model.
     models: Vec<Mask>,
-    writer: LocalWriter,
-    reader: LocalReader,
+    writer: Writer,
+    reader: Reader,
     /// Whether the index has applied events that it has not published.
     unpublished: bool,
     matches: Matches,

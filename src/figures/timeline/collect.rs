@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Activity, Lookup, Timeline, Totals, Work};
 use crate::event::Event;
 use crate::figures::{FiguresError, Options, Topic};
-use crate::index::{Builder, LocalReader, LocalWriter, Matches};
+use crate::index::{Builder, Matches, Reader, Writer};
 use crate::sweep::{Load, Op, Partition, What};
 
 /// Length of the whole run, and of the excerpt.
@@ -59,7 +59,7 @@ pub(in crate::figures) fn collect(options: &Options) -> Result<Timeline, Figures
 }
 
 /// Applies events in batches and publishes after each batch, until the time is up.
-fn write(writer: &mut LocalWriter, events: &[Event], start: Instant) -> Vec<Work> {
+fn write(writer: &mut Writer, events: &[Event], start: Instant) -> Vec<Work> {
     let mut work = Vec::new();
     let (mut generation, mut batches) = (1, events.chunks(BATCH));
     while start.elapsed() < RUN
@@ -84,7 +84,7 @@ fn done(from: Duration, to: Duration, what: Activity) -> Work {
 }
 
 /// Looks up the queries in a cycle until the writer has finished.
-fn ask(reader: &LocalReader, queries: &[Box<[u64]>], rest: Duration, start: Instant, over: &AtomicBool) -> Vec<Lookup> {
+fn ask(reader: &Reader, queries: &[Box<[u64]>], rest: Duration, start: Instant, over: &AtomicBool) -> Vec<Lookup> {
     let mut lookups = Vec::new();
     let mut matches = Matches::new();
     for (query, number) in queries.iter().cycle().zip(1..) {
