@@ -1,7 +1,7 @@
 //! The `use` declarations of a set of files, as a graph of modules.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A module's path below the crate, `["index", "write"]`.
 type Module = Vec<String>;
@@ -15,7 +15,7 @@ pub(crate) struct Imports {
 
 impl Imports {
     pub(crate) fn read(files: &[PathBuf]) -> Self {
-        let modules: BTreeSet<_> = files.iter().map(module).collect();
+        let modules: BTreeSet<_> = files.iter().map(|file| module(file)).collect();
         let mut paths = Vec::new();
         for file in files {
             let (importer, code) = (module(file), super::code(file));
@@ -90,7 +90,7 @@ fn cycle(parts: &BTreeMap<&str, BTreeMap<&str, String>>) -> Option<String> {
 }
 
 /// The module of a file.
-fn module(file: &PathBuf) -> Module {
+fn module(file: &Path) -> Module {
     let parts: Vec<_> = file.with_extension("").iter().map(|part| part.display().to_string()).collect();
     let src = parts.iter().rposition(|part| part == "src").expect("a file below src");
     let mut parts = parts[src + 1..].to_vec();

@@ -23,7 +23,7 @@ use crate::{Outcome, numbers, progress};
 #[command(after_help = "\
 Figures:
   1  event-density     blocks stored, removed and cleared, by time and worker
-  2  event-flow        the way of an event, with figures of a two-second run
+  2  event-flow        the path of an event, with figures of a two-second run
   3  prefix-structure  a small index as position arrays, and the radix tree of
                        the same events
   4  concurrency       a writer and two readers, to the microsecond

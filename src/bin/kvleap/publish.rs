@@ -1,6 +1,7 @@
 //! `kvleap publish`.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -148,8 +149,9 @@ fn introduction(options: &Options) -> String {
         text += &curl("query", &json!({ "model_name": "mock", "token_ids": tokens(first, options.block_size) }));
     }
     if options.ranks > 1 {
-        text +=
-            &format!("ranks 1 to {} are registered with their dp_rank and the ports after these\n", options.ranks - 1);
+        let last = options.ranks - 1;
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "ranks 1 to {last} are registered with their dp_rank and the ports after these");
     }
     text
 }

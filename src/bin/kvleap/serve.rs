@@ -54,9 +54,6 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     settings: Settings,
-
-    #[arg(long, hide = true)]
-    bench_null: bool,
 }
 
 /// Parses a name and what it stands for.
@@ -234,9 +231,7 @@ impl Args {
             Some(path) => format!("{}: {error}", path.display()),
             None => format!("{error}"),
         };
-        let mut config = Config::load(&file, &self.settings).map_err(named)?;
-        config.bench_null = self.bench_null;
-        Ok(config)
+        Ok(Config::load(&file, &self.settings).map_err(named)?)
     }
 }
 

@@ -98,9 +98,6 @@ pub struct Config {
     pub log: LogFormat,
     /// What is logged, as in `info,kvleap=debug`. Default `info,zeromq=warn`, because zeromq logs every reconnection.
     pub log_filter: String,
-    /// Also serve `/bench/null`, which does all that `/query_by_hash` does except the lookup.
-    #[serde(skip)]
-    pub bench_null: bool,
 }
 
 /// How log lines are written.
@@ -148,7 +145,6 @@ impl Default for Config {
             over_budget: OverBudget::default(),
             log: LogFormat::Text,
             log_filter: "info,zeromq=warn".to_owned(),
-            bench_null: false,
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         let part = routes.iter().fold(Router::new(), |router, (path, route)| router.route(path, route.clone()));
         part.route_layer(middleware::from_fn_with_state((Arc::clone(indexer), role), authorize))
     };
-    let mut reading = vec![
+    let reading = vec![
         ("/query", post(query::by_tokens)),
         ("/query_by_hash", post(query::by_hash)),
         ("/v1/match", post(matches::post)),
@@ -48,9 +48,6 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         ("/v1/status", get(status::figures)),
         ("/workers", get(engines::list)),
     ];
-    if indexer.config().bench_null {
-        reading.push(("/bench/null", post(query::null)));
-    }
     let administration = [
         ("/dump", get(dump::dump)),
         ("/v1/snapshot", get(snapshot::stream)),

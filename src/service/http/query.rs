@@ -48,25 +48,15 @@ pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, request: Requ
 }
 
 pub(super) async fn by_hash(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    by_hash_with_lookup(&indexer, request, true).await
-}
-
-/// Does everything that [`by_hash`] does except the lookup, to measure what the server alone takes.
-pub(super) async fn null(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    by_hash_with_lookup(&indexer, request, false).await
-}
-
-async fn by_hash_with_lookup(indexer: &Indexer, request: Request, lookup: bool) -> Result<Response, Refusal> {
     let body = body::read(indexer.config(), request).await?;
     let _timer = indexer.metrics().answers.start_timer();
     let ask: ByHash = body::parse(&body)?;
     if ask.cache_salt.is_some() {
         return Err(Refusal::bad("cache_salt is part of the hashes; leave it out with block_hashes"));
     }
-    let model = lookup::model(indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
-    lookup::accepts_hashes(indexer)?;
-    let prompts = if lookup { std::slice::from_ref(&ask.block_hashes) } else { &[] };
-    Ok(answer(indexer, &model, prompts))
+    let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
+    lookup::accepts_hashes(&indexer)?;
+    Ok(answer(&indexer, &model, std::slice::from_ref(&ask.block_hashes)))
 }
 
 thread_local! {
