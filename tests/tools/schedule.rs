@@ -154,7 +154,7 @@ fn what_cannot_be_is_refused_before_anything_runs() {
     let good = with(ROWS);
 
     let text = refusal(&with(&ROWS.replace("\"timestamp\": 9", "\"timestamp\": 6"))).to_string();
-    assert!(text.contains("t.jsonl:3: the timestamp 6 is before") && text.contains("sort"), "{text}");
+    assert!(text.contains("t.jsonl:3: the timestamp 6 is earlier") && text.contains("sort"), "{text}");
     let error = refusal(&with(&ROWS.replace("[0, 1, 3]", "[0, 5, 2]")));
     assert!(matches!(error, PartitionError::TwoParents { line: 2, id: 2, parents: [Some(1), Some(5)], .. }), "{error}");
     let error = refusal(&with(&ROWS.replace("[4]", "[1]")));

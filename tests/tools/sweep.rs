@@ -276,10 +276,10 @@ fn what_cannot_be_swept_is_refused() {
         kvleap::sweep::run(&load, workload(), &options, launch, |_| ()).expect_err("it cannot be swept").to_string()
     };
     let none = Threads { query: 0, ..threads() };
-    assert!(refused(Options { threads: none, ..Options::quick() }).starts_with("query-threads is 0"));
-    assert!(refused(Options { systems: Vec::new(), ..Options::quick() }).starts_with("backends is 0"));
-    assert!(refused(Options { in_a_row: 0, ..Options::quick() }).starts_with("runs is 0"));
-    assert!(refused(Options { window: Duration::ZERO, ..Options::quick() }).starts_with("window is 0"));
+    assert!(refused(Options { threads: none, ..Options::quick() }).starts_with("--query-threads is 0"));
+    assert!(refused(Options { systems: Vec::new(), ..Options::quick() }).starts_with("--backends is 0"));
+    assert!(refused(Options { in_a_row: 0, ..Options::quick() }).starts_with("--runs is 0"));
+    assert!(refused(Options { window: Duration::ZERO, ..Options::quick() }).starts_with("--window is 0"));
 
     let silent = Schedule {
         ops: schedule().ops.into_iter().filter(|op| matches!(op.what, What::Lookup(_))).collect(),
