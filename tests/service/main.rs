@@ -6,6 +6,7 @@ mod common {
     pub(crate) mod browser;
     #[cfg(feature = "cli")]
     pub(crate) mod engine;
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only copies of peers are told of removals"))]
     pub(crate) mod engine_events;
     #[cfg(feature = "cli")]
     pub(crate) mod judge;
