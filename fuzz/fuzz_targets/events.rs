@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use arbitrary::Arbitrary;
 use kvleap::baseline::reference::Reference;
-use kvleap::{Block, Builder, Event, EventData, Index, Reader, Writer, Matches, Rejection, Worker};
+use kvleap::{Block, Builder, Event, EventData, Index, Matches, Reader, Rejection, Worker, Writer};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

@@ -8,7 +8,7 @@
 //! and published after as many events as the writer thread would apply before it publishes at the latest. Its
 //! staleness is therefore this file's choice.
 
-use kvleap::{Builder, Event, EventData, Index, Reader, Writer, Matches, Worker};
+use kvleap::{Builder, Event, EventData, Index, Matches, Worker};
 
 use super::{Best, Fleet, Reader, System, Writer};
 
@@ -61,9 +61,9 @@ pub struct Direct;
 
 impl System for Direct {
     type Writer = Owner;
-    type Reader = Finder<Reader>;
+    type Reader = Finder<kvleap::Reader>;
 
-    fn open(fleet: Fleet) -> (Owner, Finder<Reader>) {
+    fn open(fleet: Fleet) -> (Owner, Finder<kvleap::Reader>) {
         let (mut shard, index) = settings(fleet).build_local().expect("a valid configuration");
         registered(fleet).for_each(|event| shard.apply(&event).expect("room for all workers"));
         (Owner { shard, unpublished: 0 }, Finder { index, matches: Matches::new() })
@@ -74,7 +74,7 @@ impl System for Direct {
 const BATCH: u32 = 256;
 
 pub struct Owner {
-    shard: Writer,
+    shard: kvleap::Writer,
     unpublished: u32,
 }
 
@@ -110,7 +110,7 @@ impl Find for Index {
     }
 }
 
-impl Find for Reader {
+impl Find for kvleap::Reader {
     fn find(&self, query: &[u64], matches: &mut Matches) {
         Self::find(self, query, matches);
     }
