@@ -22,6 +22,7 @@ use tokio::time::interval;
 pub use encode::{Form, tokens};
 pub use error::PublishError;
 pub use options::Options;
+use crate::temporary;
 use rank::{Rank, lock};
 use sockets::Sockets;
 pub use state::{BlockState, EngineState, Published, RankState};
@@ -98,12 +99,7 @@ impl MockPublisher {
 
 /// Writes the state as JSON. Whoever waits for the file finds it complete.
 fn write_whole(path: &Path, state: &EngineState) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut builder = tempfile::Builder::new();
-    // A temporary file is readable for its owner only, but this one is to become an ordinary file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = BufWriter::new(builder.tempfile_in(directory.unwrap_or(Path::new(".")))?);
+    let mut file = BufWriter::new(temporary::beside(path)?);
     serde_json::to_writer(&mut file, state)?;
     file.into_inner()?.persist(path)?;
     Ok(())

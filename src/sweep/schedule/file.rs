@@ -8,11 +8,11 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use super::{Op, Schedule};
 use crate::sweep::encoding::{Encoded, put, take};
+use crate::temporary;
 
 const MAGIC: [u8; 8] = *b"kvleap\0S";
 const VERSION: u32 = 1;
@@ -51,9 +51,7 @@ impl Schedule {
     }
 
     fn write_to(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Removed when it is dropped before it has been renamed.
-        let mut file = temporary(folder)?;
+        let mut file = temporary::beside(path)?;
         let mut sink = BufWriter::new(file.as_file_mut());
         sink.write_all(&MAGIC)?;
         sink.write_all(&VERSION.to_le_bytes())?;
@@ -112,15 +110,6 @@ impl Schedule {
         }
         Ok(Self { block_size, workers, blocks_per_worker, length_ns, ops })
     }
-}
-
-/// Creates the file that is renamed later, with the permissions of any new file: what `tempfile` creates by default
-/// belongs to its owner alone.
-fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 /// Why a schedule was not saved or loaded.
