@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex};
 use tokio::runtime::{self, Runtime};
 use tokio::time::interval;
 
+use crate::temporary;
 pub use encode::{Form, tokens};
 pub use error::PublishError;
 pub use options::Options;
-use crate::temporary;
 use rank::{Rank, lock};
 use sockets::Sockets;
 pub use state::{BlockState, EngineState, Published, RankState};
