@@ -1,7 +1,7 @@
-//! Many lookups at once against one after the other, in an index far larger than the caches.
+//! Compares `find_many` with a loop of `find`, in an index far larger than the caches.
 //!
-//! Queries come in an order that no cache remembers; the paths are those of conversations: a system prompt, a few
-//! documents below it, and chats that branch off each other.
+//! The queries come in a random order, so that no cache holds what the next one needs. Their paths are those of
+//! conversations: a system prompt, a few documents below it, and chats that branch off each other.
 
 mod common;
 
@@ -9,14 +9,15 @@ use common::{apply, chain, hash, index, stored};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kvleap::{Matches, Reader};
 
-/// Answers per iteration.
+/// Queries per iteration.
 const BATCH: usize = 64;
 const SYSTEM: u64 = 64;
 const DOCUMENT: u64 = 96;
 const TURN: u64 = 24;
 const TURNS: u64 = 4;
 
-/// The blocks of chat number `chat`. Each turn is shared with its neighbours, in pairs, fours, and so on.
+/// Returns the blocks of chat number `chat`. Its last turn is its own, the turn before it is shared by two neighbouring
+/// chats, the one before that by four, and so on.
 fn path(chat: u64) -> Vec<u64> {
     let part = |kind: u64, number: u64, len: u64| {
         let first = (kind << 56) + (number << 16);
@@ -29,7 +30,8 @@ fn path(chat: u64) -> Vec<u64> {
 fn load(chats: u64) -> Reader {
     let (mut writer, reader) = index();
     for chat in 0..chats {
-        // Blocks that it holds already are no news, but every event must name its parent.
+        // The whole path, because an event without its first blocks would have to name their parent. Blocks that the
+        // worker already holds change nothing.
         apply(&mut writer, [&stored(chat / 8 % 64, None, &path(chat))]);
         if chat % 256 == 0 {
             writer.publish();
@@ -44,7 +46,7 @@ fn batches(criterion: &mut Criterion) {
     let chats: u64 = if testing { 1 << 10 } else { 1 << 18 };
     let reader = load(chats);
     let depth = (SYSTEM + DOCUMENT + TURN * TURNS) as u32;
-    // The queries of a batch, each ending with a block that nobody holds.
+    // Draws the queries of a batch. Each ends with a block that no worker holds.
     let mut number = 0;
     let mut draw = || -> Vec<Vec<u64>> {
         let mut query = || {

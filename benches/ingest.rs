@@ -1,7 +1,8 @@
-//! Decoding, hashing and handing over what an engine publishes: blocks of 16 tokens, in both forms.
+//! Measures how fast the service decodes an engine's batches, hashes their blocks of 16 tokens, and hands them to the
+//! index. Events are encoded as maps or as arrays.
 
 #[path = "../tests/common/model.rs"]
-#[allow(dead_code, reason = "nothing is looked up")]
+#[allow(dead_code, reason = "this bench looks nothing up")]
 mod model;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -13,16 +14,19 @@ use rmp::encode::{ByteBuf, write_array_len, write_f64, write_map_len, write_nil,
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Tokens in a block, blocks of an event, events of a batch, batches that take turns.
+/// Tokens per block.
 const TOKENS: u64 = 16;
+/// Blocks per event.
 const BLOCKS: u64 = 32;
+/// Events per batch.
 const EVENTS: u64 = 4;
+/// Different batches, which are applied in turn.
 const BATCHES: u64 = 500;
 
 const KEYS: [&str; 8] =
     ["block_hashes", "parent_block_hash", "token_ids", "block_size", "lora_id", "medium", "lora_name", "extra_keys"];
 
-/// A store of a sequence's first blocks, as vLLM has it.
+/// Writes an event that stores the first blocks of a sequence, as vLLM encodes it.
 fn event(to: &mut ByteBuf, number: u64, map: bool) -> Result<(), Box<dyn std::error::Error>> {
     if map {
         write_map_len(to, KEYS.len() as u32 + 1)?;
@@ -82,11 +86,11 @@ fn ingest(criterion: &mut Criterion) {
         let model = model::model(TOKENS as u32);
         let rank = Publisher::zmq(Worker::new(1, 0), "tcp://127.0.0.1:5557");
         let batches: Result<Vec<_>, _> = (0..BATCHES).map(|number| batch(number, map)).collect();
-        let batches = batches.expect("memory takes it all");
+        let batches = batches.expect("writing to memory cannot fail");
         let mut sequence = 0;
         group.bench_function(name, |bench| {
             bench.iter(|| {
-                apply(&model, &rank, sequence, &batches[(sequence % BATCHES) as usize]).expect("the index is there");
+                apply(&model, &rank, sequence, &batches[(sequence % BATCHES) as usize]).expect("the index is open");
                 sequence += 1;
             });
         });

@@ -1,4 +1,5 @@
-//! One lookup, all of it in cache: by depth of the query, and by how many workers share it.
+//! Measures one lookup in an index that fits into the caches, by the depth of the query and by the number of workers
+//! that share it.
 
 mod common;
 
@@ -6,7 +7,7 @@ use common::{apply, chain, index, stored};
 use criterion::{Criterion, criterion_group, criterion_main};
 use kvleap::{Matches, Reader};
 
-/// Times the lookup of `query`, which so many workers hold to that depth.
+/// Times the lookup of `query`, of which `workers` workers hold `depth` leading blocks.
 fn lookup(criterion: &mut Criterion, id: &str, reader: &Reader, query: &[u64], workers: usize, depth: u64) {
     let mut matches = Matches::new();
     criterion.bench_function(&format!("lookup/{id}"), |bench| bench.iter(|| reader.find(query, &mut matches)));

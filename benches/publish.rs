@@ -1,4 +1,4 @@
-//! One publication, by how many runs changed since the last.
+//! Measures one publication, by the number of runs that changed since the last one.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn publications(criterion: &mut Criterion) {
     writer.publish();
     let mut matches = Matches::new();
     for dirty in [0, 1, 100, 10_000] {
-        // Another worker comes and goes in so many runs.
+        // A second worker stores the blocks of `dirty` runs in one iteration and removes them in the next.
         let mut came = false;
         criterion.bench_function(&format!("publish/{dirty}"), |bench| {
             bench.iter_custom(|iterations| {

@@ -1,4 +1,5 @@
-//! One decision among many workers, the lookup apart: by policy, by who holds something of it, and by tier.
+//! Measures one routing decision among many workers, without the lookup: by policy, by how much of the prompt the
+//! workers hold, and by tier.
 
 mod common;
 
@@ -8,16 +9,16 @@ use kvleap::route::{CostBased, Policy, Prediction, Request, Router, Weights, pol
 use kvleap::{Matches, Worker};
 
 const BLOCKS: usize = 100;
-/// Between two requests: 10,000 in a second.
+/// Time between two requests, at 10,000 requests a second.
 const STEP_NS: u64 = 100_000;
 
 /// What the workers hold of the prompt.
 #[derive(Clone, Copy, Debug)]
 enum Held {
     Nothing,
-    /// Each the first half.
+    /// Every worker holds the first half.
     Half,
-    /// Every second worker one of many different depths.
+    /// Every second worker holds a prefix, and the prefixes differ in length.
     Mixed,
 }
 
@@ -39,7 +40,7 @@ fn matches(workers: u64, held: Held, prompt: &[u64]) -> Matches {
     matches
 }
 
-/// A router with requests of different lengths in flight everywhere.
+/// Builds a router that has a request in flight for each worker; the requests differ in length.
 fn router(workers: u64, policy: Box<dyn Policy>, prediction: Option<Prediction>) -> Router {
     let mut router = Router::builder().policy(policy).prediction(prediction).seed(1).build().expect("valid settings");
     for id in 0..workers {
@@ -47,7 +48,7 @@ fn router(workers: u64, policy: Box<dyn Policy>, prediction: Option<Prediction>)
     }
     for tokens in 0..workers {
         let request = Request { tokens: tokens * 7919 % 5000, session: Some(tokens), ..Request::default() };
-        router.route(&request, &[], 0).expect("somebody is there");
+        router.route(&request, &[], 0).expect("there are workers");
     }
     router
 }
@@ -58,16 +59,16 @@ fn decide(criterion: &mut Criterion, id: &str, workers: u64, mut router: Router,
     let request = Request { blocks: &prompt, tokens: 1_600, session: Some(7), ..Request::default() };
     let id = format!("decide/{id}/{held:?}/{workers}").to_lowercase();
     criterion.bench_function(&id, |bench| bench.iter(|| router.decide(&request, &[&matches], 0)));
-    let explained = router.explain(&request, &[&matches], 0).expect("somebody is there");
+    let explained = router.explain(&request, &[&matches], 0).expect("there are workers");
     assert_eq!(explained.candidates.len() as u64, workers);
 }
 
 fn by_policy(criterion: &mut Criterion) {
     for name in policy::NAMES {
-        let policy = policy::by_name(name).expect("a name of the list");
+        let policy = policy::by_name(name).expect("a policy of this name");
         decide(criterion, name, 1_000, router(1_000, policy, None), Held::Half);
     }
-    let softmax = CostBased::new(Weights::default(), 5.0).expect("not negative");
+    let softmax = CostBased::new(Weights::default(), 5.0).expect("valid settings");
     decide(criterion, "softmax", 1_000, router(1_000, Box::new(softmax), None), Held::Half);
 }
 
@@ -79,7 +80,7 @@ fn by_overlap(criterion: &mut Criterion) {
     }
 }
 
-/// Device and host memory in one index; and the same prompt in two of them.
+/// Measures decisions over device and host memory, from one answer that contains both tiers and from two such answers.
 fn by_tier(criterion: &mut Criterion) {
     const HOST: u64 = 1 << 32;
     let prompt = chain(0..BLOCKS as u64);
@@ -100,12 +101,13 @@ fn by_tier(criterion: &mut Criterion) {
     for answers in [&[&first][..], &[&first, &second]] {
         let id = format!("decide/cost/two tiers in {}/1000", answers.len());
         criterion.bench_function(&id, |bench| bench.iter(|| router.decide(&request, answers, 0)));
-        let decision = router.decide(&request, answers, 0).expect("somebody is there");
+        let decision = router.decide(&request, answers, 0).expect("there are workers");
         assert_eq!(decision.held as usize, BLOCKS / 2);
     }
 }
 
-/// With a lookup in what is predicted; and what entering a decision costs beside it.
+/// Measures a decision that also looks up predicted blocks, and a request's whole way through the router with and
+/// without predictions.
 fn with_predictions(criterion: &mut Criterion) {
     let predicting = || router(1_000, Box::new(CostBased::default()), Some(Prediction::until_events()));
     decide(criterion, "cost+predictions", 1_000, predicting(), Held::Half);
@@ -117,13 +119,13 @@ fn with_predictions(criterion: &mut Criterion) {
                 number += 1;
                 let prompt = chain(number * BLOCKS as u64..(number + 1) * BLOCKS as u64);
                 let request = Request { blocks: &prompt, ..Request::default() };
-                let (decision, ticket) = router.route(&request, &[], number * STEP_NS).expect("somebody is there");
+                let (decision, ticket) = router.route(&request, &[], number * STEP_NS).expect("there are workers");
                 router.first_token(ticket, number * STEP_NS);
                 router.finish(ticket, number * STEP_NS);
                 decision
             });
         });
-        assert_eq!(router.in_flight(), 1_000, "those that were there before");
+        assert_eq!(router.in_flight(), 1_000, "all timed requests are finished");
     }
 }
 

@@ -1,9 +1,10 @@
-"""How much of the server's own speed the service keeps: queries of 100 blocks by hash, beside the same of an empty model.
+"""Measures how much of its HTTP server's own speed the service keeps.
 
-Both go to one `kvleap serve`. Of a model in which nobody holds anything asked for, the same body is read and parsed, the
-first block is missed, and an empty answer is written: that is what the server alone takes. wrk plays them in turns, so
-that whatever else the machine does hits both. Needs wrk, and `cargo build --profile dist --features cli`. With --publish,
-all of it is measured again while a mock engine publishes; what is compared with is still the empty model alone.
+wrk sends queries of 100 blocks by hash to two models of one `kvleap serve`. In the empty model, no worker holds a block
+of any query: the service reads and parses the same body, misses the first block and writes an empty answer, which is
+what the server alone costs. The two models take turns, so that other load on the machine affects both. With --publish,
+everything is measured again while a mock engine publishes, and still compared with the first figures of the empty
+model. Needs wrk, and `cargo build --profile dist --features cli`.
 
     python3 benches/serve.py target/dist/kvleap
     python3 benches/serve.py target/dist/kvleap --publish 400
@@ -45,7 +46,10 @@ def post(url, path, body):
 
 
 def fill(url, engines, prompts):
-    """Prompts of 100 blocks behind system prompts of 20; every engine has a fifth of them. Returns the chains."""
+    """Stores prompts of 100 blocks, of which the first 20 are a system prompt, and returns their hashes.
+
+    Every engine holds a fifth of the prompts.
+    """
     pick = random.Random(0)
     hashes = lambda count: [pick.getrandbits(63) for _ in range(count)]
     systems = [hashes(20) for _ in range(8)]
@@ -90,12 +94,12 @@ def serve(options):
 
 
 def publish(options, url):
-    """A mock engine beside it, with some ranks: its requests and its encoding take their part of the cores, too."""
+    """Starts a mock engine and registers its ranks. The engine's own work takes its part of the cores, too."""
     at = ["--endpoint", "tcp://127.0.0.1:15557", "--replay-endpoint", "tcp://127.0.0.1:15657"]
     load = ["--ranks", str(options.ranks), "--rate", str(options.publish)]
     quiet = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     engine = subprocess.Popen([options.kvleap, "publish"] + at + load, **quiet)
-    engine.stdout.readline()  # the sockets are bound
+    engine.stdout.readline()  # printed once the sockets are bound
     for rank in range(options.ranks):
         post(url, "/register", {
             "instance_id": 1000, "dp_rank": rank, "model_name": "bench", "block_size": 16,
@@ -111,7 +115,7 @@ def ingested(url):
 
 
 def rounds(options, url, environment):
-    """Medians for each model, measured in turns, and blocks ingested a second meanwhile."""
+    """Measures the models in turns; returns the medians of each, and the blocks ingested per second meanwhile."""
     before, began = ingested(url), time.monotonic()
     runs = {model: [] for model in MODELS}
     for _ in range(options.rounds):
@@ -127,11 +131,13 @@ def main():
     parser.add_argument("--engines", type=int, default=8)
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=0, help="of the server; 0 is its default")
-    parser.add_argument("--seconds", type=int, default=5, help="of one measurement")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the server; 0 is its default")
+    parser.add_argument("--seconds", type=int, default=5, help="seconds per measurement")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--publish", type=float, help="then again, beside a mock engine of so many requests a second and rank")
-    parser.add_argument("--ranks", type=int, default=4, help="of the mock engine")
+    parser.add_argument(
+        "--publish", type=float, help="also measure beside a mock engine with this many requests per second and rank"
+    )
+    parser.add_argument("--ranks", type=int, default=4, help="data-parallel ranks of the mock engine")
     options = parser.parse_args()
     processes = []
     try:

@@ -1,6 +1,7 @@
-//! Saving and restoring ten million blocks: times, the length of the file, and memory, each in a process of its own.
+//! Measures how a snapshot of ten million blocks is saved and restored, each in a process of its own: time, size of the
+//! file, and memory.
 //!
-//! With `--test` small, to see that it runs.
+//! With `--test`, the snapshot is small, only to check that the bench runs.
 #![allow(clippy::print_stdout, reason = "the figures are for a terminal")]
 
 use std::path::Path;
@@ -16,9 +17,10 @@ use kvleap::{Block, Event, EventData, Index, Matches, Worker};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Workers, each with as many sequences.
+/// Workers; each has the same number of sequences.
 const WORKERS: u64 = 100;
-/// Blocks of a sequence: a system prompt that many share, a conversation that two workers have, and what one has.
+/// Blocks of a sequence's three parts: a system prompt that many sequences share, a conversation that two workers hold,
+/// and a part that only one worker holds.
 const PARTS: [u64; 3] = [10, 30, 60];
 
 fn main() {
@@ -36,20 +38,20 @@ fn main() {
     let sequences = if args.iter().any(|argument| argument == "--test") { "10" } else { "1000" };
     let path = env::temp_dir().join(format!("kvleap-bench-snapshot-{}", process::id()));
     let done = ["save", "restore"].into_iter().all(|task| {
-        let mut child = Command::new(env::current_exe().expect("a program"));
-        child.args([task, sequences]).arg(&path).status().expect("it starts").success()
+        let mut child = Command::new(env::current_exe().expect("the path of this program"));
+        child.args([task, sequences]).arg(&path).status().expect("the program starts").success()
     });
-    fs::remove_file(path).expect("the file is ours");
+    fs::remove_file(path).expect("the file can be removed");
     assert!(done, "a measurement failed");
 }
 
-/// Scrambled, as hashes are.
+/// Scrambles a number, so that it looks like a hash.
 fn mix(n: u64) -> u64 {
     let n = (n ^ (n >> 31)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (n ^ (n >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ n
 }
 
-/// The local hashes of a worker's sequence.
+/// Returns the local hashes of a worker's sequence.
 fn locals(worker: u64, sequence: u64) -> impl Iterator<Item = u64> {
     let [system, shared, own] = PARTS;
     let pair = worker / 2;
@@ -68,22 +70,22 @@ fn measure_save(sequences: u64, path: &Path) {
         let worker = Worker::new(id, 0);
         model.publishers().put(&Arc::new(Publisher::http(worker)));
         for sequence in 0..sequences {
-            // The same hashes wherever the whole prefix is the same, as engines of one release have them.
+            // Equal prefixes have equal sequence hashes, as with engines of one release.
             let mut prefix = 0;
             let named = locals(id, sequence).map(|local| {
                 prefix = mix(prefix ^ local);
                 Block { sequence: prefix, local }
             });
             let data = EventData::Stored { parent: None, blocks: named.collect() };
-            model.index().send(Event { worker, id: sequence, data }).expect("it runs");
+            model.index().send(Event { worker, id: sequence, data }).expect("the index is open");
         }
     }
-    model.index().flush().expect("it runs");
+    model.index().flush().expect("the index is open");
     let before = memory("VmRSS");
     reset_peak();
-    let saved = save(path, &models, &[]).expect("room for the file");
+    let saved = save(path, &models, &[]).expect("the file can be written");
     println!(
-        "save: {} blocks, {:.0} MB in {:.2} s, pauses of at most {:.0} ms; memory {:.0} MB, at most {:.0} MB",
+        "save: {} blocks, {:.0} MB in {:.2} s, longest pause {:.0} ms; memory {:.0} MB before, peak {:.0} MB",
         saved.blocks,
         saved.bytes as f64 / 1e6,
         saved.took.as_secs_f64(),
@@ -95,12 +97,12 @@ fn measure_save(sequences: u64, path: &Path) {
 
 fn measure_restore(sequences: u64, path: &Path) {
     let start = Instant::now();
-    let (models, _) = restore(path, Models::new(Index::builder(), 1)).expect("intact");
+    let (models, _) = restore(path, Models::new(Index::builder(), 1)).expect("the snapshot is intact");
     let seconds = start.elapsed().as_secs_f64();
-    let model = models.get("model", Key::DEFAULT_GROUP, "").expect("it is in the snapshot");
+    let model = models.get("model", Key::DEFAULT_GROUP, "").expect("the model is in the snapshot");
     let held: u64 = model.index().status().shards.iter().map(|shard| shard.held_blocks).sum();
     println!(
-        "restore: {held} blocks held in {seconds:.2} s; memory {:.0} MB, at most {:.0} MB",
+        "restore: {held} blocks held in {seconds:.2} s; memory {:.0} MB, peak {:.0} MB",
         memory("VmRSS") / 1e6,
         memory("VmHWM") / 1e6
     );
@@ -110,12 +112,12 @@ fn measure_restore(sequences: u64, path: &Path) {
     assert_eq!(matches.depth(Worker::new(WORKERS - 1, 0)), query.len() as u32);
 }
 
-/// From here on the peak is that of what follows, where the system can do so.
+/// Resets the peak of the resident memory, if the system supports it.
 fn reset_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// A figure of the process, in bytes, where the system tells.
+/// Returns a memory figure of this process in bytes, or NaN if the system does not report it.
 fn memory(what: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));

@@ -1,6 +1,7 @@
-//! Analysing and synthesising traces: rows and bytes a second, and the peak of memory, each in a process of its own.
+//! Measures how traces are generated, synthesised and analysed, each in a process of its own: rows and bytes per
+//! second, and peak memory.
 //!
-//! With `--test` small, to see that it runs.
+//! With `--test`, the traces are small, only to check that the bench runs.
 #![allow(clippy::print_stdout, reason = "the figures are for a terminal")]
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use kvleap::trace::{Output, Row, ToolError, open};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a process measures: a name, what it reads and what it writes.
+/// The measurements, one process each: a name, the file that it reads and the file that it writes.
 const TASKS: [(&str, &str, &str); 5] = [
     ("generate conversations", "", "conversations.jsonl"),
     ("generate agents", "", "agents.jsonl"),
@@ -30,25 +31,25 @@ fn main() {
     if let [_, task, rows, folder, place] = &*args
         && task == "measure"
     {
-        let (name, input, output) = TASKS[place.parse::<usize>().expect("a task")];
+        let (name, input, output) = TASKS[place.parse::<usize>().expect("the number of a task")];
         let folder = Path::new(folder);
-        measure(name, rows.parse().expect("a number"), &folder.join(input), &folder.join(output)).expect("it works");
+        measure(name, rows.parse().expect("a number"), &folder.join(input), &folder.join(output)).expect("it succeeds");
         return;
     }
     let rows = if args.iter().any(|argument| argument == "--test") { "100" } else { "400000" };
     let folder = env::temp_dir().join(format!("kvleap-bench-trace-{}", process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
+    fs::create_dir_all(&folder).expect("the folder can be created");
     let done = (0..TASKS.len()).all(|task| {
-        let mut child = Command::new(env::current_exe().expect("a program"));
+        let mut child = Command::new(env::current_exe().expect("the path of this program"));
         child.args(["measure", rows]).arg(&folder).arg(task.to_string());
-        child.status().expect("it starts").success()
+        child.status().expect("the program starts").success()
     });
-    fs::remove_dir_all(folder).expect("the folder is ours");
+    fs::remove_dir_all(folder).expect("the folder can be removed");
     assert!(done, "a measurement failed");
 }
 
 fn measure(task: &str, rows: u64, input: &Path, output: &PathBuf) -> Result<(), ToolError> {
-    // Agents ask for two thousand blocks at a time.
+    // An agent's request has about two thousand blocks, so a twentieth of the rows is enough.
     let few = rows / 20;
     let start = Instant::now();
     let (rows, file) = match task {
@@ -66,7 +67,7 @@ fn measure(task: &str, rows: u64, input: &Path, output: &PathBuf) -> Result<(), 
         }
     };
     let seconds = start.elapsed().as_secs_f64();
-    let bytes = fs::metadata(file).expect("a file").len() as f64;
+    let bytes = fs::metadata(file).expect("the file exists").len() as f64;
     println!(
         "{task} {}: {rows} rows, {:.0} MB in {seconds:.2} s; {:.0} rows/s, {:.0} MB/s, peak {:.0} MB",
         file.file_name().unwrap_or_default().display(),
@@ -94,7 +95,7 @@ fn write(rows: impl Iterator<Item = Result<Row, ToolError>>, path: &Path) -> Res
     Ok(written)
 }
 
-/// The most memory that the process had, in bytes, where the system tells.
+/// Returns the peak of the process's resident memory in bytes, if the system reports it.
 fn peak() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

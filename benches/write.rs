@@ -1,4 +1,4 @@
-//! What a writer does with one event: 32 blocks at the end, in the middle or beside what is there.
+//! Measures how the writer applies one event of 32 blocks: at the end, in the middle or beside what it holds already.
 
 mod common;
 
@@ -8,15 +8,17 @@ use common::{apply, chain, cleared, index, removed, stored};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kvleap::{Event, Matches, Worker};
 
-/// Blocks of a conversation, and of the event that is timed.
+/// Blocks of the conversation.
 const LONG: u64 = 1_000;
+/// Blocks of the timed event.
 const TURN: u64 = 32;
-/// A worker that holds the conversation, and one that does not.
+/// The worker that holds the conversation.
 const HOLDER: u64 = 1;
+/// A worker that does not hold the conversation.
 const OTHER: u64 = 2;
 
-/// What is done over and over: the events before, and the one that is timed. Then the holder, or the other, has
-/// that much of the query.
+/// One repetition of an operation: the events that prepare it, and the event that is timed. Afterwards, [`HOLDER`] and
+/// [`OTHER`] hold `depths` leading blocks of `query`.
 struct Round {
     before: Vec<Event>,
     event: Event,
@@ -24,7 +26,7 @@ struct Round {
     depths: [u64; 2],
 }
 
-/// Blocks that no other round has.
+/// Returns blocks that no other round has.
 fn fresh(round: u64) -> Vec<u64> {
     let first = (round + 1) << 32;
     chain(first..first + TURN)
@@ -71,7 +73,7 @@ fn clear(_: u64) -> Round {
     Round { before: vec![stored(OTHER, None, &query)], event: cleared(OTHER), query, depths: [TURN, 0] }
 }
 
-/// Makes the round of that number.
+/// Makes the round with the given number.
 type Operation = fn(u64) -> Round;
 
 fn writes(criterion: &mut Criterion) {
@@ -102,7 +104,7 @@ fn writes(criterion: &mut Criterion) {
                 timed.sum()
             });
         });
-        let Round { before, event, query, depths } = rounds.next().expect("endless");
+        let Round { before, event, query, depths } = rounds.next().expect("the rounds never end");
         apply(&mut writer, before.iter().chain([&event]));
         writer.publish();
         let mut matches = Matches::new();

@@ -1,4 +1,4 @@
-//! While the index grows to a million runs, answers stay fresh and lookups stay even.
+//! Checks the claim that answers stay fresh and lookup times stay even while the index grows to a million runs.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,23 +8,23 @@ use kvleap::{Matches, Reader, Writer};
 use crate::Scale;
 use crate::common::{apply, chain, hash, index, stored};
 
-/// An event is due every so often, and makes a run of its own.
+/// Time between two events, each of which makes a run of its own.
 const PERIOD: Duration = Duration::from_micros(16);
 const LEN: u64 = 4;
-/// As [`kvleap::Builder::publish_interval`] is by default.
+/// The default of [`kvleap::Builder::publish_interval`].
 const PUBLISH: Duration = Duration::from_micros(100);
 
 fn run(number: u64) -> Vec<u64> {
     chain(number * LEN..(number + 1) * LEN)
 }
 
-/// How many events are due by then.
+/// Returns the number of events that are due at the time `by`.
 fn due(start: Instant, by: Instant) -> u64 {
     ((by - start).as_nanos() / PERIOD.as_nanos()) as u64
 }
 
-/// Applies each event when it is due, and publishes when nothing waits or it is time to. Returns how long a publication
-/// took at most.
+/// Applies each event when it is due, and publishes whenever no other event waits or [`PUBLISH`] has passed. Returns
+/// the time of the longest publication.
 fn write(mut writer: Writer, start: Instant, runs: u64) -> Duration {
     let (mut applied, mut published, mut longest) = (0, start, Duration::ZERO);
     while applied < runs {
@@ -44,8 +44,8 @@ fn write(mut writer: Writer, start: Instant, runs: u64) -> Duration {
     longest
 }
 
-/// Asks at full speed until all is there. Returns the age of the oldest event that was due and not shown, and the time
-/// of the lookup, of every answer, in nanoseconds.
+/// Looks up runs at full speed until all of them are visible. Returns two figures for every lookup, in nanoseconds: the
+/// age of the oldest event that was due and that the answer did not reflect, and the time that the lookup took.
 fn read(reader: &Reader, start: Instant, runs: u64) -> [Vec<u64>; 2] {
     let mut matches = Matches::new();
     let [mut staleness, mut times] = [Vec::new(), Vec::new()];
@@ -55,7 +55,7 @@ fn read(reader: &Reader, start: Instant, runs: u64) -> [Vec<u64>; 2] {
         let asked = Instant::now();
         reader.find(&query, &mut matches);
         times.push(asked.elapsed().as_nanos() as u64);
-        assert!(shown == 0 || matches.len() == 1, "what was shown stays");
+        assert!(shown == 0 || matches.len() == 1, "a visible run stays visible");
         shown = matches.watermarks().next().map_or(0, |watermark| watermark.events);
         let is_late = shown < due(start, asked).min(runs);
         let missing_since = PERIOD.as_nanos() as u64 * (shown + 1);
@@ -78,11 +78,11 @@ pub(crate) fn measure(scale: Scale) {
     let (longest, [mut staleness, mut times]) = thread::scope(|scope| {
         let writing = scope.spawn(|| write(writer, start, runs));
         let answers = read(&reader, start, runs);
-        (writing.join().expect("no panic"), answers)
+        (writing.join().expect("the writer does not panic"), answers)
     });
     staleness.sort_unstable();
     times.sort_unstable();
-    let claim = format!("staleness at most, growing to {runs} runs");
+    let claim = format!("greatest staleness, growing to {runs} runs");
     scale.report(&claim, per_mille(&staleness, 1000) / 1e6, 5.0, " ms");
     println!(
         "  staleness p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us; longest publication {:.2} ms",
@@ -92,5 +92,5 @@ pub(crate) fn measure(scale: Scale) {
         longest.as_secs_f64() * 1e3,
     );
     let [p99, p999] = [990, 999].map(|rank| per_mille(&times, rank));
-    scale.report("lookup p99.9 over p99, meanwhile", p999 / p99, 5.0, "x");
+    scale.report("lookup p99.9 over p99 meanwhile", p999 / p99, 5.0, "x");
 }

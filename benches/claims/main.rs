@@ -1,6 +1,6 @@
-//! What BENCHMARKS.md claims of this index alone: one line per claim, with the figure and the bar.
+//! Measures what BENCHMARKS.md claims about this index alone, and prints a line per claim, with the figure and the bar.
 //!
-//! With `--test` small and without a verdict, for times that short mean nothing.
+//! With `--test`, the measurements are small and get no verdict, because such short times mean nothing.
 #![allow(clippy::print_stdout, reason = "the figures are for a terminal")]
 
 #[path = "../common/mod.rs"]
@@ -10,7 +10,7 @@ mod growth;
 mod publishing;
 mod registered;
 
-/// How large the measurements are.
+/// The size of the measurements.
 #[derive(Clone, Copy, PartialEq)]
 enum Scale {
     Full,

@@ -1,4 +1,5 @@
-//! Publishing 1,000 times a second costs little of the writer's time, however much is held.
+//! Checks the claim that publishing 1,000 times a second takes little of the writer's time, however many blocks are
+//! held.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +7,9 @@ use crate::Scale;
 use crate::common::{apply, chain, index, removed, stored};
 
 const WORKERS: u64 = 64;
-/// Blocks of a conversation, which is stored at once and removed at once: a publication costs by the run, so short ones
-/// are the hard case. In the conversation trace a run has 450 on average.
+/// Blocks of a conversation, which one event stores and one event removes, so that it is one run. What a publication
+/// costs depends on the number of runs, so short runs are the hard case. In the conversation trace, a run has 450
+/// blocks on average.
 const LENS: [u64; 2] = [64, 512];
 const PERIOD: Duration = Duration::from_millis(1);
 
@@ -15,11 +17,11 @@ pub(crate) fn measure(scale: Scale) {
     for len in LENS {
         let held = scale.pick(10_000_000, 100_000);
         let share = share(scale, held, len);
-        scale.report(&format!("share of publishing every ms, {held} blocks held in runs of {len}"), share, 3.0, " %");
+        scale.report(&format!("share of time publishing every ms, {held} blocks in runs of {len}"), share, 3.0, " %");
     }
 }
 
-/// Percent of the writer's time.
+/// Returns the share of the writer's time that publishing takes, in per cent.
 fn share(scale: Scale, held: u64, len: u64) -> f64 {
     let conversations = held / len;
     let conversation = |number: u64| chain(number * len..(number + 1) * len);
@@ -30,7 +32,8 @@ fn share(scale: Scale, held: u64, len: u64) -> f64 {
         number += 1;
     }
     writer.publish();
-    // As fast as it can, each new conversation in the place of the oldest; making the events does not count.
+    // At full speed, the writer replaces the oldest conversation with a new one. The time for making the events does
+    // not count.
     let (mut applying, mut publishing, mut publications) = (Duration::ZERO, Duration::ZERO, 0);
     let mut since = Duration::ZERO;
     while publications < scale.pick(5_000, 20) {

@@ -1,4 +1,4 @@
-//! Lookups cost the same, however many workers are registered, when the same number match.
+//! Checks the claim that a lookup takes the same time however many workers are registered, if equally many match.
 
 use std::time::Instant;
 
@@ -15,11 +15,11 @@ const PROMPTS: u64 = 500;
 const DEPTH: u64 = 100;
 const ROUNDS: u64 = 101;
 
-/// An index of so many workers; those that match are neighbours, or spread over all.
+/// Builds an index with `workers` workers. Those that match a query are neighbours, or spread over all workers.
 fn load(workers: u64, neighbours: bool) -> Reader {
     let (mut writer, reader) = index();
     for worker in 0..workers {
-        // The first event registers.
+        // A worker's first event registers it.
         apply(&mut writer, [&stored(worker, None, &[hash(1 << 40 | worker)])]);
     }
     let distance = if neighbours { 1 } else { workers / SHARED_BY };
@@ -36,7 +36,7 @@ fn query(prompt: u64) -> Vec<u64> {
     chain(prompt * DEPTH..(prompt + 1) * DEPTH)
 }
 
-/// Nanoseconds per lookup.
+/// Looks up all queries and returns the nanoseconds per lookup.
 fn time(reader: &Reader, queries: &[Vec<u64>], matches: &mut Matches) -> f64 {
     let start = Instant::now();
     for query in queries {
@@ -48,16 +48,16 @@ fn time(reader: &Reader, queries: &[Vec<u64>], matches: &mut Matches) -> f64 {
 
 pub(crate) fn measure(scale: Scale) {
     let queries: Vec<_> = (0..PROMPTS).map(query).collect();
-    for (kind, neighbours) in [("neighbours", true), ("spread", false)] {
+    for (kind, neighbours) in [("neighbouring", true), ("spread-out", false)] {
         let (few, many) = (load(FEW, neighbours), load(MANY, neighbours));
         let (mut of_few, mut of_many) = (Matches::new(), Matches::new());
-        // In turns, so that what else the machine does meets both.
+        // The two take turns, so that other load on the machine affects both.
         let mut ratios: Vec<f64> = (0..scale.pick(ROUNDS, 3))
             .map(|_| time(&many, &queries, &mut of_many) / time(&few, &queries, &mut of_few))
             .collect();
         ratios.sort_by(f64::total_cmp);
         assert_eq!((of_few.len() as u64, of_many.len() as u64), (SHARED_BY, SHARED_BY));
-        let claim = format!("lookup with {MANY} workers over {FEW}, {SHARED_BY} {kind} match");
+        let claim = format!("lookup with {MANY} workers over {FEW}, {SHARED_BY} {kind} ones match");
         scale.report(&claim, ratios[ratios.len() / 2], 1.1, "x");
     }
 }

@@ -1,5 +1,5 @@
-//! Any stream of events, on the engine and on the literal reference: what becomes of every event, every answer and
-//! every count must be the same. The alphabets are small, so that everything collides with everything.
+//! Applies arbitrary streams of events to the index and to the literal reference: the result of every event, every
+//! answer and every count must be the same. The inputs are drawn from few values, so that they collide often.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -21,9 +21,9 @@ struct Input {
 #[derive(Arbitrary, Debug)]
 enum Positions {
     Few(u8),
-    /// Beyond a stride of the prefix hash.
+    /// More than a stride of the prefix hash.
     Some,
-    /// Beyond several, so that jumps double.
+    /// More than several strides, so that jumps double.
     Many,
 }
 
@@ -39,7 +39,7 @@ enum Step {
         by: By,
         sequences: Vec<u8>,
     },
-    /// As caches evict: from the tail.
+    /// Removes blocks from the tail, as caches evict them.
     Evict {
         by: By,
         last: u8,
@@ -47,10 +47,10 @@ enum Step {
     },
     Clear(By),
     RemoveWorker(By),
-    /// Or has its copies counted: a bit of the worker's number that means nothing else decides, so that recorded inputs
-    /// stay what they are.
+    /// Adds a worker, or has its copies counted. A bit of the worker's number that means nothing else decides which, so
+    /// that recorded inputs keep their meaning.
     AddWorker(By),
-    /// Says again what somebody said before.
+    /// Repeats what an earlier event said, for any worker.
     Again {
         by: By,
         number: u8,
@@ -58,7 +58,7 @@ enum Step {
     Find(Vec<Repeat>),
     Publish,
     CatchUp,
-    /// Goes on with a copy of the index, made from its export.
+    /// Replaces the index by a copy that is made from its export.
     Copy {
         seed: u8,
     },
@@ -75,7 +75,7 @@ struct By {
 struct Sequences {
     first: u8,
     step: u8,
-    /// From few names, so that long events move their own blocks, or from enough.
+    /// Whether they are drawn from few values, so that a long event moves blocks that it has just stored.
     few: bool,
 }
 
@@ -85,7 +85,7 @@ struct Repeat {
     times: u8,
 }
 
-/// What an earlier prefix hash did not tell apart: two of them cancelled.
+/// A local hash with which an earlier prefix hash collided, because two of them cancelled each other.
 const TWICE: u64 = 1 << 63 | 1 << 31;
 const LOCALS: [u64; 12] =
     [0, 1, 2, 1 << 32, 1 << 63, u64::MAX, TWICE, TWICE + 1, TWICE + 2, 1 << 31, 0b1_1011, 0b1_1010];
@@ -97,7 +97,7 @@ fn spell(repeats: &[Repeat]) -> Vec<u64> {
     repeats.iter().flat_map(one).take(400).collect()
 }
 
-/// What a step says to the index, if it is an event; `said` is what was said before.
+/// Returns the event of a step, or `None` if the step is no event. `said` has the data of all earlier events.
 fn event(step: &Step, said: &[EventData]) -> Option<Event> {
     let (by, data) = match step {
         Step::Store { by, parent, sequences, locals } => {
@@ -123,7 +123,7 @@ fn event(step: &Step, said: &[EventData]) -> Option<Event> {
     Some(Event { worker, id: by.event_id.into(), data })
 }
 
-/// What a worker's status should count.
+/// The counts that a worker's status should have.
 #[derive(Default)]
 struct Counts {
     last: Option<u64>,
@@ -134,20 +134,20 @@ struct Counts {
     rejected: [u64; Rejection::ALL.len()],
 }
 
-/// The reference, and all that it does not count itself.
+/// The reference, and everything that it does not count itself.
 struct Model {
     reference: Reference,
     workers: BTreeMap<Worker, Counts>,
     removed: Vec<Worker>,
     strangers: [u64; Rejection::ALL.len()],
-    /// Since the index is this one, and no copy.
+    /// Events applied to the present index. For a copy, this count and the next two start with its import.
     events: u64,
     blocks: u64,
     published: u64,
 }
 
 impl Model {
-    /// Blocks of a worker, each as often as there are copies of it.
+    /// Counts the blocks of a worker, every copy included.
     fn copies(&self, worker: Worker) -> u64 {
         self.reference.held(worker) as u64 + self.reference.extra_copies(worker).unwrap_or(0)
     }
@@ -213,11 +213,11 @@ impl Model {
         assert_eq!((shard.applied_blocks, shard.rejected_strangers), (self.blocks, self.strangers));
         assert_eq!(shard.held_blocks, held);
         assert!(shard.runs <= shard.distinct_blocks);
-        assert!(held > 0 || shard.distinct_blocks == 0, "what nobody holds is given back");
+        assert!(held > 0 || shard.distinct_blocks == 0, "blocks that no worker holds are freed");
     }
 }
 
-/// An answer in the order of the reference.
+/// Looks up `query`, checks the order of the answer, and returns it in the order of the reference.
 fn find(reader: &Reader, query: &[u64], matches: &mut Matches) -> Vec<(Worker, u32)> {
     reader.find(query, matches);
     assert!(matches.iter().is_sorted_by(|a, b| a.1 >= b.1), "deepest first");
@@ -228,7 +228,8 @@ fn find(reader: &Reader, query: &[u64], matches: &mut Matches) -> Vec<(Worker, u
     answer
 }
 
-/// Without the marks of removed workers and without what was left out, which an export does not have.
+/// Builds a copy of an index from its export, and makes the model match it: an export has neither the marks of removed
+/// workers nor what was left out.
 fn copy(original: &Writer, model: &mut Model, builder: Builder) -> (Writer, Reader) {
     let export = original.export();
     let (mut writer, reader) = builder.build_local().unwrap();
@@ -267,10 +268,11 @@ fuzz_target!(|input: Input| {
         blocks: 0,
         published: 0,
     };
-    // Every path once stored or asked for, and up to where in which of them a worker's sequence hash leads.
+    // Every path that was stored or looked up, and for each worker's sequence hash the path and the length to which it
+    // leads.
     let mut paths: Vec<Vec<u64>> = Vec::new();
     let mut spelt: BTreeMap<(Worker, u64), (usize, usize)> = BTreeMap::new();
-    // The last answers after a publication: they stay until the next.
+    // The answers after the last publication, which must not change until the next one.
     let mut visible: Vec<(Vec<u64>, Vec<(Worker, u32)>)> = Vec::new();
     let mut matches = Matches::new();
     let mut said = Vec::new();
@@ -318,7 +320,7 @@ fuzz_target!(|input: Input| {
                     assert_eq!(incomplete, model.reference.incomplete());
                 }
             }
-            // An event, said above; or nothing to say again.
+            // An event, which was handled above, or a repetition without an earlier event.
             _ => {}
         }
     }
@@ -326,7 +328,7 @@ fuzz_target!(|input: Input| {
     paths.sort_unstable();
     paths.dedup();
     for path in &mut paths {
-        // One block more than anybody spelt.
+        // One block more, which no worker holds: 3 is not in `LOCALS`.
         path.push(3);
         assert_eq!(find(&reader, path, &mut matches), model.reference.find(path), "{path:?}");
         path.pop();

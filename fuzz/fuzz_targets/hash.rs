@@ -1,4 +1,5 @@
-//! Hashing against the formulae, spelt out: at once, block by block, and as a prompt that grows by arbitrary cuts.
+//! Compares hashing with its formulae, which are spelt out here: all tokens at once, block by block, and as a prompt
+//! that grows by arbitrary pieces.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -9,7 +10,7 @@ use twox_hash::XxHash3_64;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    /// One less than the block size.
+    /// The block size minus one.
     block_size: u8,
     key: Option<[u8; 16]>,
     eagle: bool,

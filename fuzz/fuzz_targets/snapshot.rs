@@ -1,5 +1,5 @@
-//! Whatever the bytes, reading a snapshot never panics and never allocates for more than is there; content behind a right
-//! checksum is read, written and read again as the same, or refused.
+//! Reads arbitrary bytes as a snapshot, which must neither panic nor allocate for more than is there. With a correct
+//! checksum, the content must be refused, or be the same after it is read, written and read again.
 #![no_main]
 
 use std::hash::Hasher;
@@ -11,7 +11,7 @@ use kvleap::{BlockHasher, Index};
 use libfuzzer_sys::fuzz_target;
 use twox_hash::XxHash3_64;
 
-/// A file with the given content where the records should be, behind a header and a model, and a checksum that is right.
+/// Returns a file with a header, a model, `content` where the records should be, and a correct checksum.
 fn sealed(content: &[u8]) -> Vec<u8> {
     // Postcard's variable length: seven bits a byte, the lowest first.
     let hashing = BlockHasher::new(4).unwrap().hash_block(&[]);
@@ -36,7 +36,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Record>, String> {
 }
 
 fuzz_target!(|content: &[u8]| {
-    // As it is, which is hardly ever a snapshot; then as what a snapshot says.
+    // First the input as it is, which is hardly ever a snapshot, then as the content of one.
     let _ = read(content);
     let bytes = sealed(content);
     let path = std::env::temp_dir().join(format!("kvleap-fuzz-snapshot-{}", std::process::id()));
@@ -54,7 +54,7 @@ fuzz_target!(|content: &[u8]| {
         assert_eq!(read(&std::fs::read(&path).unwrap()), Ok(records));
     }
     std::fs::write(&path, &bytes).unwrap();
-    // An error is there to be printed.
+    // Every error has a message.
     let _ = restore(&path, Models::new(Index::builder(), 4)).map_err(|error| assert!(!error.to_string().is_empty()));
     let _ = std::fs::remove_file(&path);
 });

@@ -1,5 +1,5 @@
-//! Whatever the bytes, reading a trace, analysing it, learning from it and expanding its rows never panics; rows survive
-//! writing and reading, and lines are read as serde reads them.
+//! Reads arbitrary bytes as a trace, analyses it, learns from it and expands its rows, none of which may panic. Rows
+//! must be the same after they are written and read, and lines must be read as serde reads them.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -13,13 +13,13 @@ use std::io::{Cursor, Write as _};
 #[derive(Arbitrary, Debug)]
 struct Input {
     block_size: u32,
-    /// Blocks per trace block.
+    /// Blocks per block of the trace.
     ratio: u32,
     rows: Vec<(u64, u32, u32, Vec<u64>, Option<String>)>,
-    /// Bytes after the rows.
+    /// Bytes that follow the rows.
     tail: Vec<u8>,
     gzip: bool,
-    /// Where to overwrite the file with which bytes.
+    /// Places in the file and the bytes that overwrite them.
     noise: Vec<(u16, u8)>,
 }
 
@@ -34,12 +34,12 @@ fn text(rows: &[Row]) -> Vec<u8> {
 
 fn read(bytes: Vec<u8>) -> impl Iterator<Item = Option<Row>> {
     Rows::from_reader("fuzzed", Cursor::new(bytes)).unwrap().map(|row| {
-        // An error is there to be printed.
+        // Every error has a message.
         row.inspect_err(|error| assert!(!error.to_string().is_empty())).ok()
     })
 }
 
-/// Figures that must fit each other, and requests that must be sound again.
+/// Analyses the rows, whose figures must agree with each other, and synthesises requests, which must be valid rows.
 fn tools(rows: &[Row], block_size: u32) {
     let open = |rows: &[Row]| Rows::from_reader("fuzzed", Cursor::new(text(rows))).unwrap();
     let options = analyze::Options { block_size, workers: vec![1, 2], window_ms: 7 };

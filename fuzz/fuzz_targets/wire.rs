@@ -1,7 +1,7 @@
-//! Whatever is published, nothing panics and nothing is allocated beyond the bound; every batch is counted, and the index
-//! can be exported.
+//! Publishes arbitrary batches, which must neither panic nor allocate more than the bound. Every batch must be counted,
+//! and the index must still have an export.
 //!
-//! Bytes come as they are, and as nearly a batch: a few events from small alphabets, in which some bytes are changed.
+//! A batch is either arbitrary bytes, or a few events with few different values, of which some bytes are overwritten.
 
 #![no_main]
 
@@ -68,7 +68,7 @@ fn encode(event: &Event, to: &mut ByteBuf) {
             integers(to, pair.iter().map(|&token| u64::from(token)));
         }
     } else {
-        // Mostly as many as the blocks take.
+        // Usually as many tokens as blocks, which is right for blocks of one token.
         let fitting = if event.block_size % 4 == 0 { event.tokens.len() } else { event.hashes.len() };
         integers(to, (0..fitting).map(|place| event.tokens.get(place).map_or(0, |&token| u64::from(token))));
     }

@@ -1,8 +1,7 @@
-//! What the process holds on the heap, counted.
+//! Counts the bytes that the process holds on the heap.
 //!
-//! A peer's own size estimate leaves out what it does not know (table slack, reference counts, queues), so memory
-//! is counted where it is handed out, the same way for everyone. The sizes are those asked for, not the
-//! allocator's size classes.
+//! A peer's own estimate of its size leaves out what it does not know (table slack, reference counts, queues), so the
+//! allocator counts, the same way for every system. It counts the sizes that are requested, not its size classes.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,25 +10,25 @@ use mimalloc::MiMalloc;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes handed out and not yet given back.
+/// Returns the bytes that are allocated and not yet freed.
 pub fn live_bytes() -> usize {
     LIVE.load(Ordering::Relaxed)
 }
 
-/// mimalloc, with the live bytes counted.
+/// mimalloc, with a count of the live bytes.
 pub struct Counting;
 
 #[global_allocator]
 static GLOBAL: Counting = Counting;
 
-// Counting an allocator's bytes means being the allocator, and that trait is unsafe: the one exception in this package.
-// SAFETY: every call is passed on unchanged to `MiMalloc`, whose contract is the one of the trait; the counter
-// touches nothing of the memory.
+// The one place in this package with unsafe code: only the allocator can count, and its trait is unsafe.
+// SAFETY: every call is passed on unchanged to `MiMalloc`, which fulfils the contract of the trait; the counter does
+// not touch the memory.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise about `layout`, passed on.
+        // SAFETY: the caller upholds the contract for `layout`.
         unsafe { MiMalloc.alloc(layout) }
     }
 
@@ -41,14 +40,14 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise that `block` came from here with `layout`, passed on.
+        // SAFETY: the caller guarantees that `block` was allocated here with `layout`.
         unsafe { MiMalloc.dealloc(block, layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         LIVE.fetch_add(size, Ordering::Relaxed);
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as in `dealloc`; `size` is the caller's promise, too.
+        // SAFETY: as in `dealloc`; the caller also guarantees that `size` is valid.
         unsafe { MiMalloc.realloc(block, layout, size) }
     }
 }

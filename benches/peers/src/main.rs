@@ -1,8 +1,10 @@
-//! Published prefix indexes side by side with ours: the same events, the same questions, one run.
+//! Compares published prefix indexes with ours: the same events and the same queries, in one run.
 //!
-//! Exits with 1 where two systems that promise exact answers differ, and with 2 where a run was impossible.
+//! Exits with 1 if two systems that promise exact answers differ, and with 2 if a run is impossible.
 
 mod alloc;
+mod feed;
+mod figures;
 mod measure;
 mod pair;
 mod report;
@@ -17,36 +19,37 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
-use measure::{Outcome, measure};
+use figures::Outcome;
+use measure::measure;
 use rounds::Row;
 use systems::{Compressed, Direct, KvIndex, Kvleap, Literal, Name as System, Null, Positional, Smg};
 use workload::{Name, Source, Workload};
 
-/// Of this program and all that it measures: `dist` is what ships.
+/// The profile with which this program and everything it measures are built. `dist` is the one that ships.
 const PROFILE: &str = env!("BUILD_PROFILE");
 
-/// Measures published prefix indexes beside ours, each in fresh processes.
+/// Compares published prefix indexes with ours. Each is measured in fresh processes.
 #[derive(Parser)]
 struct Options {
-    /// Only this workload.
+    /// Measures only this workload.
     #[arg(long, value_enum)]
     workload: Option<Name>,
-    /// The trace to play instead of each workload's own.
+    /// Plays this trace instead of each workload's own.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Only these systems. By default all, the reference in quick runs only.
+    /// Measures only these systems. By default all, but the reference only in quick runs.
     #[arg(long, value_enum, value_delimiter = ',')]
     systems: Vec<System>,
-    /// Fresh processes per system and workload, after one that does not count.
+    /// Runs this many fresh processes per system and workload, after one that does not count.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Small workloads, one round without a warm-up: a smoke test, its times mean nothing.
+    /// Runs small workloads for one round without a warm-up, as a smoke test; its times mean nothing.
     #[arg(long)]
     quick: bool,
-    /// One JSON object on stdout.
+    /// Prints one JSON object to stdout, instead of tables.
     #[arg(long)]
     json: bool,
-    /// This process is one round of one system with the workload in this file.
+    /// Runs one round of one system in this process, with the workload in this file.
     #[arg(long, hide = true)]
     child: Option<PathBuf>,
 }
@@ -85,7 +88,7 @@ fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     for workload in workloads {
         let lacks_trace = workload.trace(&options.source()).is_some_and(|path| !path.exists());
         if options.workload.is_none() && lacks_trace {
-            eprintln!("{}: skipped, its trace is not there", workload.text());
+            eprintln!("{}: skipped, because its trace is missing; name one with --trace", workload.text());
             continue;
         }
         eprintln!("{}: generating", workload.text());
@@ -109,7 +112,7 @@ fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A file that goes away with its name.
+/// The path of a temporary file, which is removed on drop.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -121,14 +124,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nothing to be done where it cannot be removed; the figures stand.
+        // A failure only leaves the file behind; the figures are valid.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
 fn child(options: &Options, workload: &Path) -> Result<ExitCode, Box<dyn Error>> {
     let &[system] = options.systems.as_slice() else {
-        return Err("a round is of one system".into());
+        return Err("--child needs exactly one system in --systems".into());
     };
     let workload = Workload::load(workload)?;
     let outcome: Outcome = match system {

@@ -1,10 +1,11 @@
-//! A writer and a reader side by side: what each leaves the other, and how old the answers are.
+//! Measures a writer and a reader side by side: their throughput, and how old the answers are.
 //!
-//! Staleness is measured from the outside, the same for everyone: a worker of its own stores one marker block after
-//! another in between the events, and the reader asks for the oldest marker it has not seen yet. The time from just
-//! before a marker is handed over until a lookup returns it is the staleness, up to the time of one such lookup.
+//! Staleness is measured from the outside, in the same way for every system. An extra worker stores one marker block
+//! after another in between the events, and the reader asks for the oldest marker that it has not seen yet. The
+//! staleness is the time from just before a marker is handed over until a lookup returns it; it can be too large by the
+//! time of one such lookup.
 //!
-//! Systems with an event thread need a third core for it: on two, their figures include waiting for one.
+//! Systems with an event thread need a third core for it. With two cores, their figures include waiting for one.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -13,50 +14,32 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kvleap::{Block, Event, EventData, Worker};
-use serde::{Deserialize, Serialize};
 
-use crate::measure::{Latency, feed, sample};
+use crate::feed::{feed, sample};
+use crate::figures::{Beside, Latency, Staleness};
 use crate::systems::{Fleet, Reader, System, Writer};
 use crate::workload::{Workload, mix};
 
-/// Blocks written while both threads run, at most.
+/// The largest number of blocks written while both threads run, approximately.
 const BLOCKS: usize = 3_000_000;
 /// Blocks between two markers.
 const MARK_EVERY: usize = 2_048;
-/// Queries the reader goes round in.
+/// Queries that the reader repeats in turn.
 const QUERIES: usize = 1_024;
-/// How often the reader goes round when it is alone.
+/// How often the reader repeats all queries when it is alone.
 const ROUNDS: usize = 20;
 
-/// The figures of two threads.
+/// The figures of the measurement with two threads.
 pub struct Pair {
     pub beside: Beside,
-    /// With both at full speed.
+    /// The age of answers with both threads at full speed.
     pub staleness_full: Option<Staleness>,
-    /// With events at half the rate that the system can apply alone, and a reader that asks for nothing but the marker.
+    /// The age of answers with events at half the rate that the system can apply alone, and a reader that only asks for
+    /// markers.
     pub staleness_half: Option<Staleness>,
 }
 
-/// A writer and a reader, both at full speed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Beside {
-    pub blocks_per_s: f64,
-    pub lookups_per_s: f64,
-    /// The share of the throughput it has alone that the reader keeps.
-    pub reader_kept: f64,
-    pub lookup_ns: Latency,
-}
-
-/// The age of answers; absent where no marker was ever seen.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Staleness {
-    pub p50: f64,
-    pub p99: f64,
-    pub max: f64,
-    pub markers: f64,
-}
-
-/// Measures `S`, which applies a block in `apply_ns` when nothing else goes on.
+/// Measures `S`, which takes `apply_ns` nanoseconds to apply a block when nothing else runs.
 pub fn measure<S: System>(workload: &Workload, fleet: Fleet, apply_ns: f64) -> Pair {
     let (full, alone) = run::<S>(workload, fleet, None);
     let (half, _) = run::<S>(workload, fleet, Some(2.0 * apply_ns));
@@ -79,8 +62,9 @@ struct Both {
     staleness: Option<Staleness>,
 }
 
-/// Writes the last part of the workload beside a reader. With `pace`, that many nanoseconds are taken for each block and
-/// the reader looks out for markers only. Also returns the lookups per second of the reader alone.
+/// Writes the last part of the workload beside a reader. With `pace`, the writer takes that many nanoseconds for each
+/// block, and the reader only asks for markers. Also returns the lookups per second of the reader alone; with `pace`,
+/// these are not measured and 0.
 fn run<S: System>(workload: &Workload, fleet: Fleet, pace: Option<f64>) -> (Both, f64) {
     let (mut writer, mut reader) = S::open(fleet);
     let split = last_blocks(workload);
@@ -119,7 +103,8 @@ fn run<S: System>(workload: &Workload, fleet: Fleet, pace: Option<f64>) -> (Both
     (both, alone)
 }
 
-/// The first request of a tail of the workload of about [`BLOCKS`] blocks, or its second half where that is less.
+/// Returns the first request of the workload's tail of about [`BLOCKS`] blocks, or of its second half if that has
+/// fewer.
 fn last_blocks(workload: &Workload) -> usize {
     let half = workload.requests() / 2;
     let mut blocks = 0;
@@ -132,13 +117,14 @@ fn last_blocks(workload: &Workload) -> usize {
         .unwrap_or(half)
 }
 
-/// Lookups per second with nobody beside.
+/// Measures the lookups per second of a reader without a writer beside it.
 fn lookups_alone<R: Reader>(reader: &mut R, queries: &[R::Query]) -> f64 {
     let mut rate = 0.0;
     for _warm_then_real in 0..2 {
         let start = Instant::now();
         for query in queries.iter().cycle().take(ROUNDS * queries.len()) {
-            // Clocked and followed by a look for a marker, as beside the writer: both throughputs contain the same.
+            // Each lookup is timed and followed by one for a marker, as beside the writer, so that both throughputs
+            // include the same work.
             black_box((timed(reader, query), is_visible(reader, 0)));
         }
         rate = (ROUNDS * queries.len()) as f64 / start.elapsed().as_secs_f64();
@@ -154,16 +140,17 @@ fn timed<R: Reader>(reader: &mut R, query: &R::Query) -> u64 {
     start.elapsed().as_nanos() as u64
 }
 
-/// What the two threads tell each other.
+/// The state that the two threads share.
 struct Board {
-    /// Neither begins before the other is there.
+    /// Lets both threads begin at the same time.
     ready: Barrier,
     start: Instant,
     /// When each marker was handed over, in nanoseconds since the start.
     sent: Vec<AtomicU64>,
-    /// How many markers were handed over. Released after `sent` is written, acquired before it is read.
+    /// How many markers were handed over. It is stored (release) after `sent` is written, and loaded (acquire) before
+    /// `sent` is read.
     issued: AtomicUsize,
-    /// Everything is written and flushed.
+    /// Whether everything is written and flushed.
     over: AtomicBool,
 }
 
@@ -183,7 +170,7 @@ impl Board {
     }
 }
 
-/// Hands everything over and flushes; returns the seconds it took.
+/// Hands all events over, flushes, and returns the seconds that this took.
 fn write<W: Writer>(
     writer: &mut W,
     events: Vec<(usize, Option<usize>, W::Event)>,
@@ -197,7 +184,7 @@ fn write<W: Writer>(
         if let Some(pace) = pace {
             let due = Duration::from_nanos((blocks as f64 * pace) as u64);
             while start.elapsed() < due {
-                // Not a spin: an event thread may be waiting for this core.
+                // Yields instead of spinning, because an event thread may be waiting for this core.
                 thread::yield_now();
             }
         }
@@ -219,14 +206,15 @@ struct Seen {
     staleness: Option<Staleness>,
 }
 
-/// Asks until the writer is done and every marker was seen; one that is still missing then is lost.
+/// Looks up queries and markers until the writer is done. A marker that is still not visible is lost, and does not
+/// count.
 fn look<R: Reader>(reader: &mut R, queries: &[R::Query], board: &Board, markers_only: bool) -> Seen {
     board.ready.wait();
     let start = Instant::now();
     let (mut times, mut ages) = (Vec::new(), Vec::new());
     let mut round = queries.iter().cycle();
     loop {
-        // Read first: what is missing although this was already true will never come.
+        // Loaded before the lookups: a marker that they do not find although everything is flushed will never come.
         let over = board.over.load(Ordering::Acquire);
         if let (false, Some(query)) = (markers_only, round.next()) {
             times.push(timed(reader, query));
@@ -251,7 +239,8 @@ fn look<R: Reader>(reader: &mut R, queries: &[R::Query], board: &Board, markers_
     Seen { lookups, seconds, latency: Latency::of(&mut times), staleness }
 }
 
-/// Stores of blocks that nobody else has, by a worker that does nothing else.
+/// Makes the events of the markers: each stores a block that no other worker holds, by a worker that stores nothing
+/// else.
 struct Markers {
     worker: Worker,
     count: usize,

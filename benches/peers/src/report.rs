@@ -1,10 +1,9 @@
-//! The figures as tables: everyone's own, and ours against each peer's.
+//! Prints the figures as tables: those of each system, and ours against each peer's.
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use crate::measure::Figures;
-use crate::pair::Staleness;
+use crate::figures::{Figures, Staleness};
 use crate::rounds::Row;
 use crate::systems::Name as System;
 
@@ -38,7 +37,7 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// Lookups in ns (all: p50, p99, p99.9, mean; best: p50, p99, mean), writing in ns per block, memory.
+/// Builds the table of the figures of one thread: lookups in ns, writing in ns per block, and memory.
 fn alone(rows: &[Row]) -> Table {
     let mut table = table(&[
         "one thread",
@@ -80,7 +79,7 @@ fn alone(rows: &[Row]) -> Table {
     table
 }
 
-/// A reader beside a writer, and the age of answers in microseconds.
+/// Builds the table of the figures of two threads: the throughput of each, and the age of answers in microseconds.
 fn together(rows: &[Row]) -> Table {
     let mut table = table(&[
         "two threads",
@@ -114,7 +113,8 @@ fn together(rows: &[Row]) -> Table {
     table
 }
 
-/// Ours divided by each other's, the harness's floor taken off both. Below 1 we are ahead; the row of ourselves is noise.
+/// Builds the table of our figures divided by each peer's. The harness's floor is first subtracted from the times of
+/// both. Below 1 we are ahead. The row of `kvleap-again` shows the noise: without any, its ratios would be 1.
 fn ratios(rows: &[Row], name: System) -> Option<Table> {
     let of = |name| rows.iter().find(|row| row.system == name).map(|row| &row.figures);
     let ours = of(name)?;

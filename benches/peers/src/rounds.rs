@@ -1,4 +1,5 @@
-//! Fresh processes, in rounds: what one run left in caches, heap and frequency must not favour the next.
+//! Measures every system in fresh processes, in rounds, so that no system gains from what another one left in caches,
+//! on the heap or in the processor's frequency.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
-use crate::measure::{Figures, Outcome};
+use crate::figures::{Figures, Outcome};
 use crate::systems::Name as System;
 use crate::workload::{Name, mix};
 
@@ -15,18 +16,18 @@ use crate::workload::{Name, mix};
 pub struct Row {
     pub system: System,
     pub workload: Name,
-    /// Medians.
+    /// The median of each figure.
     pub figures: Figures,
-    /// The least and the greatest, in the shape of the figures.
+    /// The least and the greatest value of each figure, in the shape of [`Figures`].
     range: Value,
-    /// How many answers differ from the exact ones; unknown where no exact system ran or there are no answers at all.
+    /// How many answers differ from the exact ones; `None` if no exact system ran or this one gives no answers.
     pub wrong_scores: Option<u64>,
     checksum: u64,
     rounds: usize,
 }
 
 impl Row {
-    /// As `--json` prints it.
+    /// Returns the row as `--json` prints it.
     pub fn json(&self) -> Value {
         let mut row = object(serde_json::to_value(&self.figures).expect("figures are numbers"));
         row.insert("system".into(), json!(self.system.text()));
@@ -38,16 +39,17 @@ impl Row {
         Value::Object(row)
     }
 
-    /// Whether a system that promises exact answers did not give them.
+    /// Returns whether the system promises exact answers and did not give them.
     pub fn is_broken(&self) -> bool {
         self.system.is_exact() && self.wrong_scores.is_some_and(|wrong| wrong > 0)
     }
 }
 
-/// Runs every system on `workload`, which lies in `file`, in `rounds` fresh processes each, after `warm_up` rounds that do not count.
+/// Measures every system on `workload`, which is stored in `file`, in `rounds` fresh processes each, after `warm_up`
+/// rounds that do not count.
 ///
 /// # Errors
-/// Where a process cannot be started, fails, or says something else than its figures.
+/// If a process cannot be started, fails, or prints anything but its figures.
 pub fn run(workload: Name, file: &Path, systems: &[System], (warm_up, rounds): (usize, usize)) -> io::Result<Vec<Row>> {
     let mut order = systems.to_vec();
     let mut outcomes = HashMap::<&str, Vec<Outcome>>::new();
@@ -59,7 +61,7 @@ pub fn run(workload: Name, file: &Path, systems: &[System], (warm_up, rounds): (
                 outcomes.entry(system.text()).or_default().push(outcome);
             }
         }
-        // So that nobody always follows the same one.
+        // So that no system always runs right after the same other one.
         order.rotate_left(1);
     }
     let truth = systems
@@ -90,7 +92,7 @@ fn row(system: System, workload: Name, outcomes: &[Outcome], truth: Option<&[u64
     }
 }
 
-/// Measures one system in a process of its own.
+/// Measures one system in its own process.
 fn child(workload: Name, file: &Path, system: System) -> io::Result<Outcome> {
     let output = Command::new(std::env::current_exe()?)
         .arg("--child")
@@ -105,7 +107,7 @@ fn child(workload: Name, file: &Path, system: System) -> io::Result<Outcome> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// Folds records of one shape into one, number by number.
+/// Folds records of the same shape into one, by applying `pick` to the sorted values of each number.
 fn fold(records: &[Value], pick: &impl Fn(&[f64]) -> Value) -> Value {
     if let Value::Object(first) = &records[0] {
         let field = |name: &String| {

@@ -1,13 +1,13 @@
 //! dynamo-kv-router: `ConcurrentRadixTreeCompressed`, its production index, and `PositionalIndexer`.
 //!
-//! Cost model: asynchronous. Both stand behind their own `ThreadPoolIndexer` with one event thread and an unbounded
-//! queue, so that the time per block is the wall time of two threads working side by side. Lookups run on the caller's
-//! thread, take locks along the path and allocate the map they answer with, which is read out here. Flushed before a
-//! lookup that must see everything.
+//! Cost model: asynchronous. Both run behind their own `ThreadPoolIndexer` with one event thread and an unbounded
+//! queue, so the time per block is the wall time of two threads that work side by side. Lookups run on the caller's
+//! thread, take locks along the path and return a newly allocated map, which is read out here. The harness flushes
+//! before a lookup that must see everything.
 //!
-//! Neither promises exact depths: the compressed tree keeps one cutoff per worker and edge, so that a block lost in the
-//! middle takes what stands behind it along, and the positional one compares how many workers hold a position rather
-//! than which. The positional one recomputes sequence hashes, so it needs engines that follow its rule (ours do).
+//! Neither promises exact depths. The compressed tree keeps one cutoff per worker and edge, so a worker that loses a
+//! block in the middle also loses the blocks behind it. The positional index compares how many workers hold a position,
+//! not which ones. It recomputes sequence hashes, so it needs engines that follow its rule; those of our workloads do.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use kvleap::{Event, EventData};
 
 use super::{Fleet, Reader, System, Writer};
 
-/// The stride that its documentation gives as the example.
+/// The stride in the example of the crate's documentation.
 const JUMP: usize = 32;
 
 pub struct Compressed;

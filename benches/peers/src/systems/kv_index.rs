@@ -1,12 +1,12 @@
 //! kv-index: `ChainIndex`, the run-compressed index of the SMG gateway.
 //!
-//! Cost model: synchronous. An event is applied on the caller's thread, under a lock per run, and is visible on return;
-//! the caller keeps a map from sequence hash to place for each worker, which is counted as the index's memory because
-//! no event can be applied without it. Lookups run on the caller's thread under seqlocks and allocate nothing: the
-//! depths go to a callback. Exact as long as an engine has one sequence hash per position.
+//! Cost model: synchronous. An event is applied on the caller's thread, under a lock per run, and is visible on return.
+//! For each worker, the caller keeps a map from sequence hash to place, which counts as the index's memory because no
+//! event can be applied without it. Lookups run on the caller's thread under seqlocks, pass the depths to a callback
+//! and allocate nothing. Answers are exact as long as an engine has one sequence hash per position.
 //!
-//! One index takes 1,024 workers at most. Beyond that its own `ShardedChainIndex` is used, with as few shards as hold
-//! the fleet, and a lookup walks each of them.
+//! An index takes at most 1,024 workers. For larger fleets, this file uses the crate's own `ShardedChainIndex`, with
+//! the smallest number of shards that holds the fleet. A lookup walks every shard.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ const MAX_WORKERS: u32 = 1_024;
 
 pub struct KvIndex;
 
-#[allow(clippy::large_enum_variant)] // One per process, and a box would cost the peer a hop per call.
+#[allow(clippy::large_enum_variant)] // A process has only one, and a box would cost the peer an indirection per call.
 enum Core {
     One(ChainIndex),
     Sharded(ShardedChainIndex),
@@ -46,7 +46,7 @@ impl System for KvIndex {
                     Core::Sharded(index) => index.intern_worker_in(shard, &name),
                 };
                 numbers[shard].push(number);
-                (id.expect("as many slots as workers"), ChainBlockMap::new())
+                (id.expect("a slot for every worker"), ChainBlockMap::new())
             })
             .collect();
         let core = Arc::new(core);
@@ -56,7 +56,7 @@ impl System for KvIndex {
 
 pub struct Lane {
     core: Arc<Core>,
-    /// The id and the blocks of every worker.
+    /// Every worker's id and blocks.
     workers: Vec<(u32, ChainBlockMap)>,
 }
 
@@ -123,7 +123,7 @@ impl Writer for Lane {
 
 pub struct Lookup {
     core: Arc<Core>,
-    /// By shard and the index's own id, the worker's number. A single shard hands ids out in order.
+    /// The number of each worker, by shard and by its id there. A single shard hands ids out in order.
     numbers: Vec<Vec<u32>>,
 }
 

@@ -1,12 +1,12 @@
-//! Ours, through its front door: `Index` with one shard.
+//! Our index, through its public interface: `Index` with one shard.
 //!
-//! Cost model: `send` puts the event into a bounded mailbox and a writer thread applies and publishes it, so that the
-//! time per block is the wall time of two threads working side by side. Lookups run on the caller's thread and take no
-//! lock. Flushed before a lookup that must see everything.
+//! Cost model: `send` puts the event into a bounded mailbox, and a writer thread applies and publishes it, so the time
+//! per block is the wall time of two threads that work side by side. Lookups run on the caller's thread and take no
+//! lock. The harness flushes before a lookup that must see everything.
 //!
-//! `Direct` is the same shard without the thread: applied on the caller's thread, as kv-index and smg-radix-tree are,
-//! and published after as many events as the writer thread would apply before it publishes at the latest. Its
-//! staleness is therefore this file's choice.
+//! `Direct` is the same shard without the thread: events are applied on the caller's thread, as in kv-index and
+//! smg-radix-tree. It publishes after the largest number of events that the writer thread applies before it publishes,
+//! so its staleness depends on the number chosen here.
 
 use kvleap::{Builder, Event, EventData, Index, Matches, Worker};
 
@@ -25,12 +25,12 @@ impl System for Kvleap {
     }
 }
 
-/// Fixed, so that two runs do the same.
+/// Returns settings with a fixed seed, so that all runs are alike.
 fn settings(fleet: Fleet) -> Builder {
     Index::builder().seed(1).max_workers(fleet.workers)
 }
 
-/// Workers that are added in order have the slots of their numbers, and slots are what answers are read out in.
+/// Returns events that add the workers in order, so that a worker's slot is its number. Answers are read out as slots.
 fn registered(fleet: Fleet) -> impl Iterator<Item = Event> {
     (0..fleet.workers).map(|number| Event {
         worker: Worker::new(number.into(), 0),
@@ -99,7 +99,7 @@ impl Writer for Owner {
     }
 }
 
-/// The two handles that answer.
+/// A handle that answers lookups: `Index` or its `Reader`.
 pub trait Find: Send {
     fn find(&self, query: &[u64], matches: &mut Matches);
 }

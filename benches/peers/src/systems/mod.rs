@@ -1,8 +1,8 @@
-//! What is measured: one small trait, and one file per crate behind it.
+//! The systems that are measured: a small trait, and a file for each crate that implements it.
 //!
-//! A system is opened as two halves because most peers distinguish them, and because the two-thread measurement needs
-//! one on each thread. What a caller would have in hand anyway (an event in the system's own type, a query in its
-//! hash type) is made by [`Writer::encode`] and [`Reader::query`], outside the clock.
+//! A system is opened as two halves, because most peers distinguish them and because the measurement with two threads
+//! needs one on each. [`Writer::encode`] and [`Reader::query`] make what a caller would have anyway (an event in the
+//! system's own type, a query in its hash type), so that this is not timed.
 
 mod dynamo;
 mod kv_index;
@@ -20,10 +20,10 @@ pub use self::null::Null;
 pub use self::reference::Literal;
 pub use self::smg::Smg;
 
-/// What a system may know before the first event.
+/// What a system is told before the first event.
 #[derive(Clone, Copy, Debug)]
 pub struct Fleet {
-    /// Workers are numbered below this.
+    /// Number of workers, which are numbered from 0.
     pub workers: u32,
     /// Tokens per block.
     pub block_size: u32,
@@ -34,34 +34,37 @@ pub trait System {
     type Writer: Writer;
     type Reader: Reader;
 
+    /// Opens an empty index.
     fn open(fleet: Fleet) -> (Self::Writer, Self::Reader);
 }
 
-/// The half that is told what workers say.
+/// The half that takes the workers' events.
 pub trait Writer: Send {
-    /// An event as the system takes it. Owned, so that handing over and freeing it cost everyone alike.
+    /// An event in the system's own type. It is owned, so that handing it over and freeing it costs all systems alike.
     type Event: Send;
 
+    /// Converts an event, outside the clock.
     fn encode(&self, event: ::kvleap::Event) -> Self::Event;
 
-    /// Hands `event` over. Whether it is applied on return is the system's business.
+    /// Hands `event` over. The system decides whether it is applied on return.
     fn apply(&mut self, event: Self::Event);
 
-    /// Returns when lookups see everything handed over.
+    /// Waits until lookups see every event that was handed over.
     fn flush(&mut self);
 }
 
-/// The half that is asked.
+/// The half that answers queries.
 pub trait Reader: Send {
-    /// A query as the system takes it.
+    /// A query in the system's own type.
     type Query: Send;
 
+    /// Converts a query, outside the clock.
     fn query(&self, hashes: &[u64]) -> Self::Query;
 
     /// Reports the depth of every worker that holds the query's first block, each once.
     fn all(&mut self, query: &Self::Query, report: impl FnMut(u32, u32));
 
-    /// The cheapest way to the deepest workers; by default through all of them.
+    /// Finds the deepest workers, in the cheapest way that the system has. By default, it goes through all workers.
     fn best(&mut self, query: &Self::Query) -> Best {
         let mut best = Best::default();
         self.all(query, |worker, depth| best.offer(worker, depth));
@@ -69,12 +72,13 @@ pub trait Reader: Send {
     }
 }
 
-/// The deepest workers of an answer, in a form that compares.
+/// The deepest workers of an answer, in a form that can be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Best {
     pub depth: u32,
-    /// How many workers hold that much, and the sum of their numbers.
+    /// How many workers hold `depth` blocks.
     pub workers: u32,
+    /// The sum of these workers' numbers.
     pub sum: u64,
 }
 
@@ -91,27 +95,27 @@ impl Best {
     }
 }
 
-/// The systems by name.
+/// Every system by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Name {
-    /// Ours, through `Index` and its writer thread.
+    /// Our index, through `Index` and its writer thread.
     Kvleap,
-    /// Ours once more: what differs between the two is noise.
+    /// Our index once more: the difference between the two is noise.
     KvleapAgain,
-    /// Ours, applied on the caller's thread.
+    /// Our index, with events applied on the caller's thread.
     KvleapDirect,
     KvIndex,
     DynamoCompressed,
     DynamoPositional,
     Smg,
-    /// The harness alone.
+    /// No index, to measure the harness alone.
     Null,
-    /// The contract word for word. Small runs only.
+    /// The literal model of the contract, for small runs only.
     Reference,
 }
 
 impl Name {
-    /// As the command line spells it.
+    /// Returns the name as the command line spells it.
     pub fn text(self) -> &'static str {
         match self {
             Self::Kvleap => "kvleap",
@@ -126,13 +130,13 @@ impl Name {
         }
     }
 
-    /// Whether the system promises the exact depths of every worker. Answers of those that do not are counted, not
-    /// condemned.
+    /// Returns whether the system promises the exact depth of every worker. If it does not, wrong answers are counted
+    /// but are no failure.
     pub fn is_exact(self) -> bool {
         !matches!(self, Self::DynamoCompressed | Self::DynamoPositional | Self::Null)
     }
 
-    /// Whether this is a crate to compare with, rather than ours or a yardstick.
+    /// Returns whether this is another crate to compare with, rather than our index, the harness or the reference.
     pub fn is_peer(self) -> bool {
         matches!(self, Self::KvIndex | Self::DynamoCompressed | Self::DynamoPositional | Self::Smg)
     }

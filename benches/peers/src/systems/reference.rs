@@ -1,4 +1,4 @@
-//! The contract word for word, as the tests use it: what small runs are judged by. Not a competitor.
+//! The literal model of the contract, as in the tests. It judges the answers in small runs and does not compete.
 
 use std::sync::{Arc, RwLock};
 

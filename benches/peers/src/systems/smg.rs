@@ -1,8 +1,9 @@
-//! smg-radix-tree: `RadixTree`, exact, built for one thread, the leanest of the peers.
+//! smg-radix-tree: `RadixTree`, which is exact, built for one thread, and the leanest of the peers.
 //!
-//! Cost model: synchronous, and without any way to read beside a writer: every change is `&mut`. A `std` read-write
-//! lock around it makes it usable from two threads, taken once per event and once per lookup; uncontended that is
-//! about 10 ns of a lookup. Lookups allocate nothing once their scratch has grown: the depths go to a vector.
+//! Cost model: synchronous. Every change takes `&mut`, so nothing can read beside a writer. To make the tree usable
+//! from two threads, this file puts it behind a `std` read-write lock, which is taken once per event and once per
+//! lookup; without contention, it costs a lookup about 10 ns. Lookups write the depths to a vector, and allocate
+//! nothing once their scratch space has grown.
 
 use std::sync::{Arc, RwLock};
 
@@ -19,7 +20,7 @@ impl System for Smg {
 
     fn open(fleet: Fleet) -> (Owner, Guest) {
         let mut tree = RadixTree::new(Config::default());
-        // Holders are numbered in the order of their creation, as our workers are.
+        // Holders are numbered in the order of their creation, so their numbers are those of the workers.
         let holders = (0..fleet.workers).map(|number| tree.create_holder(&number.to_string())).collect();
         let tree = Arc::new(RwLock::new(tree));
         (Owner { tree: tree.clone(), holders }, Guest { tree, scratch: OverlapScratch::default(), rows: Vec::new() })

@@ -1,4 +1,4 @@
-//! One worker's block cache: least recently used first, and of one sequence the tail before the head.
+//! One worker's block cache. It evicts the least recently used block first, and a sequence from its tail.
 
 use lru::LruCache;
 
@@ -9,7 +9,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty cache of `capacity` blocks.
+    /// Creates an empty cache for `capacity` blocks.
     pub fn new(capacity: usize) -> Self {
         Self { held: LruCache::unbounded(), capacity }
     }
@@ -22,10 +22,10 @@ impl Cache {
         self.held.contains(&block)
     }
 
-    /// Takes in `path` and returns what had to go, in the order it went.
+    /// Adds the blocks of `path` and returns those that it evicts, in order.
     ///
-    /// Touched from the tail, so that a block is always younger than what follows it: that is how an engine frees
-    /// the blocks of a finished request.
+    /// The path is touched from its tail, so that each block is more recent than the next and is evicted after it. An
+    /// engine frees the blocks of a finished request in this order.
     pub fn admit(&mut self, path: &[u32]) -> Vec<u32> {
         debug_assert!(path.len() <= self.capacity);
         for &block in path.iter().rev() {
@@ -35,12 +35,12 @@ impl Cache {
         (0..surplus).filter_map(|_| self.held.pop_lru()).map(|(block, ())| block).collect()
     }
 
-    /// Drops `block`; false where it was not held.
+    /// Drops `block`, and returns whether it was held.
     pub fn drop_block(&mut self, block: u32) -> bool {
         self.held.pop(&block).is_some()
     }
 
-    /// All blocks held, in the order of their numbers.
+    /// Returns all blocks held, in ascending order of their numbers.
     pub fn blocks(&self) -> Vec<u32> {
         let mut blocks: Vec<u32> = self.held.iter().map(|(&block, ())| block).collect();
         blocks.sort_unstable();

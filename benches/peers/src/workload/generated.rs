@@ -1,4 +1,4 @@
-//! Workloads that no public trace contains.
+//! Generates workloads that no public trace contains.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use super::Workload;
 use super::recorder::Recorder;
 
-/// A well-spread number for a number; distinct ones stay distinct.
+/// Hashes a number with `SplitMix64`, which has no collisions.
 pub fn mix(number: u64) -> u64 {
     let mut x = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -14,22 +14,23 @@ pub fn mix(number: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// A conversation: its blocks so far.
+/// A conversation, which grows turn by turn.
 struct Conversation {
+    /// The blocks so far.
     path: Vec<u32>,
-    /// It ends when it is this long.
+    /// The length at which it ends, in blocks.
     end: usize,
 }
 
-/// Grows `path` by `count` blocks that nobody has seen.
+/// Grows `path` by `count` blocks that are new in the whole workload.
 fn grow(recorder: &mut Recorder, rng: &mut StdRng, path: &mut Vec<u32>, count: usize) {
     for _ in 0..count {
         path.push(recorder.block(path.last().copied(), rng.random()));
     }
 }
 
-/// Workers of 2,048 blocks that share a system prompt of 64, each with private conversations of 20 to 600 blocks that
-/// grow turn by turn and stay where they are.
+/// Generates workers of 2,048 blocks that share a system prompt of 64. Each worker has private conversations of 20 to
+/// 600 blocks, which grow turn by turn and stay on the worker.
 pub fn wide(workers: usize, quick: bool) -> Workload {
     const SYSTEM_PROMPT: usize = 64;
     let mut rng = StdRng::seed_from_u64(2);
@@ -58,9 +59,9 @@ pub fn wide(workers: usize, quick: bool) -> Workload {
     recorder.finish(16)
 }
 
-/// Conversations of up to 4,000 blocks behind one of eight system prompts. Every turn lands on a random worker, one in
-/// ten goes back to an earlier point and on from there, and after one in three some worker loses a few blocks out of
-/// the middle of a conversation it holds.
+/// Generates conversations of up to 4,000 blocks, each behind one of eight system prompts. Every turn goes to a random
+/// worker, one turn in ten continues from an earlier point, and after one turn in three some worker loses a few blocks
+/// in the middle of a conversation.
 pub fn fragmented(quick: bool) -> Workload {
     let (workers, capacity, live, turns) = if quick { (8, 2_048, 12, 200) } else { (64, 16_384, 400, 8_000) };
     let longest = if quick { 600 } else { 4_000 };

@@ -1,8 +1,7 @@
-//! The one stream of events and queries that every system is fed with.
+//! The stream of events and queries that all systems get alike.
 //!
-//! A workload is generated once and kept as numbers: each distinct block is stored once, and requests and
-//! events are spans of block numbers. Events take their owned form only just before they are handed over, outside
-//! the clock.
+//! A workload is generated once and kept as numbers: each distinct block is stored once, and requests and events are
+//! spans of block numbers. Events get their owned form just before they are handed over, outside the clock.
 
 mod cache;
 mod generated;
@@ -21,24 +20,24 @@ pub use generated::mix;
 /// Every workload by name, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Name {
-    /// The conversation trace at block 16, 128 workers of 16,384 blocks.
+    /// The conversation trace in blocks of 16 tokens, on 128 workers of 16,384 blocks.
     Conversation,
-    /// The agentic trace at block 64, four times over, 32 workers of 32,768 blocks.
+    /// The agentic trace in blocks of 64 tokens, played four times, on 32 workers of 32,768 blocks.
     Agentic,
-    /// 1,000 workers of 2,048 blocks share a system prompt, then private conversations.
+    /// 1,000 workers of 2,048 blocks, with one system prompt and private conversations after it.
     Wide,
-    /// The same with 4,096 workers.
+    /// The workload `wide` with 4,096 workers.
     Wide4k,
-    /// Long conversations whose turns land on random workers; churn, forks, holes.
+    /// Long conversations whose turns go to random workers, with churn, forks and holes.
     Fragmented,
-    /// The conversation trace, asked for what nobody holds.
+    /// The conversation trace, with queries that match no block.
     Miss,
-    /// The conversation trace at its own block of 512.
+    /// The conversation trace in its own blocks of 512 tokens.
     Short,
 }
 
 impl Name {
-    /// As the command line spells it.
+    /// Returns the name as the command line spells it.
     pub fn text(self) -> &'static str {
         match self {
             Self::Conversation => "conversation",
@@ -51,7 +50,7 @@ impl Name {
         }
     }
 
-    /// The trace that the workload plays, if it plays one.
+    /// Returns the path of the trace that the workload plays, if it plays one.
     pub fn trace(self, source: &Source) -> Option<PathBuf> {
         match self {
             Self::Conversation | Self::Miss | Self::Short => Some(source.conversation()),
@@ -61,39 +60,39 @@ impl Name {
     }
 }
 
-/// Where traces come from and how much of a workload is played.
+/// Where the traces are, and how much of a workload is generated.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Replaces the file of the workloads that play a trace.
+    /// Replaces the trace of every workload that plays one.
     pub trace: Option<PathBuf>,
-    /// The directory of the traces by their own names.
+    /// The directory with the traces, under their own names.
     pub traces: PathBuf,
-    /// Small enough for a smoke test.
+    /// Whether workloads are small, for a smoke test.
     pub quick: bool,
 }
 
 /// Events and queries in the order in which they happen.
 pub struct Workload {
-    /// How many workers speak; they are numbered from 0.
+    /// How many workers send events; they are numbered from 0.
     pub workers: u32,
-    /// Tokens per block, for the systems that want to know.
+    /// Tokens per block, for the systems that need to know.
     pub block_size: u32,
     blocks: Vec<Block>,
-    /// Block numbers: paths of requests, removed blocks, the final state.
+    /// Block numbers, of which requests and events are spans.
     numbers: Vec<u32>,
     steps: Vec<Step>,
     changes: Vec<Change>,
-    /// The final state, as the shortest stream of stores that builds it.
+    /// The shortest stream of stores that builds the final state.
     last: Vec<Change>,
     /// Blocks held in the end, summed over the workers.
     pub held: u64,
-    /// Blocks held in the end by anyone.
+    /// Distinct blocks that any worker holds in the end.
     pub distinct: u64,
-    /// Queries are turned into ones that match nothing.
+    /// Whether queries are changed so that they match nothing.
     miss: bool,
 }
 
-/// A request: what is asked, then what its worker says about it.
+/// A request: its query, then the events that its worker sends because of it.
 #[derive(Clone)]
 struct Step {
     query: Range<u32>,
@@ -103,7 +102,7 @@ struct Step {
 #[derive(Clone)]
 struct Change {
     worker: u32,
-    /// The worker's running number.
+    /// The event's number, counted for each worker.
     id: u32,
     kind: Kind,
     blocks: Range<u32>,
@@ -116,10 +115,10 @@ enum Kind {
 }
 
 impl Workload {
-    /// Generates `name`, the same every time.
+    /// Generates the workload `name`, which is the same every time.
     ///
     /// # Errors
-    /// Where its trace cannot be read.
+    /// If its trace cannot be read.
     pub fn generate(name: Name, source: &Source) -> Result<Self, TraceError> {
         match name {
             Name::Conversation => trace::conversation(source),
@@ -132,20 +131,20 @@ impl Workload {
         }
     }
 
-    /// How many requests there are.
+    /// Returns the number of requests.
     pub fn requests(&self) -> usize {
         self.steps.len()
     }
 
     /// Writes the local hashes of request `step` into `out`.
     pub fn query(&self, step: usize, out: &mut Vec<u64>) {
-        // Any constant will do: no generated hash differs from another by just this.
+        // Any constant will do, because no two generated hashes differ in exactly these bits.
         let mask = if self.miss { 0x5bd1_e995_9e37_79b9 } else { 0 };
         out.clear();
         out.extend(self.names(&self.steps[step].query).iter().map(|&b| self.blocks[b as usize].local ^ mask));
     }
 
-    /// The events that follow the requests in `steps`.
+    /// Returns the events that follow the requests in `steps`.
     pub fn events(&self, steps: Range<usize>) -> impl Iterator<Item = Event> + '_ {
         let range = match steps.clone().next_back() {
             Some(last) => self.steps[steps.start].changes.start..self.steps[last].changes.end,
@@ -154,7 +153,7 @@ impl Workload {
         self.changes[range.start as usize..range.end as usize].iter().map(|change| self.event(change))
     }
 
-    /// The events that build the final state from nothing.
+    /// Returns the events that build the final state in an empty index.
     pub fn final_events(&self) -> impl Iterator<Item = Event> + '_ {
         self.last.iter().map(|change| self.event(change))
     }
@@ -210,9 +209,9 @@ mod tests {
     fn a_file_holds_the_whole_workload() {
         let workload = quick(Name::Fragmented);
         let path = std::env::temp_dir().join(format!("kvleap-peers-test-{}", std::process::id()));
-        workload.save(&path).expect("a writable directory");
-        let loaded = Workload::load(&path).expect("what was written");
-        std::fs::remove_file(&path).expect("still there");
+        workload.save(&path).expect("the directory is writable");
+        let loaded = Workload::load(&path).expect("the file is complete");
+        std::fs::remove_file(&path).expect("the file can be removed");
         assert!(loaded.events(0..loaded.requests()).eq(workload.events(0..workload.requests())));
         assert!(loaded.final_events().eq(workload.final_events()));
         assert_eq!((loaded.held, loaded.distinct), (workload.held, workload.distinct));

@@ -1,4 +1,5 @@
-//! Turns requests into a workload: names blocks, runs the workers' caches, writes down what they would say.
+//! Turns requests into a workload: names their blocks, simulates the workers' caches, and records the events that the
+//! workers would send.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -9,7 +10,7 @@ use twox_hash::XxHash3_64;
 use super::cache::Cache;
 use super::{Change, Kind, Step, Workload};
 
-/// A workload in the making.
+/// A workload that is being recorded.
 pub struct Recorder {
     blocks: Vec<Block>,
     parents: Vec<Option<u32>>,
@@ -21,7 +22,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A fleet of empty caches.
+    /// Creates a recorder for `workers` workers, each with an empty cache for `capacity` blocks.
     pub fn new(workers: usize, capacity: usize) -> Self {
         Self {
             blocks: Vec::new(),
@@ -34,10 +35,11 @@ impl Recorder {
         }
     }
 
-    /// A new distinct block that continues `parent`.
+    /// Adds a new distinct block that continues `parent`, and returns its number.
     ///
-    /// Its sequence hash follows the rule that the strictest peer recomputes on its own: the first block's is its
-    /// local hash, each next one the XXH3-64 (seed 1337) of the one before and the local hash, both little-endian.
+    /// Its sequence hash follows the rule of Dynamo's positional index, which recomputes it: a first block's sequence
+    /// hash is its local hash, every other one is the XXH3-64 (seed 1337) of its parent's and its local hash, both
+    /// little-endian.
     pub fn block(&mut self, parent: Option<u32>, local: u64) -> u32 {
         let sequence = parent.map_or(local, |number| {
             let mut bytes = [0; 16];
@@ -50,19 +52,19 @@ impl Recorder {
         self.blocks.len() as u32 - 1
     }
 
-    /// A request for `path[..prompt]` that `worker` serves; the rest of `path` is decoded block by block.
+    /// Records a request for `path[..prompt]`, which `worker` serves. It decodes the rest of `path` block by block.
     pub fn request(&mut self, worker: usize, path: &[u32], prompt: usize) {
         let capacity = self.caches[worker].capacity();
         let decoded = (path.len() - prompt).min(capacity / 2);
         let cached = prompt.min(capacity - decoded);
-        // A prompt that does not fit is cached as far as it fits, and then nothing can follow it.
+        // If the prompt does not fit, only its beginning is cached, and decoded blocks cannot follow it.
         let path = if cached < prompt { &path[..cached] } else { &path[..prompt + decoded] };
 
         let first_change = self.changes.len() as u32;
         let query = self.span(&path[..cached]);
         let missing = self.missing(worker, &path[..cached]);
         let mut evicted = self.caches[worker].admit(path);
-        // Room is made when it is needed: one block for each decoded one, the rest before the prompt.
+        // Blocks are evicted when their room is needed: one before each decoded block, the others before the prompt.
         let singles = evicted.split_off(evicted.len().saturating_sub(path.len() - cached));
         if !evicted.is_empty() {
             let blocks = self.span(&evicted);
@@ -86,7 +88,7 @@ impl Recorder {
         self.steps.push(Step { query, changes: first_change..self.changes.len() as u32 });
     }
 
-    /// `worker` loses those of `blocks` that it holds, whatever stands before or behind them.
+    /// Removes `blocks` from `worker`, as far as it holds them. Blocks before and behind them stay.
     pub fn lose(&mut self, worker: usize, blocks: &[u32]) {
         let lost: Vec<u32> = blocks.iter().copied().filter(|&block| self.caches[worker].drop_block(block)).collect();
         if lost.is_empty() {
@@ -99,7 +101,7 @@ impl Recorder {
         }
     }
 
-    /// The workload, with its final state worked out.
+    /// Works out the final state, and returns the workload.
     pub fn finish(mut self, block_size: u32) -> Workload {
         let mut held_by_anyone = vec![false; self.blocks.len()];
         let mut held = 0;
@@ -127,8 +129,8 @@ impl Recorder {
         }
     }
 
-    /// The stores after which `worker` holds `blocks` (ascending, so parents come first). What stands behind a hole
-    /// is left out: it cannot be said without its parent.
+    /// Records the stores after which `worker` holds `blocks`. These must be ascending, so that parents come first.
+    /// Blocks behind a hole are left out, because a store has to name a parent that the worker holds.
     fn store_all(&mut self, worker: usize, blocks: &[u32]) {
         let mut reached = HashSet::new();
         let mut tails = HashMap::<u32, usize>::new();
@@ -154,7 +156,7 @@ impl Recorder {
         }
     }
 
-    /// The stretches of `path` that `worker` does not hold.
+    /// Returns the ranges of `path` that `worker` does not hold.
     fn missing(&self, worker: usize, path: &[u32]) -> Vec<Range<usize>> {
         let cache = &self.caches[worker];
         let mut ranges = Vec::<Range<usize>>::new();

@@ -1,7 +1,7 @@
-//! A workload as a file of little-endian words.
+//! Saves a workload to a file of little-endian words, and loads it.
 //!
-//! The parent generates and the rounds read: generating takes a while, and leaves freed memory in which an index would
-//! grow unseen by the resident set.
+//! The parent process generates a workload once, and the measuring processes load it. Generating takes a while, and
+//! leaves freed memory into which an index could grow without a change of the resident set.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -12,15 +12,16 @@ use kvleap::Block;
 
 use super::{Change, Kind, Step, Workload};
 
-/// In the place of a parent's number: no parent, and no store at all.
+/// Stands in place of a parent's number where a store has no parent.
 const ROOT: u32 = u32::MAX;
+/// Stands in place of a parent's number where the change is a removal.
 const REMOVED: u32 = u32::MAX - 1;
 
 impl Workload {
     /// Writes the workload to `path`.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let mut out = Words(BufWriter::new(File::create(path)?));
         for word in [self.workers, self.block_size, self.held as u32, self.distinct as u32, u32::from(self.miss)] {
@@ -43,7 +44,7 @@ impl Workload {
     /// Reads what [`Workload::save`] wrote.
     ///
     /// # Errors
-    /// Where the file is not there or too short.
+    /// If the file cannot be read or is too short.
     pub fn load(path: &Path) -> io::Result<Self> {
         let mut file = Words(BufReader::new(File::open(path)?));
         let [workers, block_size, held, distinct, miss] =
@@ -63,7 +64,7 @@ impl Workload {
     }
 }
 
-/// A file, word by word.
+/// A file that is read or written word by word.
 struct Words<F>(F);
 
 impl<W: Write> Words<W> {
@@ -97,7 +98,7 @@ impl<W: Write> Words<W> {
 }
 
 impl<R: Read> Words<R> {
-    /// As many items as were written, in a vector of just that size.
+    /// Reads a list of items into a vector of exactly their number.
     fn many<T>(&mut self, mut get: impl FnMut(&mut Self) -> io::Result<T>) -> io::Result<Vec<T>> {
         let count = self.get()?;
         let mut items = Vec::with_capacity(count as usize);

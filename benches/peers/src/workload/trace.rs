@@ -1,4 +1,4 @@
-//! Workloads out of recorded traces.
+//! Makes workloads from recorded traces.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,24 @@ use super::generated::mix;
 use super::recorder::Recorder;
 use super::{Source, Workload};
 
-/// Tokens per block of the conversation and agentic traces.
+/// Tokens per block of the conversation trace.
 const CONVERSATION_BLOCK: usize = 512;
+/// Tokens per block of the agentic trace.
 const AGENTIC_BLOCK: usize = 64;
 
-/// The conversation trace, each of its blocks split into blocks of 16 tokens.
+/// Plays the conversation trace, with each of its blocks split into blocks of 16 tokens.
 pub fn conversation(source: &Source) -> Result<Workload, TraceError> {
     let play = Play { split: CONVERSATION_BLOCK / 16, block_size: 16, ..Play::conversation(source.quick) };
     play.run(&source.conversation())
 }
 
-/// The conversation trace at its own block, with a cache of twice the tokens.
+/// Plays the conversation trace in its own blocks, with caches for twice the tokens.
 pub fn short(source: &Source) -> Result<Workload, TraceError> {
     let play = Play { capacity: 1_024, ..Play::conversation(source.quick) };
     play.run(&source.conversation())
 }
 
-/// The agentic trace four times over, each time with content of its own.
+/// Plays the agentic trace four times, each time with different content.
 pub fn agentic(source: &Source) -> Result<Workload, TraceError> {
     let play = Play {
         workers: 32,
@@ -41,12 +42,12 @@ pub fn agentic(source: &Source) -> Result<Workload, TraceError> {
 }
 
 impl Source {
-    /// The file behind [`conversation`] and [`short`].
+    /// Returns the trace of [`conversation`] and [`short`].
     pub fn conversation(&self) -> PathBuf {
         self.file("conversation_trace.jsonl")
     }
 
-    /// The file behind [`agentic`].
+    /// Returns the trace of [`agentic`].
     pub fn agentic(&self) -> PathBuf {
         self.file("agentic_dev.jsonl.gz")
     }
@@ -60,8 +61,9 @@ impl Source {
 struct Play {
     workers: usize,
     capacity: usize,
-    /// Tokens per block in the end, and blocks per block of the trace.
+    /// Tokens per block of the workload.
     block_size: usize,
+    /// Blocks of the workload per block of the trace.
     split: usize,
     repeats: u64,
     requests: usize,
@@ -84,7 +86,8 @@ impl Play {
         let mut rng = StdRng::seed_from_u64(1);
         let mut recorder = Recorder::new(self.workers, self.capacity);
         for repeat in 0..self.repeats {
-            // By the block before as well: a trace promises that an id contains its prefix, this does not rely on it.
+            // The first block of each id, by the block before it, too: a trace promises that equal ids have equal
+            // prefixes, but this does not rely on it.
             let mut first_of = HashMap::<(Option<u32>, u64), u32>::new();
             for (request, row) in rows.iter().enumerate() {
                 let mut path = Vec::with_capacity(row.hash_ids.len() * self.split);
