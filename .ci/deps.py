@@ -1,8 +1,8 @@
-"""Checks what the package depends on: compilers, licences and sources.
+"""Checks the compilers, licences and sources of all dependencies, as `cargo metadata` lists them for all features.
 
-No dependency that a user compiles may need a newer compiler than the package promises; a crate without rust-version
-says nothing, and dev-dependencies do not count. Every dependency has a licence that deny.toml allows, and comes from
-crates.io. Reads `cargo metadata` for all features. Fails, too, when Cargo.lock is out of date.
+No dependency that a user compiles may need a newer compiler than the package promises. A crate without rust-version
+passes, and dev-dependencies do not count. Every dependency must have a licence that deny.toml allows, and come from
+crates.io. The check also fails if Cargo.lock is out of date.
 """
 
 import json
@@ -16,13 +16,13 @@ REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
 
 
 def version(text):
-    """1.89 is 1.89.0."""
+    """Parses a version. A missing last part is 0."""
     parts = [int(part) for part in text.split(".")]
     return parts + [0] * (3 - len(parts))
 
 
 def reached(metadata):
-    """The packages that a user compiles, with the package itself."""
+    """Returns the packages that a user compiles, including the package itself."""
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     found, pending = set(), [metadata["resolve"]["root"]]
     while pending:
@@ -38,7 +38,7 @@ def reached(metadata):
 
 
 def may_be_used(licence, allowed):
-    """Whether the allowed licences satisfy an SPDX expression. Older crates write a slash for OR."""
+    """Returns whether the allowed licences satisfy an SPDX expression. Older crates write a slash for OR."""
     words = {"AND": "and", "OR": "or", "(": "(", ")": ")"}
     exceptions = re.sub(r"\s+WITH\s+", "-WITH-", (licence or "none").replace("/", " OR "))
     parts = [words.get(word) or str(word in allowed) for word in re.findall(r"[()]|[^\s()]+", exceptions)]

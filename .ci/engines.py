@@ -1,8 +1,8 @@
-"""Fetches what tests/judges drives: parts of released engines, and a Python to run them.
+"""Fetches what tests/judges needs: parts of released engines, and a Python environment to run them.
 
-They go to the directory that KVLEAP_ENGINES names, `target/engines` if it names none, once: a virtual environment,
-wheels as they were published for their event publishers, and the Python files of two engines for their cache managers.
-No engine is installed; what they import that is heavy is stood in for.
+It fetches them once, to the directory that KVLEAP_ENGINES names, or else to `target/engines`: a virtual environment,
+published wheels for their event publishers, and the Python files of two engines for their cache managers. It installs
+no engine. A stub replaces the heavy packages that the engines import.
 """
 
 import os
@@ -13,11 +13,11 @@ import sys
 import venv
 import zipfile
 
-# Positional events and replays without a topic; tagged events and replays with one.
+# The first has positional events and replays without a topic, the second tagged events and replays with one.
 PUBLISHERS = ["sglang==0.5.5", "sglang==0.5.23"]
-# The tests follow private imports of just these releases.
+# The tests import private modules of exactly these releases.
 MANAGERS = ["sglang==0.5.23", "vllm==0.33.0"]
-# For the publishers, then what the managers import beyond that.
+# The first line is for the publishers. The others are what the cache managers import beyond that.
 NEEDS = ["msgspec", "pyzmq", "pydantic", "psutil"]
 NEEDS += ["aiohttp", "cachetools", "cbor2", "cloudpickle", "numpy", "openai", "packaging", "pillow"]
 NEEDS += ["prometheus_client", "py-cpuinfo", "regex", "requests", "urllib3"]
@@ -42,11 +42,11 @@ def main():
         try:
             print(f"cache manager of {release} in {unpacked(pip, release, cache)}")
         except subprocess.CalledProcessError:
-            print(f"SKIPPED, for lack of {release}, which could not be fetched")
+            print(f"SKIPPED: {release} could not be fetched")
 
 
 def unpacked(pip, release, cache):
-    """The directory with a release's Python files; it is there only when all of them are."""
+    """Returns the directory with a release's Python files, and makes it if needed. It exists only when complete."""
     sources = cache / "sources" / release.replace("==", "-")
     if not sources.exists():
         scratch = cache / "scratch"

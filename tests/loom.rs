@@ -1,9 +1,9 @@
-//! Every interleaving of publishing, reading and reclaiming, by the loom model checker.
+//! Loom runs every interleaving of publishing, reading and reclaiming, up to a number of preemptions.
 //!
-//! The file under test is the engine's own `publish.rs`, with a payload and a cell made of loom's primitives in place
-//! of the real ones; arc-swap itself is not modelled. The stand-in cell is a locked pointer, which promises what we
-//! rely on and no more: a load after a swap sees the new snapshot, and a loaded snapshot is referenced while it is used.
-//! Loom rather than shuttle, because the protocol is small enough to be checked exhaustively.
+//! The file under test is the index's own `publish.rs`, with a payload and a cell made of loom's primitives in place of
+//! the real ones. arc-swap itself is not modelled. The stand-in cell is a locked pointer, which promises no more than
+//! we rely on: a load after a swap sees the new snapshot, and a loaded snapshot is referenced while it is used. We use
+//! loom and not shuttle, because the protocol is small enough to be checked exhaustively.
 
 #[path = "../src/index/publish.rs"]
 #[allow(dead_code, reason = "the cell of the real index")]
@@ -22,7 +22,7 @@ struct State {
     len: usize,
 }
 
-/// How much of the array a reader may look at. Loom fails if it is changed while somebody reads it.
+/// A snapshot: how much of the array a reader may look at. Loom fails if `len` is changed while somebody reads it.
 struct Snapshot {
     len: UnsafeCell<usize>,
     slots: std::sync::Arc<Vec<AtomicU64>>,
@@ -55,7 +55,7 @@ impl Drop for Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at all that the snapshot shows.
+    /// Looks at every slot that the snapshot shows, and returns how many there are.
     fn read(&self) -> usize {
         // SAFETY: readers only read, and loom checks that nobody writes meanwhile.
         #[allow(unsafe_code, reason = "loom's cell hands out pointers")]
@@ -95,6 +95,7 @@ impl<P> Cell<P> for LockedCell<P> {
     }
 }
 
+/// Checks one writer that publishes this often beside these readers.
 fn model(preemptions: usize, readers: usize, loads: usize, publications: usize) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -131,11 +132,11 @@ fn model(preemptions: usize, readers: usize, loads: usize, publications: usize) 
 }
 
 #[test]
-fn one_reader_beside_many_publications() {
+fn one_reader_is_safe_beside_many_publications() {
     model(5, 1, 4, 7);
 }
 
 #[test]
-fn two_readers_beside_a_few_publications() {
+fn two_readers_are_safe_beside_a_few_publications() {
     model(3, 2, 3, 5);
 }

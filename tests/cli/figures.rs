@@ -1,4 +1,4 @@
-//! `kvleap figures`: what it leaves behind, what it says and how it ends.
+//! `kvleap figures`: which files it leaves, what it prints, and its exit code.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn figures(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kvleap")).arg("figures").args(args).output().expect("the command runs")
 }
 
-/// What is printed on stderr when the input is bad, which must be all that is printed.
+/// Runs a command that must refuse its input, and returns what it prints on stderr. It must print nothing else.
 fn refusal(args: &[&str]) -> String {
     let output = figures(args);
     let text = String::from_utf8(output.stderr).expect("text");
@@ -28,11 +28,11 @@ fn a_figure_is_drawn_and_drawn_again_from_its_data() {
     let (first, again) = (scratch.path("first"), scratch.path("again"));
     let output = figures(&["--out", &first, "--only", "3,prefix-structure", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stderr.is_empty(), "no progress where there is no terminal");
+    assert!(output.stderr.is_empty(), "no progress bar without a terminal");
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     let figure = &report["figures"][0];
     assert_eq!((&figure["figure"], &figure["name"]), (&Value::from(3), &Value::from("prefix-structure")));
-    assert_eq!(report["figures"].as_array().map(Vec::len), Some(1), "named twice, drawn once");
+    assert_eq!(report["figures"].as_array().map(Vec::len), Some(1), "a figure that is named twice is drawn once");
     let files: Vec<&str> = figure["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
     assert_eq!(files.len(), 6);
     assert!(files.iter().all(|file| Path::new(file).is_file()));
@@ -71,7 +71,7 @@ fn bad_input_is_refused_before_anything_runs() {
     let old = scratch.path("");
     scratch.file("3-prefix-structure.json", r#"{"version":99,"figure":"prefix-structure","data":{}}"#);
     refused(&["--out", &out, "--only", "3", "--data", &old], "3-prefix-structure.json: has version 99");
-    assert!(!Path::new(&out).exists(), "nothing is made for what cannot be drawn");
+    assert!(!Path::new(&out).exists(), "no folder is made if nothing can be drawn");
 
     let file = scratch.file("file", "");
     refused(&["--out", &file, "--only", "3"], "file: cannot be written");
@@ -81,7 +81,7 @@ fn bad_input_is_refused_before_anything_runs() {
     refused(&["--out", &out, "--only", "1", "--record", &empty], "empty.jsonl");
     refused(&["--out", &out, "--only", "6", "--sweep", &empty], "is not the JSON of a sweep");
     let left = fs::read_dir(&out).unwrap().count();
-    assert_eq!(left, 0, "no half-written figure");
+    assert_eq!(left, 0, "no partial figure is left");
 }
 
 #[test]

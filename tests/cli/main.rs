@@ -1,4 +1,4 @@
-//! The command: what it prints, what it leaves behind and how it ends.
+//! The command `kvleap`: what each subcommand prints, which files it leaves, and its exit code.
 #![cfg(feature = "cli")]
 
 #[path = "../common"]

@@ -1,4 +1,4 @@
-//! `kvleap publish`: what it refuses, and how it ends.
+//! `kvleap publish`: which options it refuses, and how it stops.
 
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
@@ -8,7 +8,7 @@ use kvleap::service::mock_publisher::EngineState;
 use crate::common::engine::{Process, free_ports};
 use crate::common::scratch::Scratch;
 
-/// On ports of its own.
+/// Returns the command with free ports of its own.
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     let endpoint = || format!("tcp://127.0.0.1:{}", free_ports(1));
@@ -17,7 +17,7 @@ fn command(args: &[&str]) -> Command {
 }
 
 #[test]
-fn what_it_refuses() {
+fn bad_options_are_refused_with_reasons() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = format!("tcp://{}", taken.local_addr().expect("it is bound"));
     let cases: [(&[&str], &str); 7] = [
@@ -31,8 +31,8 @@ fn what_it_refuses() {
     ];
     for (args, why) in cases {
         let Output { status, stdout, stderr } = command(args).output().expect("it runs");
-        let said = String::from_utf8(stderr).expect("UTF-8");
-        assert!(said.contains(why), "{args:?}: {said}");
+        let text = String::from_utf8(stderr).expect("UTF-8");
+        assert!(text.contains(why), "{args:?}: {text}");
         assert_eq!((status.code(), &stdout[..]), (Some(2), &b""[..]), "{args:?}");
     }
     let bound = Command::new(env!("CARGO_BIN_EXE_kvleap")).args(["publish", "--endpoint", &taken]).output();
@@ -42,7 +42,7 @@ fn what_it_refuses() {
 }
 
 #[test]
-fn it_ends_when_it_is_told_to_and_leaves_its_state() {
+fn it_stops_on_a_signal_and_leaves_its_state() {
     let scratch = Scratch::new("publish");
     let state = scratch.path("state.json");
     let mut command = command(&["--requests", "2", "--rate", "1000", "--block-size", "64", "--state", &state]);
@@ -58,6 +58,6 @@ fn it_ends_when_it_is_told_to_and_leaves_its_state() {
     assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
     assert_eq!(process.child.wait().expect("it ends").code(), Some(0));
     let end: EngineState = serde_json::from_slice(&std::fs::read(&state).expect("the state")).expect("JSON");
-    assert_eq!(end.ranks[0].batches, read.ranks[0].batches, "nothing is said after the pause");
+    assert_eq!(end.ranks[0].batches, read.ranks[0].batches, "nothing is published after the pause");
     assert_eq!(scratch.names(), ["state.json"]);
 }

@@ -1,4 +1,4 @@
-//! The command: what it prints, what it leaves behind and how it ends.
+//! `kvleap replay`: what it prints, which files it leaves, and its exit code. Some tests cover all subcommands.
 
 use std::env;
 use std::fs::File;
@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::common::scratch::Scratch;
 
-/// Small enough for a debug build, large enough that caches overflow and prefixes are shared.
+/// Options for a workload that is small enough for a debug build, and large enough to overflow caches and share
+/// prefixes.
 const SMALL: [&str; 6] = ["--requests", "80", "--workers", "3", "--blocks-per-worker", "60"];
 
 const ROWS: &str = r#"{"timestamp": 0, "input_length": 1500, "output_length": 40, "hash_ids": [0, 1, 2]}
@@ -41,7 +42,7 @@ fn replay(args: &[&str]) -> Output {
     kvleap(&[&["replay"], args].concat())
 }
 
-/// The report on stdout, which must be one JSON object and nothing else.
+/// Runs a replay and returns its report. It must print one JSON object on stdout and nothing else.
 fn report(args: &[&str]) -> Value {
     let output = replay(&[args, &["--json"]].concat());
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -50,7 +51,7 @@ fn report(args: &[&str]) -> Value {
     value
 }
 
-/// What is printed on stderr when the input is bad, which must be all that is printed.
+/// Runs a replay that must be refused, and returns what it prints on stderr. It must print nothing else.
 fn refusal(args: &[&str]) -> String {
     let output = replay(args);
     let text = String::from_utf8(output.stderr).expect("text");
@@ -66,7 +67,7 @@ fn count(report: &Value, field: &str) -> u64 {
 
 fn gzip(text: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).expect("memory takes it all")
+    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).expect("memory")
 }
 
 #[test]
@@ -155,8 +156,8 @@ fn a_trace_is_played_plain_and_gzipped() {
         let report = report(&["--trace", &path, "--workers", "1", "--block-size", "256", "--verify"]);
         assert_eq!(count(&report, "mismatches"), 0);
         assert_eq!(count(&report, "requests"), 3);
-        // 1500, 1100 and 512 tokens fill 5, 4 and 2 blocks, of which the second shares 4 with the first; of the
-        // outputs the first fills the block that its prompt began, the second two.
+        // Prompts of 1500, 1100 and 512 tokens fill 5, 4 and 2 blocks, and the second shares all 4 with the first. The
+        // first answer fills the block that its prompt began, and the second answer fills two blocks.
         assert_eq!(count(&report, "query_blocks"), 11);
         assert_eq!(count(&report, "matched_blocks"), 4);
         assert_eq!(count(&report, "stored_blocks"), (5 + 1) + 2 + 2);
@@ -166,7 +167,7 @@ fn a_trace_is_played_plain_and_gzipped() {
 }
 
 #[test]
-fn the_report_for_people_is_text() {
+fn without_json_the_report_is_text() {
     let output = replay(&[&SMALL[..], &["--verify"]].concat());
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).expect("text");
@@ -184,7 +185,7 @@ fn the_oracle_agrees_with_a_record() {
         report(&[&SMALL[..], &["--record", &path]].concat());
         assert!(File::open(&path).is_ok());
         if !oracle.exists() || Command::new("python3").arg("--version").output().is_err() {
-            // Written past the test harness, which would swallow it.
+            // Write to stderr directly, because the test harness hides what a passing test prints.
             let _ = writeln!(
                 std::io::stderr(),
                 "SKIPPED the oracle's check of {name}: no {}, or no python3",
@@ -198,14 +199,14 @@ fn the_oracle_agrees_with_a_record() {
     }
     let mut names = scratch.names();
     names.sort();
-    assert_eq!(names, ["record.jsonl", "record.jsonl.gz"], "nothing else is left");
+    assert_eq!(names, ["record.jsonl", "record.jsonl.gz"], "no other file is left");
 }
 
 #[test]
-fn options_that_cannot_be_are_refused() {
+fn options_out_of_range_are_refused() {
     let scratch = Scratch::new("options");
     let trace = scratch.file("t.jsonl", ROWS.as_bytes());
-    // What is not refused is at least short.
+    // With a short trace, a mistake in a case costs little time.
     let refusal = |args: &[&str]| refusal(&[&["--trace", &trace], args].concat());
     let zeros = ["--workers", "--blocks", "--block-size", "--trace-block-size", "--shards", "--requests"];
     for option in zeros {
@@ -255,13 +256,13 @@ fn a_record_that_cannot_be_written_is_refused() {
     let scratch = Scratch::new("bad-record");
     let refusal = |record: &str| refusal(&[&SMALL[..], &["--record", record]].concat());
     assert!(refusal(&scratch.path("missing/record.jsonl")).contains("missing/record.jsonl"));
-    assert!(refusal(&scratch.path("")).contains("record"), "a directory");
+    assert!(refusal(&scratch.path("")).contains("record"), "the path is a directory");
     assert_eq!(scratch.names(), [""; 0]);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_record_replaces_nothing_but_a_file() {
+fn a_record_replaces_only_a_regular_file() {
     let scratch = Scratch::new("socket");
     let path = scratch.path("socket");
     let _socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket, standing for any device");
@@ -270,7 +271,7 @@ fn a_record_replaces_nothing_but_a_file() {
 }
 
 #[test]
-fn a_trace_is_played_without_its_option_too() {
+fn replay_takes_a_trace_without_its_option_and_other_commands_suggest_the_option() {
     let scratch = Scratch::new("positional");
     let trace = scratch.file("t.jsonl", ROWS.as_bytes());
     let small = ["--workers", "1", "--block-size", "256"];
@@ -287,7 +288,7 @@ fn a_trace_is_played_without_its_option_too() {
 }
 
 #[test]
-fn one_thing_has_one_name_in_all_commands() {
+fn equal_options_have_equal_names_in_all_commands() {
     for command in COMMANDS {
         let help = kvleap(&[&command.split(' ').collect::<Vec<_>>()[..], &["--help"]].concat());
         let help = String::from_utf8(help.stdout).expect("text");

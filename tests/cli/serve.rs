@@ -1,4 +1,4 @@
-//! `kvleap serve`: its settings, how it starts and how it ends.
+//! `kvleap serve`: its settings, how it starts and how it stops.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -11,13 +11,14 @@ use crate::common::scratch::Scratch;
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     command.arg("serve").args(args);
-    // What the machine happens to have in its environment is no part of the test.
+    // Settings in the environment of whoever runs the tests must not change them.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KVLEAP_")) {
         command.env_remove(name);
     }
     command
 }
 
+/// Runs a command that ends by itself, and returns its exit code and all that it prints.
 fn ended(args: &[&str]) -> (i32, String) {
     let Output { status, stdout, stderr } = command(args).output().expect("it runs");
     let text = [stdout, stderr].concat();
@@ -28,15 +29,16 @@ fn example() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service/config/example.toml").to_str().expect("UTF-8").to_owned()
 }
 
-/// Started on a free port, and its log up to where it says which.
+/// Starts a service on a free port, and reads its log until it says which. Returns the process, the rest of the log and
+/// the address.
 fn start(mut command: Command) -> (Child, BufReader<std::process::ChildStderr>, String) {
     command.args(["--listen", "127.0.0.1:0", "--log", "json"]).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it runs");
     let mut log = BufReader::new(child.stderr.take().expect("piped"));
     let address = log.by_ref().lines().find_map(|line| {
-        let said: Value = serde_json::from_str(&line.expect("UTF-8")).expect("a JSON object a line");
-        let listening = said["fields"]["message"] == "listening";
-        listening.then(|| said["fields"]["address"].as_str().expect("an address").to_owned())
+        let entry: Value = serde_json::from_str(&line.expect("UTF-8")).expect("one JSON object per line");
+        let listening = entry["fields"]["message"] == "listening";
+        listening.then(|| entry["fields"]["address"].as_str().expect("an address").to_owned())
     });
     (child, log, format!("http://{}", address.expect("it listens before it ends")))
 }
@@ -47,7 +49,7 @@ fn terminate(child: &Child) {
 }
 
 #[test]
-fn it_serves_until_it_is_told_to_end() {
+fn it_serves_until_it_is_told_to_stop() {
     let (mut child, log, url) = start(command(&[]));
     assert_eq!(ureq::get(format!("{url}/health")).call().expect("it answers").status(), 200);
     terminate(&child);
@@ -74,9 +76,9 @@ fn tokens_come_from_the_environment_and_are_never_printed() {
 }
 
 #[test]
-fn the_example_is_good_and_has_all_settings() {
+fn the_example_configuration_is_valid_and_has_all_settings() {
     assert_eq!(ended(&["--config", &example(), "--check-config"]), (0, "the settings are good\n".to_owned()));
-    // With every setting that it mentions switched on, all of them are known.
+    // All settings in the example's comments are known.
     let text = std::fs::read_to_string(example()).expect("the example");
     assert_eq!(ended(&["--example-config"]), (0, text.clone()));
     let setting = |line: &str| {
@@ -88,10 +90,10 @@ fn the_example_is_good_and_has_all_settings() {
     let (_, help) = ended(&["--help"]);
     for line in on.iter().take_while(|line| *line != "[[engines]]").filter(|line| !line.starts_with('#')) {
         if let Some((name, _)) = line.split_once(" = ") {
-            assert!(help.contains(&format!("--{}", name.replace('_', "-"))), "{name} is no flag");
+            assert!(help.contains(&format!("--{}", name.replace('_', "-"))), "{name} has no option");
         }
     }
-    // And at their defaults, they change nothing.
+    // The values in the comments are the defaults, except those of settings without one.
     let defaults = on.iter().filter(|line| {
         !["_file = ", "tls_", "peers", "media", "snapshot = ", "memory_budget"].iter().any(|of| line.contains(of))
     });

@@ -1,4 +1,4 @@
-//! `kvleap simulate`: what it prints, what it leaves behind and how it ends.
+//! `kvleap simulate`: what it prints, which files it leaves, and its exit code.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,8 @@ fn stdout(output: Output) -> String {
     text
 }
 
-/// What is printed on stderr when the input is bad, which must be all that is left.
+/// Runs a command that must refuse its input, and returns what it prints on stderr. It must print nothing else and
+/// leave no file.
 fn refusal(scratch: &Scratch, args: &[&str]) -> String {
     let before = scratch.names();
     let output = simulate(&scratch.0, args);
@@ -36,8 +37,8 @@ fn refusal(scratch: &Scratch, args: &[&str]) -> String {
 fn without_a_subcommand_all_policies_are_compared_and_charted() {
     let scratch = Scratch::new("compare");
     let output = simulate(&scratch.0, &["--requests", "300"]);
-    let said = String::from_utf8(output.stderr.clone()).expect("text");
-    assert_eq!(said.trim(), "the charts are in simulate.html", "and no progress where there is no terminal");
+    let printed = String::from_utf8(output.stderr.clone()).expect("text");
+    assert_eq!(printed.trim(), "the charts are in simulate.html", "no progress bar without a terminal");
     let table = stdout(output);
     assert!(table.contains("300 requests of conversations"), "{table}");
     for name in kvleap::route::policy::NAMES {
@@ -47,14 +48,14 @@ fn without_a_subcommand_all_policies_are_compared_and_charted() {
     assert!(page.contains("session-affinity") && page.trim_end().ends_with("</html>"));
 
     let again = simulate(&scratch.0, &["compare", "--requests", "300"]);
-    let said = String::from_utf8(again.stderr.clone()).expect("text");
-    assert_eq!(said.trim(), "the charts are in simulate.html, in place of the file of that name");
+    let printed = String::from_utf8(again.stderr.clone()).expect("text");
+    assert_eq!(printed.trim(), "the charts are in simulate.html, in place of the file of that name");
     assert_eq!(stdout(again), table);
     assert_eq!(fs::read_to_string(scratch.path("simulate.html")).expect("the charts"), page);
 }
 
 #[test]
-fn json_has_what_is_promised_and_nothing_else_is_printed() {
+fn json_has_the_promised_fields_and_nothing_else_is_printed() {
     let scratch = Scratch::new("json");
     let args = ["--requests", "200", "--workers", "3", "--policy", "cost,random", "--json", "--no-report"];
     let report: Value = serde_json::from_str(&stdout(simulate(&scratch.0, &args))).expect("one JSON object");
@@ -78,7 +79,7 @@ fn json_has_what_is_promised_and_nothing_else_is_printed() {
 }
 
 #[test]
-fn every_experiment_is_one_line() {
+fn every_experiment_takes_one_command() {
     let scratch = Scratch::new("experiments");
     let small = ["--requests", "60", "--no-report", "--json", "--policy", "cost"];
     for (args, axes, cells) in [
@@ -115,12 +116,12 @@ fn charts_of_a_comparison_and_of_an_experiment_are_drawn() {
         }
     }
     let rows = drawn(&["grid", "--vary", "workers=2,4", "--vary", "lag=0,1"], "grid.svg");
-    assert_eq!(rows.matches("Imbalance").count(), 2, "a row for each number of workers");
+    assert_eq!(rows.matches("Imbalance").count(), 2, "one row for each number of workers");
     assert!(rows.contains("One row for each of"));
 }
 
 #[test]
-fn bad_input_is_named_before_anything_is_played() {
+fn bad_input_is_refused_before_the_simulation_starts() {
     let scratch = Scratch::new("bad");
     let trace = scratch.file("trace.jsonl", "{\"timestamp\": 0, \"input_length\": \"x\"}\n");
     let long = r#"{"timestamp": 0, "input_length": 5120, "output_length": 1, "hash_ids": [1,2,3,4,5,6,7,8,9,10]}"#;

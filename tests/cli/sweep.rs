@@ -1,4 +1,4 @@
-//! `kvleap sweep`: what it prints, what it leaves behind and how it ends.
+//! `kvleap sweep`: what it prints, which files it leaves, and its exit code.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::common::scratch::Scratch;
 
-/// Small enough for a debug build, with processes and all.
+/// Options that make a sweep small enough for a debug build, although every trial is a process.
 const SMALL: [&str; 13] = [
     "--quick",
     "--requests",
@@ -29,7 +29,7 @@ fn sweep(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kvleap")).arg("sweep").args(args).output().expect("the command runs")
 }
 
-/// What is printed on stderr when the input is bad, which must be all that is printed.
+/// Runs a sweep that must be refused, and returns what it prints on stderr. It must print nothing else.
 fn refusal(args: &[&str]) -> String {
     let output = sweep(args);
     let text = String::from_utf8(output.stderr).expect("text");
@@ -47,7 +47,7 @@ fn a_sweep_leaves_a_table_every_trial_and_the_chart() {
     let output = sweep(&[&SMALL[..], &files].concat());
     let table = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stderr.is_empty(), "no progress where there is no terminal");
+    assert!(output.stderr.is_empty(), "no progress bar without a terminal");
     for line in ["| kvleap ", "| null "] {
         assert_eq!(table.lines().filter(|row| row.starts_with(line)).count(), 1, "{table}");
     }
@@ -62,7 +62,7 @@ fn a_sweep_leaves_a_table_every_trial_and_the_chart() {
     assert!(fs::read(&png).unwrap().starts_with(b"\x89PNG"));
     let mut left: Vec<_> = fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["sweep.json", "sweep.png", "sweep.svg"], "nothing else stays");
+    assert_eq!(left, ["sweep.json", "sweep.png", "sweep.svg"], "no other file is left");
 
     let schedule = scratch.path("fleet.schedule");
     let null = ["--backends", "null", "--json", "-"];

@@ -1,4 +1,4 @@
-//! `kvleap trace`: what it prints, what it leaves behind and how it ends.
+//! `kvleap trace`: what it prints, which files it leaves, and its exit code.
 
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
@@ -25,8 +25,8 @@ fn run(args: &[&str]) -> Output {
     command(args).output().expect("the command runs")
 }
 
-/// What is on stdout of a command that succeeds and says nothing else.
-fn said(args: &[&str]) -> String {
+/// Runs a command that must succeed and print nothing on stderr, and returns what it prints on stdout.
+fn printed(args: &[&str]) -> String {
     let output = run(args);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{args:?}: {errors}");
@@ -34,7 +34,7 @@ fn said(args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What is printed on stderr when the input is bad, which must be all that is printed.
+/// Runs a command that must refuse its input, and returns what it prints on stderr. It must print nothing else.
 fn refusal(args: &[&str]) -> String {
     let output = run(args);
     let text = String::from_utf8(output.stderr).expect("text");
@@ -46,15 +46,15 @@ fn refusal(args: &[&str]) -> String {
 
 fn gzip(text: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).expect("memory takes it all")
+    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).expect("memory")
 }
 
 fn zstd(text: &str) -> Vec<u8> {
-    zstd::encode_all(text.as_bytes(), 1).expect("in memory")
+    zstd::encode_all(text.as_bytes(), 1).expect("memory")
 }
 
 #[test]
-fn an_analysis_is_json_or_text() {
+fn an_analysis_is_printed_as_json_or_text() {
     let scratch = Scratch::new("analyze");
     let files = [
         scratch.file("t.jsonl", ROWS),
@@ -62,8 +62,9 @@ fn an_analysis_is_json_or_text() {
         scratch.file("t.jsonl.zst", zstd(ROWS)),
     ];
     let args: Vec<&str> = ["analyze", "--json"].into_iter().chain(files.iter().map(String::as_str)).collect();
-    let text = said(&args);
-    let reports: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
+    let text = printed(&args);
+    let reports: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("one object per line")).collect();
     assert_eq!(reports.len(), 3);
     for (report, file) in reports.iter().zip(&files) {
         assert_eq!(report["file"], **file);
@@ -81,9 +82,9 @@ fn an_analysis_is_json_or_text() {
         ["Input Length", "Context Length", "Unique Prompt Length", "Output Length", "Theoretical Hit Rates"]
             .map(|name| text.find(name).expect(name))
             .into();
-    assert!(keys.is_sorted(), "in the order of the table");
+    assert!(keys.is_sorted(), "the fields are in the order of the table");
 
-    let text = said(&["analyze", &files[0], "--workers", "3"]);
+    let text = printed(&["analyze", &files[0], "--workers", "3"]);
     for part in ["| Input Length", "| Causal Context Length", "Std Dev", "3 workers", "Working set", "1 sessions"] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -107,8 +108,8 @@ fn an_analysis_is_drawn() {
     let scratch = Scratch::new("plot");
     let trace = scratch.file("t.jsonl", ROWS);
     let (svg, png) = (scratch.path("plot.svg"), scratch.path("plot.png"));
-    said(&["analyze", &trace, "--plot", &svg]);
-    said(&["analyze", &trace, "--plot", &png, "--theme", "dark"]);
+    printed(&["analyze", &trace, "--plot", &svg]);
+    printed(&["analyze", &trace, "--plot", &png, "--theme", "dark"]);
     let text = fs::read_to_string(svg).expect("an SVG");
     for part in ["Hit rate by cache size", "Working set over time", "Input Length", "Output Length", "2 workers"] {
         assert!(text.contains(part), "{part}");
@@ -124,26 +125,36 @@ fn an_analysis_is_drawn() {
 }
 
 #[test]
-fn a_trace_is_synthesised_byte_for_byte() {
+fn equal_seeds_synthesise_equal_bytes() {
     let scratch = Scratch::new("synthesize");
     let source = scratch.file("source.jsonl", ROWS);
     let make = |seed: &str, name: &str| {
         let path = scratch.path(name);
-        said(&["synthesize", "--input-file", &source, "--num-requests", "50", "--seed", seed, "--output-file", &path]);
+        printed(&[
+            "synthesize",
+            "--input-file",
+            &source,
+            "--num-requests",
+            "50",
+            "--seed",
+            seed,
+            "--output-file",
+            &path,
+        ]);
         fs::read(path).expect("the trace")
     };
     assert_eq!(make("1", "a.jsonl"), make("1", "b.jsonl"));
     assert_ne!(make("1", "a.jsonl"), make("2", "b.jsonl"));
-    let stdout = said(&["synthesize", "--input-file", &source, "--num-requests", "50", "--seed", "1"]);
+    let stdout = printed(&["synthesize", "--input-file", &source, "--num-requests", "50", "--seed", "1"]);
     assert_eq!(stdout.as_bytes(), make("1", "a.jsonl"));
     make("1", "c.jsonl.gz");
-    let report = |name: &str| said(&["analyze", "--json", &scratch.path(name)]).replace(&scratch.path(name), "");
+    let report = |name: &str| printed(&["analyze", "--json", &scratch.path(name)]).replace(&scratch.path(name), "");
     assert_eq!(report("a.jsonl"), report("c.jsonl.gz"));
 
     for kind in ["shared-prompts", "conversations", "rag", "agents"] {
         let path = scratch.path(kind);
-        said(&["synthesize", "--generate", kind, "--num-requests", "40", "--zipf", "1.2", "--output-file", &path]);
-        let report: Value = serde_json::from_str(&said(&["analyze", "--json", &path])).expect("one object");
+        printed(&["synthesize", "--generate", kind, "--num-requests", "40", "--zipf", "1.2", "--output-file", &path]);
+        let report: Value = serde_json::from_str(&printed(&["analyze", "--json", &path])).expect("one object");
         assert_eq!(report["requests"], 40);
     }
 }
@@ -154,7 +165,7 @@ fn prompts_are_hashed_and_replayed() {
     let prompts =
         scratch.file("p.jsonl", "{\"prompt\": \"a b c d\"}\n{\"prompt\": \"a b e f\"}\n{\"prompt\": \"x y c d\"}\n");
     let trace = scratch.path("t.jsonl");
-    said(&["hash", &prompts, "--block-size", "2", "--output-file", &trace]);
+    printed(&["hash", &prompts, "--block-size", "2", "--output-file", &trace]);
     let ids: Vec<Value> = fs::read_to_string(&trace)
         .expect("the trace")
         .lines()
@@ -190,20 +201,21 @@ fn traces_are_converted() {
     let scratch = Scratch::new("convert");
     let trace = scratch.file("t.jsonl", ROWS);
     let small = scratch.path("small.jsonl");
-    said(&["convert", "--from", "rows", "--to-block-size", "128", &trace, "--output-file", &small]);
-    let report: Value = serde_json::from_str(&said(&["analyze", "--block-size", "128", "--json", &small])).unwrap();
+    printed(&["convert", "--from", "rows", "--to-block-size", "128", &trace, "--output-file", &small]);
+    let report: Value = serde_json::from_str(&printed(&["analyze", "--block-size", "128", "--json", &small])).unwrap();
     assert_eq!((&report["blocks"], &report["hit_blocks"]), (&(12 + 9 + 4).into(), &8.into()));
 
-    let sessions = said(&["convert", "--from", "rows", "--to", "sessions", &trace]);
-    assert_eq!(sessions.lines().count(), 2, "a session, and a request without");
+    let sessions = printed(&["convert", "--from", "rows", "--to", "sessions", &trace]);
+    assert_eq!(sessions.lines().count(), 2, "one session, and one request without a session");
     let sessions = scratch.file("sessions.jsonl", sessions);
-    assert_eq!(said(&["convert", "--from", "sessions", &sessions, "--rate", "0.1"]).lines().count(), 3);
+    assert_eq!(printed(&["convert", "--from", "sessions", &sessions, "--rate", "0.1"]).lines().count(), 3);
 
     let chats = scratch.file(
         "chats.json",
         r#"[{"conversations": [{"from": "human", "value": "a b"}, {"from": "gpt", "value": "c"}]}]"#,
     );
-    let row: Value = serde_json::from_str(&said(&["convert", "--from", "chats", &chats, "--block-size", "2"])).unwrap();
+    let row: Value =
+        serde_json::from_str(&printed(&["convert", "--from", "chats", &chats, "--block-size", "2"])).unwrap();
     assert_eq!(
         (&row["input_length"], &row["output_length"], &row["hash_ids"]),
         (&2.into(), &1.into(), &[0].as_slice().into())
@@ -300,7 +312,7 @@ fn outputs_that_cannot_be_written_are_refused() {
     let refusal =
         |path: &str| refusal(&["synthesize", "--input-file", &trace, "--num-requests", "10", "--output-file", path]);
     assert!(refusal(&scratch.path("no/out.jsonl")).contains("no/out.jsonl"));
-    assert!(refusal(&scratch.path("")).contains("cannot be written"), "a directory");
+    assert!(refusal(&scratch.path("")).contains("cannot be written"), "the path is a directory");
     assert!(refusal(&scratch.path("out.jsonl.zst")).contains("zstd is read, not written"));
     assert_eq!(scratch.names(), ["t.jsonl"]);
 }
@@ -308,7 +320,7 @@ fn outputs_that_cannot_be_written_are_refused() {
 /// A device that is always full stands for a full disk.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_told() {
+fn a_full_disk_is_reported() {
     let scratch = Scratch::new("full");
     let trace = scratch.file("t.jsonl", ROWS);
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
@@ -318,7 +330,7 @@ fn a_full_disk_is_told() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("stdout: the output cannot be written"), "{text}");
 
-    // So does a limit on the size of files, for a file under its temporary name.
+    // A limit on the size of files stands for a disk that is full when a file is written.
     let out = scratch.path("out.jsonl");
     let output = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kvleap")])
@@ -332,7 +344,7 @@ fn a_full_disk_is_told() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_reader_that_closes_the_pipe_is_no_failure() {
     let mut synthesize = command(&["synthesize", "--generate", "rag", "--num-requests", "100000"]);
     let mut child = synthesize.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
     let mut line = [0; 100];
@@ -349,12 +361,12 @@ fn an_interrupted_run_leaves_nothing() {
         let old = scratch.file("out.jsonl", "what was there before");
         let args = ["synthesize", "--generate", "rag", "--num-requests", "1000000000", "--output-file", &old];
         let mut child = command(&args).stderr(Stdio::piped()).spawn().expect("the command starts");
-        // The handler is there before the first byte is.
+        // Wait for the first bytes, because the command installs its signal handler before it writes any.
         let written = |name: &String| {
             name.ends_with(".partial") && fs::metadata(scratch.path(name)).is_ok_and(|about| about.len() > 0)
         };
         while !scratch.names().iter().any(written) {
-            assert!(child.try_wait().expect("a state").is_none(), "it ended before it was told to");
+            assert!(child.try_wait().expect("a state").is_none(), "it ended before the signal");
             std::thread::yield_now();
         }
         let kill = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().expect("kill runs");
@@ -368,7 +380,7 @@ fn an_interrupted_run_leaves_nothing() {
 #[test]
 fn help_has_examples() {
     for tool in ["analyze", "synthesize", "hash", "convert"] {
-        let text = said(&[tool, "--help"]);
+        let text = printed(&[tool, "--help"]);
         assert!(text.contains("Examples:") && text.contains("Exit codes:"), "{tool}");
     }
 }

@@ -1,4 +1,4 @@
-//! A real browser for tests, without a window: Chromium, spoken to by its debugging protocol over two pipes.
+//! A real browser for tests: headless Chromium, driven over two pipes by its debugging protocol.
 
 use std::env;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -17,11 +17,12 @@ pub(crate) struct Browser {
     profile: PathBuf,
 }
 
-/// Where it may be, first by the environment.
+/// The names under which Chromium may be installed. The environment variable `CHROMIUM` comes before them.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 impl Browser {
-    /// An empty page. Where there is no Chromium, says so and is `None`. `test` must be another one for every test.
+    /// Opens an empty page. Without a Chromium, prints so and returns `None`. `test` names the profile, so every test
+    /// needs another one.
     pub(crate) fn start(test: &str) -> Option<Self> {
         let profile = env::temp_dir().join(format!("kvleap-browser-{}-{test}", std::process::id()));
         let named = env::var("CHROMIUM").ok();
@@ -29,7 +30,8 @@ impl Browser {
             // The browser reads commands from descriptor 3 and answers on 4.
             let mut shell = Command::new("sh");
             shell.args(["-c", "exec \"$@\" 3<&0 4>&1 0</dev/null 1>/dev/null 2>/dev/null", "sh", name]);
-            // Tests may run as root, where the browser's own sandbox cannot; it sees nothing but the page under test.
+            // Tests may run as root, where the browser's own sandbox does not work. The browser sees only the page
+            // under test.
             shell.args([
                 "--headless=new",
                 "--no-sandbox",
@@ -49,8 +51,8 @@ impl Browser {
                 return Some(browser);
             }
         }
-        // Past the harness, which shows what a passing test prints to nobody.
-        writeln!(io::stderr(), "SKIPPED, for lack of a browser: install chromium").expect("stderr is open");
+        // Write to stderr directly, because the test harness hides what a passing test prints.
+        writeln!(io::stderr(), "SKIPPED: no browser found; install chromium").expect("stderr is open");
         None
     }
 
@@ -63,7 +65,7 @@ impl Browser {
         self.try_call("Page.enable", &json!({})).map(drop)
     }
 
-    /// Calls a method of the protocol; `None` if the browser is gone.
+    /// Calls a method of the protocol. Returns `None` if the browser is gone.
     fn try_call(&mut self, method: &str, params: &Value) -> Option<Value> {
         self.calls += 1;
         let mut call = json!({"id": self.calls, "method": method, "params": params});
@@ -75,7 +77,7 @@ impl Browser {
             let mut message = Vec::new();
             self.answers.read_until(0, &mut message).ok()?;
             let message: Value = serde_json::from_slice(message.strip_suffix(&[0])?).expect("the protocol is JSON");
-            // Others are events.
+            // Messages without this number are events.
             if message["id"] == self.calls {
                 assert_eq!(message["error"], Value::Null, "{method} {params}");
                 return Some(message["result"].clone());
@@ -87,7 +89,7 @@ impl Browser {
         self.try_call(method, params).expect("the browser is there")
     }
 
-    /// What the expression is in the page; if it is a promise, what it becomes.
+    /// Evaluates an expression in the page. A promise is awaited.
     pub(crate) fn eval(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
         let answer = self.call("Runtime.evaluate", &params);
@@ -95,7 +97,7 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// Waits until the condition holds in the page. The browser looks again and again; after a minute it gives up.
+    /// Waits until the condition holds in the page. The browser polls it, and gives up after a minute.
     pub(crate) fn wait(&mut self, condition: &str) {
         let holds = self.eval(&format!(
             "new Promise((done) => {{
@@ -109,11 +111,11 @@ impl Browser {
         ));
         if holds != true {
             let text = self.eval("document.body.innerText");
-            panic!("it does not come to this: {condition}\n{}", text.as_str().unwrap_or_default());
+            panic!("timed out waiting for: {condition}\n{}", text.as_str().unwrap_or_default());
         }
     }
 
-    /// As wide and high as a screen of that many CSS pixels.
+    /// Gives the page a screen of this many CSS pixels.
     pub(crate) fn resize(&mut self, width: u32, height: u32) {
         let phone = width < 500;
         let params = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone});
@@ -126,7 +128,7 @@ impl Browser {
         self.wait("document.readyState === 'complete'");
     }
 
-    /// Presses keys that bear no character, such as `Tab` and `Enter`.
+    /// Presses `Enter` or `Tab`.
     pub(crate) fn press(&mut self, key: &str) {
         let code = if key == "Enter" { 13 } else { 9 };
         let text = if key == "Enter" { "\r" } else { "" };
@@ -136,12 +138,12 @@ impl Browser {
         }
     }
 
-    /// Types into what has the focus.
+    /// Types into the element that has the focus.
     pub(crate) fn type_text(&mut self, text: &str) {
         self.call("Input.insertText", &json!({"text": text}));
     }
 
-    /// Where `KVLEAP_SCREENSHOTS` names a directory: what the page looks like, as `name.png`.
+    /// Saves a screenshot as `name.png.base64` if `KVLEAP_SCREENSHOTS` names a directory.
     pub(crate) fn screenshot(&mut self, name: &str) {
         let Some(directory) = env::var_os("KVLEAP_SCREENSHOTS") else { return };
         let picture = self.call("Page.captureScreenshot", &json!({"format": "png"}));
@@ -152,7 +154,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Told to, it ends its own processes, too; if it is gone, there is nothing to end.
+        // A browser that is told to close ends its child processes, too. If it is already gone, the errors do not
+        // matter.
         let _ = self.commands.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
         let _ = io::copy(&mut self.answers, &mut io::sink());
         let _ = self.process.wait();

@@ -1,4 +1,4 @@
-//! msgpack, as an engine would write it.
+//! Events and batches in msgpack, as an engine would write them.
 
 use rmp::encode::{write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
 
@@ -18,7 +18,7 @@ pub(crate) fn integers(bytes: &mut Vec<u8>, integers: &[u64]) {
     }
 }
 
-/// A store in map form; `more` are fields beside the usual ones.
+/// Encodes a store in map form, with `more` fields in front of the usual ones.
 pub(crate) fn stored(
     parent: Option<u64>,
     hashes: &[u64],

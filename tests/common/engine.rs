@@ -1,4 +1,4 @@
-//! Publishers in processes of their own, and ports for them.
+//! Processes that tests start and talk to, and free ports for them.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -6,10 +6,11 @@ use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// The first of so many consecutive ports that were free just now.
+/// Returns the first of this many consecutive ports that are free at the moment.
 ///
-/// None that the system gives out to outgoing connections, from 32768 on: one that looks for a publisher that was killed
-/// may take its port, and the next publisher finds it in use. Every process begins elsewhere, and none is given twice.
+/// The ports are below 32768, where the system takes those for outgoing connections. Otherwise a listener that
+/// reconnects to a killed publisher could be given the publisher's port, and the next publisher would find it in use.
+/// Every test process begins at another port and takes the following ones in turn.
 pub(crate) fn free_ports(count: u16) -> u16 {
     const PORTS: std::ops::Range<u16> = 20_000..32_000;
     static NEXT: LazyLock<AtomicU16> =
@@ -25,7 +26,7 @@ pub(crate) fn free_ports(count: u16) -> u16 {
     }
 }
 
-/// A process, killed at the end.
+/// A process that is killed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) child: Child,
@@ -36,13 +37,13 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the publisher can be started");
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the process can be started");
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         Self { child, stdin, stdout }
     }
 
-    /// The next line on its stdout.
+    /// Reads the next line of its standard output.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("a line in UTF-8");
@@ -50,13 +51,13 @@ impl Process {
     }
 
     pub(crate) fn tell(&mut self, line: &str) {
-        writeln!(self.stdin.as_mut().expect("it is piped"), "{line}").expect("the publisher listens");
+        writeln!(self.stdin.as_mut().expect("it is piped"), "{line}").expect("the process reads its input");
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// A store in device memory of blocks of 4 tokens, as vLLM has it, with `more` fields or others.
+/// Returns a store of blocks of 4 tokens in device memory, as vLLM publishes it. `more` adds fields or replaces them.
 pub(crate) fn stored(hashes: &[u64], parent: Option<u64>, tokens: &[u32], more: Value) -> Value {
     let mut event = json!({
         "type": "BlockStored", "block_hashes": hashes, "parent_block_hash": parent, "token_ids": tokens,
@@ -21,7 +21,7 @@ pub(crate) fn cleared() -> Value {
     json!({"type": "AllBlocksCleared"})
 }
 
-/// A batch that names this data-parallel rank, or none.
+/// Encodes a batch that names this data-parallel rank, or none.
 pub(crate) fn batch(events: &[Value], dp_rank: Option<u32>) -> Vec<u8> {
     rmp_serde::to_vec(&json!([1.5, events, dp_rank])).expect("plain values")
 }

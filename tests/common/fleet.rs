@@ -1,31 +1,32 @@
-//! Random fleets of caches that behave: what designs that are not exact everywhere can still be held to.
+//! Random fleets of well-behaved caches, on which even designs that are not exact everywhere must be exact.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kvleap::{Block, Event, EventData, Worker};
 use proptest::prelude::*;
 
-/// Caches as they should be: a block is held together with all before it, and under one name. Names are each worker's own:
-/// different workers have different ones for a block, and ranks of one engine the same ones for different blocks.
+/// A fleet of caches that hold every block together with all blocks before it, and under one name. Every worker has its
+/// own names: different workers name a block differently, and ranks of one engine use the same name for different
+/// blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    /// Local hashes that are unique to a prefix, or as the paths have them.
+    /// Local hashes that are unique to a prefix. Without them, local hashes are taken from the paths.
     unique: Option<HashMap<Vec<u64>, u64>>,
     caches: BTreeMap<Worker, Cache>,
-    /// Everything that was ever stored, as local hashes.
+    /// Every prefix that was ever stored, as local hashes.
     pub(crate) known: HashSet<Vec<u64>>,
 }
 
 #[derive(Debug, Default)]
 struct Cache {
-    /// By path from the root, the sequence hash.
+    /// Sequence hashes, by path from the root.
     held: BTreeMap<Vec<u64>, u64>,
-    /// How many names were given.
+    /// The number of names given out.
     names: u64,
     removed: bool,
 }
 
-/// What a worker does; numbers choose among what it holds.
+/// What a worker does. Numbers choose among the blocks that it holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     Extend(usize, Vec<u64>),
@@ -46,12 +47,12 @@ pub(crate) fn acts() -> impl Strategy<Value = Vec<(Worker, Act)>> {
 }
 
 impl Fleet {
-    /// With local hashes that are unique to a prefix, or with three in all.
+    /// Creates an empty fleet, with local hashes that are unique to a prefix, or with only three local hashes.
     pub(crate) fn new(unique: bool) -> Self {
         Self { unique: unique.then(HashMap::new), ..Self::default() }
     }
 
-    /// The local hashes on the way to a block.
+    /// Returns the local hashes on the path to a block.
     fn locals(&mut self, path: &[u64]) -> Vec<u64> {
         let Some(unique) = &mut self.unique else { return path.to_vec() };
         let mut local = |len| {
@@ -61,7 +62,7 @@ impl Fleet {
         (1..=path.len()).map(&mut local).collect()
     }
 
-    /// What the worker says.
+    /// Performs an act, and returns the event that the worker sends.
     pub(crate) fn play(&mut self, (worker, act): &(Worker, Act)) -> Event {
         let mut cache = self.caches.remove(worker).unwrap_or_default();
         let data = match act {

@@ -1,11 +1,11 @@
-//! What an index should say of engines, from what they themselves say that they hold.
+//! What an index should answer, by what the engines themselves report that they hold.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kvleap::Worker;
 use kvleap::service::mock_publisher::{BlockState, EngineState};
 
-/// By worker, the local hashes on the way to every block that is held together with all before it.
+/// For each worker, the paths of local hashes to all blocks that it holds together with all blocks before them.
 #[derive(Debug, Default)]
 pub(crate) struct Judge(BTreeMap<Worker, HashSet<Vec<u64>>>);
 
@@ -18,11 +18,11 @@ impl Judge {
         }
     }
 
-    /// Everything that anybody holds, as queries.
+    /// Returns queries that cover every block that any worker holds.
     pub(crate) fn queries(&self) -> Vec<Vec<u64>> {
         let mut queries: Vec<_> = self.0.values().flatten().cloned().collect();
         queries.sort();
-        // Of one that continues another, the longer one asks for both.
+        // If one path continues another, the longer one covers both.
         queries.dedup_by(|longer, shorter| {
             longer.starts_with(shorter) && {
                 std::mem::swap(longer, shorter);
@@ -32,7 +32,7 @@ impl Judge {
         queries
     }
 
-    /// Who holds how much of the query.
+    /// Returns how many leading blocks of the query each worker holds.
     pub(crate) fn depths(&self, query: &[u64]) -> BTreeMap<Worker, u32> {
         let depth =
             |paths: &HashSet<Vec<u64>>| (1..=query.len()).take_while(|&end| paths.contains(&query[..end])).count();

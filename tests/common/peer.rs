@@ -1,4 +1,4 @@
-//! Instances that a service may copy at its start, as the test plays them.
+//! Stubs of the instances that a service may copy at its start.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 
-/// A server that gives these answers: by path, the head and the body.
+/// Starts a server that gives these answers, each a path, a head and a body. Returns its address.
 pub(crate) fn stub(answers: Vec<(&'static str, String, Vec<u8>)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -18,7 +18,7 @@ pub(crate) fn stub(answers: Vec<(&'static str, String, Vec<u8>)>) -> String {
             let answer = answers.iter().find(|(path, ..)| request.starts_with(&format!("GET {path} ")));
             let (head, body) =
                 answer.map_or(("HTTP/1.1 404 Not Found\r\n", &[][..]), |(_, head, body)| (head.as_str(), body));
-            // Whoever asked may have gone.
+            // The client may have hung up.
             let _ = stream.get_mut().write_all(&[head.as_bytes(), b"connection: close\r\n\r\n", body].concat());
         }
     });
@@ -29,7 +29,7 @@ pub(crate) fn ok(length: usize) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n")
 }
 
-/// A peer of another implementation, which gives this dump.
+/// Starts a peer of another implementation, which serves this dump.
 pub(crate) fn dumping(dump: &Value) -> String {
     let body = dump.to_string().into_bytes();
     stub(vec![("/dump", ok(body.len()), body)])

@@ -1,9 +1,9 @@
-//! Random fleets: events and queries from alphabets so small that everything collides with everything.
+//! Random events and queries, from alphabets so small that hashes, prefixes and names repeat all the time.
 
 use kvleap::{Block, Event, EventData, Matches, Worker};
 use proptest::prelude::*;
 
-/// How random events look.
+/// The ranges that random events are drawn from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) workers: u64,
@@ -15,11 +15,11 @@ pub(crate) struct Shape {
     pub(crate) blocks: usize,
 }
 
-/// Short sequences over two local hashes: every prefix is shared, twinned, moved and torn.
+/// Short sequences over few local hashes, so that prefixes are often shared, twinned, moved and torn.
 pub(crate) const DENSE: Shape = Shape { workers: 5, sequences: 24, locals: 2, blocks: 5 };
 /// Sequences longer than a stride, mostly of equal blocks.
 pub(crate) const LONG: Shape = Shape { workers: 4, sequences: 400, locals: 2, blocks: 60 };
-/// Long and hardly ever the same: many runs.
+/// Sequences of medium length that are hardly ever the same, so that there are many runs.
 pub(crate) const SPREAD: Shape = Shape { workers: 6, sequences: 60, locals: 5, blocks: 12 };
 
 fn local(shape: Shape) -> impl Strategy<Value = u64> {
@@ -28,7 +28,7 @@ fn local(shape: Shape) -> impl Strategy<Value = u64> {
 
 fn data(shape: Shape) -> impl Strategy<Value = EventData> {
     let fresh = prop::collection::vec((0..shape.sequences, local(shape)), 0..=shape.blocks);
-    // Consecutive sequence hashes, as one engine would give its chains: stores that extend one another.
+    // Consecutive sequence hashes, so that stores extend one another as those of a real engine do.
     let chain = (0..shape.sequences, prop::collection::vec(local(shape), 1..=shape.blocks));
     let parent = prop::option::weighted(0.7, 0..shape.sequences);
     let blocks = |list: Vec<(u64, u64)>| list.into_iter().map(|(sequence, local)| Block { sequence, local }).collect();
@@ -40,7 +40,7 @@ fn data(shape: Shape) -> impl Strategy<Value = EventData> {
         }),
         10 => prop::collection::vec(0..shape.sequences, 0..=shape.blocks)
             .prop_map(|blocks| EventData::Removed { blocks }),
-        // Tail first, as caches evict.
+        // Caches evict a sequence tail first.
         6 => (0..shape.sequences, 1..=shape.blocks as u64)
             .prop_map(|(last, n)| EventData::Removed { blocks: (last.saturating_sub(n)..=last).rev().collect() }),
         1 => Just(EventData::Cleared),
@@ -62,7 +62,7 @@ pub(crate) fn events(shape: Shape, most: usize) -> impl Strategy<Value = Vec<Eve
     stream(shape, 0..most)
 }
 
-/// So many events. Some say again what was said before, as engines do that announce every copy of a block.
+/// Draws a number of events. Some repeat earlier ones, like those of engines that announce every copy of a block.
 pub(crate) fn stream(shape: Shape, count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Event>> {
     let again = prop::option::weighted(0.15, any::<prop::sample::Index>());
     prop::collection::vec((event(shape), again), count).prop_map(|list| {
@@ -83,7 +83,7 @@ pub(crate) fn queries(shape: Shape) -> impl Strategy<Value = Vec<Vec<u64>>> {
     prop::collection::vec(query(shape), 1..30)
 }
 
-/// The chains of local hashes that the events spell out, with what they extend: queries that match far.
+/// Returns the chain of local hashes from the root to the end of each store, which are queries with long matches.
 pub(crate) fn spelled(events: &[Event]) -> Vec<Vec<u64>> {
     let mut known: Vec<((Worker, u64), Vec<u64>)> = Vec::new();
     let mut paths = Vec::new();
@@ -105,14 +105,14 @@ pub(crate) fn spelled(events: &[Event]) -> Vec<Vec<u64>> {
     paths
 }
 
-/// Who is incomplete, in the order of the reference.
+/// Returns the incomplete workers that an answer names, in the order that the reference uses.
 pub(crate) fn incomplete(matches: &Matches) -> Vec<Worker> {
     let mut list: Vec<_> = matches.incomplete().collect();
     list.sort_unstable();
     list
 }
 
-/// An answer in the order of the reference.
+/// Returns an answer in the order that the reference uses.
 pub(crate) fn by_worker(matches: &Matches) -> Vec<(Worker, u32)> {
     let mut list: Vec<_> = matches.iter().collect();
     list.sort_unstable();

@@ -8,18 +8,18 @@ use std::thread;
 
 use serde_json::Value;
 
-/// A running service, killed at the end.
+/// A running service that is killed when it is dropped.
 pub(crate) struct Serve {
     child: Child,
     log: Receiver<Value>,
     pub(crate) url: String,
 }
 
-/// `kvleap serve` on a free port, with a log in JSON.
+/// Returns the command that runs `kvleap serve` on a free port, with a log in JSON.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--log", "json"]).args(args).stderr(Stdio::piped());
-    // What the machine happens to have in its environment is no part of the test.
+    // Settings in the environment of whoever runs the tests must not change them.
     for (name, _) in env::vars().filter(|(name, _)| name.starts_with("KVLEAP_")) {
         command.env_remove(name);
     }
@@ -27,28 +27,28 @@ pub(crate) fn command(args: &[&str]) -> Command {
 }
 
 impl Serve {
-    /// Starts a service that keeps a snapshot there, and waits until it listens.
+    /// Starts a service that writes its snapshot to this path every second, and waits until it listens.
     pub(crate) fn start(snapshot: &str, more: &[&str]) -> Self {
         let mut command = command(&["--snapshot", snapshot, "--snapshot-seconds", "1"]);
         let mut child = command.args(more).spawn().expect("it runs");
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let (say, log) = channel();
-        // Read to its end, so that the service never waits for the test.
+        let (lines_read, log) = channel();
+        // Read the log to its end, so that the service never blocks on a full pipe.
         thread::spawn(move || {
             for line in lines {
                 let line = line.expect("UTF-8");
-                // Nobody may want to know any more.
-                let _ = say.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
+                // The test may have dropped the receiver.
+                let _ = lines_read.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
             }
         });
         let mut service = Self { child, log, url: String::new() };
-        let listening = service.said("listening");
+        let listening = service.logged("listening");
         service.url = format!("http://{}", listening["address"].as_str().expect("an address"));
         service
     }
 
-    /// Waits for this message; others up to it must be good news.
-    pub(crate) fn said(&self, message: &str) -> Value {
+    /// Waits for this message in the log. No message before it may be an error.
+    pub(crate) fn logged(&self, message: &str) -> Value {
         loop {
             let line = self.log.recv().expect("it runs");
             assert_ne!(line["level"], "ERROR", "{line}");
@@ -72,7 +72,7 @@ impl Serve {
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

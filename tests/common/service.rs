@@ -1,4 +1,4 @@
-//! A service in this process, and a client of it.
+//! A service in this process, with an HTTP client.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-/// On a free port of this machine.
+/// Returns settings for a service on a free port of this machine.
 pub(crate) fn config() -> Config {
     Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), threads: 2, ..Config::default() }
 }
@@ -21,7 +21,7 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn start(config: Config) -> Self {
-        let server = Server::start(config).expect("the settings are good");
+        let server = Server::start(config).expect("the service starts");
         let agent = Agent::new_with_config(Agent::config_builder().http_status_as_error(false).build());
         Self { server, agent, scheme: "http", token: None }
     }
@@ -50,7 +50,7 @@ impl Service {
         read(request.send(body))
     }
 
-    /// Waits until all that was accepted is visible.
+    /// Waits until everything that the service accepted is visible.
     pub(crate) fn flush(&self) {
         let models = self.server.indexer().models().all();
         models.iter().for_each(|model| model.index().flush().expect("the index is open"));
@@ -64,7 +64,7 @@ fn read(answer: Result<Response<Body>, ureq::Error>) -> (u16, Value) {
     (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") })
 }
 
-/// An event of the router that stores `locals` from the root on, under sequence hashes counted from `first`.
+/// Returns an event in Dynamo's form that stores `locals` from the root on, under sequence hashes counted from `first`.
 pub(crate) fn stored(worker: (u64, u32), tier: &str, first: u64, locals: &[u64]) -> Value {
     let blocks: Vec<_> =
         (first..).zip(locals).map(|(hash, local)| json!({"block_hash": hash, "tokens_hash": local})).collect();
@@ -78,7 +78,7 @@ pub(crate) fn event((worker, rank): (u64, u32), tier: &str, data: Value) -> Valu
     event
 }
 
-/// The body of `POST /events` for the model `m` with blocks of 4.
+/// Returns the body of `POST /events` for the model `m` with blocks of 4 tokens.
 pub(crate) fn events(events: &[Value]) -> Value {
     json!({"model_name": "m", "block_size": 4, "events": events})
 }

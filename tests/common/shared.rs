@@ -3,13 +3,13 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// The path of `name` under `../shared`; where that is absent, says so and is `None`.
+/// Returns the path of `name` under `../shared`. If it does not exist, prints so and returns `None`.
 pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(name);
     if path.exists() {
         return Some(path);
     }
-    // Past the harness, which shows what a passing test prints to nobody.
-    writeln!(io::stderr(), "SKIPPED, for lack of {}", path.display()).expect("stderr is open");
+    // Write to stderr directly, because the test harness hides what a passing test prints.
+    writeln!(io::stderr(), "SKIPPED: {} does not exist", path.display()).expect("stderr is open");
     None
 }

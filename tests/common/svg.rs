@@ -1,9 +1,9 @@
-//! What an SVG shows: its texts and where they are, its rectangles.
+//! Reads what an SVG shows: its texts with their places, and its rectangles.
 
 use resvg::usvg::fontdb::Database;
 use resvg::usvg::{Group, Node, Options, Rect, Tree};
 
-/// Every text of an SVG with the box that it covers in the built-in font, in pixels, and the size of the whole.
+/// Returns every text of an SVG with the box that it covers in the built-in font, in pixels, and the size of the image.
 pub(crate) fn texts(svg: &str) -> (Vec<(String, Rect)>, (f32, f32)) {
     fn walk(group: &Group, found: &mut Vec<(String, Rect)>) {
         for node in group.children() {
@@ -26,7 +26,7 @@ pub(crate) fn texts(svg: &str) -> (Vec<(String, Rect)>, (f32, f32)) {
     (found, (tree.size().width(), tree.size().height()))
 }
 
-/// No text leaves the image or covers another.
+/// Asserts that no text leaves the image or covers another.
 pub(crate) fn assert_apart(svg: &str) {
     let (texts, (width, height)) = texts(svg);
     for (place, (text, shape)) in texts.iter().enumerate() {
@@ -40,8 +40,8 @@ pub(crate) fn assert_apart(svg: &str) {
     }
 }
 
-/// Left, top, width and height of every rectangle of this opacity, in pixels and in the order of drawing, those that
-/// were merged into a path included.
+/// Returns left, top, width and height of every rectangle of this opacity, in pixels and in the order of drawing.
+/// Rectangles that were merged into a path are included.
 pub(crate) fn rectangles(svg: &str, opacity: &str) -> Vec<(f64, f64, f64, f64)> {
     let number = |text: &str| text.trim().parse::<f64>().expect("a number") / 10.0;
     let value = |line: &str, name: &str| {

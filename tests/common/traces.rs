@@ -1,4 +1,4 @@
-//! Traces for tests: random ones in which everything shares prefixes with everything.
+//! Random traces in which requests share many prefixes.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -6,7 +6,8 @@ use std::io::Cursor;
 use kvleap::trace::{Row, Rows};
 use proptest::prelude::*;
 
-/// Rows over short sequences of few blocks, sorted by time, ids by first appearance or in some other order.
+/// Draws rows over short sequences of few different blocks, sorted by time. Their ids are numbered by first appearance,
+/// or in another order.
 pub(crate) fn random_rows(most: usize, block_size: u32) -> impl Strategy<Value = Vec<Row>> {
     let blocks = prop::collection::vec(prop_oneof![3 => Just(0_u8), 2 => Just(1), 1 => Just(2)], 0..7);
     let row = (blocks, 1..=block_size, 0..50_u32, 0..4_u64, prop::option::of(0..3_u8));
@@ -28,11 +29,11 @@ pub(crate) fn random_rows(most: usize, block_size: u32) -> impl Strategy<Value =
     })
 }
 
-/// The trace as a file would have it.
+/// Returns the trace as the text of a file.
 pub(crate) fn text(rows: &[Row]) -> Vec<u8> {
     let mut text = Vec::new();
     for row in rows {
-        serde_json::to_writer(&mut text, row).expect("memory takes it all");
+        serde_json::to_writer(&mut text, row).expect("memory");
         text.push(b'\n');
     }
     text

@@ -1,5 +1,5 @@
-//! A `ZeroMQ` publisher down to its bytes (ZMTP 3.0, mechanism NULL), so that a test decides when it hears a subscription,
-//! what it says, and when it hangs up.
+//! A `ZeroMQ` publisher written byte by byte (ZMTP 3.0, mechanism NULL), so that a test decides when it accepts a
+//! subscription, what it sends, and when it hangs up.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 /// A publisher that waits for its subscriber.
 pub(crate) struct Publisher(TcpListener);
 
-/// A subscriber that has subscribed. Dropped, the publisher hangs up.
+/// A subscriber that has subscribed. Dropping it closes the connection.
 pub(crate) struct Subscriber(TcpStream);
 
 impl Publisher {
@@ -19,7 +19,7 @@ impl Publisher {
         format!("tcp://{}", self.0.local_addr().expect("bound"))
     }
 
-    /// The next subscriber, once its subscription has come. One that gave up waiting is passed over.
+    /// Waits for the next subscriber to subscribe, and returns it. Subscribers that hang up before are skipped.
     pub(crate) fn subscriber(&self) -> Subscriber {
         loop {
             let (stream, _) = self.0.accept().expect("a connection");
@@ -46,7 +46,7 @@ impl Subscriber {
     }
 }
 
-/// Greets, and waits for the subscription.
+/// Performs the handshake, and waits for the subscription.
 fn subscribed(mut stream: TcpStream) -> io::Result<Subscriber> {
     let mut greeting = [0; 64];
     (greeting[0], greeting[9], greeting[10]) = (0xff, 0x7f, 3);
@@ -55,7 +55,7 @@ fn subscribed(mut stream: TcpStream) -> io::Result<Subscriber> {
     stream.read_exact(&mut greeting)?;
     let ready = b"\x05READY\x0bSocket-Type\0\0\0\x03PUB";
     stream.write_all(&[&[4, ready.len() as u8], &ready[..]].concat())?;
-    // Its own READY, and the subscription: both are short.
+    // The subscriber sends its own READY and then its subscription, both of them short frames.
     for _ in 0..2 {
         let mut head = [0; 2];
         stream.read_exact(&mut head)?;

@@ -1,5 +1,5 @@
-//! The designs to compare with, judged by the literal reference: right where they should be, wrong where their files
-//! say so, and without a panic everywhere.
+//! The designs that the index is compared with. Each agrees with the literal reference where it should, gives the wrong
+//! answers that its file describes, and never panics.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -23,8 +23,8 @@ fn open(design: Design) -> Box<dyn Backend> {
     design.open(&Writers { threads: 3, pin: Vec::new() }).expect("threads can be started")
 }
 
-/// After these events.
-fn told(design: Design, events: &[Event]) -> Box<dyn Backend> {
+/// Opens a backend and applies these events to it.
+fn fed(design: Design, events: &[Event]) -> Box<dyn Backend> {
     let backend = open(design);
     for event in events {
         backend.apply(event.clone());
@@ -33,7 +33,7 @@ fn told(design: Design, events: &[Event]) -> Box<dyn Backend> {
     backend
 }
 
-/// An answer in the order of the reference.
+/// Returns a backend's answer in the order that the reference uses.
 fn find(reader: &mut dyn Reader, query: &[u64]) -> Vec<(Worker, u32)> {
     let mut scores = vec![(B, 99)];
     reader.find(query, &mut scores);
@@ -54,37 +54,38 @@ fn cleared(worker: Worker) -> Event {
     Event { worker, id: 0, data: EventData::Cleared }
 }
 
-/// Asserts that A's depth is `truth` to the reference and to every design, but for those that claim another.
+/// Asserts that the reference and every design say that A's depth is `truth`, except the designs listed in `wrong`,
+/// which say the depth listed with them.
 fn claim(events: &[Event], query: &[u64], truth: u32, wrong: &[(&[Design], u32)]) {
     for design in SIX.into_iter().chain([Design::Reference]) {
-        let scores = find(&mut *told(design, events).reader(), query);
+        let scores = find(&mut *fed(design, events).reader(), query);
         let depth = scores.iter().find(|(worker, _)| *worker == A).map_or(0, |(_, depth)| *depth);
         let claimed = wrong.iter().find(|(designs, _)| designs.contains(&design)).map_or(truth, |(_, depth)| *depth);
         assert_eq!(depth, claimed, "{design}");
     }
 }
 
-/// The designs that know blocks, and neither positions nor prefixes.
+/// The designs that know blocks, but neither positions nor prefixes.
 const PLACELESS: &[Design] = &[Nested, NestedActor, Inverted];
-/// Those, and the one that looks at few positions.
+/// The placeless designs, and the one that looks at few positions.
 const FLAT: &[Design] = &[Nested, NestedActor, Inverted, Positional];
-/// Those that know places, and count workers there instead of names.
+/// The designs that know places, and record which workers hold a place but not under how many names.
 const PLACED: &[Design] = &[RadixTree, ConcurrentRadixTree, Positional];
 
 #[test]
-fn two_sequences_that_share_a_block() {
+fn flat_designs_mix_up_sequences_that_share_a_block() {
     let events = [store(A, None, &[(1, 10), (2, 11)]), store(A, None, &[(3, 20), (4, 21)])];
     claim(&events, &[10, 21], 1, &[(FLAT, 2)]);
     claim(&events, &[11, 10], 0, &[(PLACELESS, 2)]);
     claim(&events, &[10, 11], 2, &[]);
-    // Two prefixes before equal blocks at equal positions: now there is something to tell apart.
+    // Two different prefixes now precede equal blocks at the same position, so the positional design compares prefixes.
     let events = [&events[..], &[store(B, None, &[(5, 30), (6, 21)])]].concat();
     claim(&events, &[10, 21], 1, &[(PLACELESS, 2)]);
     claim(&events, &[20, 21], 2, &[]);
 }
 
 #[test]
-fn a_jump_over_a_block_that_differs() {
+fn the_positional_design_jumps_over_a_block_that_differs() {
     let pairs: Vec<_> = (0..40).map(|i| (i, i)).collect();
     let events = [store(A, None, &pairs)];
     let mut query: Vec<_> = (0..40).collect();
@@ -102,43 +103,43 @@ fn a_jump_over_a_block_that_differs() {
 }
 
 #[test]
-fn a_hole() {
+fn the_positional_design_overlooks_a_hole() {
     let pairs: Vec<_> = (0..40).map(|i| (i, i)).collect();
     let query: Vec<_> = (0..40).collect();
     claim(&[store(A, None, &pairs), remove(A, &[7])], &query, 7, &[(&[Positional], 40)]);
-    // What fills it is held elsewhere.
+    // The worker holds an equal block elsewhere, and the flat designs take it for the missing one.
     let events = [store(A, None, &[(1, 10), (2, 11), (3, 12)]), store(A, None, &[(4, 11)]), remove(A, &[2])];
     claim(&events, &[10, 11, 12], 1, &[(FLAT, 3)]);
 }
 
 #[test]
-fn a_hole_that_is_filled_again() {
+fn the_trees_forget_what_lies_behind_a_hole_that_is_filled_again() {
     let events = [store(A, None, &[(1, 10), (2, 11), (3, 12)]), remove(A, &[2]), store(A, Some(1), &[(2, 11)])];
     claim(&events, &[10, 11, 12], 3, &[(&TREES, 2)]);
 }
 
 #[test]
-fn a_worker_that_stands_in_for_another() {
+fn the_positional_design_credits_a_worker_with_blocks_of_another() {
     let chain = [(1, 10), (2, 11), (3, 12)];
     let events = [store(A, None, &chain[..2]), store(B, None, &chain), remove(B, &[1])];
     claim(&events, &[10, 11, 12], 2, &[(&[Positional], 3)]);
 }
 
 #[test]
-fn an_unknown_parent() {
+fn placeless_designs_store_a_block_with_an_unknown_parent() {
     let events = [store(A, None, &[(1, 10)]), store(A, Some(99), &[(2, 11)])];
     claim(&events, &[10, 11], 1, &[(PLACELESS, 2)]);
 }
 
 #[test]
-fn a_block_that_is_its_own_parent() {
+fn every_design_rejects_a_block_that_is_its_own_parent() {
     let first = store(A, None, &[(1, 10)]);
     claim(&[first.clone(), store(A, Some(1), &[(1, 11)])], &[10, 11], 1, &[]);
     claim(&[first, store(A, Some(1), &[(2, 11), (2, 12)])], &[10, 11], 1, &[]);
 }
 
 #[test]
-fn a_name_that_moves() {
+fn only_the_reference_follows_a_sequence_hash_that_moves() {
     let events = [store(A, None, &[(1, 10)]), store(A, None, &[(1, 20)])];
     claim(&events, &[10], 0, &[(&SIX, 1)]);
     let events = [&events[..], &[cleared(A)]].concat();
@@ -147,7 +148,7 @@ fn a_name_that_moves() {
 }
 
 #[test]
-fn two_names_for_a_block() {
+fn placed_designs_drop_a_block_when_one_of_its_two_names_is_removed() {
     let events = [store(A, None, &[(1, 10), (2, 11)]), store(A, Some(1), &[(3, 11)]), remove(A, &[3])];
     claim(&events, &[10, 11], 2, &[(PLACED, 1)]);
 }
@@ -162,15 +163,15 @@ fn the_collision_workload_tells_exact_designs_from_others() {
 }
 
 #[test]
-fn null_finds_nobody() {
-    assert_eq!(find(&mut *told(Design::Null, &[store(A, None, &[(1, 10)])]).reader(), &[10]), []);
+fn the_null_design_finds_nobody() {
+    assert_eq!(find(&mut *fed(Design::Null, &[store(A, None, &[(1, 10)])]).reader(), &[10]), []);
 }
 
 #[test]
 fn threads_are_pinned_to_cores_that_exist() {
     let Some(&core) = core_affinity::get_core_ids().unwrap_or_default().first() else { return };
     for design in Design::ALL {
-        let pinned = design.open(&Writers { threads: 3, pin: vec![core.id] }).expect("the core is there");
+        let pinned = design.open(&Writers { threads: 3, pin: vec![core.id] }).expect("the core exists");
         pinned.apply(store(A, None, &[(1, 10)]));
         pinned.flush();
         let refused = design.open(&Writers { threads: 3, pin: vec![core.id, 4_000_000] }).expect_err("no such core");
@@ -178,7 +179,7 @@ fn threads_are_pinned_to_cores_that_exist() {
     }
 }
 
-/// A chain that would overflow the stack if it were dropped by recursion.
+/// The chain is long enough to overflow the stack if a design dropped it by recursion.
 #[test]
 fn long_sequences_come_and_go() {
     const LEN: u64 = 100_000;
@@ -195,7 +196,8 @@ fn long_sequences_come_and_go() {
     }
 }
 
-/// Whether the designs agree with the reference, at the end and on the way, also on what they reject.
+/// Checks that the designs agree with the reference after every few events and at the end, and that they reject as many
+/// events.
 fn agree(
     designs: &[Design],
     fleet: &mut Fleet,
@@ -203,7 +205,7 @@ fn agree(
     more: &[Vec<u64>],
 ) -> Result<(), TestCaseError> {
     let events: Vec<_> = acts.iter().map(|act| fleet.play(act)).collect();
-    // As far as anybody stored, and beyond.
+    // Each query goes one block further than what was stored.
     let beyond = |path: &Vec<u64>| [&path[..], &[1 << 40]].concat();
     let queries: Vec<_> = fleet.known.iter().map(beyond).chain(more.iter().cloned()).collect();
     for &design in designs {
@@ -239,12 +241,12 @@ proptest! {
         agree(&TREES, &mut Fleet::new(false), &acts, &more)?;
     }
 
-    /// Unknown parents and names, names that move, holes, nonsense: wrong answers perhaps, but no more than the query
-    /// asks for, of no worker twice, and none of workers that said nothing or are gone.
+    /// The events have unknown parents and names, names that move, and holes. Answers may be wrong, but no depth
+    /// exceeds the query's length, no worker is named twice, and every worker that is named sent an event.
     #[test]
-    fn nothing_panics(events in events(DENSE, 120), more in queries(DENSE)) {
+    fn no_design_panics_on_senseless_events(events in events(DENSE, 120), more in queries(DENSE)) {
         for design in SIX {
-            let backend = told(design, &events);
+            let backend = fed(design, &events);
             let mut reader = backend.reader();
             for query in spelled(&events).iter().chain(&more) {
                 let scores = find(&mut *reader, query);
@@ -259,7 +261,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
 
-    /// Several threads apply, each for its own workers, while others look up; what is left is what the reference says.
+    /// Several threads apply events, each for its own workers, while other threads look up. In the end the answers are
+    /// the reference's.
     #[test]
     fn threads_do_not_disturb_each_other(acts in acts()) {
         const FEEDERS: u64 = 3;

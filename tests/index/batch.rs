@@ -1,4 +1,4 @@
-//! `find_many` says what `find` says, for every query, and for all of them as of the same moment.
+//! `find_many` gives the same answer to every query as `find`, and answers all queries of a batch as of one moment.
 
 use kvleap::baseline::reference::Reference;
 use kvleap::{Block, Event, EventData, Index, Matches, Worker};
@@ -18,7 +18,7 @@ fn same_as_one_by_one(shape: Shape, cases: u32) {
         let mut reference = Reference::new();
         for event in &events {
             index.send(event.clone()).expect("open");
-            // What it rejects, the index does, too.
+            // The index rejects the same events, so the result does not matter.
             let _ = reference.apply(event);
         }
         index.flush().expect("open");
@@ -26,14 +26,14 @@ fn same_as_one_by_one(shape: Shape, cases: u32) {
         queries.extend(drawn);
         queries.push(Vec::new());
         let (mut room, mut single) = (Vec::new(), Matches::new());
-        // A second batch, smaller than the first, finds other answers in its room.
+        // The second batch is smaller than the first, and reuses room that holds the answers to other queries.
         for queries in [&queries[..], &queries[shorter.min(queries.len())..]] {
             let answers = index.find_many(queries, &mut room);
             prop_assert_eq!(answers.len(), queries.len());
             for (query, answer) in queries.iter().zip(answers) {
                 index.find(query, &mut single);
                 prop_assert_eq!(by_worker(answer), reference.find(query), "query {:?}", query);
-                prop_assert!(answer.iter().eq(single.iter()), "the same order, too");
+                prop_assert!(answer.iter().eq(single.iter()), "the order is the same, too");
                 prop_assert!(answer.watermarks().eq(single.watermarks()));
             }
         }
@@ -41,17 +41,17 @@ fn same_as_one_by_one(shape: Shape, cases: u32) {
 }
 
 #[test]
-fn dense_fleets() {
+fn batches_equal_single_lookups_in_dense_fleets() {
     same_as_one_by_one(DENSE, 60);
 }
 
 #[test]
-fn long_sequences() {
+fn batches_equal_single_lookups_over_long_sequences() {
     same_as_one_by_one(LONG, 40);
 }
 
 #[test]
-fn spread_fleets() {
+fn batches_equal_single_lookups_in_spread_fleets() {
     same_as_one_by_one(SPREAD, 60);
 }
 
@@ -65,9 +65,9 @@ fn an_empty_batch_has_no_answers() {
     assert!(answers.iter().all(|answer| answer.watermarks().len() == 1));
 }
 
-/// While events pour in, the answers of a batch are all as of one moment.
+/// A writer thread keeps applying events while batches are looked up.
 #[test]
-fn one_moment_for_all_of_a_batch() {
+fn all_answers_of_a_batch_are_as_of_one_moment() {
     let index = Index::builder().shards(2).publish_batch(1).build().expect("valid settings");
     let writer = index.clone();
     let block = Block { sequence: 1, local: 0 };

@@ -1,4 +1,5 @@
-//! Readers beside writers: C3 snapshot-consistent, C4 flush, C5 readers never wait, C6 nothing lost at the end.
+//! Readers and writers at the same time: C3 consistent snapshots, C4 flush, C5 readers never wait, C6 nothing lost at
+//! shutdown.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,16 +11,16 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::common::random::*;
 
-/// Depths, and who is incomplete.
+/// Depths, and the incomplete workers.
 type Answer = (Vec<(Worker, u32)>, Vec<Worker>);
 
-/// The same random value every time.
+/// Draws a random value that depends on the seed alone.
 fn sample<T>(strategy: impl Strategy<Value = T>, seed: u8) -> T {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
     strategy.new_tree(&mut TestRunner::new_with_rng(Config::default(), rng)).expect("no filters").current()
 }
 
-/// Which shard a worker is in: the one that takes note of it.
+/// Returns the shard of a worker, which is the one that applies an event of it.
 fn shard_of(index: &Index, worker: Worker) -> usize {
     let events = |index: &Index| index.status().shards.iter().map(|s| s.applied_events).collect::<Vec<_>>();
     let before = events(index);
@@ -28,8 +29,8 @@ fn shard_of(index: &Index, worker: Worker) -> usize {
     before.iter().zip(after).position(|(b, a)| *b != a).expect("one shard applies it")
 }
 
-/// Every answer that a reader gets while the writers are busy is exactly the reference's at the watermarks that the
-/// answer reports, and these never go back.
+/// Checks that every answer that a reader gets while the writers are busy equals the reference's at the watermarks that
+/// the answer reports, and that the watermarks never go back.
 fn every_answer_is_exact_at_its_watermark(shards: usize, seed: u8) {
     let workers: Vec<_> = (0..DENSE.workers).flat_map(|id| [Worker::new(id, 0), Worker::new(id, 1)]).collect();
     let builder = || Index::builder().shards(shards).seed(5);
@@ -41,7 +42,7 @@ fn every_answer_is_exact_at_its_watermark(shards: usize, seed: u8) {
     let mut queries = spelled(&events[..100]);
     queries.extend(sample(queries_of(DENSE), seed));
     queries.truncate(24);
-    // expected[shard][watermark][query]
+    // Indexed by shard, watermark and query.
     let expected: Vec<Vec<Vec<Answer>>> = (0..shards)
         .map(|shard| {
             let mut reference = Reference::new();
@@ -57,7 +58,7 @@ fn every_answer_is_exact_at_its_watermark(shards: usize, seed: u8) {
         })
         .collect();
 
-    // Tiny batches and intervals, so that there is a lot to see.
+    // Tiny batches and intervals, so that readers see many states.
     let index = builder()
         .mailbox(16)
         .publish_batch(3)
@@ -65,7 +66,7 @@ fn every_answer_is_exact_at_its_watermark(shards: usize, seed: u8) {
         .build()
         .expect("valid settings");
     let checked = AtomicU64::new(0);
-    // A writer that died: there is nothing to wait for.
+    // Set when a writer died, so that the readers do not wait for it.
     let dead = AtomicBool::new(false);
     let barrier = Barrier::new(3);
     std::thread::scope(|scope| {
@@ -146,10 +147,10 @@ fn what_was_accepted_before_a_flush_is_visible_after_it() {
     });
 }
 
-/// Senders, readers and a flusher are all at it when the index is shut down: what was accepted was applied, and what
-/// was not came back.
+/// Two senders, a reader and a flusher are busy when the index is shut down. Every event was applied if it was
+/// accepted, and was given back if not.
 #[test]
-fn shutdown_while_everybody_is_busy() {
+fn a_shutdown_in_the_middle_loses_no_accepted_event() {
     for round in 0..20 {
         let index = Index::builder().shards(2).mailbox(1 + round % 3).build().expect("valid settings");
         let accepted = [AtomicU64::new(0), AtomicU64::new(0)];
@@ -197,7 +198,7 @@ fn shutdown_while_everybody_is_busy() {
                 while flusher.flush() != Err(Closed) {}
             });
             barrier.wait();
-            // Let something happen first: a condition, not a duration.
+            // Wait until every sender has got some events through.
             while accepted.iter().any(|n| n.load(Ordering::Relaxed) < 20) {
                 std::thread::yield_now();
             }
@@ -215,12 +216,11 @@ fn shutdown_while_everybody_is_busy() {
         assert_eq!(index.export(), Err(Closed));
         assert!(index.send(stored(9, 1)).is_err());
         assert!(index.status().shards.iter().all(|shard| !shard.alive));
-        assert_eq!(index.shutdown(), Ok(()), "again does no harm");
+        assert_eq!(index.shutdown(), Ok(()), "a second shutdown does no harm");
     }
 }
 
-/// The writer is held up by a full reply channel of nobody's: here, by a mailbox of one and a slow stream of big
-/// events. `try_send` gives back what does not fit, and nothing else.
+/// Big events keep the writer busy behind a mailbox of one. `try_send` gives back exactly the events that do not fit.
 #[test]
 fn a_full_mailbox_gives_the_event_back() {
     let index = Index::builder().mailbox(1).build().expect("valid settings");

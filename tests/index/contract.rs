@@ -1,4 +1,5 @@
-//! The contract, judged by the literal reference: C1 exact, C2 opaque engines, C6 nothing lost in silence.
+//! The index keeps its contract, as the literal reference has it: C1 exact, C2 opaque engines, C6 nothing lost
+//! silently.
 
 use kvleap::baseline::reference::Reference;
 use kvleap::{Block, Event, EventData, Index, Matches, Reader, Worker, WorkerStatus, Writer};
@@ -16,10 +17,10 @@ fn agree(reader: &Reader, reference: &Reference, query: &[u64]) -> Result<(), Te
     prop_assert_eq!(by_worker(&matches), reference.find(query), "query {:?}", query);
     prop_assert_eq!(incomplete(&matches), reference.incomplete());
     let named = matches.incomplete_slots().map(|slot| matches.worker(slot).expect("a slot of the answer"));
-    prop_assert!(named.eq(matches.incomplete()), "slots are workers");
+    prop_assert!(named.eq(matches.incomplete()), "slots name the same workers");
     prop_assert_eq!(matches.len(), matches.iter().count());
     let named = matches.slots().map(|(slot, depth)| (matches.worker(slot).expect("a slot of the answer"), depth));
-    prop_assert!(named.eq(matches.iter()), "slots are workers");
+    prop_assert!(named.eq(matches.iter()), "slots name the same workers");
     let deepest = matches.best().map(|layer| layer.slots().map(|slot| matches.worker(slot)).collect::<Vec<_>>());
     prop_assert_eq!(deepest, matches.best().map(|layer| layer.workers().map(Some).collect()));
     let depths: Vec<_> = matches.iter().map(|(_, depth)| depth).collect();
@@ -30,7 +31,7 @@ fn agree(reader: &Reader, reference: &Reference, query: &[u64]) -> Result<(), Te
     Ok(())
 }
 
-/// Every worker's status says what the reference says that it holds.
+/// Checks that every worker's status agrees with the reference.
 fn same_holdings(writer: &mut Writer, reference: &Reference) -> Result<(), TestCaseError> {
     let (_, status) = writer.status();
     for WorkerStatus { worker, held_blocks, extra_copies, left_out_blocks, .. } in status {
@@ -41,7 +42,8 @@ fn same_holdings(writer: &mut Writer, reference: &Reference) -> Result<(), TestC
     Ok(())
 }
 
-/// Applies the events to both, compares what became of each, and every answer at the end and on the way.
+/// Applies the events to the index and to the reference. Compares what becomes of each event, and the answers after
+/// every few events and at the end.
 fn check_local(
     shape: Shape,
     events: &[Event],
@@ -86,23 +88,23 @@ fn same_as_the_reference(shape: Shape, most_events: usize, runs: u32) {
 }
 
 #[test]
-fn dense_fleets() {
+fn answers_equal_the_reference_in_dense_fleets() {
     same_as_the_reference(DENSE, 120, 400);
 }
 
 #[test]
-fn long_sequences() {
+fn answers_equal_the_reference_over_long_sequences() {
     same_as_the_reference(LONG, 60, 150);
 }
 
 #[test]
-fn spread_fleets() {
+fn answers_equal_the_reference_in_spread_fleets() {
     same_as_the_reference(SPREAD, 150, 250);
 }
 
-/// More branch points than fit into a head, and queries that leave at each, or nowhere.
+/// The run has more branch points than fit into a head. Queries leave it at each of them, or not at all.
 #[test]
-fn runs_with_many_branch_points() {
+fn answers_equal_the_reference_on_runs_with_many_branch_points() {
     let store = |worker: u64, parent: Option<u64>, names: std::ops::Range<u64>| {
         let blocks = names.map(|name| Block { sequence: name, local: name }).collect();
         Event { worker: Worker::new(worker, 0), id: 0, data: EventData::Stored { parent, blocks } }
@@ -119,7 +121,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn tiny_limits(
+    fn answers_equal_the_reference_under_tiny_limits(
         events in events(DENSE, 100),
         queries in queries(DENSE),
         positions in 1u32..8,
@@ -128,9 +130,9 @@ proptest! {
         check_local(DENSE, &events, &queries, 2, (positions, workers))?;
     }
 
-    /// An export rebuilds the state: the same answers, and the same answers to whatever comes next.
+    /// The copy gives the same answers as the original, and still does after more events.
     #[test]
-    fn export_and_import(
+    fn an_import_of_an_export_rebuilds_the_state(
         before in events(DENSE, 80),
         after in events(DENSE, 40),
         queries in queries(DENSE),
@@ -150,7 +152,7 @@ proptest! {
         b.sort_by_key(|w| w.worker);
         let visible = |w: &WorkerStatus| (w.worker, w.held_blocks, w.extra_copies, w.last_event_id);
         prop_assert_eq!(a.iter().map(visible).collect::<Vec<_>>(), b.iter().map(visible).collect::<Vec<_>>());
-        // A removed worker is not in the export: its mark is the importer's business.
+        // An export does not mention removed workers. Whoever imports it has to mark them.
         let removed = |e: &&Event| before.iter().any(|b| b.worker == e.worker && b.data == EventData::WorkerRemoved);
         for event in after.iter().filter(|event| !removed(event)) {
             prop_assert_eq!(copy.apply(event), reference.apply(event));
@@ -162,10 +164,14 @@ proptest! {
         same_holdings(&mut copy, &reference)?;
     }
 
-    /// A copy of a copy, made again and again in the middle of a stream, loses nothing and counts nothing twice,
-    /// whether exports are imported or applied.
+    /// The index is replaced by a copy of itself every few events, sometimes by importing the export and sometimes by
+    /// applying it.
     #[test]
-    fn copies_all_along(events in events(DENSE, 100), queries in queries(DENSE), every in 1usize..30) {
+    fn copies_of_copies_lose_nothing_and_count_nothing_twice(
+        events in events(DENSE, 100),
+        queries in queries(DENSE),
+        every in 1usize..30,
+    ) {
         let local = || Index::builder().build_local().expect("valid settings");
         let (mut writer, mut reader) = local();
         let mut reference = Reference::new();
@@ -187,7 +193,7 @@ proptest! {
                         prop_assert_eq!(writer.apply(event), Ok(()));
                     }
                 }
-                // What was left out and the marks of removed workers are not in an export.
+                // An export has neither what was left out nor the marks of removed workers.
                 reference.forget_left_out();
                 for event in &removed {
                     prop_assert_eq!(writer.apply(event), Ok(()));
@@ -201,9 +207,8 @@ proptest! {
         }
     }
 
-    /// The whole index, with threads and shards, answers as the reference does after a flush.
     #[test]
-    fn sharded(
+    fn a_sharded_index_equals_the_reference_after_a_flush(
         events in events(DENSE, 60),
         queries in queries(DENSE),
         shards in 1usize..=4,
@@ -233,8 +238,8 @@ proptest! {
     }
 }
 
-/// The store of a hole by an export, the eviction of a block by whoever bounds memory: an import's removal is of a
-/// block, and not of a copy.
+/// An export expresses a hole as a removal, and so does whatever evicts blocks to bound memory. Such a removal is of a
+/// block, and not of one copy.
 #[test]
 fn an_import_removes_a_block_with_all_of_its_copies() {
     let (mut writer, _) = Index::builder().build_local().expect("valid settings");
@@ -252,13 +257,13 @@ fn an_import_removes_a_block_with_all_of_its_copies() {
     assert_eq!(held(&mut writer), (1, Some(2), 0));
     writer.apply(&say(4, EventData::Removed { blocks: vec![3, 1, 1] })).expect("well-formed");
     assert_eq!(held(&mut writer), (1, Some(0), 1));
-    // What was known of the worker is replaced, the counting, too.
+    // An import replaces what was known of the worker, including that its copies are counted.
     writer.import(&[say(4, EventData::WorkerAdded), say(4, stored.clone()), say(4, stored)]).expect("well-formed");
     assert_eq!(held(&mut writer), (3, None, 1));
 }
 
-/// What skips checks on its way gets these wrong: one local hash at every position and under many prefixes, zeros,
-/// consecutive numbers, and queries that differ from what is stored in a single block, wherever that is.
+/// A search that skips comparisons would get these wrong: one local hash at every position and under many prefixes,
+/// zeros, consecutive numbers, and queries that differ from a stored sequence in one block, at every position.
 #[test]
 fn collisions_are_told_apart() {
     const LEN: usize = 150;

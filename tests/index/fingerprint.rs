@@ -1,12 +1,12 @@
-//! Prefixes that differ where a weaker hash would not tell: no answer may be wrong, under any seed.
+//! Prefixes that differ in ways that a weaker hash would miss. No answer may be wrong, under any seed.
 
 use kvleap::{Block, BlockHasher, Event, EventData, Index, Matches, Reader, Worker, Writer};
 
 const A: Worker = Worker::new(1, 0);
 const B: Worker = Worker::new(2, 0);
 
-/// Twice the bit that folding a hash onto its lower half cannot tell from the other, and that a product modulo 2^64
-/// loses: what an earlier hash did not see.
+/// A difference that an earlier prefix hash did not see: two bits that cancel when a hash is folded onto its lower
+/// half, and that a product modulo 2^64 loses.
 const TWICE: u64 = 1 << 63 | 1 << 31;
 
 fn index(seed: u64) -> (Writer, Reader) {
@@ -17,7 +17,7 @@ fn apply(writer: &mut Writer, worker: Worker, data: EventData) {
     writer.apply(&Event { worker, id: 0, data }).expect("well-formed");
 }
 
-/// Stores a sequence from its root on, each block under a name of the worker's own.
+/// Stores a sequence from its root on, with sequence hashes counted from `name`.
 fn store(writer: &mut Writer, worker: Worker, name: u64, locals: &[u64]) {
     let blocks = (name..).zip(locals).map(|(sequence, &local)| Block { sequence, local }).collect();
     apply(writer, worker, EventData::Stored { parent: None, blocks });
@@ -29,7 +29,7 @@ fn depth(reader: &Reader, matches: &mut Matches, worker: Worker, query: &[u64]) 
     matches.depth(worker)
 }
 
-/// `±2^a ± 2^b`, and `±2^a`.
+/// Returns every difference of the form `+-2^a +- 2^b` or `+-2^a`, except zero.
 fn differences() -> Vec<u64> {
     let bits = || (0..64).map(|bit| 1_u64 << bit);
     let pairs = bits().flat_map(|a| bits().map(move |b| [a.wrapping_add(b), a.wrapping_sub(b)])).flatten();
@@ -66,7 +66,8 @@ fn differences_of_few_bits_never_cancel() {
     }
 }
 
-/// The same in hashes that are exclusive or and not sums, in the words of the hash itself, and over strides.
+/// As above, but the changes are exclusive ors and not sums, they match the arithmetic of the prefix hash itself, and
+/// some are a stride or more apart.
 #[test]
 fn flipped_bits_never_cancel() {
     let mut matches = Matches::new();
@@ -75,7 +76,7 @@ fn flipped_bits_never_cancel() {
         let held: Vec<u64> = (0..100).map(|i| i << 32 | i).collect();
         store(&mut writer, A, 1, &held);
         for bit in 0..64 {
-            // The field's polynomial, its carry, a bit, and that an earlier hash did not see.
+            // The field's polynomial, its carry, single bits, and the difference that an earlier hash did not see.
             for flip in [0b1_1011, 0b1_1011 << 60, 1 << 63, 1, TWICE].map(|flip: u64| flip.rotate_left(bit)) {
                 for others in [&[7][..], &[34], &[34, 66], &[5, 6, 7]] {
                     let mut query = held.clone();
@@ -91,7 +92,7 @@ fn flipped_bits_never_cancel() {
     }
 }
 
-/// Zeros count like any other blocks, and sequences of different lengths are different.
+/// Zeros count like any other local hash, and sequences of different lengths differ.
 #[test]
 fn zeros_and_lengths_are_told_apart() {
     let mut matches = Matches::new();
@@ -112,7 +113,8 @@ fn zeros_and_lengths_are_told_apart() {
     }
 }
 
-/// Two pairs of blocks of tokens whose local hashes differ by the same two bits: they were found in five minutes.
+/// Two blocks of tokens whose local hashes have a difference that weaker hashes miss. A search of five minutes found
+/// them.
 fn tokens() -> [Vec<u64>; 2] {
     let hasher = BlockHasher::new(16).expect("a block size above 0");
     [[49_855, 12_276, 5_570, 12_482], [4_074, 29_104, 59_137, 49_035]]
@@ -120,7 +122,7 @@ fn tokens() -> [Vec<u64>; 2] {
 }
 
 #[test]
-fn tokens_in_another_order_are_another_prompt() {
+fn blocks_in_another_order_are_another_prompt() {
     let [p, q] = tokens();
     let hasher = BlockHasher::new(16).expect("a block size above 0");
     let mut matches = Matches::new();
@@ -133,9 +135,9 @@ fn tokens_in_another_order_are_another_prompt() {
     }
 }
 
-/// What one worker stores, and its end, are nothing to another.
+/// Worker B stores prefixes that a weaker hash takes for A's, and is removed.
 #[test]
-fn the_end_of_one_worker_costs_no_other_a_block() {
+fn removing_a_worker_costs_no_other_worker_a_block() {
     let [p, q] = tokens().map(|hashes| hashes[0]);
     let [first, last] = [1, 2];
     let mut matches = Matches::new();
@@ -154,9 +156,9 @@ fn the_end_of_one_worker_costs_no_other_a_block() {
     }
 }
 
-/// Without a seed every index has keys of its own, and answers all the same.
+/// Without a seed, every index draws its own keys.
 #[test]
-fn keys_are_drawn_for_every_index() {
+fn an_index_without_a_seed_answers_exactly() {
     let mut matches = Matches::new();
     for _ in 0..10 {
         let (mut writer, reader) =

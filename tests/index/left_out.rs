@@ -1,4 +1,4 @@
-//! C8: what the index left out is said with every answer, until it is made good.
+//! C8: every answer names the workers of which the index left out blocks, until those blocks are stored or removed.
 
 use kvleap::baseline::reference::Reference;
 use kvleap::{Block, Event, EventData, Index, MAX_LEFT_OUT, Matches, Reader, Rejection, Worker, WorkerStatus, Writer};
@@ -6,7 +6,7 @@ use kvleap::{Block, Event, EventData, Index, MAX_LEFT_OUT, Matches, Reader, Reje
 const A: Worker = Worker::new(1, 0);
 const B: Worker = Worker::new(1, 1);
 
-/// An index and the model that judges it.
+/// An index and the reference that it is compared with.
 struct Both {
     writer: Writer,
     reader: Reader,
@@ -21,7 +21,8 @@ impl Both {
         Self { writer, reader, reference: Reference::new().max_positions(positions), matches: Matches::new() }
     }
 
-    fn say(&mut self, worker: Worker, data: EventData) -> Result<(), Rejection> {
+    /// Applies an event to both, and checks that both accept it or reject it for the same reason.
+    fn apply(&mut self, worker: Worker, data: EventData) -> Result<(), Rejection> {
         let event = Event { worker, id: 1, data };
         let result = self.writer.apply(&event);
         assert_eq!(self.reference.apply(&event), result);
@@ -30,14 +31,14 @@ impl Both {
 
     fn store(&mut self, worker: Worker, parent: Option<u64>, names: &[u64]) -> Result<(), Rejection> {
         let blocks = names.iter().map(|&name| Block { sequence: name, local: name }).collect();
-        self.say(worker, EventData::Stored { parent, blocks })
+        self.apply(worker, EventData::Stored { parent, blocks })
     }
 
     fn remove(&mut self, worker: Worker, names: &[u64]) {
-        self.say(worker, EventData::Removed { blocks: names.to_vec() }).expect("names blocks");
+        self.apply(worker, EventData::Removed { blocks: names.to_vec() }).expect("it names blocks");
     }
 
-    /// Who is incomplete, in an answer that nobody else is in.
+    /// Returns the incomplete workers that an answer names, for a query of which nobody holds a block.
     fn incomplete(&mut self) -> Vec<Worker> {
         self.writer.publish();
         self.reader.find(&[12345], &mut self.matches);
@@ -55,7 +56,7 @@ impl Both {
 #[test]
 fn a_worker_is_incomplete_from_a_rejected_store_until_it_is_made_good() {
     for reason in [Rejection::UnknownParent, Rejection::TooDeep, Rejection::SelfParent] {
-        // 1 is known, 2 is what its child is left out for the lack of.
+        // Block 1 is known. Block 2 is not, so that a child of it is left out.
         let leave_out = |both: &mut Both| {
             assert_eq!(both.store(A, None, &[1]), Ok(()));
             assert_eq!(both.store(B, None, &[1]), Ok(()));
@@ -71,43 +72,43 @@ fn a_worker_is_incomplete_from_a_rejected_store_until_it_is_made_good() {
         let mut both = Both::new(2);
         leave_out(&mut both);
         both.remove(A, &[1]);
-        assert_eq!(both.incomplete(), [A], "of others nothing follows");
+        assert_eq!(both.incomplete(), [A], "removing another block changes nothing");
         both.remove(A, &[2, 3]);
         assert_eq!(both.incomplete(), []);
 
         let mut both = Both::new(2);
         leave_out(&mut both);
-        assert_eq!(both.store(A, None, &[2, 3]), Ok(()), "again, where it fits");
+        assert_eq!(both.store(A, None, &[2, 3]), Ok(()), "stored again, where it fits");
         assert_eq!(both.incomplete(), []);
 
         for end in [EventData::Cleared, EventData::WorkerRemoved] {
             let mut both = Both::new(2);
             leave_out(&mut both);
-            assert_eq!(both.say(B, end.clone()), Ok(()));
+            assert_eq!(both.apply(B, end.clone()), Ok(()));
             assert_eq!(both.incomplete(), [A]);
-            assert_eq!(both.say(A, end), Ok(()));
+            assert_eq!(both.apply(A, end), Ok(()));
             assert_eq!(both.incomplete(), []);
         }
     }
 }
 
 #[test]
-fn events_without_blocks_and_of_strangers_leave_nothing_out() {
+fn empty_events_and_events_of_removed_workers_leave_nothing_out() {
     let mut both = Both::new(2);
     assert_eq!(both.store(A, Some(9), &[]), Err(Rejection::Empty));
-    assert_eq!(both.say(A, EventData::Removed { blocks: Vec::new() }), Err(Rejection::Empty));
-    assert_eq!(both.say(B, EventData::WorkerRemoved), Ok(()));
+    assert_eq!(both.apply(A, EventData::Removed { blocks: Vec::new() }), Err(Rejection::Empty));
+    assert_eq!(both.apply(B, EventData::WorkerRemoved), Ok(()));
     assert_eq!(both.store(B, Some(9), &[1]), Err(Rejection::WorkerRemoved));
     assert_eq!(both.incomplete(), []);
 }
 
-/// A worker that goes takes its mark with it, and whoever gets its slot has none.
+/// A worker that leaves takes its mark with it, so the worker that gets its slot is not marked.
 #[test]
-fn a_slot_that_is_taken_over_is_whole() {
+fn a_worker_that_takes_over_a_slot_starts_complete() {
     let mut both = Both::new(2);
     assert_eq!(both.store(A, Some(9), &[1]), Err(Rejection::UnknownParent));
     assert_eq!(both.incomplete(), [A]);
-    assert_eq!(both.say(A, EventData::WorkerRemoved), Ok(()));
+    assert_eq!(both.apply(A, EventData::WorkerRemoved), Ok(()));
     assert_eq!(both.store(B, None, &[1]), Ok(()));
     assert_eq!(both.incomplete(), []);
     assert_eq!(both.store(B, Some(9), &[2]), Err(Rejection::UnknownParent));
@@ -115,7 +116,7 @@ fn a_slot_that_is_taken_over_is_whole() {
 }
 
 #[test]
-fn of_too_many_only_that_is_remembered() {
+fn beyond_the_limit_the_index_remembers_only_that_there_were_too_many() {
     let mut both = Both::new(2);
     let names: Vec<u64> = (1..=MAX_LEFT_OUT).collect();
     assert_eq!(both.store(A, Some(0), &names), Err(Rejection::UnknownParent));
@@ -129,19 +130,19 @@ fn of_too_many_only_that_is_remembered() {
     assert_eq!(both.store(A, Some(0), &[MAX_LEFT_OUT, MAX_LEFT_OUT + 1]), Err(Rejection::UnknownParent));
     assert_eq!(both.incomplete(), [A]);
     assert_eq!(both.writer.status().1[0].left_out_blocks, MAX_LEFT_OUT + 1);
-    assert!(both.writer.status().0.bytes + MAX_LEFT_OUT * 16 < full, "it costs nothing any more");
+    assert!(both.writer.status().0.bytes + MAX_LEFT_OUT * 16 < full, "the hashes no longer take memory");
     both.remove(A, &names);
     both.remove(A, &[MAX_LEFT_OUT + 1]);
-    assert_eq!(both.incomplete(), [A], "nobody can tell");
-    assert_eq!(both.say(A, EventData::Cleared), Ok(()));
+    assert_eq!(both.incomplete(), [A], "the index cannot tell whether any block is still left out");
+    assert_eq!(both.apply(A, EventData::Cleared), Ok(()));
     assert_eq!(both.incomplete(), []);
 }
 
-/// Nobody is whole while a copy of a block may be left.
+/// The index accepted one copy of block 2 and left out two.
 #[test]
-fn copies_that_were_left_out_end_one_by_one() {
+fn a_worker_stays_incomplete_until_every_copy_of_a_left_out_block_is_removed() {
     let mut both = Both::new(9);
-    assert_eq!(both.say(A, EventData::CopiesCounted), Ok(()));
+    assert_eq!(both.apply(A, EventData::CopiesCounted), Ok(()));
     for _ in 0..2 {
         assert_eq!(both.store(A, Some(1), &[2]), Err(Rejection::UnknownParent));
     }
@@ -153,9 +154,10 @@ fn copies_that_were_left_out_end_one_by_one() {
     assert_eq!(both.incomplete(), []);
 }
 
-/// Over all shards, whoever is in the answer; and a copy of the index knows of what it left out itself.
+/// This holds over all shards, and whether or not the workers hold anything of the query. A copy of the index knows
+/// only what the copy itself left out.
 #[test]
-fn every_answer_says_it() {
+fn every_answer_names_the_incomplete_workers() {
     let index = Index::builder().shards(3).build().expect("valid settings");
     let blocks = |name| vec![Block { sequence: name, local: name }];
     for id in 0..20 {
@@ -189,5 +191,5 @@ fn every_answer_says_it() {
     copy.find(&[1], &mut matches);
     assert_eq!((matches.len(), incomplete(&matches)), (20, vec![]));
     index.find(&[1], &mut matches);
-    assert_eq!(incomplete(&matches), expected, "an answer may be of one index and then of another");
+    assert_eq!(incomplete(&matches), expected, "one answer can be filled by different indexes in turn");
 }

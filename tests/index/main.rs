@@ -1,4 +1,5 @@
-//! The embeddable core, judged by a reference that is as literal as the contract: the index and the router.
+//! The embeddable core, which is the index and the router, compared with a reference that follows the contract to the
+//! letter.
 
 #[path = "../common"]
 mod common {

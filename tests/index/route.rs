@@ -1,4 +1,4 @@
-//! Choosing a worker: who may be chosen, who is, and why.
+//! Choosing a worker: which workers are candidates, which one a policy chooses, and why.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use kvleap::{Block, Event, EventData, Index, Matches, Reader, Worker, Writer};
 use proptest::prelude::*;
 
 pub(super) const BLOCK_SIZE: u32 = 10;
-/// A block is a block.
+/// Weights that count every block alike.
 pub(super) const EVEN: Weights = Weights { prefill: 1.0, decode: 1.0, queue: 1.0, request: 0.0 };
 
 pub(super) fn worker(id: u64) -> Worker {
@@ -38,7 +38,7 @@ pub(super) fn look_up(writer: &mut Writer, reader: &Reader, prompt: &[u64]) -> M
     matches
 }
 
-/// The answer that says that these workers hold so many blocks of the prompt.
+/// Returns an answer in which each worker holds this many leading blocks of the prompt.
 pub(super) fn answer(prompt: &[u64], depths: impl IntoIterator<Item = (u64, usize)>) -> Matches {
     let (mut writer, reader) = local_index();
     for (id, depth) in depths.into_iter().filter(|&(_, depth)| depth > 0) {
@@ -74,29 +74,29 @@ pub(super) fn ask(blocks: &[u64]) -> Request<'_> {
     Request { blocks, ..Request::default() }
 }
 
-/// Sends a request of so many tokens to one worker.
+/// Sends a request with this many tokens to one worker.
 fn send(router: &mut Router, to: u64, tokens: u64, now_ns: u64) -> Ticket {
     let among = router.mask(|candidate| candidate == worker(to));
     let request = Request { tokens, among: Some(&among), ..Request::default() };
-    router.route(&request, &[], now_ns).expect("it is there").1
+    router.route(&request, &[], now_ns).expect("a candidate").1
 }
 
 /// Sends a prompt to one worker.
 pub(super) fn predict(router: &mut Router, to: u64, prompt: &[u64], now_ns: u64) -> Ticket {
     let among = router.mask(|candidate| candidate == worker(to));
-    router.route(&Request { among: Some(&among), ..ask(prompt) }, &[], now_ns).expect("it is there").1
+    router.route(&Request { among: Some(&among), ..ask(prompt) }, &[], now_ns).expect("a candidate").1
 }
 
-/// Chooses again and again, and counts.
+/// Decides `times` times, and counts how often each worker is chosen.
 fn count(router: &mut Router, request: &Request<'_>, tiers: &[&Matches], times: usize) -> BTreeMap<u64, u64> {
     let mut counts = BTreeMap::new();
     for _ in 0..times {
-        *counts.entry(router.decide(request, tiers, 0).expect("somebody is there").worker.id).or_insert(0) += 1;
+        *counts.entry(router.decide(request, tiers, 0).expect("a candidate").worker.id).or_insert(0) += 1;
     }
     counts
 }
 
-/// How unlikely counts are, if these were the probabilities.
+/// Returns the chi-square statistic of the counts under these probabilities.
 fn chi_square(counts: &BTreeMap<u64, u64>, probabilities: &[(u64, f64)]) -> f64 {
     let all: u64 = counts.values().sum();
     let deviation = |&(id, probability): &(u64, f64)| {
@@ -108,8 +108,8 @@ fn chi_square(counts: &BTreeMap<u64, u64>, probabilities: &[(u64, f64)]) -> f64 
 
 // --- costs
 
-/// Blocks of 10 tokens, a prompt of 6 blocks. In flight: at worker 0 a prompt of 30 tokens that is computed and 11
-/// tokens of its answer, at worker 1 a prompt of 25 tokens that is not, at worker 2 nothing.
+/// A block has 10 tokens, and the prompt has 6 blocks. Worker 0 has computed a prompt of 30 tokens and 11 tokens of its
+/// answer, worker 1 has yet to compute a prompt of 25 tokens, and worker 2 has nothing in flight.
 ///
 /// | worker | holds | prefill 2 x | decode | queue | cost |
 /// |---|---|---|---|---|---|
@@ -117,7 +117,7 @@ fn chi_square(counts: &BTreeMap<u64, u64>, probabilities: &[(u64, f64)]) -> f64 
 /// | 1 | 5 | 2 x 1 = 2 | 3 (25 tokens) | 2.5 | 7.5 |
 /// | 2 | 1 | 2 x 5 = 10 | 0 | 0 | 10 |
 #[test]
-fn a_cost_computed_by_hand() {
+fn costs_equal_those_computed_by_hand() {
     let mut router = router(3, by_cost(Weights { prefill: 2.0, ..EVEN }, 0.0));
     let first = send(&mut router, 0, 30, 0);
     assert!(router.first_token(first, 1) && router.tokens(first, 11, 2));
@@ -125,18 +125,19 @@ fn a_cost_computed_by_hand() {
     let prompt = [1, 2, 3, 4, 5, 6];
     let matches = answer(&prompt, [(0, 6), (1, 5), (2, 1)]);
 
-    let explained = router.explain(&ask(&prompt), &[&matches], 4).expect("three are there");
-    let costs: Vec<_> = explained.candidates.iter().map(|it| it.cost.expect("it has costs").total()).collect();
+    let explained = router.explain(&ask(&prompt), &[&matches], 4).expect("three candidates");
+    let costs: Vec<_> = explained.candidates.iter().map(|it| it.cost.expect("a cost").total()).collect();
     assert_eq!(costs, [5.0, 7.5, 10.0]);
     assert_eq!((explained.decision.worker, explained.decision.held), (worker(0), 6));
-    let said = "cost chose 0/0 of 3 for the lowest cost; the prompt has 6 blocks
+    let expected = "cost chose 0/0 of 3 for the lowest cost; the prompt has 6 blocks
 * 0/0: holds 6 (worth 6); in flight 1 requests, 0 prefill tokens, 5 decode blocks; cost 5 = prefill 0 + decode 5 + queue 0 + requests 0
   1/0: holds 5 (worth 5); in flight 1 requests, 25 prefill tokens, 3 decode blocks; cost 7.5 = prefill 2 + decode 3 + queue 2.5 + requests 0
   2/0: holds 1 (worth 1); in flight 0 requests, 0 prefill tokens, 0 decode blocks; cost 10 = prefill 10 + decode 0 + queue 0 + requests 0";
-    assert_eq!(explained.to_string(), said);
+    assert_eq!(explained.to_string(), expected);
 
-    // Two of these, one after the other, see each other: 6 x 10 = 0 prefill tokens and 6 decode blocks more.
-    let (decision, ticket) = router.route(&ask(&prompt), &[&matches], 5).expect("three are there");
+    // The next decision sees the request that was sent: no more prefill tokens, as the worker holds all 6 blocks, and 6
+    // more decode blocks.
+    let (decision, ticket) = router.route(&ask(&prompt), &[&matches], 5).expect("three candidates");
     assert_eq!(decision.worker, worker(0));
     assert_eq!(router.load(worker(0)), Some(Load { requests: 2, prefill_tokens: 0, decode_blocks: 11 }));
     assert_eq!(router.decide(&ask(&prompt), &[&matches], 6).map(|it| it.worker), Ok(worker(1)));
@@ -146,9 +147,9 @@ fn a_cost_computed_by_hand() {
 
 #[derive(Clone, Debug)]
 struct Member {
-    /// In each of three tiers, what is there and not in a faster one.
+    /// The blocks in each of three tiers, beyond those in faster ones.
     depths: [usize; 3],
-    /// Prompts in flight: tokens, and whether they are computed.
+    /// Prompts in flight: their tokens, and whether they are computed.
     prompts: Vec<(u64, bool)>,
     candidate: bool,
 }
@@ -164,12 +165,16 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// The formula, spelt out: nobody who may be chosen costs less than the one who is.
+    /// The test spells out the cost formula, and no candidate costs less than the chosen worker.
     #[test]
-    fn the_chosen_costs_the_least(members in members(), weights in prop::array::uniform4(0u8..4), tiers in 0usize..4) {
+    fn the_chosen_worker_costs_the_least(
+        members in members(),
+        weights in prop::array::uniform4(0u8..4),
+        tiers in 0usize..4,
+    ) {
         let [prefill, decode, queue, request] = weights.map(f32::from);
         let policy = by_cost(Weights { prefill, decode, queue, request }, 0.0);
-        // A block of 8 tokens, so that all figures are exact.
+        // A block has 8 tokens, so that all figures are exact in floating point.
         let builder = Router::builder().policy(Box::new(policy)).block_size(8).credits(vec![1.0, 0.5, 0.25]);
         let mut router = with_workers(members.len() as u64, builder.build().expect("valid"));
         for (id, member) in (0..).zip(&members) {
@@ -204,11 +209,11 @@ proptest! {
             }
             Ok(explained) => {
                 let costs = members.iter().filter(|it| it.candidate).map(&cost);
-                let said: Vec<_> = explained.candidates.iter().map(|it| f64::from(it.cost.expect("has").total())).collect();
-                prop_assert_eq!(&said, &costs.collect::<Vec<_>>());
+                let given: Vec<_> = explained.candidates.iter().map(|it| f64::from(it.cost.expect("a cost").total())).collect();
+                prop_assert_eq!(&given, &costs.collect::<Vec<_>>());
                 let chosen = &members[explained.decision.worker.id as usize];
                 prop_assert!(chosen.candidate);
-                prop_assert!(said.iter().all(|&other| cost(chosen) <= other), "{} of {:?}", cost(chosen), said);
+                prop_assert!(given.iter().all(|&other| cost(chosen) <= other), "{} of {:?}", cost(chosen), given);
                 let held = if tiers == 0 { 0 } else { depth(chosen, tiers - 1) };
                 prop_assert_eq!(explained.decision.held as usize, held);
             }
@@ -216,11 +221,11 @@ proptest! {
     }
 }
 
-/// 0.999 of chi-square with 3 and with 7 degrees of freedom.
+/// The 0.999 quantiles of chi-square, for 4 and for 8 outcomes.
 const RARE: [(usize, f64); 2] = [(4, 16.27), (8, 24.32)];
 
 #[test]
-fn of_equals_each_is_as_likely() {
+fn equal_candidates_are_equally_likely() {
     let prompt = [1, 2, 3];
     for ((equals, rare), stride) in RARE.into_iter().zip([25, 12]) {
         let ids: Vec<u64> = (0..equals as u64).map(|i| i * stride + 3).collect();
@@ -260,10 +265,10 @@ fn a_temperature_draws_in_proportion_to_the_exponential_of_the_cost() {
 // --- the other policies
 
 #[test]
-fn round_robin_takes_turns_and_passes_over_who_may_not() {
+fn round_robin_takes_turns_and_skips_unavailable_workers() {
     let mut router = named(4, "round-robin");
     router.set_available(worker(2), false);
-    let chosen: Vec<_> = (0..7).map(|_| router.decide(&ask(&[]), &[], 0).expect("three are").worker.id).collect();
+    let chosen: Vec<_> = (0..7).map(|_| router.decide(&ask(&[]), &[], 0).expect("a candidate").worker.id).collect();
     assert_eq!(chosen, [0, 1, 3, 0, 1, 3, 0]);
 }
 
@@ -274,7 +279,8 @@ fn least_loaded_goes_by_requests_and_power_of_two_never_takes_the_fuller_of_two(
         send(&mut router, 0, 1, 0);
         assert_eq!(count(&mut router, &ask(&[]), &[], 100), BTreeMap::from([(1, 100)]), "{name}");
     }
-    // The fullest of 4 is never taken, the second fullest when drawn together with it: 1 of 6 pairs, and so on.
+    // The fullest of 4 workers is never chosen. The second fullest is chosen when it is drawn together with the
+    // fullest, which is 1 of 6 pairs, and so on.
     let mut router = router(4, PowerOfTwo);
     for id in 0..4 {
         for _ in 0..id {
@@ -288,28 +294,28 @@ fn least_loaded_goes_by_requests_and_power_of_two_never_takes_the_fuller_of_two(
 }
 
 #[test]
-fn longest_prefix_is_the_deepest_candidate_then_the_least_loaded() {
+fn longest_prefix_chooses_the_deepest_candidate_then_the_least_loaded() {
     let prompt = [1, 2, 3];
     let matches = answer(&prompt, [(0, 3), (1, 2), (2, 2)]);
     let mut router = named(4, "longest-prefix");
     send(&mut router, 0, 1000, 0);
     send(&mut router, 1, 10, 0);
-    let choose = |router: &mut Router| router.decide(&ask(&prompt), &[&matches], 0).expect("some are").worker.id;
-    assert_eq!(choose(&mut router), 0, "whatever its load");
+    let choose = |router: &mut Router| router.decide(&ask(&prompt), &[&matches], 0).expect("a candidate").worker.id;
+    assert_eq!(choose(&mut router), 0, "the deepest wins whatever its load");
     router.set_available(worker(0), false);
     assert_eq!(choose(&mut router), 2);
     let nobody = count(&mut router, &ask(&[7]), &[&answer(&[7], [])], 100);
-    assert_eq!(nobody.keys().copied().collect::<Vec<_>>(), [2, 3], "nobody holds anything, and 1 is busy");
+    assert_eq!(nobody.keys().copied().collect::<Vec<_>>(), [2, 3], "no worker holds a block, and 1 is busy");
 }
 
-/// The worker of each of 10,000 sessions, each alone.
+/// Returns the worker that each of 10,000 sessions is sent to when nothing is in flight.
 fn homes(router: &mut Router) -> Vec<u64> {
     let session = |session| Request { session: Some(session), ..Request::default() };
-    (0..10_000).map(|it| router.decide(&session(it), &[], 0).expect("some are").worker.id).collect()
+    (0..10_000).map(|it| router.decide(&session(it), &[], 0).expect("a candidate").worker.id).collect()
 }
 
 #[test]
-fn a_session_stays_and_when_a_worker_leaves_only_its_own_move() {
+fn a_session_stays_and_only_the_sessions_of_a_leaving_worker_move() {
     let mut router = router(10, SessionAffinity::new(f64::INFINITY).expect("at least 1"));
     let before = homes(&mut router);
     assert_eq!(before, homes(&mut router));
@@ -321,31 +327,35 @@ fn a_session_stays_and_when_a_worker_leaves_only_its_own_move() {
     assert!(moved.clone().all(|(&before, _)| before == 4));
     assert_eq!(moved.count(), share(4));
     router.add_worker(worker(4));
-    assert_eq!(homes(&mut router), before, "and they come back");
+    assert_eq!(homes(&mut router), before, "the sessions come back");
     router.set_available(worker(4), false);
-    assert_eq!(homes(&mut router), after, "as if it had left");
+    assert_eq!(homes(&mut router), after, "an unavailable worker counts as removed");
 }
 
 #[test]
-fn affinity_overloads_nobody_beyond_the_bound() {
+fn session_affinity_overloads_no_worker_beyond_the_bound() {
     for bound in [1.0, 1.25, 2.0] {
         let mut router = router(8, SessionAffinity::new(bound).expect("at least 1"));
         for sent in 0..400_u64 {
-            // Most requests are of one session.
+            // Nine of ten requests belong to one session.
             let request = Request { session: Some(sent % 10 / 9), ..Request::default() };
-            router.route(&request, &[], 0).expect("some are");
-            let most = (0..8).map(|id| router.load(worker(id)).expect("there").requests).max().expect("eight");
+            router.route(&request, &[], 0).expect("a candidate");
+            let most = (0..8).map(|id| router.load(worker(id)).expect("known").requests).max().expect("eight");
             assert!(f64::from(most) <= (bound * (sent + 1) as f64 / 8.0).ceil(), "{most} of {sent}");
         }
     }
     let mut router = named(3, "session-affinity");
     send(&mut router, 0, 1, 0);
     send(&mut router, 2, 1, 0);
-    assert_eq!(router.decide(&ask(&[]), &[], 0).map(|it| it.worker), Ok(worker(1)), "no session: the least loaded");
+    assert_eq!(
+        router.decide(&ask(&[]), &[], 0).map(|it| it.worker),
+        Ok(worker(1)),
+        "without a session, the least loaded"
+    );
 }
 
 #[test]
-fn policies_have_names_and_others_do_not() {
+fn policies_are_found_by_name_and_unknown_names_are_refused() {
     for name in policy::NAMES {
         assert_eq!(policy::by_name(name).expect("built in").name(), name);
     }
@@ -353,7 +363,7 @@ fn policies_have_names_and_others_do_not() {
     assert!(error.contains("\"fastest\"") && policy::NAMES.iter().all(|name| error.contains(name)), "{error}");
 }
 
-// --- who may be chosen
+// --- candidates
 
 #[test]
 fn each_refusal_says_why() {
@@ -375,11 +385,11 @@ fn each_refusal_says_why() {
     let tiers = Refusal::TooManyTiers { answers: 2, tiers: 1 };
     assert_eq!(router.decide(&ask(&[]), &[&matches, &matches], 0), Err(tiers));
     assert!(!router.set_available(worker(7), false) && !router.remove_worker(worker(7)) && !router.cleared(worker(7)));
-    assert!(!router.add_worker(worker(1)), "it is there already");
+    assert!(!router.add_worker(worker(1)), "the worker is already known");
 }
 
 #[test]
-fn who_has_as_many_requests_as_it_may_is_no_candidate() {
+fn a_worker_at_its_request_limit_is_no_candidate() {
     let builder = Router::builder().max_requests(2).policy(policy::by_name("longest-prefix").expect("built in"));
     let mut router = with_workers(2, builder.build().expect("valid"));
     let matches = answer(&[1], [(0, 1)]);
@@ -395,7 +405,7 @@ fn who_has_as_many_requests_as_it_may_is_no_candidate() {
 }
 
 #[test]
-fn a_policy_cannot_choose_who_is_no_candidate() {
+fn a_policy_cannot_choose_a_worker_that_is_no_candidate() {
     #[derive(Debug)]
     struct Stubborn(Option<usize>);
     impl Policy for Stubborn {
@@ -403,7 +413,7 @@ fn a_policy_cannot_choose_who_is_no_candidate() {
             "stubborn"
         }
         fn why(&self) -> &'static str {
-            "being who it is"
+            "its stubbornness"
         }
         fn choose(&mut self, _: &Request<'_>, _: &Candidates<'_>, _: &mut Random) -> Option<usize> {
             self.0
@@ -438,7 +448,6 @@ fn settings_out_of_range_are_refused() {
 }
 
 proptest! {
-    /// A mask is a set.
     #[test]
     fn a_mask_is_a_set(members in prop::collection::vec(any::<bool>(), 0..200), from in 0usize..300) {
         let router = with_workers(members.len() as u64, Router::builder().build().expect("valid"));
@@ -447,7 +456,7 @@ proptest! {
         prop_assert_eq!(mask.iter().collect::<Vec<_>>(), set.clone());
         prop_assert_eq!((mask.len(), mask.is_empty()), (set.len(), set.is_empty()));
         prop_assert!((0..300).all(|seat| mask.contains(seat) == set.contains(&seat)));
-        prop_assert!((0..300).all(|rank| mask.nth(rank) == set.get(rank).copied()));
+        prop_assert!((0..300).all(|n| mask.nth(n) == set.get(n).copied()));
         prop_assert_eq!(mask.next_from(from), set.iter().find(|&&seat| seat >= from).or(set.first()).copied());
     }
 }
@@ -477,7 +486,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..120)
 }
 
-/// A request as literally as can be.
+/// A request, as the literal model keeps it.
 #[derive(Clone, Debug)]
 struct Sent {
     to: u64,
@@ -489,15 +498,15 @@ struct Sent {
 }
 
 proptest! {
-    /// Loads are sums over the requests in flight, whatever happens in whatever order, and nothing stays behind.
+    /// This holds whatever happens in whatever order, and nothing stays behind.
     #[test]
-    fn a_load_is_the_sum_of_what_is_in_flight(steps in steps()) {
+    fn a_load_is_the_sum_over_the_requests_in_flight(steps in steps()) {
         let builder = Router::builder().block_size(BLOCK_SIZE).request_timeout_ns(100);
         let mut router = with_workers(4, builder.build().expect("valid"));
         let (mut model, mut tickets): (Vec<Sent>, Vec<Ticket>) = Default::default();
         let (mut now, mut lost) = (0, 0);
         for step in steps {
-            let told = |model: &mut Vec<Sent>, it: usize, change: &dyn Fn(&mut Sent)| {
+            let update = |model: &mut Vec<Sent>, it: usize, change: &dyn Fn(&mut Sent)| {
                 let known = model.get_mut(it).filter(|sent| !sent.over);
                 known.map(|sent| { sent.heard = now; change(sent) }).is_some()
             };
@@ -507,15 +516,15 @@ proptest! {
                     model.push(Sent { to, prompt: tokens, answer: 0, computed: false, heard: now, over: false });
                 }
                 Step::FirstToken(it) if it < model.len() => {
-                    let known = told(&mut model, it, &|sent| sent.computed = true);
+                    let known = update(&mut model, it, &|sent| sent.computed = true);
                     prop_assert_eq!(router.first_token(tickets[it], now), known);
                 }
                 Step::Tokens(it, tokens) if it < model.len() => {
-                    let known = told(&mut model, it, &|sent| sent.answer += tokens);
+                    let known = update(&mut model, it, &|sent| sent.answer += tokens);
                     prop_assert_eq!(router.tokens(tickets[it], tokens, now), known);
                 }
                 Step::Finish(it) if it < model.len() => {
-                    let known = told(&mut model, it, &|sent| sent.over = true);
+                    let known = update(&mut model, it, &|sent| sent.over = true);
                     prop_assert_eq!(router.finish(tickets[it], now), known);
                 }
                 Step::Leave(id) => {
@@ -548,28 +557,28 @@ proptest! {
 }
 
 #[test]
-fn what_is_held_is_not_to_be_computed() {
+fn held_blocks_need_no_prefill() {
     let mut router = named(1, "cost");
     let prompt = [1, 2, 3];
     let matches = answer(&prompt, [(0, 2)]);
     let request = Request { tokens: 37, ..ask(&prompt) };
-    router.route(&request, &[&matches], 0).expect("one is there");
+    router.route(&request, &[&matches], 0).expect("a candidate");
     assert_eq!(router.load(worker(0)), Some(Load { requests: 1, prefill_tokens: 17, decode_blocks: 4 }));
-    // An answer about another, longer prompt makes no sense; nothing breaks.
-    router.route(&ask(&prompt[..1]), &[&matches], 0).expect("one is there");
+    // An answer about another, longer prompt makes no sense, but it breaks nothing.
+    router.route(&ask(&prompt[..1]), &[&matches], 0).expect("a candidate");
     assert_eq!(router.load(worker(0)), Some(Load { requests: 2, prefill_tokens: 17, decode_blocks: 5 }));
 }
 
 // --- slots and seats
 
-/// A slot of the index and a seat of the router are given again; whose depth it is goes by name.
+/// The index reuses slots and the router reuses seats, so the router has to match depths to workers by name.
 #[test]
-fn a_slot_or_a_seat_given_again_confuses_nobody() {
+fn a_reused_slot_or_seat_confuses_no_worker_with_another() {
     let (mut writer, reader) = local_index();
     let prompt = [1, 2, 3];
     let mut router = named(3, "longest-prefix");
     let held = |router: &mut Router, matches: &Matches| -> BTreeMap<u64, u32> {
-        let explained = router.explain(&ask(&prompt), &[matches], 0).expect("some are");
+        let explained = router.explain(&ask(&prompt), &[matches], 0).expect("a candidate");
         explained.candidates.iter().map(|it| (it.worker.id, it.held)).collect()
     };
     store(&mut writer, 1, &prompt);
@@ -577,26 +586,26 @@ fn a_slot_or_a_seat_given_again_confuses_nobody() {
     let matches = look_up(&mut writer, &reader, &prompt);
     assert_eq!(held(&mut router, &matches), BTreeMap::from([(0, 0), (1, 3), (2, 2)]));
 
-    // Worker 1's slot becomes worker 0's.
+    // Worker 0 takes over worker 1's slot.
     writer.apply(&Event { worker: worker(1), id: 0, data: EventData::WorkerRemoved }).expect("known");
     store(&mut writer, 0, &prompt[..1]);
     let matches = look_up(&mut writer, &reader, &prompt);
     assert_eq!(held(&mut router, &matches), BTreeMap::from([(0, 1), (1, 0), (2, 2)]));
 
-    // Worker 2's seat becomes worker 7's, which the index does not know; and the index knows one that has no seat.
+    // Worker 7, which the index does not know, takes over the seat of worker 2, which the index still knows.
     router.remove_worker(worker(2));
     assert_eq!(held(&mut router, &matches), BTreeMap::from([(0, 1), (1, 0)]));
     router.add_worker(worker(7));
     assert_eq!(held(&mut router, &matches), BTreeMap::from([(0, 1), (1, 0), (7, 0)]));
 
-    // Another index, and back.
+    // The router reads an answer of another index, and then again one of the first.
     let other = answer(&prompt, [(7, 3), (1, 1)]);
     assert_eq!(held(&mut router, &other), BTreeMap::from([(0, 0), (1, 1), (7, 3)]));
     assert_eq!(held(&mut router, &matches), BTreeMap::from([(0, 1), (1, 0), (7, 0)]));
 }
 
 #[test]
-fn answers_of_many_shards_are_read_as_of_one() {
+fn an_answer_of_several_shards_is_read_like_one_of_a_single_shard() {
     let index = Index::builder().shards(3).build().expect("valid settings");
     let prompt: Vec<u64> = (1..=20).collect();
     let mut router = named(20, "cost");
@@ -604,13 +613,13 @@ fn answers_of_many_shards_are_read_as_of_one() {
         let blocks = prompt[..id as usize].iter().map(|&local| Block { sequence: local, local }).collect::<Vec<_>>();
         if !blocks.is_empty() {
             let data = EventData::Stored { parent: None, blocks };
-            index.send(Event { worker: worker(id), id: 1, data }).expect("it runs");
+            index.send(Event { worker: worker(id), id: 1, data }).expect("open");
         }
     }
-    index.flush().expect("it runs");
+    index.flush().expect("open");
     let mut matches = Matches::new();
     index.find(&prompt, &mut matches);
-    let explained = router.explain(&ask(&prompt), &[&matches], 0).expect("some are");
+    let explained = router.explain(&ask(&prompt), &[&matches], 0).expect("a candidate");
     assert!(explained.candidates.iter().all(|it| u64::from(it.held) == it.worker.id));
     assert_eq!(explained.decision.worker, worker(19));
 }
@@ -620,7 +629,7 @@ fn equal_seeds_choose_alike() {
     let choices = |seed| {
         let policy = policy::by_name("random").expect("built in");
         let mut router = with_workers(50, Router::builder().policy(policy).seed(seed).build().expect("valid"));
-        (0..20).map(|_| router.decide(&ask(&[]), &[], 0).expect("some are").worker.id).collect::<Vec<_>>()
+        (0..20).map(|_| router.decide(&ask(&[]), &[], 0).expect("a candidate").worker.id).collect::<Vec<_>>()
     };
     assert_eq!(choices(1), choices(1));
     assert_ne!(choices(1), choices(2));

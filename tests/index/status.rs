@@ -1,4 +1,4 @@
-//! C6: nothing is lost in silence; and every setting out of range is refused.
+//! C6: nothing is lost silently, and every setting out of range is refused.
 
 use kvleap::{
     Block, Builder, Closed, ConfigError, Event, EventData, ImportError, Index, MAX_SHARDS, Matches, Rejection,
@@ -20,12 +20,12 @@ fn removed(worker: Worker, id: u64, blocks: &[u64]) -> Event {
 #[test]
 fn gaps_repeats_and_unknown_removals_are_counted() {
     let index = Index::builder().shards(2).build().expect("valid settings");
-    // The first id may be any; 12, 13 are missing, then 6, then 8, 9; 14 and 5 come late.
+    // The first id may be any. 12 and 13 are missing, then 6, then 8 and 9. The second 14 and the 5 are repeats.
     for id in [10, 11, 14, 14, 5, 7, 10] {
         index.send(stored(A, id, None, &[id])).expect("open");
     }
     index.send(removed(A, 11, &[10, 99, 98, 10])).expect("open");
-    // Another worker's ids are its own; those of the router's own events do not matter.
+    // Every worker counts its own ids. The ids of events that the index makes itself do not matter.
     index.send(stored(B, 1, None, &[1])).expect("open");
     index.add_worker(A).expect("open");
     let status = index.status();
@@ -34,7 +34,7 @@ fn gaps_repeats_and_unknown_removals_are_counted() {
     assert_eq!((a.gaps, a.missing_events, a.repeated_events, a.unknown_removals), (3, 5, 2, 3));
     assert_eq!((b.worker, b.held_blocks, b.last_event_id), (B, 1, Some(1)));
     assert_eq!((b.gaps, b.missing_events, b.repeated_events, b.unknown_removals), (0, 0, 0, 0));
-    assert!(a.lag.is_some() && b.lag.is_some(), "every worker's last event took some time to be seen");
+    assert!(a.lag.is_some() && b.lag.is_some(), "every worker's last event took some time to become visible");
     let sum = |of: fn(&kvleap::ShardStatus) -> u64| status.shards.iter().map(of).sum::<u64>();
     assert_eq!((sum(|s| s.applied_events), sum(|s| s.published_events), sum(|s| s.lag.len())), (10, 10, 10));
     assert_eq!((sum(|s| s.applied_blocks), sum(|s| s.held_blocks), sum(|s| s.distinct_blocks)), (12, 5, 5));
@@ -93,7 +93,7 @@ fn every_kind_of_rejection_is_counted_and_changes_nothing() {
 }
 
 #[test]
-fn an_import_says_what_did_not_fit() {
+fn an_import_reports_a_rejection_and_applies_the_rest() {
     let original = Index::builder().build().expect("valid settings");
     original.send(stored(A, 5, None, &[1, 2, 3])).expect("open");
     original.send(stored(B, 6, None, &[1])).expect("open");
@@ -103,18 +103,22 @@ fn an_import_says_what_did_not_fit() {
     assert_eq!(copy.import(export.clone()), Err(ImportError::Rejected(Rejection::TooDeep)));
     let mut matches = Matches::new();
     copy.find(&[1, 2, 3], &mut matches);
-    assert_eq!(matches.iter().collect::<Vec<_>>(), [(B, 1)], "visible, and the rest was applied");
-    // What the index knew of these workers is replaced.
+    assert_eq!(matches.iter().collect::<Vec<_>>(), [(B, 1)], "the rest was applied, and is visible");
+    // An import replaces what the index knew of these workers.
     original.send(stored(B, 7, None, &[9])).expect("open");
     assert_eq!(original.import(export), Ok(()));
     original.find(&[9], &mut matches);
     assert!(matches.is_empty());
     let ids = original.status().workers.into_iter().map(|w| (w.last_event_id, w.gaps, w.repeated_events));
-    assert_eq!(ids.collect::<Vec<_>>(), [(Some(5), 0, 0), (Some(6), 0, 0)], "an import continues nothing");
+    assert_eq!(
+        ids.collect::<Vec<_>>(),
+        [(Some(5), 0, 0), (Some(6), 0, 0)],
+        "an import starts the counts of gaps and repeats again"
+    );
 }
 
 #[test]
-fn copies_are_counted_where_the_index_is_told_to() {
+fn copies_are_counted_for_the_workers_that_ask_for_it() {
     let index = Index::builder().shards(2).build().expect("valid settings");
     index.count_copies(A).expect("open");
     for worker in [A, B] {
@@ -128,14 +132,14 @@ fn copies_are_counted_where_the_index_is_told_to() {
     let copy = Index::builder().build().expect("valid settings");
     copy.import(index.export().expect("open")).expect("it fits");
     assert_eq!(copies(&copy), copies(&index));
-    // A worker without a word of its own.
+    // A worker that has sent no event.
     let fresh = Worker::new(9, 0);
     index.count_copies(fresh).expect("open");
     copy.import(index.export_worker(fresh).expect("open")).expect("it fits");
     assert_eq!(copies(&copy)[2], (0, Some(0), None));
     index.remove_worker(A).expect("open");
     index.count_copies(A).expect("open");
-    assert!(index.status().workers.iter().all(|w| w.worker != A), "it has to be added first");
+    assert!(index.status().workers.iter().all(|w| w.worker != A), "a removed worker has to be added first");
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn after_shutdown_lookups_go_on_and_everything_else_is_closed() {
     let mut matches = Matches::new();
     index.find(&[1], &mut matches);
     assert_eq!(matches.depth(A), 1, "what was accepted was applied");
-    assert_eq!(index.shutdown(), Ok(()), "again does no harm");
+    assert_eq!(index.shutdown(), Ok(()), "a second shutdown does no harm");
 }
 
 fn refused(builder: Builder) -> ConfigError {
@@ -183,7 +187,7 @@ fn settings_out_of_range_are_refused() {
     let error = Index::builder().shards(2).max_workers(u32::MAX).build().expect_err("slots are 32 bits");
     assert!(matches!(error, ConfigError::TooManyWorkers { max_workers: u32::MAX, shards: 2 }), "{error}");
     let local = Index::builder().shards(0).pin(vec![usize::MAX]).build_local();
-    assert!(local.is_ok(), "what only threads need does not matter without threads");
+    assert!(local.is_ok(), "settings that only threads need do not matter without threads");
     assert!(Index::builder().jump_stride(0).build_local().is_err());
 }
 

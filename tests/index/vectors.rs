@@ -1,4 +1,4 @@
-//! Hashes are those of published systems: every vector of the wire reference.
+//! Hashes equal those of published systems, for every vector of the wire reference.
 
 use kvleap::hash::sequence_hashes;
 use kvleap::{BlockHasher, Prompt};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::common::shared;
 
-/// The integers of a JSON array.
+/// Returns the integers of a JSON array.
 fn integers<T: TryFrom<u64>>(array: &Value) -> Vec<T> {
     let integer = |value: &Value| T::try_from(value.as_u64()?).ok();
     array.as_array().expect("an array").iter().map(|value| integer(value).expect("an integer in range")).collect()
@@ -28,7 +28,7 @@ fn hasher(vector: &Value) -> BlockHasher {
 }
 
 #[test]
-fn every_vector() {
+fn hashes_equal_every_published_vector() {
     let Some(path) = shared::shared("reference/wire_vectors.json") else { return };
     let text = std::fs::read_to_string(path).expect("readable vectors");
     let all: Value = serde_json::from_str(&text).expect("vectors in JSON");

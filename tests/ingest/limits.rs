@@ -1,4 +1,5 @@
-//! Many publishers, one that floods, one whose connection is half open: with the tightest bounds nothing is lost.
+//! Many publishers, a publisher that floods, and a connection that is half open. Nothing is lost, even with the
+//! tightest bounds.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,19 +21,19 @@ use crate::common::judge::Judge;
 use crate::common::scratch::Scratch;
 use crate::common::until::until;
 
-/// A publisher in this process, what listens to it, and where it all goes.
+/// A mock engine in this process, a listener to each of its ranks, and the model that the listeners feed.
 struct Pair {
-    publisher: MockPublisher,
+    engine: MockPublisher,
     state: String,
     _scratch: Scratch,
     _ingest: Ingest,
     _listeners: Vec<Listener>,
-    ranks: Vec<Arc<Publisher>>,
+    publishers: Vec<Arc<Publisher>>,
     model: Arc<Model>,
 }
 
 impl Pair {
-    /// `place` says where a source is to be heard instead.
+    /// Starts an engine and listeners. `place` may redirect a listener to another source.
     fn new(test: &str, options: Options, settings: Settings, index: Builder, place: impl Fn(Source) -> Source) -> Self {
         let scratch = Scratch::new(test);
         let state = scratch.path("state.json");
@@ -43,24 +44,25 @@ impl Pair {
         let model = Models::new(index, 1).get_or_add(&Key::new("m"), options.block_size).expect("valid settings");
         let ingest = Ingest::start(settings).expect("threads");
         let numbers = options.ranks;
-        let publisher = MockPublisher::start(options).expect("free ports");
-        let rank = |number: u16| {
+        let engine = MockPublisher::start(options).expect("free ports");
+        let listen = |number: u16| {
             let source = place(base.of_rank(number).expect("a port"));
-            let rank = Arc::new(Publisher::zmq(Worker::new(7, number.into()), &source.endpoint));
-            (ingest.listen(source, Arc::clone(&model), Arc::clone(&rank), None), rank)
+            let publisher = Arc::new(Publisher::zmq(Worker::new(7, number.into()), &source.endpoint));
+            (ingest.listen(source, Arc::clone(&model), Arc::clone(&publisher), None), publisher)
         };
-        let (listeners, ranks) = (0..numbers).map(rank).unzip();
-        Self { publisher, state, _scratch: scratch, _ingest: ingest, _listeners: listeners, ranks, model }
+        let (listeners, publishers) = (0..numbers).map(listen).unzip();
+        Self { engine, state, _scratch: scratch, _ingest: ingest, _listeners: listeners, publishers, model }
     }
 
-    /// Waits until all requests are served and known, and compares all answers.
+    /// Waits until all requests are served and all batches have arrived, and compares every answer with what the engine
+    /// holds.
     fn settle(&self) {
-        until("all requests served", || self.publisher.is_done());
-        self.publisher.pause().expect("a place for the state");
+        until("all requests are served", || self.engine.is_done());
+        self.engine.pause().expect("a place for the state");
         let state: EngineState =
             serde_json::from_slice(&fs::read(&self.state).expect("the state")).expect("a state in JSON");
-        for (rank, state) in self.ranks.iter().zip(&state.ranks) {
-            until("all batches known", || rank.last_sequence() == state.batches.checked_sub(1));
+        for (publisher, state) in self.publishers.iter().zip(&state.ranks) {
+            until("all batches are known", || publisher.last_sequence() == state.batches.checked_sub(1));
         }
         let mut judge = Judge::default();
         judge.add(7, &state);
@@ -70,11 +72,13 @@ impl Pair {
             self.model.index().find(&query, &mut matches);
             assert_eq!(matches.iter().collect::<BTreeMap<_, _>>(), judge.depths(&query));
         }
-        assert!(self.ranks.iter().all(|rank| rank.doubts().without(Doubt::CatchingUp.into()).is_empty()));
+        assert!(
+            self.publishers.iter().all(|publisher| publisher.doubts().without(Doubt::CatchingUp.into()).is_empty())
+        );
     }
 
     fn count(&self, what: Count) -> u64 {
-        self.ranks.iter().map(|rank| rank.count(what)).sum()
+        self.publishers.iter().map(|publisher| publisher.count(what)).sum()
     }
 }
 
@@ -83,7 +87,7 @@ fn impatient() -> Settings {
 }
 
 #[test]
-fn hundreds_of_publishers() {
+fn hundreds_of_publishers_are_followed_without_loss() {
     let options = Options {
         ranks: 200,
         requests: Some(2),
@@ -98,9 +102,9 @@ fn hundreds_of_publishers() {
     assert!(pair.count(Count::Batches) >= 400);
 }
 
-/// Every queue on the way holds next to nothing.
+/// Every queue on the way has room for one element.
 #[test]
-fn a_flood_is_caught_up_with() {
+fn the_service_catches_up_with_a_flood() {
     let options = Options {
         requests: Some(300),
         rate: 10_000.0,
@@ -116,7 +120,7 @@ fn a_flood_is_caught_up_with() {
     assert!(pair.count(Count::Replayed) > 0 && pair.count(Count::HeldBack) > 0);
 }
 
-/// Passes connections on, and can make those that there are half open: nothing more gets through, and nobody is told.
+/// A proxy that can cut its open connections silently: nothing more gets through, and neither end is told.
 #[derive(Clone)]
 struct Tunnel {
     port: u16,
@@ -140,7 +144,7 @@ impl Tunnel {
                     std::thread::spawn(move || {
                         let mut room = [0; 4096];
                         while let Ok(read @ 1..) = from.read(&mut room) {
-                            // What is read after the cut is nobody's; the other end hears nothing, not even an end.
+                            // After a cut, drop what is read. The other end receives nothing more, not even a close.
                             if cuts.load(Relaxed) == made && to.write_all(&room[..read]).is_err() {
                                 break;
                             }
@@ -171,11 +175,13 @@ fn a_half_open_connection_is_noticed() {
         Source { endpoint, ..source }
     };
     let pair = Pair::new("half_open", options, impatient(), Index::builder(), through);
-    until("heard", || pair.count(Count::Batches) > 5);
+    until("some batches have arrived", || pair.count(Count::Batches) > 5);
     tunnel.borrow().as_ref().expect("it was made").cuts.fetch_add(1, Relaxed);
     let (heard, replayed) = (pair.count(Count::Batches), pair.count(Count::Replayed));
-    // First there is nothing but what probes bring, then live batches again.
-    until("heard again", || pair.count(Count::Batches) - heard > pair.count(Count::Replayed) - replayed + 5);
+    // At first only probes bring batches, and later the live stream brings them again.
+    until("live batches arrive again", || {
+        pair.count(Count::Batches) - heard > pair.count(Count::Replayed) - replayed + 5
+    });
     assert!(pair.count(Count::Replayed) > replayed && pair.count(Count::Disconnects) > 0);
     pair.settle();
 }

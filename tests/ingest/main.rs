@@ -1,4 +1,4 @@
-//! What engines say, and what it is worth: wire formats, doubts, gaps, restarts, floods.
+//! What engines publish, and what the service makes of it: wire formats, doubts, gaps, restarts and floods.
 #![cfg(feature = "service")]
 
 #[path = "../common"]

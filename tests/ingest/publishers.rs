@@ -1,5 +1,5 @@
-//! Mock engines in processes of their own, which are killed, begin anew, and leave batches unsaid: in the end every
-//! answer is what the engines themselves hold.
+//! Mock engines run in processes of their own, are killed and restarted, and drop batches. In the end, every answer
+//! agrees with what the engines themselves hold.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -26,13 +26,13 @@ const ENGINES: u64 = 10;
 const RANKS: u16 = 2;
 const BLOCK_SIZE: u32 = 16;
 
-/// How long there is chaos: `KVLEAP_CHAOS_SECONDS`, or a few seconds.
+/// Returns how long engines are killed and restarted: `KVLEAP_CHAOS_SECONDS`, or a few seconds.
 fn chaos() -> Duration {
     let seconds = env::var("KVLEAP_CHAOS_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
     Duration::from_secs(seconds.unwrap_or(6))
 }
 
-/// A mock engine that is started again and again.
+/// A mock engine that can be killed and started again.
 struct Engine {
     instance: u64,
     source: Source,
@@ -55,7 +55,7 @@ impl Engine {
         self.process = start(self.instance, &self.source, &self.state);
     }
 
-    /// What it holds, once it serves no more requests.
+    /// Makes the engine stop serving requests, and returns what it holds.
     fn pause(&mut self) -> EngineState {
         self.process.tell("pause");
         assert_eq!(self.process.line(), "paused");
@@ -74,7 +74,7 @@ fn start(instance: u64, source: &Source, state: &str) -> Process {
     process
 }
 
-/// All of them, and what they do.
+/// All engines of a test.
 struct Fleet {
     engines: Vec<Engine>,
     _scratch: Scratch,
@@ -86,7 +86,7 @@ impl Fleet {
         Self { engines: (0..ENGINES).map(|instance| Engine::new(instance, &scratch)).collect(), _scratch: scratch }
     }
 
-    /// Every rank of every engine, and where it is to be heard.
+    /// Returns every rank of every engine, and the endpoints where it publishes.
     fn ranks(&self) -> impl Iterator<Item = (Worker, Source)> {
         self.engines.iter().flat_map(|engine| {
             (0..RANKS).map(|number| {
@@ -96,7 +96,7 @@ impl Fleet {
         })
     }
 
-    /// Kills engines and starts them again, at random.
+    /// Kills random engines and starts them again, until the time is up.
     fn rage(&mut self) {
         let mut random = Rng::with_seed(1);
         let begun = Instant::now();
@@ -106,14 +106,14 @@ impl Fleet {
         }
     }
 
-    /// Lets them come to rest. `is_known` is asked again and again whether a worker is known to have come so far.
+    /// Pauses all engines, and waits until `is_known` says of every worker that its last batch has arrived.
     fn settle(&mut self, is_known: impl Fn(Worker, Option<u64>) -> bool) -> Judge {
         let mut judge = Judge::default();
         for engine in &mut self.engines {
             let state = engine.pause();
             for (number, rank) in (0..).zip(&state.ranks) {
                 let worker = Worker::new(engine.instance, number);
-                let what = format!("{worker} after {} batches", rank.batches);
+                let what = format!("all {} batches of {worker} are known", rank.batches);
                 until(&what, || is_known(worker, rank.batches.checked_sub(1)));
             }
             judge.add(engine.instance, &state);
@@ -123,22 +123,22 @@ impl Fleet {
 }
 
 #[test]
-fn chaos_ends_in_the_right_answers() {
+fn answers_are_exact_after_engines_were_killed_at_random() {
     let mut fleet = Fleet::start("chaos");
     let settings = Settings { probe: Duration::from_millis(500), ..Settings::default() };
     let ingest = Ingest::start(settings).expect("threads");
     let model = model(BLOCK_SIZE);
-    let mut ranks = BTreeMap::new();
+    let mut publishers = BTreeMap::new();
     let mut listeners = Vec::new();
     for (worker, source) in fleet.ranks() {
-        let rank = Arc::new(Publisher::zmq(worker, &source.endpoint));
-        listeners.push(ingest.listen(source, Arc::clone(&model), Arc::clone(&rank), None));
-        ranks.insert(worker, rank);
+        let publisher = Arc::new(Publisher::zmq(worker, &source.endpoint));
+        listeners.push(ingest.listen(source, Arc::clone(&model), Arc::clone(&publisher), None));
+        publishers.insert(worker, publisher);
     }
     fleet.rage();
     let judge = fleet.settle(|worker, last| {
-        let rank = &ranks[&worker];
-        rank.last_sequence() == last && rank.state() == State::Live
+        let publisher = &publishers[&worker];
+        publisher.last_sequence() == last && publisher.state() == State::Live
     });
 
     model.index().flush().expect("the index is there");
@@ -150,35 +150,35 @@ fn chaos_ends_in_the_right_answers() {
         let found: BTreeMap<_, _> = matches.iter().collect();
         assert_eq!(found, judge.depths(query));
     }
-    let count = |what| ranks.values().map(|rank| rank.count(what)).sum::<u64>();
-    assert_eq!(count(Count::Lost), 0, "everything could be asked for");
-    // It was not for nothing.
-    assert!(count(Count::Restarts) > 0 && count(Count::Gaps) > 0 && count(Count::Replayed) > 0, "{ranks:?}");
+    let count = |what| publishers.values().map(|publisher| publisher.count(what)).sum::<u64>();
+    assert_eq!(count(Count::Lost), 0, "every missing batch was replayed");
+    // The test exercised what it is for.
+    assert!(count(Count::Restarts) > 0 && count(Count::Gaps) > 0 && count(Count::Replayed) > 0, "{publishers:?}");
 }
 
-/// `kvleap serve`, in a process of its own, and its address.
+/// Starts `kvleap serve` in a process of its own, and returns it with its address.
 fn serve() -> (Process, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--log", "json"]).stderr(Stdio::piped());
     let mut process = Process::start(&mut command);
     let mut log = BufReader::new(process.child.stderr.take().expect("it is piped")).lines();
     let url = log.by_ref().find_map(|line| {
-        let said: Value = serde_json::from_str(&line.expect("UTF-8")).expect("a JSON object a line");
-        let address = said["fields"]["address"].as_str().filter(|_| said["fields"]["message"] == "listening");
+        let entry: Value = serde_json::from_str(&line.expect("UTF-8")).expect("one JSON object per line");
+        let address = entry["fields"]["address"].as_str().filter(|_| entry["fields"]["message"] == "listening");
         address.map(|address| format!("http://{address}"))
     });
-    // Whoever writes to a pipe that nobody reads stands still.
+    // Read the log to its end, because a process that writes to a full pipe blocks.
     std::thread::spawn(move || log.for_each(drop));
     (process, url.expect("it listens"))
 }
 
 #[test]
-fn chaos_ends_in_the_right_answers_over_http() {
+fn answers_over_http_are_exact_after_engines_were_killed_at_random() {
     let mut fleet = Fleet::start("http");
     let (_server, url) = serve();
     let post = |path: &str, body: &Value| -> Value {
         let request = ureq::post(format!("{url}{path}")).header("content-type", "application/json");
-        let answer = request.send(body.to_string().as_bytes()).expect("it is good");
+        let answer = request.send(body.to_string().as_bytes()).expect("it answers");
         serde_json::from_str(&answer.into_body().read_to_string().expect("text")).expect("JSON")
     };
     for (Worker { id, dp_rank }, Source { endpoint, replay, .. }) in fleet.ranks() {

@@ -1,4 +1,4 @@
-//! Every published vector of the engines' wire formats, and what a hostile one cannot do.
+//! Every published vector of the engines' wire formats, and what hostile input cannot do.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::common::encode;
 use crate::common::model::{self, held, model};
 use crate::common::shared;
 
-/// What the vectors store: two blocks of four tokens, and one more behind them.
+/// The blocks that the vectors store: two of four tokens, and one more behind them.
 const FIRST: u64 = 9_561_501_211_280_363_793;
 const SECOND: u64 = 15_292_913_576_410_714_033;
 const THIRD: u64 = 5;
@@ -29,7 +29,7 @@ fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| pair[0] * 16 + pair[1]).collect()
 }
 
-/// The `engine_frames` of the vectors.
+/// Returns the `engine_frames` of the vectors.
 fn frames() -> Option<Value> {
     let path = shared::shared("reference/wire_vectors.json")?;
     let text = std::fs::read_to_string(path).expect("readable vectors");
@@ -37,31 +37,31 @@ fn frames() -> Option<Value> {
     Some(all["engine_frames"].take())
 }
 
-/// A publisher, and what became of its batches.
+/// A publisher and the model that its batches are applied to.
 struct Played {
     model: std::sync::Arc<Model>,
-    rank: Publisher,
+    publisher: Publisher,
     batches: u64,
 }
 
 impl Played {
     fn new() -> Self {
-        Self { model: model(4), rank: Publisher::zmq(Worker::new(7, 0), "tcp://127.0.0.1:5557"), batches: 0 }
+        Self { model: model(4), publisher: Publisher::zmq(Worker::new(7, 0), "tcp://127.0.0.1:5557"), batches: 0 }
     }
 
     fn play(&mut self, payload: &[u8]) {
-        apply(&self.model, &self.rank, self.batches, payload).expect("the index is there");
+        apply(&self.model, &self.publisher, self.batches, payload).expect("the index is there");
         self.batches += 1;
-        assert_eq!(self.rank.count(Count::Undecodable), 0, "{:?}", Batch::decode(payload));
-        assert_eq!(self.rank.skipped(Skip::Malformed), 0, "{:?}", Batch::decode(payload));
+        assert_eq!(self.publisher.count(Count::Undecodable), 0, "{:?}", Batch::decode(payload));
+        assert_eq!(self.publisher.skipped(Skip::Malformed), 0, "{:?}", Batch::decode(payload));
     }
 
-    /// What is doubted, but for that nobody listens to it here.
+    /// Returns the doubts about the publisher, except the one that there is no listener, which is always true here.
     fn doubts(&self) -> Doubts {
-        self.rank.doubts().without(Doubt::NotHeard.into())
+        self.publisher.doubts().without(Doubt::NotHeard.into())
     }
 
-    /// What a rank holds on a tier or faster ones.
+    /// Returns what a rank holds on a tier or a faster one.
     fn blocks(&self, rank: u32, tier: Tier) -> Vec<(u64, u64)> {
         let mut held: BTreeMap<_, _> = held(&self.model);
         held.remove(&tier.worker(Worker::new(7, rank))).unwrap_or_default().into_iter().collect()
@@ -69,7 +69,7 @@ impl Played {
 }
 
 #[test]
-fn every_vector_of_vllm() {
+fn every_vector_of_vllm_is_understood() {
     let Some(frames) = frames() else { return };
     let vectors = frames["vllm_redeclared"].as_array().expect("vectors of vLLM");
     let payload = |label: &str| {
@@ -87,7 +87,8 @@ fn every_vector_of_vllm() {
         }
         played
     };
-    let counted = |played: &Played| [Count::Stored, Count::Removed, Count::Cleared].map(|what| played.rank.count(what));
+    let counted =
+        |played: &Played| [Count::Stored, Count::Removed, Count::Cleared].map(|what| played.publisher.count(what));
 
     for cleared in ["L0  v0.8.5", "L1  0.10.2"] {
         let played = played(&[cleared]);
@@ -107,8 +108,8 @@ fn every_vector_of_vllm() {
 
     let hybrid = played(&["L5"]);
     assert_eq!(hybrid.blocks(1, Tier::Device), two[1..]);
-    assert_eq!(hybrid.rank.skipped(Skip::Group), 1);
-    assert_eq!(hybrid.rank.workers(), [Worker::new(7, 1)]);
+    assert_eq!(hybrid.publisher.skipped(Skip::Group), 1);
+    assert_eq!(hybrid.publisher.workers(), [Worker::new(7, 1)]);
 
     let salted = hasher().lora("my-lora").namespace("tenant-a").hash(&[9, 10, 11, 12]);
     let child = played(&["L6  0.24+", "L6  child"]);
@@ -121,14 +122,14 @@ fn every_vector_of_vllm() {
 
     let mut offloaded = played(&["L6  0.24+", "L6  CPU offload", "L6  BlockRemoved"]);
     assert_eq!(offloaded.blocks(0, Tier::Device), two[1..]);
-    assert_eq!(offloaded.blocks(0, Tier::Host), two, "what left the device is still in the host's memory");
+    assert_eq!(offloaded.blocks(0, Tier::Host), two, "the block that left the device is still in host memory");
     offloaded.play(&payload("L6  STORAGE"));
-    assert_eq!((offloaded.rank.skipped(Skip::Shared), offloaded.rank.skipped(Skip::UnknownHash)), (1, 1));
-    assert_eq!(played(&["L6  CPU offload"]).rank.skipped(Skip::UnknownHash), 1, "nobody knows its tokens");
+    assert_eq!((offloaded.publisher.skipped(Skip::Shared), offloaded.publisher.skipped(Skip::UnknownHash)), (1, 1));
+    assert_eq!(played(&["L6  CPU offload"]).publisher.skipped(Skip::UnknownHash), 1, "its tokens are unknown");
 }
 
 #[test]
-fn every_capture_of_sglang() {
+fn every_capture_of_sglang_is_understood() {
     let Some(frames) = frames() else { return };
     let first = 0x1122_3344_5566_7788;
     let second = (-0x0123_4567_89AB_CDEF_i64).cast_unsigned();
@@ -140,12 +141,12 @@ fn every_capture_of_sglang() {
         played.play(&payload(0));
         assert_eq!(played.blocks(2, Tier::Device), two, "{version}");
 
-        // The third block is bigrams, which no engine mixes with others; and in newer versions in the host's memory and
-        // salted.
+        // The third block is hashed by bigrams, which no real engine mixes with plain blocks. In newer versions it is
+        // in host memory and salted.
         played.play(&payload(1));
         let salt = if matches!(version.as_str(), "0.5.20" | "0.5.23") { "tenant-a" } else { "" };
         let third = hasher().namespace(salt).hash(&[8, 9, 10, 11]);
-        assert_eq!((played.rank.lookahead(), played.doubts()), (Some(0), Doubt::Hashing.into()));
+        assert_eq!((played.publisher.lookahead(), played.doubts()), (Some(0), Doubt::Hashing.into()));
         let three = [(THIRD, third[0]), two[0], two[1]];
         let (device, host) = (played.blocks(2, Tier::Device), played.blocks(2, Tier::Host));
         if version == "0.5.5" {
@@ -162,11 +163,11 @@ fn every_capture_of_sglang() {
         let bigrams = hasher().eagle(true).namespace(salt).hash(&[8, 9, 10, 11, 12]);
         let held = held(&played.model);
         assert!(held.is_empty(), "its parent is gone: {held:?} {bigrams:?}");
-        assert_eq!(played.rank.lookahead(), Some(1));
+        assert_eq!(played.publisher.lookahead(), Some(1));
     }
 }
 
-/// Where one version has a map with the salt, others have the adapter's name.
+/// One version sends a map with the salt where others send the adapter's name.
 #[test]
 fn a_salt_in_the_place_of_an_adapter_is_a_salt() {
     let payload =
@@ -178,7 +179,7 @@ fn a_salt_in_the_place_of_an_adapter_is_a_salt() {
 }
 
 #[test]
-fn what_does_not_fit_is_left_out_and_counted() {
+fn events_that_do_not_fit_are_left_out_and_counted() {
     let tokens: Vec<u64> = (1..=8).collect();
     let good = || encode::stored(None, &[1, 2], &tokens, 4, &[("kv_cache_spec_kind", "full_attention")]);
     let cases = [
@@ -201,13 +202,13 @@ fn what_does_not_fit_is_left_out_and_counted() {
     ];
     for (bad, why, doubt) in cases {
         let mut played = Played::new();
-        // The others of its batch are applied.
+        // The other events of the batch are applied.
         played.play(&encode::batch(&[bad, good()]));
         let held: Vec<u64> = played.blocks(0, Tier::Device).into_iter().map(|(sequence, _)| sequence).collect();
         assert_eq!(held, [1, 2], "{why:?}");
         let others = Skip::ALL.into_iter().filter(|&other| other != why);
-        assert_eq!(played.rank.skipped(why), 1, "{why:?}");
-        assert_eq!(others.map(|other| played.rank.skipped(other)).sum::<u64>(), 0, "{why:?}");
+        assert_eq!(played.publisher.skipped(why), 1, "{why:?}");
+        assert_eq!(others.map(|other| played.publisher.skipped(other)).sum::<u64>(), 0, "{why:?}");
         assert_eq!(played.doubts(), doubt.into_iter().collect(), "{why:?}");
         played.play(&encode::batch(&[encode::cleared()]));
         assert_eq!(played.doubts(), Doubts::NONE, "{why:?}");
@@ -215,19 +216,19 @@ fn what_does_not_fit_is_left_out_and_counted() {
 }
 
 #[test]
-fn a_malformed_event_spares_the_others_and_is_doubted() {
+fn a_malformed_event_raises_a_doubt_and_spares_the_other_events() {
     let tokens: Vec<u64> = (1..=8).collect();
     let good = encode::stored(None, &[1, 2], &tokens, 4, &[]);
     let too_high = encode::stored(None, &[3, 4], &[1 << 32; 8], 4, &[]);
     for bad in [too_high, vec![0xc0], vec![0x90], vec![0x80], vec![0x91, 0x01], vec![0xc1]] {
         let played = Played::new();
         let payload = encode::batch(&[bad, good.clone()]);
-        apply(&played.model, &played.rank, 0, &payload).expect("the index is there");
+        apply(&played.model, &played.publisher, 0, &payload).expect("the index is there");
         assert_eq!(played.doubts().exactness(), Exactness::Unknown, "it may have been a removal");
-        let undecodable = played.rank.count(Count::Undecodable) == 1;
+        let undecodable = played.publisher.count(Count::Undecodable) == 1;
         assert_eq!(played.blocks(0, Tier::Device).len(), if undecodable { 0 } else { 2 });
         assert_eq!(undecodable, Batch::decode(&payload).is_err());
-        assert_eq!(played.rank.last_sequence(), Some(0), "it is not asked for again");
+        assert_eq!(played.publisher.last_sequence(), Some(0), "the batch is not asked for again");
     }
 }
 
@@ -238,7 +239,7 @@ fn a_salt_is_inherited_and_a_cleared_rank_forgets_it() {
     played.play(&encode::batch(&[encode::stored(Some(1), &[2], &[5, 6, 7, 8], 4, &[])]));
     let salted = hasher().namespace("s").hash(&[1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(played.blocks(0, Tier::Device), [(1, salted[0]), (2, salted[1])]);
-    // The name is given anew, to a block of nobody's salt.
+    // The engine reuses the hash for a block without a salt.
     played.play(&encode::batch(&[encode::removed(&[2, 1], "GPU")]));
     played.play(&encode::batch(&[
         encode::stored(None, &[1], &[1, 2, 3, 4], 4, &[]),
@@ -249,17 +250,17 @@ fn a_salt_is_inherited_and_a_cleared_rank_forgets_it() {
 }
 
 #[test]
-fn errors_say_where() {
+fn decoding_errors_say_where_they_are() {
     assert_eq!(Batch::decode(&[]), Err(Error::Truncated { at: 0 }));
-    assert_eq!(Batch::decode(&[0x92, 0x01]), Err(Error::Truncated { at: 0 }), "an element takes at least a byte");
+    assert_eq!(Batch::decode(&[0x92, 0x01]), Err(Error::Truncated { at: 0 }), "every element takes at least a byte");
     assert_eq!(Batch::decode(&[0x92, 0x01, 0x02]), Err(Error::Expected { at: 2, expected: "an array" }));
     let declared = [0x92, 0x01, 0xdd, 0xff, 0xff, 0xff, 0xff, 0xc0];
-    assert_eq!(Batch::decode(&declared), Err(Error::Truncated { at: 2 }), "a length is not believed");
+    assert_eq!(Batch::decode(&declared), Err(Error::Truncated { at: 2 }), "a declared length is not trusted");
     let deep = [&[0x92, 0x01, 0x91][..], &vec![0x91; 100_000], &[0xc0]].concat();
-    assert!(Batch::decode(&deep).expect("deep, and in order").is_empty());
+    assert!(Batch::decode(&deep).expect("deep, but well-formed").is_empty());
 }
 
-/// Integers in tiers: a literal model of three sets, against the workers that stand for them.
+/// What happens to a block on one of three tiers. The literal model of the tiers is three lists of blocks.
 #[derive(Clone, Debug)]
 enum Act {
     Store(usize, u64),
@@ -279,11 +280,11 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
-    /// Blocks of one token and no parent, on three tiers.
+    /// All blocks have one token and no parent, and lie on three tiers.
     #[test]
     fn tiers_are_cumulative(acts in acts()) {
         const MEDIA: [&str; 3] = ["GPU", "CPU", "DISK"];
-        let rank = Publisher::http(Worker::new(7, 0));
+        let publisher = Publisher::http(Worker::new(7, 0));
         let model = model(1);
         let mut tiers: [Vec<u64>; 3] = Default::default();
         let mut used = [true, false, false];
@@ -296,7 +297,7 @@ proptest! {
                 }
                 Act::Place(tier, block) => {
                     used[tier] = true;
-                    // Without its tokens a block can only be placed where it, or what stands for it, is known.
+                    // Without its tokens, a block can only be placed if it is known on this tier or a faster one.
                     if tiers[..=tier].iter().any(|blocks| blocks.contains(&block)) {
                         tiers[tier].push(block);
                     }
@@ -307,7 +308,7 @@ proptest! {
                     encode::removed(&[block], MEDIA[tier])
                 }
             };
-            apply(&model, &rank, number, &encode::batch(&[event])).expect("the index is there");
+            apply(&model, &publisher, number, &encode::batch(&[event])).expect("the index is there");
         }
         for tier in Tier::ALL {
             let reach = &tiers[..=tier as usize];
@@ -319,9 +320,9 @@ proptest! {
         }
     }
 
-    /// Bytes that are nearly a batch: no panic, and memory in proportion.
+    /// The bytes are nearly a batch. Decoding them does not panic, and takes memory in proportion to their length.
     #[test]
-    fn what_is_allocated_is_bounded(
+    fn decoding_allocates_in_proportion_to_its_input(
         tokens in prop::collection::vec(any::<u32>(), 0..40),
         noise in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         tail in prop::collection::vec(prop_oneof![Just(0xa0_u8), Just(0x91), Just(0xdd), any::<u8>()], 0..200),

@@ -1,5 +1,5 @@
-//! Real engines' cache managers and publishers drive the service, and are asked the same as it: how much of a prompt
-//! would be reused?
+//! Cache managers and publishers of real engines drive the service. The engine and the service are asked the same
+//! question: how much of a prompt would be reused?
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::fetched;
 const SGLANG: &str = "sglang-0.5.23";
 const VLLM: &str = "vllm-0.33.0";
 
-/// A test for each scenario of a driver in `tests/judges`.
+/// Declares a test for each scenario of a driver in `tests/judges`. A scenario is a function of the driver.
 macro_rules! driven {
     ($driver:ident of $engine:ident: $($scenario:ident)+) => {
         mod $driver {
@@ -42,7 +42,7 @@ fn drive(engine: &str, driver: &str, scenario: &str) {
 }
 
 #[test]
-fn the_shared_ones() {
+fn the_shared_drivers_agree_with_the_service() {
     for (engine, script) in [(VLLM, "check/vllm_manager.py"), (SGLANG, "check/sglang_radix.py")] {
         let (Some(mut python), Some(script)) = (python(engine), shared::shared(script)) else { continue };
         python.args.push(script.to_str().expect("UTF-8").to_owned());
@@ -55,27 +55,27 @@ fn the_shared_ones() {
     }
 }
 
-/// A Python that finds an engine's files.
+/// A Python interpreter, with the source files of one engine.
 struct Python {
     cache: PathBuf,
     sources: PathBuf,
     args: Vec<String>,
 }
 
-/// Where `.ci/engines.py` could not fetch the engine, says so and is `None`.
+/// Returns the interpreter for an engine. If `.ci/engines.py` could not fetch it, prints so and returns `None`.
 fn python(engine: &str) -> Option<Python> {
     let cache = fetched()?;
     let sources = cache.join("sources").join(engine);
     if sources.exists() {
         return Some(Python { cache, sources, args: vec![] });
     }
-    // Past the harness, which shows what a passing test prints to nobody.
-    writeln!(io::stderr(), "SKIPPED, for lack of {}: run .ci/engines.py", sources.display()).expect("stderr is open");
+    // Write to stderr directly, because the test harness hides what a passing test prints.
+    writeln!(io::stderr(), "SKIPPED: run .ci/engines.py to fetch {}", sources.display()).expect("stderr is open");
     None
 }
 
 impl Python {
-    /// Runs a script against a service of its own, which ends and starts when the script says so.
+    /// Runs a script against a service of its own, and stops, kills and starts the service when the script asks for it.
     fn run(&self, test: &str, args: impl FnOnce(&mut Command, &str)) {
         let scratch = Scratch::new(test);
         let snapshot = scratch.path("snapshot");
@@ -85,10 +85,10 @@ impl Python {
         command.env("PYTHONPYCACHEPREFIX", self.cache.join("bytecode"));
         args(&mut command, &service.as_ref().expect("it was started").url);
         let mut driver = Process::start(&mut command);
-        let mut said = Vec::new();
+        let mut lines = Vec::new();
         loop {
             match driver.line().as_str() {
-                // Its end; there are no empty lines.
+                // The script prints no empty lines, so its output ends here.
                 "" => break,
                 "stop" => {
                     service.take().expect("it was started").terminate();
@@ -102,11 +102,11 @@ impl Python {
                     let started = service.insert(Serve::start(&snapshot, &[]));
                     driver.tell(&started.url);
                 }
-                line => said.push(line.to_owned()),
+                line => lines.push(line.to_owned()),
             }
         }
         let status = driver.child.wait().expect("it ended");
-        let agreed = said.last().is_some_and(|last| last.ends_with(", different 0"));
-        assert!(status.success() && agreed, "{status}\n{}", said.join("\n"));
+        let agreed = lines.last().is_some_and(|last| last.ends_with(", different 0"));
+        assert!(status.success() && agreed, "{status}\n{}", lines.join("\n"));
     }
 }

@@ -1,4 +1,7 @@
-"""vLLM's cache manager and publisher with its offloading manager, which keeps chunks of blocks in host memory."""
+"""Drives the service with vLLM's cache manager, publisher and offloading manager.
+
+The offloading manager keeps chunks of blocks in host memory. Each scenario is a function.
+"""
 import itertools
 
 import judge
@@ -12,7 +15,10 @@ from vllm.v1.kv_offload.cpu.manager import CPUOffloadingManager  # noqa: E402
 
 
 class Offloading(Rank):
-    """Chunks of `size` blocks; `described`: they come with tokens, not only with the hash of their last block."""
+    """A rank that offloads chunks of `size` blocks. If `described`, their events have tokens and hashes of all blocks.
+
+    Otherwise they have only the hash of a chunk's last block.
+    """
     held = judge.tiers
 
     def __init__(self, size, described, chunks):
@@ -40,12 +46,12 @@ class Offloading(Rank):
         return list(self.tracker.take_events(self.host.take_events()))
 
     def reused(self, tokens, keys):
-        """What the device has of the prompt, and what device and host have together."""
+        """Returns how much of the prompt the device has, and how much device and host have together."""
         kept = (chunk for key, chunk in self.contents.items() if self.host._policy.get(key) is not None)
         return super().reused(tokens, keys), self.depth(tokens, keys, set(itertools.chain(*kept)))
 
     def reset(self):
-        """With the connector: only then is the host's memory cleared, and nothing more is said of that."""
+        """Resets the connector as well, which clears host memory. No further event says so."""
         super().reset()
         self.host.reset_cache()
         self.tracker.reset()
@@ -60,19 +66,19 @@ def prompts():
 
 
 def chunks():
-    """Chunks of four blocks that come with their tokens: those that begin alike list the same blocks."""
+    """Offloads chunks of four blocks with their tokens. Chunks that begin alike list the same blocks."""
     one = [Offloading(4, described=True, chunks=40)]
     service.register(one)
     service.history(one, 300, prompts(), compute)
 
 
 def chunks_replay():
-    """What is restored and replayed must not count twice."""
+    """Replays after a restore, where no block may count twice."""
     service.replay([Offloading(4, described=True, chunks=40)], prompts(), compute)
 
 
 def places():
-    """Single blocks of which only the hash is said."""
+    """Offloads single blocks, whose events have only hashes."""
     one = [Offloading(1, described=False, chunks=160)]
     service.register(one)
     service.history(one, 300, prompts(), compute)

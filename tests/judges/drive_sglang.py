@@ -1,4 +1,4 @@
-"""SGLang's own radix cache and event publisher drive the service; each scenario is a function."""
+"""Drives the service with SGLang's radix cache and event publisher. Each scenario is a function."""
 import judge
 from sglang_rank import Rank, given
 
@@ -12,21 +12,21 @@ def prompts():
 
 
 def ranks():
-    """Three ranks, each with a cache, a publisher and ports of its own."""
+    """Has three ranks, each with its own cache, publisher and ports."""
     three = [Rank(number=number) for number in range(3)]
     service.register(three)
     service.history(three, 400, prompts(), compute)
 
 
 def resets():
-    """Now and then the cache is flushed."""
+    """Flushes the caches now and then."""
     two = [Rank(number=number) for number in range(2)]
     service.register(two)
     service.resets(two, 300, prompts(), compute)
 
 
 def keys():
-    """Salts and adapters, and the same prompts without."""
+    """Requests prompts with salts and adapters, and the same prompts without."""
     one = [Rank(capacity=9600)]
     service.register(one)
     keys = [{}, {"cache_salt": "tenant"}, {"cache_salt": "5f" * 32}, {"lora_name": "sql"},
@@ -35,7 +35,7 @@ def keys():
 
 
 def namespaces():
-    """Namespaces that nothing is said of, whose blocks have equal names: a block is there as long as one has it."""
+    """Has namespaces that no event mentions, with equal hashes. A block is held while any namespace has it."""
     class Spaces(Rank):
         names = [None, "a", "b"]
 
@@ -51,19 +51,20 @@ def namespaces():
 
 
 def replay():
+    """Replays batches that nobody received."""
     two = [Rank(number=number) for number in range(2)]
     service.replay(two, prompts(), compute)
 
 
 def pairs():
-    """An engine that names tokens in pairs, for EAGLE."""
+    """Has an engine that hashes tokens in pairs, for EAGLE."""
     one = [Rank(pairs=True)]
     service.register(one)
     service.history(one, 300, prompts(), compute)
 
 
 def pairs_mixed():
-    """Beside it, one that does not, of the same model."""
+    """Has one engine that hashes tokens in pairs and one that does not, of the same model."""
     two = [Rank(pairs=True), Rank(instance=2)]
     service.register(two)
     service.history(two, 300, prompts(), compute)

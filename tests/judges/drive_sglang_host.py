@@ -1,4 +1,7 @@
-"""SGLang's own tree and publisher with a second copy in host memory (HiCache), copied in name only: without memory."""
+"""Drives the service with SGLang's tree and publisher and a second copy in host memory (HiCache).
+
+There is no memory, so nothing is really copied. Each scenario is a function.
+"""
 import judge
 from sglang_rank import Rank, Tensor, given
 from sglang.srt.mem_cache.base_prefix_cache import InsertParams, MatchPrefixParams  # noqa: E402
@@ -11,7 +14,7 @@ FULL = ComponentType.FULL
 
 
 class HostRank(Rank):
-    """Does what the engine's cache controller does around the tree; the host has three times the device's room."""
+    """Does what the engine's cache controller does with the tree. The host has three times the room of the device."""
     held = judge.tiers
 
     def cache_of(self, parameters):
@@ -20,7 +23,7 @@ class HostRank(Rank):
         tree = UnifiedTreeCore(parameters, {FULL: FullComponent(Controller, parameters)})
         tree.set_hicache_enabled()
         tree.write_through_threshold = 1
-        self.copies = {}  # on their way to the host: nodes by acknowledgement, and what holds them until then
+        self.copies = {}  # unfinished copies to the host: the nodes by acknowledgement, and the locks on them
         return tree
 
     def match(self, tokens, keys):
@@ -100,14 +103,14 @@ class HostRank(Rank):
 
 
 def copies():
-    """What is copied to the host, loaded back, evicted from either, and flushed."""
+    """Copies blocks to the host, loads them back, evicts them from either, and flushes the caches."""
     one = [HostRank(capacity=1600)]
     service.register(one)
     service.resets(one, 400, judge.Prompts(service.draw, Rank.block_size), HostRank.compute, once_in=100)
 
 
 def copies_replay():
-    """What is restored and replayed must lie where it lay."""
+    """Replays after a restore, where every block must be on the same tiers as before."""
     service.replay([HostRank(capacity=1600)], judge.Prompts(service.draw, Rank.block_size), HostRank.compute)
 
 

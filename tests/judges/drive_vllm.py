@@ -1,4 +1,4 @@
-"""vLLM's own cache manager and event publisher drive the service; each scenario is a function."""
+"""Drives the service with vLLM's cache manager and event publisher. Each scenario is a function."""
 import judge
 from vllm_rank import BLOCK, Rank, given
 
@@ -8,13 +8,13 @@ def compute(rank, tokens, keys):
 
 
 def compute_repeated(rank, tokens, keys):
-    """Puts hashes into several blocks: equal prompts are computed side by side, and a prompt's last block anew."""
+    """Puts hashes into several blocks by computing equal prompts side by side, and the last block of a prompt again."""
     tokens = tokens[:len(tokens) // BLOCK * BLOCK] if draw.randrange(2) else tokens
     rank.compute(*[tokens] * draw.randrange(1, 4), keys=keys, chunk=draw.choice([32, 80, 8192]))
 
 
 def ranks():
-    """Three data-parallel ranks, each with a cache, a publisher and ports of its own, which decode, too."""
+    """Has three data-parallel ranks, each with its own cache, publisher and ports, which also decode."""
     three = [Rank(number=number) for number in range(3)]
     service.register(three)
 
@@ -24,14 +24,14 @@ def ranks():
 
 
 def resets():
-    """Now and then the prefix cache is reset."""
+    """Resets the prefix caches now and then."""
     two = [Rank(number=number) for number in range(2)]
     service.register(two)
     service.resets(two, 300, judge.Prompts(draw, BLOCK), compute)
 
 
 def keys():
-    """Salts and adapters, and the same prompts without."""
+    """Requests prompts with salts and adapters, and the same prompts without."""
     one = [Rank(blocks=600)]
     service.register(one)
     keys = [{}, {"cache_salt": "tenant"}, {"lora_name": "sql"}, {"lora_name": "sql", "cache_salt": "tenant"},
@@ -40,7 +40,7 @@ def keys():
 
 
 def digests():
-    """Salts that look like the digest of a picture."""
+    """Uses salts that look like the digest of a picture."""
     one = [Rank(blocks=600)]
     service.register(one)
     keys = [{}, {"cache_salt": "5f" * 32}, {"cache_salt": "07" * 32, "lora_name": "sql"}]
@@ -48,7 +48,7 @@ def digests():
 
 
 def duplicates():
-    """Hashes that lie in several blocks."""
+    """Has hashes in several blocks."""
     one = [Rank()]
     service.register(one)
     service.history(one, 150, judge.Prompts(draw, BLOCK), compute_repeated)
@@ -56,7 +56,7 @@ def duplicates():
 
 
 def groups():
-    """Layers that see a window only beside those that see all, whose blocks are the ones that are said of a prompt."""
+    """Has layers with a sliding window beside layers with full attention, whose blocks alone count for a prompt."""
     class Grouped(Rank):
         reused = Rank.depth
 
@@ -66,7 +66,10 @@ def groups():
 
 
 def full():
-    """Some requests say again what they reuse; nothing lies in several blocks, which could not be told from that."""
+    """Has requests that announce again what they reuse.
+
+    No hash lies in several blocks, because that could not be told from such a repeated announcement.
+    """
     one = [Rank()]
     service.register(one, copies="single")
 
@@ -76,33 +79,35 @@ def full():
 
 
 def replay():
+    """Replays batches that nobody received."""
     two = [Rank(number=number) for number in range(2)]
     service.replay(two, judge.Prompts(draw, BLOCK), compute)
 
 
 def replay_duplicates():
-    """What is restored and replayed must not count twice."""
+    """Replays after a restore, where no block may count twice."""
     two = [Rank(number=number) for number in range(2)]
     service.replay(two, judge.Prompts(draw, BLOCK), compute_repeated)
 
 
 def lookahead():
-    """An engine whose hashes cover the token after a block, too."""
+    """Has an engine whose hashes also cover the token after a block."""
     ways([Rank(lookahead=1)])
 
 
 def lookahead_mixed():
-    """Beside it, ranks whose hashes cover three tokens, and none, all of one model."""
+    """Has ranks of one model whose hashes cover one, three and no tokens after a block."""
     ways([Rank(lookahead=1), Rank(instance=2, lookahead=3), Rank(instance=2, number=1)])
 
 
 def ways(ranks):
-    """Different ways of hashing."""
+    """Requests prompts from ranks that hash in different ways."""
     service.register(ranks)
     prompts = judge.Prompts(draw, BLOCK)
     for number in range(300):
         prompt = prompts.next()
-        # To the end of a block as well, with a token that no other prompt has, so that no hash lies in several blocks.
+        # This prompt ends at the end of a block, with a token that no other prompt has, so that no hash lies in several
+        # blocks.
         whole = [*prompt[:len(prompt) // BLOCK * BLOCK - 1], 32000 + number]
         draw.choice(ranks).compute(draw.choice([prompt, whole]), decoded=range(draw.randrange(20)))
         if number % 8 == 7:

@@ -1,11 +1,11 @@
-"""What the drivers of engines' own caches share: the service that is judged, the prompts, and the comparison.
+"""What the drivers of engines' caches share: the service under test, the prompts, and the comparison.
 
-A driver runs an engine's cache manager and event publisher as they were released, and asks the engine and the service
-the same: how much of a prompt would be reused? Nothing is ever missing, so the service must not say so either.
+A driver runs the released cache manager and event publisher of an engine, and asks the engine and the service the same
+question: how much of a prompt would be reused? No event is ever lost, so the service must not report a doubt either.
 
-Whoever starts a driver reads its standard output: at `stop` the service is to be asked to end, at `kill` it is to be
-ended at once, at `start` it is to be started again from its snapshot; each is answered with a line, `start` with the
-new URL. The driver ends with `compared N, different M`, and with 0 if M is.
+The test that starts a driver reads its standard output. At the line `stop` the test asks the service to end, at `kill`
+it kills the service, and at `start` it starts the service again from its snapshot. It answers each with a line, and
+`start` with the new URL. The driver ends with the line `compared N, different M`, and with exit code 0 if M is 0.
 """
 import argparse
 import importlib.util
@@ -16,17 +16,17 @@ import sys
 import time
 import urllib.request
 
-RANKS = 4  # at most, of an instance: its ports are as many for events, then as many for replays
+RANKS = 4  # at most, per instance, which has this many ports for events and then this many for replays
 
 
 def arguments():
     """Reads the command line, and makes the engine's sources importable without its heavy dependencies."""
     options = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     options.add_argument("scenario")
-    options.add_argument("--source", required=True, help="where the engine's Python files are")
+    options.add_argument("--source", required=True, help="directory with the engine's Python files")
     options.add_argument("--stub", required=True, help="the stand-in for its heavy dependencies, engine_stub.py")
-    options.add_argument("--url", required=True, help="the service")
-    options.add_argument("--port", required=True, type=int, help="the first of 16 that are free")
+    options.add_argument("--url", required=True, help="URL of the service")
+    options.add_argument("--port", required=True, type=int, help="the first of 16 free ports")
     options.add_argument("--seed", default=1, type=int)
     given = options.parse_args()
     spec = importlib.util.spec_from_file_location("engine_stub", given.stub)
@@ -37,27 +37,24 @@ def arguments():
 
 
 def ports(given, instance):
-    """The first port of an instance's events, and that of its replays."""
+    """Returns the first port for events of an instance, and the first for its replays."""
     first = given.port + 2 * RANKS * (instance - 1)
     return first, first + RANKS
 
 
 def on_device(rank, answer):
-    """How many tokens of the prompt the rank has on its device, as the service says."""
+    """Returns how many tokens of the prompt a rank has on its device, by the answer of the service."""
     return answer["scores"].get(str(rank.instance), {}).get(str(rank.number), 0)
 
 
 def tiers(rank, answer):
-    """How many tokens of the prompt an instance has on its device, and how many there or in its host's memory."""
+    """Returns how many tokens of the prompt an instance has on its device, and how many there or in host memory."""
     found = answer["instances"].get(str(rank.instance), {})
     return found.get("gpu", 0), found.get("cpu", 0)
 
 
 def until(done, but):
-    """Waits until `done()`, and ends everything with what `but()` says if that takes a minute.
-
-    Other processes are involved, and none of them tells: it is looked at again and again.
-    """
+    """Polls until `done()` is true. After a minute, exits with the message that `but()` returns."""
     end = time.monotonic() + 60
     while not done():
         if time.monotonic() > end:
@@ -66,7 +63,7 @@ def until(done, but):
 
 
 class Service:
-    """The service under judgement, and what came of it."""
+    """The service under test, and the counts of comparisons."""
 
     def __init__(self, given):
         self.url, self.given, self.draw = given.url, given, random.Random(given.seed)
@@ -86,12 +83,12 @@ class Service:
                 "endpoint": events, "replay_endpoint": replays, **more})
 
     def ask(self, what):
-        """Has the service ended or started."""
+        """Asks the test to stop, kill or start the service, and returns the answer."""
         print(what, flush=True)
         return sys.stdin.readline().strip()
 
     def heard(self, ranks):
-        """Waits until the service took all that the ranks said, doubts nothing of it, and shows it."""
+        """Waits until the service has taken all batches of the ranks, has no doubt about them, and shows them."""
         wanted = {(rank.instance, rank.number): (rank.batches - 1 if rank.batches else None, []) for rank in ranks}
         heard = {}
 
@@ -100,7 +97,7 @@ class Service:
                           for one in self.call("/workers") for number, listener in one["listeners"].items()})
             return all(heard.get(who) == last for who, last in wanted.items())
         until(all_heard, lambda: f"last batches and doubts should be {wanted}, and are {heard}")
-        # Asks the index's writers, who publish all that they were given before they answer.
+        # The status comes from the index's writers, which publish everything that they were given before they answer.
         self.call("/v1/status")
 
     def compare(self, ranks, tokens, keys=None):
@@ -114,10 +111,10 @@ class Service:
         if held != reused or missing:
             self.different += 1
             print(f"of {len(tokens)} tokens, {keys}: the engines would reuse {reused}, the service says {held}, "
-                  f"and of those that something is missing of {missing}")
+                  f"and it doubts {missing}")
 
     def history(self, ranks, requests, prompts, compute, keys=({},)):
-        """Requests one after another, each to any of the ranks, and every now and then comparisons."""
+        """Sends requests one after another, each to a random rank, and compares after every eighth."""
         for number in range(requests):
             compute(self.draw.choice(ranks), prompts.next(), self.draw.choice(keys))
             if number % 8 == 7:
@@ -125,14 +122,14 @@ class Service:
                     self.compare(ranks, tokens, self.draw.choice(keys))
 
     def resets(self, ranks, requests, prompts, compute, once_in=20):
-        """As `history`, but now and then a rank's cache is reset."""
+        """Does the same as `history`, and resets the cache of a rank now and then."""
         def compute_or_reset(rank, tokens, keys):
             compute(rank, tokens, keys)
             self.now_and_then(rank.reset, once_in)
         self.history(ranks, requests, prompts, compute_or_reset)
 
     def replay(self, ranks, prompts, compute):
-        """Batches that nobody heard: before the ranks are registered, and while the service is away."""
+        """Makes ranks publish while nobody listens: before they are registered, and while the service is down."""
         def unheard():
             for _ in range(60):
                 rank = self.draw.choice(ranks)
@@ -154,12 +151,12 @@ class Service:
 
     def end(self):
         print(f"compared {self.compared}, different {self.different}", flush=True)
-        # At once: a publisher's thread may take a second to see that it should end.
+        # Exit at once, because the thread of a publisher may take a second to notice that it should end.
         os._exit(self.different != 0)
 
 
 class Prompts:
-    """Prompts of which many begin alike: whole blocks, and after them a tail of their own or nothing."""
+    """Prompts of which many begin with the same blocks, with tails of their own or without."""
 
     def __init__(self, draw, block, tails=True):
         self.draw, self.block, self.tails = draw, block, tails
@@ -172,12 +169,13 @@ class Prompts:
     def next(self):
         prompt = self.draw.choice(self.families)[:self.draw.randrange(1, 25) * self.block]
         if self.tails:
-            # Never to the end of a block: there are engines that compute a prompt's last block anew if they have it.
+            # A tail never ends at the end of a block, because some engines compute the last block of a prompt again
+            # even if they have it.
             prompt += self.tokens(self.draw.randrange(0, 8) * self.block + self.draw.randrange(1, self.block))
         self.seen.append(prompt)
         return prompt
 
     def some(self):
-        """The latest one, one from before, and the beginning of one."""
+        """Returns the latest prompt, an earlier one, and the beginning of an earlier one."""
         one = self.draw.choice(self.seen)
         return [self.seen[-1], self.draw.choice(self.seen), one[:self.draw.randrange(1, len(one) + 1)]]

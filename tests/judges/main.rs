@@ -1,10 +1,10 @@
-//! Released engines' own publishers and cache managers, as `.ci/engines.py` fetches them, judge the service.
+//! The service is compared with the publishers and cache managers of released engines, which `.ci/engines.py` fetches.
 #![cfg(feature = "cli")]
 
 #[path = "../common"]
 mod common {
     pub(crate) mod engine;
-    #[allow(dead_code, reason = "what a model holds is nothing that engines are asked")]
+    #[allow(dead_code, reason = "these tests do not look at what a model holds")]
     pub(crate) mod model;
     pub(crate) mod scratch;
     pub(crate) mod serve;
@@ -19,14 +19,14 @@ use std::env;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Where `.ci/engines.py` left its things; where they are absent, says so and is `None`.
+/// Returns the directory where `.ci/engines.py` put the engines. If they are absent, prints so and returns `None`.
 fn fetched() -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let cache = env::var_os("KVLEAP_ENGINES").map_or_else(|| home.join("target/engines"), PathBuf::from);
     if cache.join("ready").exists() {
         return Some(cache);
     }
-    // Past the harness, which shows what a passing test prints to nobody.
+    // Write to stderr directly, because the test harness hides what a passing test prints.
     writeln!(io::stderr(), "SKIPPED: run .ci/engines.py to fetch {}", cache.display()).expect("stderr is open");
     None
 }

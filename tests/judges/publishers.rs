@@ -1,5 +1,5 @@
-//! The publishers of real engines, in both generations: what they store, remove and clear, what they are asked for
-//! again, and how they begin anew, all end in the right answers.
+//! The publishers of real engines, in two generations. Answers are right after stores, removals, clears, replays and
+//! restarts.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,14 +20,15 @@ use crate::fetched;
 
 const WORKER: Worker = Worker::new(7, 0);
 
-/// How to start one version's publisher.
+/// What it takes to start the publisher of one release.
 struct Engine {
     python: PathBuf,
     script: PathBuf,
     wheel: PathBuf,
 }
 
-/// Positional and tagged events, replays without a topic and with one.
+/// Returns the two releases. One has positional events and replays without a topic, the other tagged events and replays
+/// with one.
 fn engines() -> Vec<Engine> {
     let (Some(cache), Some(script)) = (fetched(), shared::shared("check/sglang_publisher.py")) else { return vec![] };
     let wheels =
@@ -39,13 +40,13 @@ fn engines() -> Vec<Engine> {
     wheels.into_iter().map(engine).collect()
 }
 
-/// A running publisher.
+/// A running engine's publisher.
 struct EngineProcess {
     process: Process,
-    said: usize,
+    sent: usize,
 }
 
-/// Where it is to be found, and how much it remembers.
+/// Where an engine publishes, and how many batches it keeps for replays.
 #[derive(Clone)]
 struct Place {
     source: Source,
@@ -64,7 +65,7 @@ impl Place {
 impl Engine {
     fn start(&self, place: &Place) -> EngineProcess {
         let mut command = Command::new(&self.python);
-        // With a wildcard the publisher binds; without, it connects.
+        // The publisher binds to an endpoint with a wildcard, and connects to any other.
         let wildcard = |endpoint: &str| endpoint.replace("127.0.0.1", "*");
         let endpoint = if place.source.bind { place.source.endpoint.clone() } else { wildcard(&place.source.endpoint) };
         command.arg(&self.script).arg(&self.wheel).args(["--endpoint", &endpoint, "--topic", place.topic]);
@@ -74,31 +75,31 @@ impl Engine {
         }
         let mut process = Process::start(&mut command);
         assert_eq!(process.line(), "READY");
-        EngineProcess { process, said: 0 }
+        EngineProcess { process, sent: 0 }
     }
 }
 
 impl EngineProcess {
-    fn say(&mut self, events: &Value) {
+    fn publish(&mut self, events: &Value) {
         self.process.tell(&events.to_string());
-        self.said += 1;
-        assert_eq!(self.process.line(), format!("sent {}", self.said));
+        self.sent += 1;
+        assert_eq!(self.process.line(), format!("sent {}", self.sent));
     }
 
-    /// Blocks `from..to` of the one sequence there is, each named by its number from 1.
+    /// Stores the blocks `from..to` of the only sequence. Their hashes are their numbers, counted from 1.
     fn store(&mut self, from: u32, to: u32) {
         let hashes: Vec<u32> = (from + 1..=to).collect();
         let parent = (from > 0).then_some(from);
-        self.say(&json!([{"type": "BlockStored", "block_hashes": hashes, "parent_block_hash": parent,
+        self.publish(&json!([{"type": "BlockStored", "block_hashes": hashes, "parent_block_hash": parent,
             "token_ids": tokens(from, to), "block_size": 4, "medium": "GPU"}]));
     }
 
     fn remove(&mut self, block: u32) {
-        self.say(&json!([{"type": "BlockRemoved", "block_hashes": [block + 1], "medium": "GPU"}]));
+        self.publish(&json!([{"type": "BlockRemoved", "block_hashes": [block + 1], "medium": "GPU"}]));
     }
 
     fn clear(&mut self) {
-        self.say(&json!([{"type": "AllBlocksCleared"}]));
+        self.publish(&json!([{"type": "AllBlocksCleared"}]));
     }
 }
 
@@ -106,16 +107,16 @@ fn tokens(from: u32, to: u32) -> Vec<u32> {
     (from * 4..to * 4).collect()
 }
 
-/// What listens to it.
-struct Ear {
+/// A listener to an engine, with the model that it feeds.
+struct Follower {
     ingest: Ingest,
     model: Arc<Model>,
-    rank: Arc<Publisher>,
+    publisher: Arc<Publisher>,
     listener: Option<Listener>,
     place: Place,
 }
 
-impl Ear {
+impl Follower {
     fn new(place: &Place) -> Self {
         Self::patient(place, Duration::from_secs(1))
     }
@@ -128,15 +129,15 @@ impl Ear {
             ..Settings::default()
         };
         let ingest = Ingest::start(settings).expect("threads");
-        let rank = Arc::new(Publisher::zmq(WORKER, &place.source.endpoint));
-        let mut ear = Self { ingest, model: model(4), rank, listener: None, place: place.clone() };
-        ear.listen(None);
-        ear
+        let publisher = Arc::new(Publisher::zmq(WORKER, &place.source.endpoint));
+        let mut follower = Self { ingest, model: model(4), publisher, listener: None, place: place.clone() };
+        follower.listen(None);
+        follower
     }
 
     fn listen(&mut self, resume: Option<Resume>) {
-        let (model, rank) = (Arc::clone(&self.model), Arc::clone(&self.rank));
-        self.listener = Some(self.ingest.listen(self.place.source.clone(), model, rank, resume));
+        let (model, publisher) = (Arc::clone(&self.model), Arc::clone(&self.publisher));
+        self.listener = Some(self.ingest.listen(self.place.source.clone(), model, publisher, resume));
     }
 
     fn stop(&mut self) {
@@ -152,150 +153,152 @@ impl Ear {
 
     #[track_caller]
     fn comes_to(&self, depth: u32) {
-        until(&format!("depth {depth}, but {} and {:?}", self.depth(), self.rank), || self.depth() == depth);
+        until(&format!("{depth} blocks match"), || self.depth() == depth);
     }
 
     fn count(&self, what: Count) -> u64 {
-        self.rank.count(what)
+        self.publisher.count(what)
     }
 }
 
-/// Returns once the publisher has said so many batches. It queues them, so whoever listens early still hears the last of
-/// them live.
-fn has_said(place: &Place, batches: u64) {
-    let scout = Ear::new(place);
-    until("said", || scout.rank.last_sequence() == batches.checked_sub(1));
+/// Waits until the engine has sent this many batches. It queues them, so a listener that starts too early would still
+/// receive the last of them live.
+fn has_sent(place: &Place, batches: u64) {
+    let scout = Follower::new(place);
+    until("the last batch has arrived", || scout.publisher.last_sequence() == batches.checked_sub(1));
 }
 
 #[test]
-fn store_remove_clear() {
+fn stores_removals_and_clears_are_followed() {
     for engine in engines() {
         let place = Place::new();
-        // It listens before there is anything to hear.
-        let ear = Ear::new(&place);
-        let mut publisher = engine.start(&place);
-        publisher.store(0, 3);
-        ear.comes_to(3);
-        publisher.store(3, 5);
-        ear.comes_to(5);
-        publisher.remove(4);
-        publisher.remove(1);
-        ear.comes_to(1);
-        publisher.store(1, 2);
-        ear.comes_to(4);
-        publisher.clear();
-        ear.comes_to(0);
-        assert_eq!(ear.rank.state(), State::Live);
-        assert_eq!((ear.rank.last_sequence(), ear.count(Count::Batches)), (Some(5), 6));
-        assert!(ear.rank.last_seen().is_some() && ear.rank.lag() < Duration::from_secs(60));
+        // The listener starts before the engine does.
+        let follower = Follower::new(&place);
+        let mut process = engine.start(&place);
+        process.store(0, 3);
+        follower.comes_to(3);
+        process.store(3, 5);
+        follower.comes_to(5);
+        process.remove(4);
+        process.remove(1);
+        follower.comes_to(1);
+        process.store(1, 2);
+        follower.comes_to(4);
+        process.clear();
+        follower.comes_to(0);
+        assert_eq!(follower.publisher.state(), State::Live);
+        assert_eq!((follower.publisher.last_sequence(), follower.count(Count::Batches)), (Some(5), 6));
+        assert!(follower.publisher.last_seen().is_some() && follower.publisher.lag() < Duration::from_secs(60));
     }
 }
 
 #[test]
-fn what_was_missed_is_asked_for() {
+fn missed_batches_are_replayed() {
     for engine in engines() {
         let place = Place::new();
-        let mut publisher = engine.start(&place);
-        (0..20).for_each(|block| publisher.store(block, block + 1));
-        has_said(&place, 20);
-        let mut ear = Ear::new(&place);
-        ear.comes_to(20);
-        assert_eq!(ear.count(Count::Replayed), 20);
-        // It goes on while nobody listens, as it would while the service is started anew.
-        ear.stop();
-        let resume = ear.rank.checkpoint();
+        let mut process = engine.start(&place);
+        (0..20).for_each(|block| process.store(block, block + 1));
+        has_sent(&place, 20);
+        let mut follower = Follower::new(&place);
+        follower.comes_to(20);
+        assert_eq!(follower.count(Count::Replayed), 20);
+        // The engine continues while nobody listens, as it does while the service restarts.
+        follower.stop();
+        let resume = follower.publisher.checkpoint();
         assert_eq!(resume.position.next_sequence, 20);
-        (20..40).for_each(|block| publisher.store(block, block + 1));
-        ear.listen(Some(resume));
-        ear.comes_to(40);
-        publisher.store(40, 41);
-        ear.comes_to(41);
-        assert_eq!((ear.count(Count::Batches), ear.count(Count::Lost)), (41, 0));
-        until("exact", || !ear.rank.is_doubtful());
+        (20..40).for_each(|block| process.store(block, block + 1));
+        follower.listen(Some(resume));
+        follower.comes_to(40);
+        process.store(40, 41);
+        follower.comes_to(41);
+        assert_eq!((follower.count(Count::Batches), follower.count(Count::Lost)), (41, 0));
+        until("it is exact", || !follower.publisher.is_doubtful());
     }
 }
 
 #[test]
-fn what_replay_no_longer_has_is_doubted_until_it_is_cleared() {
+fn batches_that_replay_no_longer_has_raise_a_doubt_until_the_next_clear() {
     for engine in engines() {
         let place = Place { buffer_steps: 2, ..Place::new() };
-        let mut publisher = engine.start(&place);
-        (0..5).for_each(|block| publisher.store(block, block + 1));
-        has_said(&place, 5);
-        let ear = Ear::new(&place);
-        // What was stored before may still be there; what was removed before was never known.
-        until("doubted", || ear.rank.state() == State::AtLeast);
-        until("five batches", || ear.rank.last_sequence() == Some(4));
-        assert_eq!((ear.depth(), ear.count(Count::Lost), ear.count(Count::Replayed)), (0, 3, 2));
-        publisher.clear();
-        until("cleared", || !ear.rank.is_doubtful());
-        publisher.store(0, 2);
-        ear.comes_to(2);
+        let mut process = engine.start(&place);
+        (0..5).for_each(|block| process.store(block, block + 1));
+        has_sent(&place, 5);
+        let follower = Follower::new(&place);
+        // Blocks stored in the lost batches may still be held, and those removed in them were never known here.
+        until("there is a doubt", || follower.publisher.state() == State::AtLeast);
+        until("the fifth batch has arrived", || follower.publisher.last_sequence() == Some(4));
+        assert_eq!((follower.depth(), follower.count(Count::Lost), follower.count(Count::Replayed)), (0, 3, 2));
+        process.clear();
+        until("the clear ends the doubt", || !follower.publisher.is_doubtful());
+        process.store(0, 2);
+        follower.comes_to(2);
     }
 }
 
 #[test]
-fn a_publisher_that_begins_anew_is_noticed() {
+fn restarts_of_a_publisher_are_noticed() {
     for engine in engines() {
         let place = Place::new();
-        // On a busy machine an engine may take seconds to start.
-        let ear = Ear::patient(&place, Duration::from_secs(60));
-        for (life, said) in [(0, 3), (1, 1), (2, 5)] {
-            let mut publisher = engine.start(&place);
-            (0..said).for_each(|block| publisher.store(block, block + 1));
-            ear.comes_to(said);
-            until("a new life", || ear.count(Count::Restarts) == life);
-            until("exact", || !ear.rank.is_doubtful());
+        // The grace period is long, because on a busy machine an engine may take seconds to start.
+        let follower = Follower::patient(&place, Duration::from_secs(60));
+        for (life, stored) in [(0, 3), (1, 1), (2, 5)] {
+            let mut process = engine.start(&place);
+            (0..stored).for_each(|block| process.store(block, block + 1));
+            follower.comes_to(stored);
+            until("the restart is noticed", || follower.count(Count::Restarts) == life);
+            until("it is exact", || !follower.publisher.is_doubtful());
         }
-        drop(ear);
-        // One that is not coming back: after the grace period nothing is left of it.
-        let mut publisher = engine.start(&place);
-        publisher.store(0, 5);
-        let ear = Ear::new(&place);
-        ear.comes_to(5);
-        drop(publisher);
-        ear.comes_to(0);
-        until("gone", || ear.rank.state() == State::Gone);
-        assert_eq!(ear.count(Count::Expired), 1);
-        let mut publisher = engine.start(&place);
-        publisher.store(0, 4);
-        ear.comes_to(4);
-        until("live", || ear.rank.state() == State::Live);
+        drop(follower);
+        // After the grace period, nothing is left of an engine that does not come back.
+        let mut process = engine.start(&place);
+        process.store(0, 5);
+        let follower = Follower::new(&place);
+        follower.comes_to(5);
+        drop(process);
+        follower.comes_to(0);
+        until("it is gone", || follower.publisher.state() == State::Gone);
+        assert_eq!(follower.count(Count::Expired), 1);
+        let mut process = engine.start(&place);
+        process.store(0, 4);
+        follower.comes_to(4);
+        until("it is live", || follower.publisher.state() == State::Live);
     }
 }
 
 #[test]
-fn a_publisher_that_connects() {
+fn a_publisher_that_connects_is_followed_over_restarts() {
     for engine in engines() {
         let mut place = Place::new();
         place.source.bind = true;
-        let ear = Ear::new(&place);
-        for said in [2, 4] {
-            let mut publisher = engine.start(&place);
-            (0..said).for_each(|block| publisher.store(block, block + 1));
-            ear.comes_to(said);
+        let follower = Follower::new(&place);
+        for stored in [2, 4] {
+            let mut process = engine.start(&place);
+            (0..stored).for_each(|block| process.store(block, block + 1));
+            follower.comes_to(stored);
         }
     }
 }
 
 #[test]
-fn topics_are_told_apart() {
+fn a_listener_receives_only_its_topic() {
     for engine in engines() {
         let mut place = Place::new();
-        // What is asked for again has no topic in one of the versions.
+        // Replayed batches have no topic in one of the releases.
         place.source.replay = None;
-        let mut publisher = engine.start(&place);
-        let ears = ["kv-", "", "other"].map(|topic| {
+        let mut process = engine.start(&place);
+        let followers = ["kv-", "", "other"].map(|topic| {
             let mut place = place.clone();
             place.source.topic = topic.to_owned();
-            Ear::new(&place)
+            Follower::new(&place)
         });
-        until("connected", || ears.iter().all(|ear| ear.rank.state() == State::AtLeast));
-        // The subscriptions may still be on their way.
-        until("heard", || {
-            publisher.store(0, 1);
-            ears[..2].iter().all(|ear| ear.depth() == 1)
+        until("all listeners are connected", || {
+            followers.iter().all(|follower| follower.publisher.state() == State::AtLeast)
         });
-        assert_eq!(ears[2].count(Count::Batches), 0);
+        // Send again until a batch arrives, because the subscriptions may not have reached the publisher yet.
+        until("a batch arrives", || {
+            process.store(0, 1);
+            followers[..2].iter().all(|follower| follower.depth() == 1)
+        });
+        assert_eq!(followers[2].count(Count::Batches), 0);
     }
 }

@@ -11,7 +11,7 @@ import torch  # noqa: E402
 
 
 class Tensor(list):
-    """As much of a tensor as the cache touches: one number a token."""
+    """The part of a tensor that the cache uses: one number per token."""
     dtype, device = None, "cpu"
 
     def __getitem__(self, key):
@@ -40,7 +40,7 @@ from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey  # noqa: E402
 
 
 def chained(tokens, before, page=None):
-    """What the engine compiles at run time: SHA-256 over the digest before and the tokens, pairs of them for EAGLE."""
+    """Does what the engine compiles at run time: SHA-256 over the previous digest and the tokens (pairs for EAGLE)."""
     raw, count, _, pairs = _native_hash_input(tokens)
     names = []
     for start in range(0, count, page or count or 1):
@@ -55,7 +55,7 @@ utils.get_native_hash = chained
 
 
 class Allocator:
-    """Of memory that is nowhere."""
+    """An allocator without any memory."""
     device = "cpu"
 
     def __getattr__(self, name):
@@ -63,7 +63,7 @@ class Allocator:
 
 
 class Rank:
-    """`pairs`: tokens are cached in pairs, as for EAGLE."""
+    """A rank. If `pairs`, tokens are cached in pairs, as for EAGLE."""
     block_size = 16
     held = judge.on_device
 
@@ -89,7 +89,7 @@ class Rank:
         return self.cache.match_prefix(MatchPrefixParams(key=self.key(tokens, keys))).device_prefix_len
 
     def compute(self, tokens, keys):
-        """Computes a prompt, and evicts what is too much, least recently used first."""
+        """Computes a prompt, and evicts beyond the capacity, least recently used first."""
         self.cache.insert(InsertParams(key=self.key(tokens, keys), value=Tensor(range(len(tokens)))))
         if (excess := self.cache.evictable_size() - self.capacity) > 0:
             self.cache.evict(EvictParams(num_tokens=excess))

@@ -23,7 +23,7 @@ init_none_hash(sha256_cbor)
 
 
 class Rank:
-    """`lookahead`: how many tokens after a block its hash covers, too; `window`: of layers that attend to no more."""
+    """A rank. A block's hash also covers `lookahead` tokens after it. With `window`, some layers attend to no more."""
     block_size = BLOCK
     held = judge.on_device
     attention = FullAttentionSpec(block_size=BLOCK, num_kv_heads=1, head_size=1, dtype=None)
@@ -53,19 +53,19 @@ class Rank:
                        lora_request=lora and LoRARequest(lora, len(lora), f"/{lora}"))
 
     def depth(self, tokens, keys, elsewhere=()):
-        """How much of the prompt lies in blocks of the first group, or elsewhere."""
+        """Returns how many leading tokens of the prompt are in blocks of the first group, or in `elsewhere`."""
         hashes = self.request(tokens, keys).block_hashes[:len(tokens) // BLOCK]
         lies = (hash in elsewhere or self.manager.block_pool.get_cached_block(hash, [0]) is not None for hash in hashes)
         return BLOCK * len(list(itertools.takewhile(bool, lies)))
 
     def reused(self, tokens, keys):
-        # A token more, for the engine never reuses a prompt's very last block, though it has it. With lookahead it has
-        # it only for one next token, and the prompt has none.
+        # Ask with one more token, because the engine never reuses the very last block of a prompt even if it has it.
+        # With lookahead it has that block only for one particular next token, and the prompt has no next token.
         tokens = tokens if self.lookahead else [*tokens, 0]
         return self.manager.get_computed_blocks(self.request(tokens, keys))[1]
 
     def compute(self, *prompts, keys=None, chunk=8192, decoded=(), **options):
-        """Computes prompts side by side, each a chunk a step, decodes these tokens after each, and frees them."""
+        """Computes prompts side by side, a chunk of each per step, decodes these tokens after each, and frees them."""
         requests = [self.request(tokens, keys or {}, **options) for tokens in prompts]
         for request in requests:
             blocks, reused = self.manager.get_computed_blocks(request)[:2]
@@ -87,7 +87,7 @@ class Rank:
         request.num_computed_tokens += reused + count
 
     def offload(self, requests):
-        """What a connector has to say."""
+        """Returns the events of the offloading connector."""
         return []
 
     def reset(self):

@@ -1,4 +1,4 @@
-//! C5: a lookup allocates nothing once its answer is warm.
+//! C5: a lookup into an answer that was used before allocates nothing.
 
 use kvleap::{Block, Event, EventData, Index, Matches, Worker};
 
@@ -17,7 +17,7 @@ fn a_warm_lookup_allocates_nothing() {
         index.send(stored(worker, 1, None, 1..65)).expect("open");
         index.send(stored(worker, 2, Some(64), (0..300).map(|i| 1000 * (id % 20 + 1) + i))).expect("open");
         if id % 10 == 0 {
-            // Of an unknown parent: left out.
+            // The parent is unknown, so the index leaves these blocks out.
             index.send(stored(worker, 3, Some(7777), 1..3)).expect("open");
         }
     }
@@ -51,5 +51,5 @@ fn a_warm_lookup_allocates_nothing() {
         look_up_many(&mut room);
     }
     assert_eq!(ALLOCATIONS.get() - warm, 0);
-    assert!(warm > 0, "the counter counts");
+    assert!(warm > 0, "the allocator counts");
 }

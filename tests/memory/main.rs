@@ -1,4 +1,4 @@
-//! What the index allocates and gives back, as an allocator that counts sees it.
+//! What the index allocates and gives back, measured by a counting allocator.
 
 mod lookup;
 mod reclaim;
@@ -6,7 +6,7 @@ mod reclaim;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// Counts this thread's allocations, and its live bytes modulo 2^64: of those, only differences count.
+/// Counts the allocations of each thread, and its live bytes modulo 2^64. Only differences of the latter mean anything.
 struct Counting;
 
 thread_local! {

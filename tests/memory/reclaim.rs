@@ -1,4 +1,4 @@
-//! C7: what nobody holds any more is given back, as the allocator sees it.
+//! C7: the index gives back the memory of blocks that nobody holds any more.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use kvleap::{Block, Event, EventData, Index, ShardStatus, Worker, Writer};
 
 use super::LIVE;
 
-/// An index of one thread, and what is said to it.
+/// A local index, and the number of the last event that it was given.
 struct Fleet {
     writer: Writer,
     event_id: u64,
@@ -19,7 +19,8 @@ impl Fleet {
         Self { writer, event_id: 0 }
     }
 
-    fn say(&mut self, worker: u64, data: EventData) {
+    /// Applies an event, and publishes after every seventh.
+    fn apply(&mut self, worker: u64, data: EventData) {
         self.event_id += 1;
         let event = Event { worker: Worker::new(worker, 0), id: self.event_id, data };
         self.writer.apply(&event).expect("a well-formed event");
@@ -28,25 +29,25 @@ impl Fleet {
         }
     }
 
-    /// Stores blocks named `names`, whose contents are their names.
+    /// Stores blocks whose sequence hashes and local hashes are these names.
     fn store(&mut self, worker: u64, parent: Option<u64>, names: Range<u64>) {
         let blocks = names.map(|name| Block { sequence: name, local: name }).collect();
-        self.say(worker, EventData::Stored { parent, blocks });
+        self.apply(worker, EventData::Stored { parent, blocks });
     }
 
     /// Evicts tail first, as caches do.
     fn evict(&mut self, worker: u64, names: Range<u64>) {
-        self.say(worker, EventData::Removed { blocks: names.rev().collect() });
+        self.apply(worker, EventData::Removed { blocks: names.rev().collect() });
     }
 
-    /// Publishes until every view is of now.
+    /// Publishes, and brings every snapshot up to date.
     fn settle(&mut self) -> ShardStatus {
         self.writer.publish();
         self.writer.catch_up();
         self.writer.status().0
     }
 
-    /// Another fleet, built afresh from this one's export.
+    /// Builds another fleet from the export of this one.
     fn rebuilt(&self) -> Self {
         let mut fresh = Self::new();
         fresh.settle();
@@ -54,14 +55,18 @@ impl Fleet {
         fresh
     }
 
-    /// Live bytes, as the allocator says, when everything is published; what the status says must be close.
+    /// Returns the live bytes by the allocator's count once everything is published. The bytes in the status must be
+    /// close.
     fn cost(mut self) -> usize {
         let status = self.settle();
         let with = LIVE.get();
         drop(self.writer);
         let bytes = with.wrapping_sub(LIVE.get());
-        let said = status.bytes as usize;
-        assert!(said <= bytes + bytes / 10 && bytes <= said + said / 5 + 4096, "{said} said, {bytes} allocated");
+        let reported = status.bytes as usize;
+        assert!(
+            reported <= bytes + bytes / 10 && bytes <= reported + reported / 5 + 4096,
+            "{reported} bytes in the status, {bytes} allocated"
+        );
         bytes
     }
 }
@@ -78,7 +83,7 @@ impl Random {
     }
 }
 
-/// A worker with conversations that share a system prompt, the least recently used first.
+/// A worker and its conversations, the least recently used first. They share a system prompt.
 struct Cache {
     worker: u64,
     conversations: VecDeque<Range<u64>>,
@@ -86,8 +91,8 @@ struct Cache {
 
 const SYSTEM: Range<u64> = 1..65;
 
-/// What happens in a fleet: conversations begin, grow, and are evicted tail first; caches are cleared, workers restart,
-/// and workers leave for ever while fresh ones come.
+/// The life of a fleet: conversations begin, grow, and are evicted tail first. Caches are cleared, workers restart, and
+/// some leave for ever and are replaced by new ones.
 struct Churn {
     fleet: Fleet,
     random: Random,
@@ -102,7 +107,7 @@ impl Churn {
         Self { fleet: Fleet::new(), random: Random(seed), caches, fresh_worker: workers, fresh_name: 1 << 20 }
     }
 
-    /// One event or a few, of a worker with at most so many conversations.
+    /// Applies one event of a random worker or a few, and evicts conversations beyond `most`.
     fn step(&mut self, most: usize) {
         let Self { fleet, random, caches, .. } = self;
         let at = random.below(caches.len() as u64) as usize;
@@ -111,17 +116,17 @@ impl Churn {
         let grown = 1 + random.below(60);
         match random.below(200) {
             0 => {
-                fleet.say(worker, EventData::Cleared);
+                fleet.apply(worker, EventData::Cleared);
                 conversations.clear();
             }
             1 => {
                 // A restart, announced by the router.
-                fleet.say(worker, EventData::WorkerRemoved);
-                fleet.say(worker, EventData::WorkerAdded);
+                fleet.apply(worker, EventData::WorkerRemoved);
+                fleet.apply(worker, EventData::WorkerAdded);
                 conversations.clear();
             }
             2 => {
-                fleet.say(worker, EventData::WorkerRemoved);
+                fleet.apply(worker, EventData::WorkerRemoved);
                 caches[at] = Cache { worker: self.fresh_worker, conversations: VecDeque::new() };
                 self.fresh_worker += 1;
             }
@@ -134,7 +139,7 @@ impl Churn {
             }
             _ => {
                 fleet.store(worker, None, SYSTEM);
-                // One in three is a conversation that somebody else had before.
+                // One in three continues a conversation that another worker has.
                 let names = match caches[random.below(caches.len() as u64) as usize].conversations.back() {
                     Some(known) if random.below(3) == 0 => known.clone(),
                     _ => {
@@ -156,18 +161,17 @@ impl Churn {
     }
 }
 
-/// What an index keeps for later whatever it holds: run slots at their peak number, and a small table in each of many
-/// places, in every view.
+/// What an index may keep whatever it holds: run slots at their peak number, and many small tables, in every snapshot.
 const KEPT: usize = 256 << 10;
 
 fn assert_like_fresh(churn: Churn, seed: u64) {
     let fresh = churn.fleet.rebuilt().cost();
     let churned = churn.fleet.cost();
-    assert!(churned <= fresh + fresh / 4 + KEPT, "{churned} bytes after churn, {fresh} built afresh, seed {seed}");
+    assert!(churned <= fresh + fresh / 4 + KEPT, "{churned} bytes after churn, {fresh} when rebuilt, seed {seed}");
 }
 
 #[test]
-fn churn_ends_at_the_bytes_of_an_index_built_afresh() {
+fn after_churn_an_index_costs_hardly_more_than_a_rebuilt_one() {
     for seed in 1..3 {
         let mut churn = Churn::new(seed, 12);
         (0..15_000).for_each(|_| churn.step(40));
@@ -186,7 +190,7 @@ fn a_fleet_that_holds_less_costs_less() {
 }
 
 #[test]
-fn what_was_evicted_to_the_last_block_costs_nothing() {
+fn an_index_whose_blocks_are_all_evicted_costs_next_to_nothing() {
     let mut churn = Churn::new(5, 6);
     (0..10_000).for_each(|_| churn.step(300));
     let Churn { mut fleet, caches, .. } = churn;
@@ -204,10 +208,10 @@ fn what_was_evicted_to_the_last_block_costs_nothing() {
 }
 
 #[test]
-fn copies_cost_what_is_there_of_them() {
+fn the_cost_of_counting_copies_falls_with_their_number() {
     let mut fleet = Fleet::new();
     for worker in 0..8 {
-        fleet.say(worker, EventData::CopiesCounted);
+        fleet.apply(worker, EventData::CopiesCounted);
         (0..3).for_each(|_| fleet.store(worker, None, 1..20_001));
     }
     let full = fleet.settle();
@@ -215,22 +219,22 @@ fn copies_cost_what_is_there_of_them() {
     (0..3).for_each(|_| (0..8).for_each(|worker| fleet.evict(worker, 11..20_001)));
     let few = fleet.settle();
     assert!(full.bytes > 8 * 20_000 * 32 && few.bytes < KEPT as u64, "{} bytes of {}", few.bytes, full.bytes);
-    // Not to nothing, so that there is something to count.
+    // Store some blocks again, so that there is memory to compare.
     (0..8).for_each(|worker| fleet.store(worker, None, 1..5_001));
     (0..8).for_each(|worker| fleet.store(worker, None, 1..5_001));
     let (fresh, churned) = (fleet.rebuilt().cost(), fleet.cost());
-    assert!(churned <= fresh + fresh / 4 + KEPT, "{churned} bytes after churn, {fresh} built afresh");
+    assert!(churned <= fresh + fresh / 4 + KEPT, "{churned} bytes after churn, {fresh} when rebuilt");
 }
 
 #[test]
-fn workers_that_leave_for_ever_leave_little() {
+fn workers_that_leave_for_ever_cost_little() {
     let mut fleet = Fleet::new();
     for worker in 0..60_000 {
         fleet.store(worker, None, 1..3);
-        fleet.say(worker, EventData::WorkerRemoved);
+        fleet.apply(worker, EventData::WorkerRemoved);
     }
     let cost = fleet.cost();
-    // The last few thousand are remembered, so that their late events are rejected.
+    // The index remembers the last few thousand, so that it can reject their late events.
     assert!(cost < 2 * KEPT, "{cost} bytes");
 }
 
@@ -243,26 +247,26 @@ fn a_dead_tail_is_trimmed_down_to_a_holder_or_a_child() {
     fleet.store(1, Some(300), 5000..5010);
     assert_eq!(blocks(&mut fleet), 1010);
     fleet.evict(0, 11..1001);
-    assert_eq!(blocks(&mut fleet), 310, "down to the other holder");
+    assert_eq!(blocks(&mut fleet), 310, "trimmed down to the other holder");
     fleet.evict(1, 1..301);
-    assert_eq!(blocks(&mut fleet), 310, "a child hangs there, and its holder may heal the hole");
+    assert_eq!(blocks(&mut fleet), 310, "there is a child, and its holder may fill the hole");
     fleet.store(1, None, 1..301);
     let (_, workers) = fleet.writer.status();
     assert_eq!(workers.iter().map(|w| w.held_blocks).sum::<u64>(), 10 + 310);
     fleet.evict(1, 1..301);
     fleet.evict(1, 5000..5010);
-    assert_eq!(blocks(&mut fleet), 10, "down to what the first worker holds");
+    assert_eq!(blocks(&mut fleet), 10, "trimmed down to what the first worker holds");
     fleet.evict(0, 1..11);
     assert_eq!(blocks(&mut fleet), 0);
 }
 
 #[test]
-fn a_quiet_index_keeps_nothing_for_outdated_views() {
+fn an_idle_index_keeps_nothing_for_outdated_snapshots() {
     let mut fleet = Fleet::new();
     fleet.store(0, None, 1..100_000);
     fleet.settle();
     fleet.writer.publish();
-    fleet.say(0, EventData::Cleared);
+    fleet.apply(0, EventData::Cleared);
     let cost = fleet.cost();
     assert!(cost < KEPT, "{cost} bytes");
 }

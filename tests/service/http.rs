@@ -1,4 +1,4 @@
-//! Every route, as an existing client of the standalone indexer would call it.
+//! Every route of the API. Routes that Dynamo's standalone indexer has are called as its clients would call them.
 
 use std::sync::Arc;
 
@@ -27,13 +27,13 @@ fn events_are_found_by_hash_and_by_tokens() {
     let service = Service::start(config());
     let tokens: Vec<u32> = (0..14).collect();
     let locals = BlockHasher::new(4).expect("a block size").hash(&tokens);
-    let told = [
+    let sent = [
         stored((7, 0), "device", 100, &locals),
         stored((7, 1), "device", 200, &locals[..1]),
         stored((8, 0), "device", 300, &locals[..2]),
         stored((9, 0), "device", 400, &[5]),
     ];
-    let (status, outcome) = service.post("/events", &events(&told));
+    let (status, outcome) = service.post("/events", &events(&sent));
     assert_eq!((status, &outcome), (200, &json!({"applied": 4, "blocks": 7, "skipped": {}, "rejected": {}})));
 
     let expected = json!({
@@ -55,7 +55,7 @@ fn events_are_found_by_hash_and_by_tokens() {
 }
 
 #[test]
-fn adapters_and_salts_are_told_apart() {
+fn adapters_and_salts_have_separate_blocks() {
     let service = Service::start(config());
     let tokens = [1, 2, 3, 4];
     let hasher = BlockHasher::new(4).expect("a block size");
@@ -82,13 +82,13 @@ fn adapters_and_salts_are_told_apart() {
 #[test]
 fn lower_tiers_count_cumulatively() {
     let service = Service::start(config());
-    let told = [
+    let sent = [
         stored((7, 0), "device", 1, &LOCALS[..2]),
         stored((7, 0), "host_pinned", 1, &LOCALS[..3]),
         stored((7, 0), "disk", 1, &LOCALS),
         stored((8, 0), "host_pinned", 1, &LOCALS[..1]),
     ];
-    let (_, outcome) = service.post("/events", &events(&told));
+    let (_, outcome) = service.post("/events", &events(&sent));
     assert_eq!((&outcome["applied"], &outcome["rejected"]), (&json!(4), &json!({})), "{outcome}");
     let expected = json!({
         "scores": {"7": {"0": 8}},
@@ -103,17 +103,17 @@ fn lower_tiers_count_cumulatively() {
 }
 
 #[test]
-fn what_is_not_applied_is_told_with_reasons() {
+fn events_that_are_not_applied_are_reported_with_reasons() {
     let service = Service::start(config());
     let orphan = json!({"stored": {"parent_hash": 999, "blocks": [{"block_hash": 1, "tokens_hash": 2}]}});
-    let told = [
+    let sent = [
         stored((7, 0), "device", 1, &LOCALS),
         event((7, 0), "device", orphan),
         event((7, 0), "external", json!({"removed": {"block_hashes": [1]}})),
         event((7, 1 << 28), "device", json!("cleared")),
         event((7, 0), "device", json!({"removed": {"block_hashes": [4]}})),
     ];
-    let (status, outcome) = service.post("/events", &events(&told));
+    let (status, outcome) = service.post("/events", &events(&sent));
     let skipped = json!({"other_medium": 1, "rank_too_high": 1});
     let rejected = json!({"unknown_parent": 1});
     assert_eq!(status, 200);
@@ -131,7 +131,7 @@ fn what_is_not_applied_is_told_with_reasons() {
 }
 
 #[test]
-fn events_may_be_packed() {
+fn events_may_be_sent_in_msgpack() {
     let service = Service::start(config());
     let body = rmp_serde::to_vec_named(&events(&[stored((7, 0), "device", 1, &LOCALS)])).expect("msgpack");
     for form in ["application/msgpack", "application/x-msgpack; v=1"] {
@@ -153,8 +153,8 @@ fn tenants_and_groups_see_only_their_own() {
         body
     };
     for (instance, place) in (1..).zip(places) {
-        let told = at(events(&[stored((instance, 0), "device", 1, &LOCALS)]), place);
-        assert_eq!(service.post("/events", &told).0, 200);
+        let sent = at(events(&[stored((instance, 0), "device", 1, &LOCALS)]), place);
+        assert_eq!(service.post("/events", &sent).0, 200);
     }
     for (instance, place) in (1..).zip(places) {
         let (_, answer) = service.post("/query_by_hash", &at(query(&LOCALS), place));
@@ -167,21 +167,21 @@ fn tenants_and_groups_see_only_their_own() {
         assert_eq!(service.post("/query", &at(json!({"model_name": "m", "token_ids": []}), Some(stranger))).0, 404);
     }
     let one_more = at(events(&[]), Some(("tenant_id", "u")));
-    assert_eq!(service.post("/events", &one_more).0, 507, "there are as many models as are allowed");
+    assert_eq!(service.post("/events", &one_more).0, 507, "the limit of models is reached");
     service.server.stop();
 }
 
 #[test]
-fn workers_are_listed_and_left() {
+fn workers_are_registered_listed_and_unregistered() {
     let service = Service::start(config());
     assert_eq!(service.get("/workers"), (200, json!([])));
     service.post("/events", &events(&[stored((7, 0), "device", 1, &LOCALS), stored((7, 1), "device", 1, &LOCALS)]));
     let engine = json!({
         "instance_id": 8, "endpoint": "tcp://127.0.0.1:1", "model_name": "m", "block_size": 4, "dp_rank": 2,
-        "replay_endpoint": "tcp://127.0.0.1:2", "additional_salt": "accepted, and of no effect",
+        "replay_endpoint": "tcp://127.0.0.1:2", "additional_salt": "accepted and ignored",
     });
     assert_eq!(service.post("/register", &engine), (201, json!({"status": "ok"})));
-    assert_eq!(service.post("/register", &engine).0, 201, "it is there already");
+    assert_eq!(service.post("/register", &engine).0, 201, "an equal registration is accepted again");
     let with = |name: &str, value: Value| {
         let mut other = engine.clone();
         other[name] = value;
@@ -214,13 +214,13 @@ fn workers_are_listed_and_left() {
     assert_eq!((&over_zmq["model_name"], &over_zmq["block_size"]), (&json!("m"), &json!(4)));
     assert_eq!(service.get("/workers?model_name=n"), (200, json!([])));
 
-    // Another publisher of the same rank; and no more than four.
+    // A rank may have other publishers, up to four in all.
     for (port, status) in [(11, 201), (12, 201), (13, 201), (14, 409), (11, 201)] {
         assert_eq!(with("endpoint", json!(format!("tcp://127.0.0.1:{port}"))).0, status, "{port}");
     }
     let mut uncounted = engine.clone();
     (uncounted["endpoint"], uncounted["copies"]) = (json!("tcp://127.0.0.1:15"), json!("single"));
-    assert_eq!(service.post("/register", &uncounted).0, 409, "the others count copies");
+    assert_eq!(service.post("/register", &uncounted).0, 409, "its other publishers count copies");
     let (_, workers) = service.get("/workers?model_name=m&tenant_id=default");
     assert_eq!(workers[1]["listeners"]["2"]["others"].as_array().map(Vec::len), Some(3));
 
@@ -232,11 +232,11 @@ fn workers_are_listed_and_left() {
     assert_eq!(leave(json!({"instance_id": 7, "model_name": "m", "dp_rank": 1, "routing_group": "default"})), 200);
     service.flush();
     let (_, answer) = service.post("/query_by_hash", &query(&LOCALS));
-    assert_eq!(answer["scores"], json!({"7": {"0": 16}}), "what it held is forgotten");
+    assert_eq!(answer["scores"], json!({"7": {"0": 16}}), "its blocks are dropped");
     assert_eq!(service.get("/workers").1.as_array().map(Vec::len), Some(1));
     service.post("/events", &events(&[stored((7, 1), "device", 1, &LOCALS)]));
     let (_, answer) = service.post("/query_by_hash", &query(&LOCALS));
-    assert_eq!(answer["scores"]["7"]["1"], 16, "it may come back");
+    assert_eq!(answer["scores"]["7"]["1"], 16, "the worker may come back");
     service.server.stop();
 }
 
@@ -260,26 +260,26 @@ fn a_dump_rebuilds_the_state() {
     assert_eq!((&first["worker_id"], &first["storage_tier"]), (&json!(7), &json!("device")));
     assert_eq!(first["event"]["data"]["stored"]["blocks"][0], json!({"block_hash": 1, "tokens_hash": 11}));
 
-    // Another instance that starts from this one, and one that is told the same over HTTP.
+    // One instance starts as a copy of this one, and another gets the same events over HTTP.
     let copy = Service::start(Config { peers: vec!["http://127.0.0.1:1".into(), service.url("/")], ..config() });
-    let told = Service::start(config());
+    let fed = Service::start(config());
     let all = dump["m:default"]["events"].as_array().expect("events");
-    assert_eq!(told.post("/events", &events(all)).1["rejected"], json!({}));
+    assert_eq!(fed.post("/events", &events(all)).1["rejected"], json!({}));
     let expected = service.post("/query_by_hash", &query(&LOCALS));
-    assert_eq!(expected.1["scores"], json!({"7": {"0": 4}}), "no further than the hole");
-    assert_eq!(told.post("/query_by_hash", &query(&LOCALS)), expected);
+    assert_eq!(expected.1["scores"], json!({"7": {"0": 4}}), "the match ends at the hole");
+    assert_eq!(fed.post("/query_by_hash", &query(&LOCALS)), expected);
     let (status, mut marked) = copy.post("/query_by_hash", &query(&LOCALS));
     let marks = ["degraded", "exactness"].map(|mark| marked.as_object_mut().and_then(|answer| answer.remove(mark)));
     assert_eq!((status, marked), expected);
-    assert!(marks.iter().all(Option::is_some), "nobody has spoken to the copy yet");
+    assert!(marks.iter().all(Option::is_some), "no publisher has spoken to the copy yet");
     assert_eq!(copy.get("/dump"), (200, dump));
-    for service in [service, copy, told] {
+    for service in [service, copy, fed] {
         service.server.stop();
     }
 }
 
 #[test]
-fn peers_come_and_go() {
+fn peers_are_registered_listed_and_removed() {
     let service = Service::start(config());
     let peer = json!({"url": "http://other:8090/"});
     assert_eq!(service.post("/register_peer", &peer), (201, json!({"status": "ok"})));
@@ -334,28 +334,29 @@ fn every_metric_is_in_the_operators_table() {
 }
 
 #[test]
-fn a_block_size_of_one_and_long_queries_do() {
+fn a_block_size_of_one_and_long_queries_are_supported() {
     let service = Service::start(config());
     let tokens: Vec<u32> = (0..100_000).collect();
     let locals = BlockHasher::new(1).expect("a block size").hash(&tokens);
-    let mut told = events(&[stored((7, 0), "device", 1, &locals)]);
-    told["block_size"] = json!(1);
-    assert_eq!(service.post("/events", &told).1["applied"], 1);
+    let mut sent = events(&[stored((7, 0), "device", 1, &locals)]);
+    sent["block_size"] = json!(1);
+    assert_eq!(service.post("/events", &sent).1["applied"], 1);
     let (_, answer) = service.post("/query", &json!({"model_name": "m", "token_ids": tokens}));
     assert_eq!(answer["instances"]["7"]["gpu"], 100_000);
     service.server.stop();
 }
 
-/// The model `m`, where worker 7/0 has two blocks on the device and three in host memory, 7/1 one, and 8/0 three.
+/// Starts a service whose model `m` has three workers: 7/0 with two blocks on the device and three in host memory, 7/1
+/// with one block, and 8/0 with three.
 fn fleet() -> Service {
     let service = Service::start(config());
-    let told = [
+    let sent = [
         stored((7, 0), "device", 1, &LOCALS[..2]),
         stored((7, 0), "host_pinned", 1, &LOCALS[..3]),
         stored((7, 1), "device", 1, &LOCALS[..1]),
         stored((8, 0), "device", 1, &LOCALS[..3]),
     ];
-    assert_eq!(service.post("/events", &events(&told)).1["applied"], 4);
+    assert_eq!(service.post("/events", &events(&sent)).1["applied"], 4);
     service
 }
 
@@ -365,7 +366,7 @@ fn ask(service: &Service, more: &Value) -> (u16, Value) {
     service.post("/v1/match", &ask)
 }
 
-/// Instance, rank, and blocks down to each tier.
+/// Returns the instance, the rank, and the blocks down to each tier, for every match.
 fn matches(answer: &Value) -> Vec<[u64; 5]> {
     let list = answer["matches"].as_array().expect("a list");
     let fields = ["instance_id", "dp_rank", "gpu", "cpu", "disk"];
@@ -387,8 +388,8 @@ fn matches_have_tiers_state_and_age() {
 
     assert_eq!(matches(&ask(&service, &json!({"k": 1})).1), [[8, 0, 3, 3, 3]]);
     assert_eq!(matches(&ask(&service, &json!({"workers": [[7, 1], [9, 0]]})).1), [[7, 1, 1, 1, 1]]);
-    assert_eq!(ask(&service, &json!({"token_ids": [1]})).0, 400, "either of the two");
-    assert_eq!(ask(&service, &json!({"block_hashes": null})).0, 400, "either of the two");
+    assert_eq!(ask(&service, &json!({"token_ids": [1]})).0, 400, "exactly one of the two is needed");
+    assert_eq!(ask(&service, &json!({"block_hashes": null})).0, 400, "exactly one of the two is needed");
     assert_eq!(ask(&service, &json!({"cache_salt": "s"})).0, 400);
     assert_eq!(ask(&service, &json!({"tenant_id": "t"})).0, 404);
     let by_tokens = json!({"model_name": "m", "token_ids": [1, 2, 3, 4, 5]});
@@ -421,7 +422,7 @@ fn a_decision_takes_loads_into_account_and_explains_itself() {
                 .min_by(|a, b| a.partial_cmp(b).expect("numbers"))
                 .expect("three")
     );
-    // Two blocks on the device, and one that must be brought back from the host's memory.
+    // The worker has two blocks on the device, and one that it must bring back from host memory.
     for (credits, credit) in [(json!(null), 2.7), (json!([1.0, 0.5, 0.0]), 2.5), (json!([1.0, 0.0, 0.0]), 2.0)] {
         let explained = chosen(json!({"credits": credits, "explain": true}));
         let candidates = explained["explanation"]["candidates"].as_array().expect("a list").clone();
@@ -440,13 +441,13 @@ fn a_decision_takes_loads_into_account_and_explains_itself() {
         let (status, answer) = ask(&service, &json!({"route": route}));
         assert!(status == 400 && answer["error"].is_string(), "{answer}");
     }
-    assert_eq!(ask(&service, &json!({"workers": [], "route": {}})).0, 400, "nobody is left");
+    assert_eq!(ask(&service, &json!({"workers": [], "route": {}})).0, 400, "no worker is left to choose");
     service.server.stop();
 }
 
-/// With a secret key, blocks are found by their tokens, and nothing that brings hashes is taken.
+/// With a secret key, blocks are found by their tokens, and requests that bring hashes are refused.
 #[test]
-fn a_secret_key_of_hashes() {
+fn a_secret_key_keeps_hashes_inside_the_service() {
     let scratch = Scratch::new("hash_key");
     let config = |key: &str| Config { hash_key_file: Some(scratch.file("key", key).into()), ..config() };
     for bad in ["", "0123", "00112233445566778899aabbccddeefg"] {
@@ -455,10 +456,10 @@ fn a_secret_key_of_hashes() {
     }
     let service = Service::start(config("00112233445566778899aabbccddeeff\n"));
     let model = service.server.indexer().models().get_or_add(&Key::new("m"), 4).expect("new");
-    let rank = Arc::new(Publisher::zmq(Worker::new(7, 0), "tcp://127.0.0.1:1"));
-    model.publishers().put(&rank);
+    let publisher = Arc::new(Publisher::zmq(Worker::new(7, 0), "tcp://127.0.0.1:1"));
+    model.publishers().put(&publisher);
     let salted = engine_events::stored(&[1], None, &[1, 2, 3, 4], json!({"extra_keys": [["salt"]]}));
-    ingest::apply(&model, &rank, 0, &engine_events::batch(&[salted], None)).expect("it runs");
+    ingest::apply(&model, &publisher, 0, &engine_events::batch(&[salted], None)).expect("it runs");
     service.flush();
     let found = |query: Value| service.post("/query", &query).1["instances"]["7"]["gpu"].as_u64();
     let tokens = json!({"model_name": "m", "token_ids": [1, 2, 3, 4], "cache_salt": "salt"});

@@ -1,4 +1,5 @@
-//! The standalone service: its routes, its page, hostile clients, snapshots, peers, and what survives a kill.
+//! The standalone service: its routes, its page, hostile clients, snapshots, peers, and what it keeps when it is
+//! killed.
 #![cfg(feature = "service")]
 
 #[path = "../common"]
@@ -6,7 +7,7 @@ mod common {
     pub(crate) mod browser;
     #[cfg(feature = "cli")]
     pub(crate) mod engine;
-    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only copies of peers are told of removals"))]
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the tests of peers remove and clear blocks"))]
     pub(crate) mod engine_events;
     #[cfg(feature = "cli")]
     pub(crate) mod judge;

@@ -32,23 +32,23 @@ fn store(server: &Server, model: &str, id: u64, blocks: u64) {
 fn report(server: &Server, id: u64, blocks: u64) {
     let model = server.indexer().models().get_or_add(&Key::new("llama"), 16).expect("blocks of 16");
     let worker = Worker::new(id, 0);
-    let rank = model.publishers().get(worker).unwrap_or_else(|| {
-        let rank = Arc::new(Publisher::http(worker));
-        model.publishers().put(&rank);
-        rank
+    let publisher = model.publishers().get(worker).unwrap_or_else(|| {
+        let publisher = Arc::new(Publisher::http(worker));
+        model.publishers().put(&publisher);
+        publisher
     });
     let blocks = (0..blocks).map(|name| DynamoBlock { block_hash: name, tokens_hash: name }).collect();
     let data = DynamoData::Stored { parent_hash: None, blocks };
     let event = NumberedEvent { event_id: 1, data, dp_rank: 0 };
     let event = DynamoEvent { worker_id: id, storage_tier: StorageTier::Device, event };
-    dynamo_events(&model, &rank, &[event]).expect("it runs");
+    dynamo_events(&model, &publisher, &[event]).expect("it runs");
 }
 
 fn text(id: &str) -> String {
     format!("document.getElementById('{id}').textContent")
 }
 
-/// Fills in the prompt and asks.
+/// Fills in the prompt, asks, and waits for the answer.
 fn ask(browser: &mut Browser, form: &str, content: &str) {
     browser.eval(&format!(
         "{{ const $ = (id) => document.getElementById(id);
@@ -60,7 +60,7 @@ fn ask(browser: &mut Browser, form: &str, content: &str) {
 }
 
 #[test]
-fn it_shows_real_numbers_and_follows_a_change() {
+fn the_page_shows_real_numbers_and_follows_changes() {
     let Some(mut browser) = Browser::start("numbers") else { return };
     let server = anywhere();
     store(&server, "llama", 7, 10);
@@ -87,7 +87,7 @@ fn it_shows_real_numbers_and_follows_a_change() {
         browser.eval(answer),
         "7/0 5 of 5 blocks, 20 tokens|9/0 5 of 5 blocks, 20 tokens|8/0 3 of 5 blocks, 12 tokens"
     );
-    // Hashes are beyond what numbers of JavaScript are exact to, and may be signed.
+    // Hashes are too large for JavaScript's numbers to be exact, and may be signed.
     let locals = BlockHasher::new(4).expect("not 0").hash(&(0..8).collect::<Vec<u32>>());
     ask(&mut browser, "hashes", &format!("[{}, {}]", locals[0], locals[1].cast_signed()));
     assert_eq!(browser.eval(&text("answer-summary")), "3 workers hold some of it (2 blocks, 8 tokens).");
@@ -103,7 +103,7 @@ fn it_shows_real_numbers_and_follows_a_change() {
 }
 
 #[test]
-fn it_recovers_when_the_server_restarts() {
+fn the_page_recovers_when_the_server_restarts() {
     let Some(mut browser) = Browser::start("restart") else { return };
     let server = anywhere();
     let address = server.address();
@@ -127,7 +127,7 @@ fn it_recovers_when_the_server_restarts() {
     server.stop();
 }
 
-/// The first column of the table of engines.
+/// Reads the first column of the table of engines.
 const SHOWN: &str =
     "[...document.querySelectorAll('#engines tbody tr')].map((row) => row.cells[0].textContent).join(' ')";
 
@@ -141,9 +141,9 @@ fn five_hundred_engines_are_sorted_filtered_and_updated_in_place() {
     browser.wait("document.getElementById('shown').textContent === '500 of 500 shown'");
     assert_eq!(browser.eval(&text("live")), "500 of 500");
     let numbers = (1..=500).map(|id| format!("{id}/0")).collect::<Vec<_>>().join(" ");
-    assert_eq!(browser.eval(SHOWN), numbers, "by number, not by letter");
+    assert_eq!(browser.eval(SHOWN), numbers, "sorted as numbers and not as text");
 
-    // Largest first, by keyboard.
+    // Sort by the largest first, with the keyboard.
     browser.eval("document.querySelector('#engines th[data-key=held] button').focus()");
     browser.press("Enter");
     assert_eq!(browser.eval("document.querySelector('#engines th[data-key=held]').ariaSort"), "descending");
@@ -155,7 +155,7 @@ fn five_hundred_engines_are_sorted_filtered_and_updated_in_place() {
     assert_eq!(browser.eval(&text("shown")), "5 of 500 shown");
     browser.screenshot("engines");
 
-    // Rows are the same elements before and after, so that selections stay and nothing flickers.
+    // An update keeps the elements of the rows, so that selections stay and nothing flickers.
     browser.eval(
         "self.before = [...document.querySelectorAll('#engines tbody tr')]; before.forEach((row) => row.old = true)",
     );
@@ -197,7 +197,7 @@ fn a_token_is_asked_for_and_kept_for_the_tab() {
     assert_eq!(browser.eval(&text("answer-summary")), "1 worker holds some of it (1 block, 4 tokens).");
     browser.open(&url);
     browser.wait("document.getElementById('blocks-note').textContent === '10 held'");
-    assert_eq!(browser.eval("localStorage.length + document.cookie.length"), 0, "the tab alone knows it");
+    assert_eq!(browser.eval("localStorage.length + document.cookie.length"), 0, "only the tab keeps the token");
     server.stop();
 }
 
@@ -220,7 +220,7 @@ fn nothing_is_wider_than_a_phone() {
 }
 
 #[test]
-fn it_loads_nothing_from_elsewhere_and_complains_of_nothing() {
+fn the_page_loads_nothing_from_elsewhere_and_reports_no_error() {
     let Some(mut browser) = Browser::start("quiet") else { return };
     let server = anywhere();
     let address = server.address();

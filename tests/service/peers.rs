@@ -1,4 +1,5 @@
-//! An instance that begins as a copy of another one goes on exactly like it, or says that it cannot tell.
+//! An instance that starts as a copy of another one continues exactly like it, or says that its answers may not be
+//! exact.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,26 +30,27 @@ fn model(service: &Service) -> Arc<Model> {
     service.server.indexer().models().get("m", "default", "").expect("the model is there")
 }
 
-/// A batch of an engine's.
+/// Returns a store of these tokens, as an engine would publish it.
 fn chain(hashes: &[u64], parent: Option<u64>, tokens: std::ops::Range<u32>, medium: &str) -> Value {
     engine_events::stored(hashes, parent, &tokens.collect::<Vec<_>>(), json!({"medium": medium}))
 }
 
-/// The publisher of worker 1/0 in this seat says the same to all of these; returns the number of its next batch.
-fn tell(services: &[&Service], seat: usize, sequence: u64, said: &[&[Value]]) -> u64 {
+/// Gives the same batches of one publisher to all these services. The publisher is the one of worker 1/0 in this seat.
+/// Returns the number of its next batch.
+fn tell(services: &[&Service], seat: usize, sequence: u64, batches: &[&[Value]]) -> u64 {
     for service in services {
         let (model, mut sequence) = (model(service), sequence);
-        let rank = Arc::clone(&model.publishers().of(Worker::new(1, 0))[seat]);
-        for events in said {
-            apply(&model, &rank, sequence, &batch(events, Some(0))).expect("it runs");
+        let publisher = Arc::clone(&model.publishers().of(Worker::new(1, 0))[seat]);
+        for events in batches {
+            apply(&model, &publisher, sequence, &batch(events, Some(0))).expect("it runs");
             sequence += 1;
         }
         model.index().flush().expect("it runs");
     }
-    sequence + said.len() as u64
+    sequence + batches.len() as u64
 }
 
-/// Tokens that worker 1/0 can serve of the prompt, from each tier.
+/// Returns how many leading tokens of the prompt worker 1/0 holds, down to each tier.
 fn depths(service: &Service, tokens: std::ops::Range<u32>, salt: Option<&str>) -> [u64; 3] {
     let ask = json!({"model_name": "m", "token_ids": tokens.collect::<Vec<_>>(), "cache_salt": salt});
     let (status, answer) = service.post("/query", &ask);
@@ -56,8 +58,8 @@ fn depths(service: &Service, tokens: std::ops::Range<u32>, salt: Option<&str>) -
     ["gpu", "cpu", "disk"].map(|tier| answer["instances"]["1"][tier].as_u64().unwrap_or(0))
 }
 
-/// Publishers are the same, with where they are and what is remembered and doubted of them; and so are workers, with
-/// what they hold and how often.
+/// Asserts that two services agree: on publishers with their endpoints, positions, records and doubts, and on workers
+/// with how many blocks and copies they hold.
 fn assert_equal(original: &Service, copy: &Service) {
     let [here, there] = [original, copy].map(|service| service.server.indexer().models().all());
     assert_eq!(here.len(), there.len());
@@ -84,8 +86,8 @@ fn assert_equal(original: &Service, copy: &Service) {
     }
 }
 
-/// An instance with all that there is to copy: two publishers of worker 1/0, salts, groups, copies, tiers, a doubt, and
-/// an engine that speaks over HTTP.
+/// Starts an instance with everything that can be copied: two publishers of worker 1/0, salts, groups, copies, tiers, a
+/// doubt, and an engine that speaks over HTTP. Returns it with the next batch numbers of both publishers.
 fn original() -> (Service, [u64; 2]) {
     let service = Service::start(config());
     let ports = free_ports(2);
@@ -100,25 +102,26 @@ fn original() -> (Service, [u64; 2]) {
     (other_group["group_idx"], other_group["kv_cache_spec_kind"]) = (json!(3), json!("sliding_window"));
     let twice = chain(&[11, 12], None, 100..108, "GPU");
     let host = chain(&[21], None, 200..204, "CPU_PINNED");
-    let said: [&[Value]; 4] = [&[salted, other_group], &[twice.clone(), twice], &[host], &[json!({"type": "Strange"})]];
-    let engine = tell(&[&service], 0, 0, &said);
+    let batches: [&[Value]; 4] =
+        [&[salted, other_group], &[twice.clone(), twice], &[host], &[json!({"type": "Strange"})]];
+    let engine = tell(&[&service], 0, 0, &batches);
     let connector =
         tell(&[&service], 1, 0, &[&[chain(&[11], None, 100..104, "GPU")], &[chain(&[31], None, 300..304, "DISK")]]);
-    let told = [stored((7, 0), "device", 1, &[5, 6]), stored((7, 2), "host_pinned", 1, &[5, 6])];
-    assert_eq!(service.post("/events", &events(&told)).0, 200);
+    let sent = [stored((7, 0), "device", 1, &[5, 6]), stored((7, 2), "host_pinned", 1, &[5, 6])];
+    assert_eq!(service.post("/events", &events(&sent)).0, 200);
     service.flush();
     (service, [engine, connector])
 }
 
 #[test]
-fn a_copy_goes_on_like_the_original() {
+fn a_copy_continues_like_the_original() {
     let (a, [engine, connector]) = original();
     let b = copy_of(&[&a.url("")]);
     assert_equal(&a, &b);
-    assert_eq!(b.server.indexer().engines(), a.server.indexer().engines(), "they are listened to");
+    assert_eq!(b.server.indexer().engines(), a.server.indexer().engines(), "the copy listens to the same engines");
     let (here, there) = (model(&a), model(&b));
     for (original, copy) in here.publishers().all().iter().zip(there.publishers().all().iter()) {
-        assert_eq!(copy.state(), State::Unreachable, "{:?} was not heard yet", original.worker());
+        assert_eq!(copy.state(), State::Unreachable, "{:?} has not been heard yet", original.worker());
     }
     assert!(b.post("/query", &json!({"model_name": "m", "token_ids": [1]})).1["degraded"]["7"].is_array());
 
@@ -128,29 +131,29 @@ fn a_copy_goes_on_like_the_original() {
             assert_eq!(depths(service, tokens.clone(), salt), expected, "{tokens:?} {salt:?}");
         }
     };
-    // The chain goes on under its salt, which is not said again.
+    // The chain continues under its salt, which the engine does not send again.
     let engine = tell(&both, 0, engine, &[&[chain(&[3], Some(2), 8..12, "GPU")]]);
     same(0..12, Some("tenant-a"), [12; 3]);
     same(0..12, None, [0; 3]);
-    // The group that is not indexed is still not.
+    // The other cache group is still not indexed, although this event does not say its kind.
     let mut unsaid = chain(&[91], None, 900..904, "GPU");
     unsaid["group_idx"] = json!(3);
     let engine = tell(&both, 0, engine, &[&[unsaid]]);
     same(900..904, None, [0; 3]);
-    // Two copies of the engine's, and one of the connector's.
+    // The engine has two copies of each block, and the connector has one of the first.
     let engine = tell(&both, 0, engine, &[&[removed(&[12, 11], "GPU")]]);
     same(100..108, None, [8; 3]);
     let engine = tell(&both, 0, engine, &[&[removed(&[12, 11], "GPU")]]);
     same(100..108, None, [4; 3]);
     let connector = tell(&both, 1, connector, &[&[removed(&[11], "GPU")]]);
     same(100..108, None, [0; 3]);
-    // Tiers are told apart.
+    // Tiers are kept apart.
     let engine = tell(&both, 0, engine, &[&[chain(&[22], Some(21), 204..208, "GPU")]]);
     same(200..208, None, [0, 8, 8]);
     let engine = tell(&both, 0, engine, &[&[removed(&[21], "CPU_PINNED")]]);
     same(200..208, None, [0; 3]);
     same(300..304, None, [0, 0, 4]);
-    // One publisher clears its own, and the doubt is over.
+    // One publisher clears its blocks, which ends the doubt.
     tell(&both, 0, engine, &[&[cleared()]]);
     same(0..12, Some("tenant-a"), [0; 3]);
     same(300..304, None, [0, 0, 4]);
@@ -161,7 +164,7 @@ fn a_copy_goes_on_like_the_original() {
     for instance in [1, 7] {
         assert_eq!(b.post("/unregister", &json!({"instance_id": instance, "model_name": "m"})).0, 200);
     }
-    assert!(b.server.indexer().models().all().is_empty() && b.get("/workers").1 == json!([]), "nothing stays");
+    assert!(b.server.indexer().models().all().is_empty() && b.get("/workers").1 == json!([]), "nothing is left");
     assert_eq!(b.get("/dump"), (200, json!({})));
     for service in [a, b] {
         service.server.stop();
@@ -169,45 +172,47 @@ fn a_copy_goes_on_like_the_original() {
 }
 
 #[test]
-fn the_stream_is_what_a_file_is() {
+fn a_streamed_snapshot_can_be_restored_like_a_file() {
     let (service, _) = original();
     let answer = service.agent.get(service.url("/v1/snapshot")).call().expect("it answers");
     assert_eq!(answer.headers()["content-type"], "application/octet-stream");
-    let bytes = answer.into_body().read_to_vec().expect("it ends as it should");
+    let bytes = answer.into_body().read_to_vec().expect("it is complete");
     let scratch = Scratch::new("stream");
     let (models, engines) =
         restore(&scratch.file_path("state", bytes), Models::new(Index::builder(), 9)).expect("intact");
     assert_eq!((models.all().len(), engines), (1, service.server.indexer().engines()));
     assert_eq!(models.all()[0].publishers().all().len(), 4);
 
-    // What cannot be completed is broken off, sooner or later.
+    // A stream that cannot be completed is broken off.
     model(&service).index().shutdown().expect("it ran");
     let answer = service.agent.get(service.url("/v1/snapshot")).call();
-    answer.and_then(|answer| answer.into_body().read_to_vec()).expect_err("it does not end as if it were complete");
+    answer.and_then(|answer| answer.into_body().read_to_vec()).expect_err("it is incomplete");
     service.server.stop();
 }
 
 #[test]
-fn whoever_is_never_heard_is_gone_after_the_grace_period() {
+fn a_copied_publisher_that_is_never_heard_is_gone_after_the_grace_period() {
     let (a, _) = original();
     let b = Service::start(Config { peers: vec![a.url("")], grace_seconds: 1, ..config() });
     let ask = json!({"model_name": "m", "block_hashes": [5, 6]});
     let (_, answer) = b.post("/query_by_hash", &ask);
     assert_eq!(answer["scores"]["7"]["0"], 8, "{answer}");
     assert_eq!(answer["degraded"]["7"], json!([0, 2]), "{answer}");
-    // One of them speaks.
+    // One of the publishers speaks.
     let more =
         event((7, 0), "device", json!({"stored": {"parent_hash": 2, "blocks": [{"block_hash": 3, "tokens_hash": 7}]}}));
     assert_eq!(b.post("/events", &events(&[more])).0, 200);
     until("all others are gone", || {
-        let ranks = model(&b).publishers().all();
-        ranks.iter().all(|rank| (rank.state() == State::Gone) == (rank.worker() != Worker::new(7, 0)))
+        let publishers = model(&b).publishers().all();
+        publishers
+            .iter()
+            .all(|publisher| (publisher.state() == State::Gone) == (publisher.worker() != Worker::new(7, 0)))
     });
     b.flush();
     let (_, answer) = b.post("/query_by_hash", &json!({"model_name": "m", "block_hashes": [5, 6, 7]}));
     assert_eq!(answer["scores"], json!({"7": {"0": 12}}), "{answer}");
     assert_eq!(answer["instances"]["7"]["cpu"], 12, "{answer}");
-    assert_eq!(answer["exactness"]["7"]["0"]["reasons"], json!(["restored"]), "what it said meanwhile is not known");
+    assert_eq!(answer["exactness"]["7"]["0"]["reasons"], json!(["restored"]), "what it stored meanwhile is unknown");
     let held = model(&b).index().status().workers;
     assert_eq!(held.iter().map(|worker| worker.held_blocks).sum::<u64>(), 3, "{held:?}");
     for service in [a, b] {
@@ -216,10 +221,10 @@ fn whoever_is_never_heard_is_gone_after_the_grace_period() {
 }
 
 #[test]
-fn what_is_not_whole_leaves_nothing_and_the_next_peer_is_asked() {
+fn a_bad_copy_leaves_nothing_and_the_next_peer_is_asked() {
     let (a, _) = original();
     let answer = a.agent.get(a.url("/v1/snapshot")).call().expect("it answers");
-    let whole = answer.into_body().read_to_vec().expect("it ends as it should");
+    let whole = answer.into_body().read_to_vec().expect("it is complete");
     let half = whole[..whole.len() / 2].to_vec();
     let mut altered = whole.clone();
     altered[whole.len() / 2] ^= 1;
@@ -227,15 +232,16 @@ fn what_is_not_whole_leaves_nothing_and_the_next_peer_is_asked() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n".to_owned();
     let first_chunk = [format!("{:x}\r\n", half.len()).as_bytes(), &half, b"\r\n"].concat();
     let failing = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n".to_owned();
-    // The first model of the dump is fine, the second is not: a parent is missing, a block is above itself, a hash
-    // means two things on one tier or on two, a rank is too high, a model is there twice, the text ends early.
+    // The first model of each dump is fine, and the second is not. In turn: a parent is missing, a block is its own
+    // ancestor or parent, a hash has two meanings on one tier or on two, a rank is too high, a model is there twice,
+    // and the text ends early.
     let fine = json!({"block_size": 4, "events": [stored((3, 0), "device", 1, &[1, 2])]});
     let below = |parent: u64, hash: u64, local: u64, tier: &str| {
         let block = json!({"block_hash": hash, "tokens_hash": local});
         event((3, 0), tier, json!({"stored": {"parent_hash": parent, "blocks": [block]}}))
     };
     let first = stored((3, 0), "device", 1, &[1, 2]);
-    let dump = |told: &[Value]| dumping(&json!({"fine:g": fine, "m:default": {"block_size": 4, "events": told}}));
+    let dump = |sent: &[Value]| dumping(&json!({"fine:g": fine, "m:default": {"block_size": 4, "events": sent}}));
     let early = json!({"fine:g": fine}).to_string().into_bytes();
     let early = early[..early.len() - 1].to_vec();
     let bad = [
@@ -269,20 +275,20 @@ fn what_is_not_whole_leaves_nothing_and_the_next_peer_is_asked() {
     }
 }
 
-/// A block of a random forest.
+/// A block in a random forest of blocks.
 struct Node {
     path: Vec<u64>,
     parent: Option<u64>,
     hash: u64,
-    /// By tier, whether it is held there.
+    /// Whether it is held, by tier.
     held: [bool; 3],
-    /// By tier, whether it is stored and removed there.
+    /// Whether it is stored and removed again, by tier.
     gone: [bool; 3],
 }
 
 const TIERS: [&str; 3] = ["device", "host_pinned", "disk"];
 
-/// Blocks that hang below each other on whatever tiers, some of them twice under two hashes.
+/// Draws a forest of blocks on random tiers, some of them twice under two hashes.
 fn forest(random: &mut Rng) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for at in 0..random.usize(1..25) {
@@ -297,40 +303,40 @@ fn forest(random: &mut Rng) -> Vec<Node> {
     nodes
 }
 
-/// The events of another implementation's dump, in any order; removals come behind what they remove.
+/// Returns the events of a dump of another implementation: all stores in any order, and then the removals.
 fn dumped(random: &mut Rng, worker: (u64, u32), nodes: &[Node]) -> Vec<Value> {
-    let mut told = Vec::new();
+    let mut sent = Vec::new();
     for node in nodes {
         let places = (0..3).filter(|&tier| node.held[tier] || node.gone[tier]).map(|tier| TIERS[tier]);
         let places: Vec<_> = places.collect();
-        // A block that is nowhere else is in shared storage.
+        // A block that is on no tier is in shared storage.
         let shared = places.is_empty().then_some("external");
         let block = json!({"block_hash": node.hash, "tokens_hash": node.path.last()});
         let data = json!({"stored": {"parent_hash": node.parent, "blocks": [block]}});
-        told.extend(places.into_iter().chain(shared).map(|tier| event(worker, tier, data.clone())));
+        sent.extend(places.into_iter().chain(shared).map(|tier| event(worker, tier, data.clone())));
     }
-    random.shuffle(&mut told);
+    random.shuffle(&mut sent);
     for (tier, name) in TIERS.into_iter().enumerate() {
         let gone: Vec<_> = nodes.iter().filter(|node| node.gone[tier]).map(|node| node.hash).collect();
-        told.push(event(worker, name, json!({"removed": {"block_hashes": gone}})));
+        sent.push(event(worker, name, json!({"removed": {"block_hashes": gone}})));
     }
-    told
+    sent
 }
 
-/// Literally: how many blocks of the query lie on this tier or a faster one, from the beginning without a hole.
+/// Counts literally how many leading blocks of the query lie on this tier or a faster one.
 fn literal(nodes: &[Node], tier: usize, query: &[u64]) -> u32 {
     let there = |end: usize| nodes.iter().any(|node| node.path == query[..end] && node.held[..=tier].contains(&true));
     (1..=query.len()).take_while(|&end| there(end)).count() as u32
 }
 
 #[test]
-fn a_dump_of_another_implementation_is_taken_in_any_order() {
+fn a_dump_of_another_implementation_is_accepted_in_any_order() {
     for seed in 0..40 {
         let mut random = Rng::with_seed(seed);
         let workers: Vec<(u64, u32)> = vec![(1, 0), (1, 3), (2, 0)];
         let forests: BTreeMap<_, _> = workers.iter().map(|&worker| (worker, forest(&mut random))).collect();
-        let told: Vec<_> = forests.iter().flat_map(|(&worker, nodes)| dumped(&mut random, worker, nodes)).collect();
-        let copy = copy_of(&[&dumping(&json!({"m:default": {"block_size": 4, "events": told}}))]);
+        let sent: Vec<_> = forests.iter().flat_map(|(&worker, nodes)| dumped(&mut random, worker, nodes)).collect();
+        let copy = copy_of(&[&dumping(&json!({"m:default": {"block_size": 4, "events": sent}}))]);
         let model = model(&copy);
         let queries: BTreeSet<Vec<u64>> = forests.values().flatten().map(|node| node.path.clone()).collect();
         let mut matches = Matches::new();
@@ -340,17 +346,17 @@ fn a_dump_of_another_implementation_is_taken_in_any_order() {
                 let worker = Worker::new(id, rank);
                 let mut depth = 0;
                 for (at, tier) in Tier::ALL.into_iter().enumerate() {
-                    // A tier that was never used has no worker: it is as deep as the one before.
+                    // A tier that was never used has no worker of its own, and is as deep as the next faster one.
                     depth = depth.max(matches.depth(tier.worker(worker)));
                     assert_eq!(depth, literal(nodes, at, query), "seed {seed}, worker {worker}, {tier:?}, {query:?}");
                 }
             }
         }
-        for rank in model.publishers().all().iter() {
-            assert_eq!((rank.state(), rank.source()), (State::Unreachable, "http"));
-            assert!(rank.doubts().iter().any(|doubt| doubt.name() == "copied"), "seed {seed}");
+        for publisher in model.publishers().all().iter() {
+            assert_eq!((publisher.state(), publisher.source()), (State::Unreachable, "http"));
+            assert!(publisher.doubts().iter().any(|doubt| doubt.name() == "copied"), "seed {seed}");
         }
-        // What it took it can also lose, tier by tier, and in the end all of it.
+        // Blocks from the dump can be removed, first on one tier, and then all of them.
         let (&(id, dp_rank), nodes) = forests.iter().next().expect("three of them");
         let take = |tier: usize| {
             let hashes: Vec<_> = nodes.iter().filter(|node| node.held[tier]).map(|node| node.hash).collect();
@@ -374,16 +380,17 @@ fn a_dump_of_another_implementation_is_taken_in_any_order() {
     }
 }
 
-/// A listener beside what was copied from a dump: what it hears counts, and what it does not hear goes.
+/// A listener follows a worker that was also copied from a dump. What the listener receives stays, and what came from
+/// the dump goes after the grace period.
 #[test]
-fn an_engine_takes_over_from_what_a_dump_said_of_it() {
+fn a_registered_engine_replaces_its_blocks_from_a_dump() {
     let dump = json!({"m:default": {"block_size": 4, "events": [stored((1, 0), "device", 1, &[1, 2])]}});
     let copy = Service::start(Config { peers: vec![dumping(&dump)], grace_seconds: 1, ..config() });
     let engine = json!({"instance_id": 1, "endpoint": format!("tcp://127.0.0.1:{}", free_ports(1)), "model_name": "m",
         "block_size": 4});
     assert_eq!(copy.post("/register", &engine).0, 201);
     tell(&[&copy], 1, 0, &[&[chain(&[11], None, 100..104, "GPU")]]);
-    until("what the dump said is gone", || model(&copy).publishers().of(Worker::new(1, 0)).len() == 1);
+    until("the blocks of the dump are gone", || model(&copy).publishers().of(Worker::new(1, 0)).len() == 1);
     copy.flush();
     let query = json!({"model_name": "m", "block_hashes": [1, 2]});
     assert_eq!(copy.post("/query_by_hash", &query).1["scores"], json!({}));
@@ -393,7 +400,7 @@ fn an_engine_takes_over_from_what_a_dump_said_of_it() {
 }
 
 #[test]
-fn a_copy_asks_engines_for_what_came_since_and_for_nothing_twice() {
+fn a_copy_asks_engines_only_for_batches_that_it_lacks() {
     let ports = free_ports(2);
     let scratch = Scratch::new("since");
     let [endpoint, replay] = [ports, ports + 1].map(|port| format!("tcp://127.0.0.1:{port}"));
@@ -408,38 +415,40 @@ fn a_copy_asks_engines_for_what_came_since_and_for_nothing_twice() {
         state: Some(scratch.path("engine").into()),
         ..Options::default()
     };
-    let publisher = MockPublisher::start(options).expect("the ports are free");
+    let mock = MockPublisher::start(options).expect("the ports are free");
     let a = Service::start(config());
     let engine = json!({"instance_id": 1, "endpoint": endpoint, "replay_endpoint": replay, "model_name": "mock",
         "block_size": 16});
     assert_eq!(a.post("/register", &engine).0, 201);
-    let rank = |service: &Service| {
+    let publisher_of = |service: &Service| {
         let model = service.server.indexer().models().get("mock", "default", "").expect("it is there");
-        let rank = model.publishers().get(Worker::new(1, 0)).expect("it is registered");
-        (model, rank)
+        let publisher = model.publishers().get(Worker::new(1, 0)).expect("it is registered");
+        (model, publisher)
     };
-    until("something is known", || rank(&a).1.last_sequence() > Some(50));
+    until("50 batches are known", || publisher_of(&a).1.last_sequence() > Some(50));
     let b = copy_of(&[&a.url("")]);
-    until("something more is known", || rank(&b).1.last_sequence() > Some(100));
-    publisher.pause().expect("a scratch file");
-    let said = publisher.published().batches;
+    until("100 batches are known to the copy", || publisher_of(&b).1.last_sequence() > Some(100));
+    mock.pause().expect("a scratch file");
+    let sent = mock.published().batches;
     let state = fs::read(scratch.path("engine")).expect("it was written");
     let mut judge = Judge::default();
     judge.add(1, &serde_json::from_slice(&state).expect("the state of an engine"));
     for service in [&a, &b] {
-        let (model, rank) = rank(service);
-        until("all is known", || rank.last_sequence() == Some(said - 1) && rank.state() == State::Live);
+        let (model, publisher) = publisher_of(service);
+        until("all batches are known", || {
+            publisher.last_sequence() == Some(sent - 1) && publisher.state() == State::Live
+        });
         model.index().flush().expect("it runs");
         let mut matches = Matches::new();
         for query in judge.queries() {
             model.index().find(&query, &mut matches);
             assert_eq!(matches.iter().collect::<BTreeMap<_, _>>(), judge.depths(&query));
         }
-        assert!(rank.doubts().is_empty(), "{:?}", rank.doubts());
+        assert!(publisher.doubts().is_empty(), "{:?}", publisher.doubts());
     }
-    assert_eq!(rank(&a).1.count(Count::Batches), said);
-    assert!(rank(&b).1.count(Count::Batches) < said - 50, "the rest came with the copy");
-    publisher.stop().expect("a scratch file");
+    assert_eq!(publisher_of(&a).1.count(Count::Batches), sent);
+    assert!(publisher_of(&b).1.count(Count::Batches) < sent - 50, "the rest came with the copy");
+    mock.stop().expect("a scratch file");
     for service in [a, b] {
         service.server.stop();
     }

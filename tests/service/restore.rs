@@ -1,4 +1,5 @@
-//! The service's state into a snapshot and back: the same answers, the same publishers, or an error and nothing.
+//! Saving the service's state to a snapshot and restoring it. The restored service has the same answers and publishers,
+//! or the snapshot is refused.
 
 use std::fs;
 use std::sync::Arc;
@@ -26,11 +27,11 @@ fn engine(instance_id: u64) -> Engine {
     serde_json::from_value(json).expect("an engine")
 }
 
-fn stored(rank: Worker, id: u64, tier: StorageTier, parent: Option<u64>, names: std::ops::Range<u64>) -> DynamoEvent {
+fn stored(worker: Worker, id: u64, tier: StorageTier, parent: Option<u64>, names: std::ops::Range<u64>) -> DynamoEvent {
     let blocks = names.map(|name| DynamoBlock { block_hash: name, tokens_hash: name ^ 5 }).collect();
     let data = DynamoData::Stored { parent_hash: parent, blocks };
-    let event = NumberedEvent { event_id: id, data, dp_rank: rank.dp_rank };
-    DynamoEvent { worker_id: rank.id, storage_tier: tier, event }
+    let event = NumberedEvent { event_id: id, data, dp_rank: worker.dp_rank };
+    DynamoEvent { worker_id: worker.id, storage_tier: tier, event }
 }
 
 fn answers(model: &Model, names: std::ops::Range<u64>) -> Vec<(Worker, u32)> {
@@ -44,7 +45,7 @@ fn answers(model: &Model, names: std::ops::Range<u64>) -> Vec<(Worker, u32)> {
 }
 
 #[test]
-fn what_is_saved_is_restored() {
+fn a_saved_state_is_restored() {
     let scratch = Scratch::new("restored");
     let path = scratch.path("state");
     let models = Models::new(Index::builder(), 9);
@@ -52,22 +53,22 @@ fn what_is_saved_is_restored() {
     let llama = models.get_or_add(&key("llama", ""), 16).expect("new");
     let other = models.get_or_add(&key("llama", "tenant"), 32).expect("new");
     let engine = engine(2);
-    let ranks = [(a, Arc::new(Publisher::http(a))), (b, Arc::new(Publisher::zmq(b, engine.endpoint.clone())))];
-    for (_, rank) in &ranks {
-        llama.publishers().put(rank);
+    let originals = [(a, Arc::new(Publisher::http(a))), (b, Arc::new(Publisher::zmq(b, engine.endpoint.clone())))];
+    for (_, publisher) in &originals {
+        llama.publishers().put(publisher);
     }
-    for (worker, rank) in &ranks {
+    for (worker, publisher) in &originals {
         let more = worker.id * 20;
         let events = [
             stored(*worker, 6, StorageTier::Device, None, 100..110 + more),
             stored(*worker, 7, StorageTier::HostPinned, None, 100..105),
             stored(*worker, 8, StorageTier::HostPinned, Some(109 + more), 500..505),
         ];
-        dynamo_events(&llama, rank, &events).expect("it runs");
+        dynamo_events(&llama, publisher, &events).expect("it runs");
     }
-    let rank = Arc::new(Publisher::http(c));
-    other.publishers().put(&rank);
-    dynamo_events(&other, &rank, &[stored(c, 1, StorageTier::Device, None, 100..107)]).expect("it runs");
+    let publisher = Arc::new(Publisher::http(c));
+    other.publishers().put(&publisher);
+    dynamo_events(&other, &publisher, &[stored(c, 1, StorageTier::Device, None, 100..107)]).expect("it runs");
     let saved = save(path.as_ref(), &models, std::slice::from_ref(&engine)).expect("a scratch file");
     assert_eq!(saved.bytes, fs::metadata(&path).expect("it is there").len());
     assert_eq!(scratch.names(), ["state"]);
@@ -93,23 +94,26 @@ fn what_is_saved_is_restored() {
 
     let publishers = copies.get("llama", "default", "").expect("restored").publishers().all();
     assert_eq!(publishers.len(), 2);
-    for (copy, (worker, rank)) in publishers.iter().zip(&ranks) {
-        assert_eq!((copy.worker(), copy.endpoint(), copy.workers()), (*worker, rank.endpoint(), rank.workers()));
+    for (copy, (worker, publisher)) in publishers.iter().zip(&originals) {
+        assert_eq!(
+            (copy.worker(), copy.endpoint(), copy.workers()),
+            (*worker, publisher.endpoint(), publisher.workers())
+        );
         assert_eq!(copy.last_sequence(), Some(8));
-        let (resume, before) = (copy.checkpoint(), rank.checkpoint());
+        let (resume, before) = (copy.checkpoint(), publisher.checkpoint());
         assert_eq!((&resume.position, &resume.records), (&before.position, &before.records));
         assert!(!resume.records.workers.is_empty());
     }
-    // Nobody can say whether more came over HTTP since then, or over a connection that is not there yet.
+    // More events may have come since then, over HTTP or over a connection that is not open yet.
     assert_eq!((publishers[0].state(), publishers[1].state()), (State::Unknown, State::Unreachable));
-    assert_eq!(ranks[0].1.doubts(), Doubt::JoinedLate.into());
+    assert_eq!(originals[0].1.doubts(), Doubt::JoinedLate.into());
     assert_eq!(publishers[0].doubts(), [Doubt::JoinedLate, Doubt::Restored].into_iter().collect());
 
     let error = restore(path.as_ref(), Models::new(Index::builder(), 1)).expect_err("one model too many");
     assert!(error.to_string().contains("max_models"), "{error}");
 }
 
-/// More blocks than are imported at a time, in chains longer than are saved at a time.
+/// There are more blocks than are imported at a time, in longer chains than are saved at a time.
 #[test]
 fn a_large_state_is_restored_in_slices() {
     let scratch = Scratch::new("large");
@@ -130,7 +134,7 @@ fn a_large_state_is_restored_in_slices() {
 }
 
 #[test]
-fn what_the_index_does_not_take_is_refused() {
+fn a_snapshot_that_cannot_be_restored_is_refused_with_its_reason() {
     let scratch = Scratch::new("refused");
     let path = scratch.path("state");
     let refusal = |write: &dyn Fn(&mut Snapshot), settings| {
@@ -150,7 +154,7 @@ fn what_the_index_does_not_take_is_refused() {
         hashing,
     };
     let model = |block_size| saved(block_size, hashing);
-    let rank =
+    let publisher =
         |engine: &str, resume: Vec<u8>| SavedPublisher { instance: 7, dp_rank: 0, engine: engine.into(), resume };
     let orphan = EventData::Stored { parent: Some(5), blocks: vec![Block { sequence: 6, local: 6 }] };
     let orphan = Event { worker: Worker::new(7, 0), id: 1, data: orphan };
@@ -164,23 +168,24 @@ fn what_the_index_does_not_take_is_refused() {
     assert!(text.contains("hash_key_file"), "{text}");
     let text = refusal(&|writer| put(writer.event(&whole)), Index::builder());
     assert!(text.contains("worker 7/0 cannot be restored (it has no model)"), "{text}");
-    let text = refusal(&|writer| put(writer.publisher(&rank("", Vec::new()))), Index::builder());
+    let text = refusal(&|writer| put(writer.publisher(&publisher("", Vec::new()))), Index::builder());
     assert!(text.contains("publisher 7/0 cannot be restored (it has no model)"), "{text}");
-    let said_by = |instance, event: &Event| {
-        let rank = SavedPublisher { instance, ..rank("", postcard::to_stdvec(&Resume::default()).expect("short")) };
+    let spoken_by = |instance, event: &Event| {
+        let publisher =
+            SavedPublisher { instance, ..publisher("", postcard::to_stdvec(&Resume::default()).expect("short")) };
         let write = |writer: &mut Snapshot| {
-            put(writer.model(&model(4)).and_then(|()| writer.publisher(&rank)).and_then(|()| writer.event(event)));
+            put(writer.model(&model(4)).and_then(|()| writer.publisher(&publisher)).and_then(|()| writer.event(event)));
         };
         refusal(&write, Index::builder())
     };
-    let text = said_by(8, &whole);
+    let text = spoken_by(8, &whole);
     assert!(text.contains("worker 7/0 cannot be restored (no publisher speaks for it)"), "{text}");
-    let text = said_by(7, &orphan);
+    let text = spoken_by(7, &orphan);
     assert!(text.contains("what m:g holds") && text.contains("parent"), "{text}");
     let engines = ["{}", "{\"instance_id\": 7, \"endpoint\": \"http://a\", \"model_name\": \"m\", \"block_size\": 4}"];
     for (engine, resume) in [(engines[0], vec![]), (engines[1], vec![]), ("", vec![255; 3])] {
         let write = |writer: &mut Snapshot| {
-            put(writer.model(&model(4)).and_then(|()| writer.publisher(&rank(engine, resume.clone()))));
+            put(writer.model(&model(4)).and_then(|()| writer.publisher(&publisher(engine, resume.clone()))));
         };
         let text = refusal(&write, Index::builder());
         assert!(text.contains("publisher 7/0"), "{text}");

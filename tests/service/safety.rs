@@ -1,4 +1,4 @@
-//! What the service refuses, and what it survives: tokens, limits, slow and broken clients, TLS, settings.
+//! What the service refuses and what it survives: missing tokens, limits, slow and broken clients, TLS, bad settings.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,16 +15,17 @@ use crate::common::service::{Service, config};
 const READ: &str = "a-token-for-reading";
 const ADMIN: &str = "a-token-for-everything";
 
-/// All that a server says before it closes the connection.
+/// Returns everything that the server sends before it closes the connection.
 fn until_closed(mut stream: &TcpStream) -> String {
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
     let mut text = Vec::new();
-    // A reset is an end, too.
+    // A reset closes the connection, too.
     let _ = stream.read_to_end(&mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn say(service: &Service, text: &str) -> TcpStream {
+/// Opens a connection and sends this text.
+fn send(service: &Service, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(service.server.address()).expect("it listens");
     stream.write_all(text.as_bytes()).expect("it reads");
     stream
@@ -54,7 +55,7 @@ fn every_route_asks_for_its_token() {
         let reads: Vec<_> = reading.iter().map(|path| get(path)).collect();
         let asks: Vec<_> = asking.iter().map(|path| service.post(path, &json!({})).0).collect();
         let administers: Vec<_> = administration.iter().map(|path| service.post(path, &json!({})).0).collect();
-        // With a token the empty request is understood, and refused for what it says.
+        // With a token, the empty request gets past the check and is refused for its content.
         assert!(reads.iter().all(|&status| status == if may_read { 200 } else { 401 }), "{token:?}: {reads:?}");
         assert!(asks.iter().all(|&status| status == if may_read { 400 } else { 401 }), "{token:?}: {asks:?}");
         assert!(
@@ -79,19 +80,19 @@ fn bodies_and_heads_are_bounded() {
     let long = json!({"model_name": "m".repeat(2000)});
     let (status, answer) = service.post("/query", &long);
     assert_eq!((status, &answer["error"]), (413, &json!("the body is larger than 1000 bytes")));
-    // Nothing declared, and then too much.
+    // A chunked body declares no length, and then is too long.
     let chunk = format!("400\r\n{}\r\n", "x".repeat(0x400));
     let chunked =
-        say(&service, &format!("POST /query HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunk}"));
-    assert!(until_closed_after(&chunked, "larger than 1000 bytes"));
-    let head = say(&service, &format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000)));
+        send(&service, &format!("POST /query HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunk}"));
+    assert!(sends(&chunked, "larger than 1000 bytes"));
+    let head = send(&service, &format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000)));
     assert!(until_closed(&head).starts_with("HTTP/1.1 431"));
     assert_eq!(service.get("/health").0, 200);
     service.server.stop();
 }
 
-/// Whether the server says this, whatever comes after.
-fn until_closed_after(mut stream: &TcpStream, words: &str) -> bool {
+/// Reads until the server has sent these words, and returns whether it did before it closed the connection.
+fn sends(mut stream: &TcpStream, words: &str) -> bool {
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
     let mut text = String::new();
     let mut bytes = [0; 1024];
@@ -105,7 +106,7 @@ fn until_closed_after(mut stream: &TcpStream, words: &str) -> bool {
 }
 
 #[test]
-fn pages_from_elsewhere_may_not_ask_without_a_token() {
+fn pages_of_other_origins_need_a_token() {
     let scratch = Scratch::new("pages");
     let status = |service: &Service, origin: &str| {
         let ask = service.agent.get(service.url("/peers")).header("origin", origin);
@@ -122,42 +123,42 @@ fn pages_from_elsewhere_may_not_ask_without_a_token() {
     let read_token_file = Some(scratch.file_path("read", READ));
     let mut closed = Service::start(Config { read_token_file, ..config() });
     closed.token = Some(READ);
-    assert_eq!(status(&closed, "http://proxy.example"), 200, "whoever has the token is trusted");
+    assert_eq!(status(&closed, "http://proxy.example"), 200, "a client with the token is trusted");
     closed.server.stop();
 }
 
 #[test]
-fn slow_clients_are_left() {
+fn slow_clients_are_disconnected() {
     let service = Service::start(Config { header_timeout_seconds: 1, body_timeout_seconds: 1, ..config() });
-    let silent = say(&service, "");
-    let half_a_head = say(&service, "POST /query HTTP/1.1\r\nhost: x\r\n");
-    let half_a_body = say(&service, "POST /query HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{");
-    let idle = say(&service, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
+    let silent = send(&service, "");
+    let half_a_head = send(&service, "POST /query HTTP/1.1\r\nhost: x\r\n");
+    let half_a_body = send(&service, "POST /query HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{");
+    let idle = send(&service, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
     assert_eq!(until_closed(&silent), "");
     assert!(!until_closed(&half_a_head).contains("200"));
     assert!(until_closed(&half_a_body).starts_with("HTTP/1.1 408"));
-    assert!(until_closed(&idle).starts_with("HTTP/1.1 200"), "an answer, and later the end");
+    assert!(until_closed(&idle).starts_with("HTTP/1.1 200"), "it is answered first and disconnected later");
     service.server.stop();
 }
 
 #[test]
 fn connections_beyond_the_limit_wait_for_their_turn() {
     let service = Service::start(Config { max_connections: 1, ..config() });
-    let first = say(&service, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
-    assert!(until_closed_after(&first, "200 OK"));
-    let second = say(&service, "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let first = send(&service, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
+    assert!(sends(&first, "200 OK"));
+    let second = send(&service, "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     second.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket");
-    assert!((&second).read(&mut [0; 1]).is_err(), "it is not served while the first is there");
+    assert!((&second).read(&mut [0; 1]).is_err(), "it is not served while the first is open");
     drop(first);
     assert!(until_closed(&second).starts_with("HTTP/1.1 200"));
     service.server.stop();
 }
 
 #[test]
-fn what_is_not_http_or_not_json_is_survived() {
+fn bytes_that_are_not_http_or_not_json_are_refused() {
     let service = Service::start(config());
     for bytes in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "POST /query HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n"] {
-        assert!(until_closed(&say(&service, bytes)).starts_with("HTTP/1.1 400"), "{bytes:?}");
+        assert!(until_closed(&send(&service, bytes)).starts_with("HTTP/1.1 400"), "{bytes:?}");
     }
     let routes =
         ["/query", "/query_by_hash", "/events", "/register", "/unregister", "/register_peer", "/deregister_peer"];
@@ -179,7 +180,7 @@ fn what_is_not_http_or_not_json_is_survived() {
         for body in bodies.iter().map(|body| body.as_bytes()).chain([&b"\xff\xfe"[..], "[".repeat(100_000).as_bytes()])
         {
             let (status, answer) = service.send(path, "application/json", body);
-            // Nobody was ever registered as a peer.
+            // No peer was ever registered.
             let refused = status == 400 || (path == "/deregister_peer" && status == 404);
             assert!(refused && answer["error"].is_string(), "{path} {body:?}: {status} {answer}");
         }
@@ -191,30 +192,30 @@ fn what_is_not_http_or_not_json_is_survived() {
 }
 
 #[test]
-fn requests_in_progress_finish_when_it_ends() {
+fn requests_in_progress_finish_before_the_service_stops() {
     let service = Service::start(config());
-    let mut half = say(&service, "POST /query HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{");
-    // A later request is answered, so the first has been read as far as it goes.
+    let mut half = send(&service, "POST /query HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{");
+    // A later request is answered, so the service has read what there is of the first.
     assert_eq!(service.get("/health").0, 200);
     let Service { server, agent, .. } = service;
     drop(agent);
     let stopping = std::thread::spawn(move || server.stop());
     half.write_all(b"}").expect("it still reads");
-    assert!(until_closed(&half).starts_with("HTTP/1.1 400"), "what was asked is answered");
+    assert!(until_closed(&half).starts_with("HTTP/1.1 400"), "the request is answered");
     assert!(stopping.join().expect("no panic"), "all requests have finished");
 }
 
 #[test]
-fn requests_that_do_not_finish_are_left_at_the_deadline() {
+fn requests_that_do_not_finish_are_dropped_at_the_deadline() {
     let service = Service::start(Config { shutdown_seconds: 0, ..config() });
-    let half = say(&service, "POST /query HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{");
+    let half = send(&service, "POST /query HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{");
     assert_eq!(service.get("/health").0, 200);
     assert!(!service.server.stop());
     assert_eq!(until_closed(&half), "");
 }
 
 #[test]
-fn connections_are_encrypted() {
+fn with_a_certificate_only_encrypted_connections_are_served() {
     let scratch = Scratch::new("tls");
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let certificate = scratch.file_path("cert.pem", made.cert.pem());
@@ -226,18 +227,18 @@ fn connections_are_encrypted() {
     service.agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().tls_config(tls).build());
     let at = format!("https://localhost:{}/health", service.server.address().port());
     assert_eq!(service.agent.get(at).call().expect("encrypted").status(), 200);
-    let plain = say(&service, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
+    let plain = send(&service, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
     assert!(!until_closed(&plain).contains("200"));
     service.server.stop();
 }
 
-/// Why a service with these settings does not start.
+/// Returns the reason why a service with these settings does not start.
 fn refused(config: Config) -> String {
-    Server::start(config).expect_err("not so").to_string()
+    Server::start(config).expect_err("refused").to_string()
 }
 
 #[test]
-fn settings_that_make_no_sense_are_refused_with_reasons() {
+fn senseless_settings_are_refused_with_their_reason() {
     let scratch = Scratch::new("settings");
     let listen = "0.0.0.0:0".parse().expect("an address");
     assert!(refused(Config { listen, ..config() }).contains("nobody would need a token"));
@@ -264,13 +265,13 @@ fn settings_that_make_no_sense_are_refused_with_reasons() {
 }
 
 #[test]
-fn the_file_is_overridden_by_what_else_was_said() {
+fn other_settings_override_those_of_the_file() {
     let file = "listen = \"127.0.0.1:1\"\nthreads = 3\npeers = [\"http://a:1\"]\n";
     let loaded = Config::load(file, &json!({"threads": 5})).expect("good");
     assert_eq!((loaded.listen.port(), loaded.threads, loaded.peers.len()), (1, 5, 1));
     assert_eq!(Config::load("", &json!({})).expect("good"), Config::default());
-    let unknown = Config::load("threads = 3\nthread = 3\n", &json!({})).expect_err("a name too many").to_string();
+    let unknown = Config::load("threads = 3\nthread = 3\n", &json!({})).expect_err("an unknown name").to_string();
     assert!(unknown.contains("line 2") && unknown.contains("thread"), "{unknown}");
-    let mistyped = Config::load("threads = \"3\"", &json!({})).expect_err("no number").to_string();
+    let mistyped = Config::load("threads = \"3\"", &json!({})).expect_err("not a number").to_string();
     assert!(mistyped.contains("line 1"), "{mistyped}");
 }

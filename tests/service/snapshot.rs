@@ -1,4 +1,4 @@
-//! Snapshots: what is written is what is read, and nothing else is read.
+//! Snapshot files: a reader returns exactly the records that were written, and refuses everything else.
 
 use std::fs;
 use std::hash::Hasher;
@@ -22,7 +22,7 @@ fn model(name: &str) -> Record {
     })
 }
 
-fn rank(instance: u64) -> Record {
+fn publisher(instance: u64) -> Record {
     Record::Publisher(SavedPublisher { instance, dp_rank: 3, engine: "{}".to_owned(), resume: vec![7; 5] })
 }
 
@@ -31,13 +31,13 @@ fn stored(worker: Worker, parent: Option<u64>, names: std::ops::Range<u64>) -> E
     Event { worker, id: 9, data: EventData::Stored { parent, blocks } }
 }
 
-/// One of everything.
+/// Returns at least one record of every kind.
 fn small() -> Vec<Record> {
     let (a, b) = (Worker::new(1, 3), Worker::new(1, 3 | 1 << 28));
     let whole = |worker, data| Event { worker, id: u64::MAX, data };
     vec![
         model("llama"),
-        rank(1),
+        publisher(1),
         Record::Event(whole(a, EventData::WorkerAdded)),
         Record::Event(whole(a, EventData::CopiesCounted)),
         Record::Event(whole(a, EventData::Cleared)),
@@ -47,7 +47,7 @@ fn small() -> Vec<Record> {
         Record::Event(whole(b, EventData::WorkerRemoved)),
         Record::Event(whole(b, EventData::Removed { blocks: Vec::new() })),
         Record::Event(stored(Worker::new(1, 3 | 2 << 28), Some(102), 200..201)),
-        rank(u64::MAX),
+        publisher(u64::MAX),
         model(""),
     ]
 }
@@ -57,7 +57,7 @@ fn write(path: &Path, records: &[Record]) -> Result<u64, SnapshotError> {
     for record in records {
         match record {
             Record::Model(model) => writer.model(model),
-            Record::Publisher(rank) => writer.publisher(rank),
+            Record::Publisher(publisher) => writer.publisher(publisher),
             Record::Event(event) => writer.event(event),
         }?;
     }
@@ -84,10 +84,10 @@ fn bytes_of(scratch: &Scratch, records: &[Record]) -> Vec<u8> {
     bytes
 }
 
-/// A file with the given content where the records should be, and a checksum that is right.
+/// Returns a file with this content in place of the records, and with a correct checksum.
 fn sealed(content: &[u8]) -> Vec<u8> {
     let mut file = b"kvleap\0I\x02\0\0\0".to_vec();
-    file.extend(zstd::encode_all(content, 1).expect("memory takes it all"));
+    file.extend(zstd::encode_all(content, 1).expect("memory"));
     let mut sum = twox_hash::XxHash3_64::new();
     sum.write(&file);
     file.extend(sum.finish().to_le_bytes());
@@ -95,11 +95,11 @@ fn sealed(content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_snapshot_is_read_back_as_it_was_written() {
     let scratch = Scratch::new("written");
     let bytes = bytes_of(&scratch, &small());
     assert_eq!(read(&bytes).expect("intact"), small());
-    assert_eq!(scratch.names(), ["some.snapshot"], "and nothing else stays");
+    assert_eq!(scratch.names(), ["some.snapshot"], "no other file is left");
     let reader = Reader::open(scratch.path("some.snapshot").as_ref()).expect("intact");
     assert_eq!(reader.header().release, env!("CARGO_PKG_VERSION"));
     assert!(reader.header().created > 1_700_000_000);
@@ -108,7 +108,7 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn a_file_that_is_altered_or_cut_off_anywhere_is_refused() {
+fn a_file_that_is_altered_cut_off_or_extended_is_refused() {
     let bytes = bytes_of(&Scratch::new("altered"), &small());
     for end in 0..bytes.len() {
         assert!(read(&bytes[..end]).is_err(), "the first {end} bytes");
@@ -129,7 +129,7 @@ fn a_file_that_is_altered_or_cut_off_anywhere_is_refused() {
 }
 
 #[test]
-fn refusals_say_what_and_what_to_do() {
+fn refusals_say_what_is_wrong_and_what_to_do() {
     let scratch = Scratch::new("refusals");
     let mut newer = bytes_of(&scratch, &small());
     let mut older = newer.clone();
@@ -153,12 +153,12 @@ fn refusals_say_what_and_what_to_do() {
     assert!(matches!(missing.reason, Reason::Unreadable(_)), "{missing}");
 }
 
-/// A right checksum proves nothing: whoever writes files can compute one.
+/// A correct checksum proves nothing, because anybody can compute one.
 #[test]
-fn content_that_makes_no_sense_is_refused_and_allocates_nothing_much() {
+fn senseless_content_is_refused_with_its_reason() {
     let header = [&[1, 5, 0, 0, 0, 0, 3][..], b"0.1"].concat();
     assert_eq!(read(&sealed(&[&header[..], &[0]].concat())).expect("an empty snapshot"), []);
-    // Instance, rank, cache group, tier, event id.
+    // The fields are the instance, the rank, the cache group, the tier and the event id.
     let speaking = |rank: u32, group: u32, tier: u8| {
         [&[4][..], &[0; 8], &rank.to_le_bytes(), &group.to_le_bytes(), &[tier], &[0; 8]].concat()
     };
@@ -181,13 +181,13 @@ fn content_that_makes_no_sense_is_refused_and_allocates_nothing_much() {
         (&[&speaker[..], &[5, 2, 0, 0, 0], &[0; 31]].concat(), "failed to fill"),
     ] {
         let error = read(&sealed(&[&header[..], content].concat())).expect_err(why);
-        let Reason::Malformed { why: said, .. } = &error.reason else { panic!("{error}") };
-        assert!(said.contains(why), "{said}: {why}");
+        let Reason::Malformed { why: given, .. } = &error.reason else { panic!("{error}") };
+        assert!(given.contains(why), "{given}: {why}");
     }
 }
 
 #[test]
-fn a_long_event_comes_back_as_several_that_say_the_same() {
+fn a_long_event_is_read_back_as_several_with_the_same_effect() {
     let worker = Worker::new(4, 0);
     let long = stored(worker, Some(7), 1000..151_000);
     let removed = Event { worker, id: 1, data: EventData::Removed { blocks: (0..70_000).collect() } };
@@ -207,7 +207,7 @@ fn a_long_event_comes_back_as_several_that_say_the_same() {
 }
 
 #[test]
-fn the_file_of_before_stays_until_the_next_is_complete() {
+fn the_previous_file_stays_until_the_next_is_complete() {
     let scratch = Scratch::new("before");
     let path = scratch.path("some.snapshot");
     write(path.as_ref(), &small()).expect("a scratch file");
@@ -218,10 +218,10 @@ fn the_file_of_before_stays_until_the_next_is_complete() {
     assert_eq!(scratch.names(), ["some.snapshot", "some.snapshot.partial"]);
     assert_eq!(fs::read(&path).expect("it is still there"), before);
     drop(writer);
-    assert_eq!(scratch.names(), ["some.snapshot"], "what is given up leaves nothing");
+    assert_eq!(scratch.names(), ["some.snapshot"], "a writer that is dropped leaves nothing");
     assert_eq!(fs::read(&path).expect("it is still there"), before);
 
-    // What a crash left is overwritten.
+    // A partial file that a crash left is overwritten.
     fs::File::create(scratch.path("some.snapshot.partial")).unwrap().write_all(&vec![1; 1 << 20]).unwrap();
     write(path.as_ref(), &[]).expect("a scratch file");
     assert_eq!(scratch.names(), ["some.snapshot"]);
@@ -232,9 +232,9 @@ fn the_file_of_before_stays_until_the_next_is_complete() {
     assert!(matches!(error.reason, Reason::Unwritable(_)), "{error}");
 }
 
-/// Stores of further copies are equal, and so cost next to nothing.
+/// The stores of further copies are equal to the first, so they compress to almost nothing.
 #[test]
-fn copies_are_kept_in_little_room() {
+fn further_copies_take_little_room() {
     let block = stored(Worker::new(1, 0), Some(7), 1..2);
     let copies = |many| vec![Record::Event(block.clone()); many];
     let bytes = bytes_of(&Scratch::new("copies"), &copies(10_000));
@@ -242,7 +242,7 @@ fn copies_are_kept_in_little_room() {
     assert!(bytes.len() < 1000, "{} bytes", bytes.len());
 }
 
-/// A sink that takes so many bytes.
+/// A sink with room for this many bytes.
 struct Full(usize);
 
 impl Write for Full {
@@ -266,7 +266,7 @@ fn a_snapshot_may_be_written_to_anything() {
         writer.end().map(drop)
     };
     let mut bytes = Vec::new();
-    write(&mut bytes).expect("memory takes it all");
+    write(&mut bytes).expect("memory");
     assert_eq!(read(&bytes).expect("intact").len(), 101);
     for room in [0, 11, 12, bytes.len() / 2, bytes.len() - 1] {
         let error = write(&mut Full(room)).expect_err("there is not enough room");
@@ -280,11 +280,11 @@ fn records(shape: Shape) -> impl Strategy<Value = Vec<Record>> {
     let model = names.prop_map(|(model, group, tenant, block_size, hashing)| {
         Record::Model(SavedModel { model, group, tenant, block_size, hashing })
     });
-    let rank = any::<(u64, u32, String, Vec<u8>)>();
-    let rank = rank.prop_map(|(instance, dp_rank, engine, resume)| {
+    let publisher = any::<(u64, u32, String, Vec<u8>)>();
+    let publisher = publisher.prop_map(|(instance, dp_rank, engine, resume)| {
         Record::Publisher(SavedPublisher { instance, dp_rank, engine, resume })
     });
-    let record = prop_oneof![1 => model, 2 => rank, 20 => random::event(shape).prop_map(Record::Event)];
+    let record = prop_oneof![1 => model, 2 => publisher, 20 => random::event(shape).prop_map(Record::Event)];
     prop::collection::vec(record, 0..80)
 }
 
@@ -292,7 +292,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, rng_seed: proptest::test_runner::RngSeed::Fixed(8), ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_written_is_read(records in prop_oneof![records(DENSE), records(LONG)]) {
+    fn random_records_are_read_back_as_they_were_written(records in prop_oneof![records(DENSE), records(LONG)]) {
         let bytes = bytes_of(&Scratch::new("whatever"), &records);
         prop_assert_eq!(read(&bytes).expect("intact"), records);
     }

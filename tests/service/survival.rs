@@ -1,4 +1,4 @@
-//! `kvleap serve` with a snapshot, killed at any moment: what it loses, the engines say again.
+//! `kvleap serve` with a snapshot is killed at any moment. The engines replay what it loses.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ use crate::common::until::until;
 
 const ENGINES: u64 = 3;
 
-/// Mock engines, and a configuration that names them.
+/// Mock engines, and a configuration file that names them.
 struct Fleet {
     scratch: Scratch,
     engines: Vec<Process>,
@@ -38,7 +38,7 @@ impl Fleet {
                 "[[engines]]\ninstance_id = {instance}\nendpoint = \"{endpoint}\"\nreplay_endpoint = \"{replay}\"\n\
                  model_name = \"mock\"\nblock_size = 16"
             );
-            written.expect("memory takes it all");
+            written.expect("memory");
             let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
             command.args(["publish", "--endpoint", &endpoint, "--replay-endpoint", &replay, "--rate", "10"]);
             command.args(["--blocks", "300", "--drop", "0.02", "--buffer-steps", "1000000"]);
@@ -52,14 +52,14 @@ impl Fleet {
         Self { scratch, engines }
     }
 
-    /// A service that listens to them, by its configuration or once they are registered.
+    /// Starts a service. With `configured`, its configuration names the engines.
     fn serve(&self, configured: bool) -> Serve {
         let config = self.scratch.path("serve.toml");
         let more = if configured { &["--config", &config][..] } else { &[] };
         Serve::start(&self.scratch.path("snapshot"), more)
     }
 
-    /// What the engines hold, once they have said all of it.
+    /// Pauses the engines, and returns what they hold and how many batches each has published.
     fn pause(&mut self) -> (Judge, BTreeMap<u64, u64>) {
         let mut judge = Judge::default();
         let mut batches = BTreeMap::new();
@@ -75,7 +75,7 @@ impl Fleet {
     }
 }
 
-/// What a test asks a running service.
+/// The requests that these tests send to a running service.
 impl Serve {
     fn get(&self, path: &str) -> Value {
         let answer = ureq::get(format!("{}{path}", self.url)).call().expect("it answers");
@@ -88,17 +88,17 @@ impl Serve {
         serde_json::from_str(&answer.into_body().read_to_string().expect("text")).expect("JSON")
     }
 
-    /// By instance, the last batch and the state.
-    fn ranks(&self) -> BTreeMap<u64, (Option<u64>, String)> {
+    /// Returns the last batch and the state of each publisher, by instance.
+    fn publishers(&self) -> BTreeMap<u64, (Option<u64>, String)> {
         let status = self.get("/v1/status");
-        let ranks = status["ranks"].as_array().expect("a list").iter().map(|rank| {
-            let instance = rank["instance"].as_str().and_then(|name| name.parse().ok()).expect("a number as text");
-            (instance, (rank["sequence"].as_u64(), rank["state"].as_str().expect("text").to_owned()))
+        let publishers = status["ranks"].as_array().expect("a list").iter().map(|publisher| {
+            let instance = publisher["instance"].as_str().and_then(|name| name.parse().ok()).expect("a number as text");
+            (instance, (publisher["sequence"].as_u64(), publisher["state"].as_str().expect("text").to_owned()))
         });
-        ranks.collect()
+        publishers.collect()
     }
 
-    /// Blocks of the query that each worker holds.
+    /// Returns how many leading blocks of the query each worker holds.
     fn depths(&self, query: &[u64]) -> BTreeMap<Worker, u32> {
         let answer = self.post("/query_by_hash", &json!({"model_name": "mock", "block_hashes": query}));
         let scores = answer["scores"].as_object().expect("an object").iter().flat_map(|(instance, ranks)| {
@@ -112,7 +112,7 @@ impl Serve {
     }
 }
 
-/// All answers are those of a judge who asks the engines.
+/// Asserts that all answers agree with what the engines hold.
 fn agree(service: &Serve, judge: &Judge) {
     let queries = judge.queries();
     assert!(!queries.is_empty());
@@ -121,13 +121,14 @@ fn agree(service: &Serve, judge: &Judge) {
     }
 }
 
+/// Returns whether every publisher is live and its last batch has arrived.
 fn all_live(service: &Serve, batches: &BTreeMap<u64, u64>) -> bool {
-    let said = batches.iter().map(|(&instance, &batches)| (instance, (batches.checked_sub(1), "live".to_owned())));
-    service.ranks() == said.collect()
+    let expected = batches.iter().map(|(&instance, &batches)| (instance, (batches.checked_sub(1), "live".to_owned())));
+    service.publishers() == expected.collect()
 }
 
 #[test]
-fn killed_at_any_moment_it_loses_only_what_can_be_replayed() {
+fn a_service_killed_at_any_moment_loses_only_what_can_be_replayed() {
     let mut fleet = Fleet::start("killed");
     let mut random = fastrand::Rng::with_seed(8);
     let snapshot = fleet.scratch.path("snapshot");
@@ -136,29 +137,34 @@ fn killed_at_any_moment_it_loses_only_what_can_be_replayed() {
         let before = Path::new(&snapshot).exists();
         let service = fleet.serve(true);
         warm += u32::from(before);
-        // Sometimes once there is a snapshot, sometimes while one is being written, sometimes at once, and sometimes
-        // whenever it may be.
+        // Kill it when it has saved a snapshot, while it is writing one, at once, or at a random time.
         match round % 4 {
-            0 => drop(service.said("saved a snapshot")),
-            1 => until("a snapshot is begun", || Path::new(&format!("{snapshot}.partial")).exists()),
+            0 => drop(service.logged("saved a snapshot")),
+            1 => until("the service writes a snapshot", || Path::new(&format!("{snapshot}.partial")).exists()),
             2 => {}
             _ => thread::sleep(Duration::from_millis(random.u64(100..2500))),
         }
         service.kill();
     }
-    assert_eq!(warm, 11, "the first start is a cold one");
+    assert_eq!(warm, 11, "only the first start had no snapshot");
 
     let service = fleet.serve(true);
     let (judge, batches) = fleet.pause();
-    until("all is known", || all_live(&service, &batches));
+    until("all batches are known", || all_live(&service, &batches));
     agree(&service, &judge);
-    // What a snapshot has is not asked for again.
-    service.said("saved a snapshot");
+    // A service does not ask again for what its snapshot has.
+    service.logged("saved a snapshot");
     service.kill();
     let service = fleet.serve(true);
-    until("all is known", || all_live(&service, &batches));
+    until("all batches are known", || all_live(&service, &batches));
     agree(&service, &judge);
-    assert!(!service.get("/v1/status")["ranks"].as_array().expect("a list").iter().any(|rank| rank["blocks"] != 0));
+    assert!(
+        !service.get("/v1/status")["ranks"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(|publisher| publisher["blocks"] != 0)
+    );
 }
 
 #[test]
@@ -170,23 +176,25 @@ fn engines_that_registered_themselves_are_known_after_a_restart() {
         let engine = serde_json::to_value(engine).expect("plain values");
         assert_eq!(service.post("/register", &engine)["status"], "ok");
     }
-    until("something is known", || service.ranks().values().all(|(sequence, _)| *sequence > Some(30)));
+    until("30 batches of each engine are known", || {
+        service.publishers().values().all(|(sequence, _)| *sequence > Some(30))
+    });
     service.terminate();
 
     let service = fleet.serve(false);
     let (judge, batches) = fleet.pause();
-    until("all is known", || all_live(&service, &batches));
+    until("all batches are known", || all_live(&service, &batches));
     agree(&service, &judge);
 }
 
 #[test]
-fn a_snapshot_that_cannot_be_used_is_put_aside() {
+fn a_damaged_snapshot_is_put_aside() {
     let mut fleet = Fleet::start("aside");
     let damaged = b"kvleap\0I\x02\0\0\0and no more";
     fleet.scratch.file("snapshot", damaged);
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     command.args(["serve", "--check-config", "--snapshot", &fleet.scratch.path("snapshot")]);
-    assert!(command.status().expect("it runs").success(), "a snapshot is no setting");
+    assert!(command.status().expect("it runs").success(), "a damaged snapshot is no mistake in the settings");
 
     let (judge, batches) = fleet.pause();
     let scratch = &fleet.scratch;
@@ -204,6 +212,6 @@ fn a_snapshot_that_cannot_be_used_is_put_aside() {
     assert_eq!(fs::read(scratch.path("snapshot.refused")).expect("it is kept"), damaged);
 
     let service = fleet.serve(true);
-    until("all is known", || all_live(&service, &batches));
+    until("all batches are known", || all_live(&service, &batches));
     agree(&service, &judge);
 }

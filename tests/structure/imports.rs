@@ -36,13 +36,13 @@ impl Imports {
         Self { modules, paths }
     }
 
-    /// Names that are imported from the root of the crate, which only exports them for users.
-    pub(crate) fn of_the_face(&self) -> impl Iterator<Item = &str> {
+    /// Returns names that are imported from the root of the crate, which only re-exports them for users.
+    pub(crate) fn root_names(&self) -> impl Iterator<Item = &str> {
         let roots = self.paths.iter().filter(|(_, path)| path.len() == 1).map(|(_, path)| path[0].as_str());
         roots.filter(|name| name.starts_with(char::is_uppercase))
     }
 
-    /// Pairs of an importing and an imported module.
+    /// Returns pairs of an importing and an imported module.
     fn edges(&self) -> impl Iterator<Item = (&Module, &[String])> {
         self.paths.iter().filter_map(|(importer, path)| {
             let imported = (1..=path.len()).rev().map(|len| &path[..len]).find(|part| self.modules.contains(*part))?;
@@ -51,9 +51,9 @@ impl Imports {
     }
 }
 
-/// Cycles among the files and folders of every folder, in words.
+/// Returns the cycles among the files and folders of each folder, in words.
 pub(crate) fn cycles(imports: &Imports) -> Vec<String> {
-    // By folder: for each of its parts, the parts that it imports from, with an example.
+    // For each folder and each of its parts, the parts that it imports from, with an example.
     let mut folders: BTreeMap<&[String], BTreeMap<&str, BTreeMap<&str, String>>> = BTreeMap::new();
     for (importer, imported) in imports.edges() {
         let common = importer.iter().zip(imported).take_while(|(a, b)| a == b).count();
@@ -66,7 +66,7 @@ pub(crate) fn cycles(imports: &Imports) -> Vec<String> {
     folders.into_values().filter_map(|parts| cycle(&parts)).collect()
 }
 
-/// One cycle among the parts of a folder: repeatedly removes the parts that import from no other part that is left.
+/// Finds a cycle among the parts of a folder, by repeatedly removing parts that import from no other part that is left.
 fn cycle(parts: &BTreeMap<&str, BTreeMap<&str, String>>) -> Option<String> {
     let mut left = parts.clone();
     while !left.is_empty() {
@@ -77,7 +77,7 @@ fn cycle(parts: &BTreeMap<&str, BTreeMap<&str, String>>) -> Option<String> {
             None => break,
         }
     }
-    // Every part that is left imports from another one that is left, so following the imports comes round.
+    // Every part that is left imports from another one that is left, so following the imports leads into a cycle.
     let mut at = *left.keys().next()?;
     let mut seen = Vec::new();
     while !seen.contains(&at) {
@@ -89,7 +89,7 @@ fn cycle(parts: &BTreeMap<&str, BTreeMap<&str, String>>) -> Option<String> {
     Some(format!("a cycle: {}", round.map(|(a, b)| left[a][b].as_str()).collect::<Vec<_>>().join("; ")))
 }
 
-/// The module of a file.
+/// Returns the module of a file.
 fn module(file: &Path) -> Module {
     let parts: Vec<_> = file.with_extension("").iter().map(|part| part.display().to_string()).collect();
     let src = parts.iter().rposition(|part| part == "src").expect("a file below src");
@@ -98,7 +98,7 @@ fn module(file: &Path) -> Module {
     parts
 }
 
-/// The paths in the `use` declarations of some code, one for each name.
+/// Returns the paths in the `use` declarations of some code, one for each name.
 fn declarations(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     let mut open: Option<String> = None;
@@ -116,7 +116,7 @@ fn declarations(code: &str) -> Vec<String> {
     paths
 }
 
-/// Expands the braces of a path.
+/// Expands the braces of a path, and adds a path for each name.
 fn expand(path: &str, into: &mut Vec<String>) {
     let Some((before, inside)) = path.split_once('{') else {
         let name = path.split(" as ").next().unwrap_or(path).trim();

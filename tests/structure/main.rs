@@ -1,5 +1,5 @@
-//! The structure that ARCHITECTURE.md promises, read from the sources: which folder may name what, and which way
-//! imports run.
+//! The sources keep to the structure that ARCHITECTURE.md promises: what each folder may name, and which way imports
+//! run.
 
 mod imports;
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use imports::{Imports, cycles};
 
-/// Every `.rs` file below a folder of the repository, or the file itself.
+/// Returns every `.rs` file below a folder of the repository, or the file itself.
 fn sources(place: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(place);
     let mut found = Vec::new();
@@ -26,14 +26,14 @@ fn sources(place: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The code of a file, without comments and without the tests at its end.
+/// Returns the code of a file without comments and without the tests at its end.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).expect("a file of the repository can be read");
     let lines = text.lines().take_while(|line| *line != "#[cfg(test)]");
     lines.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// A place, what its code must not name, where it may all the same, and why.
+/// A place, the names that its code must not contain, the files that are exempt, and the reason.
 struct Rule {
     place: &'static str,
     forbidden: &'static [&'static str],
@@ -70,7 +70,7 @@ const RULES: &[Rule] = &[
         place: "src/index",
         forbidden: &["unsafe"],
         except: &["src/index/shared/prefetch.rs", "src/index/shared/lanes.rs", "src/index/write/bucket.rs"],
-        why: "unsafe code is where a measurement shows that it pays",
+        why: "unsafe code is allowed only where a measurement shows that it pays",
     },
     Rule {
         place: "src/index",
@@ -120,8 +120,8 @@ fn every_folder_keeps_to_its_rules() {
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
-/// Within a folder, imports between its files and folders run one way. `mod.rs` and `lib.rs`, the faces of their folders,
-/// are left out: what they define is for everybody inside.
+/// Imports between the files and folders of one folder run one way. `mod.rs` and `lib.rs` are left out, because what
+/// they define is for every file in their folder.
 #[test]
 fn imports_do_not_form_cycles() {
     let cycles = cycles(&Imports::read(&sources("src")));
@@ -129,19 +129,19 @@ fn imports_do_not_form_cycles() {
 }
 
 #[test]
-fn paths_inside_name_the_module_and_not_the_face_of_the_crate() {
+fn imports_inside_the_crate_name_the_module_and_not_a_re_export() {
     let mut broken = Vec::new();
     for file in sources("src") {
         if file.ends_with("src/lib.rs") || file.components().any(|part| part.as_os_str() == "bin") {
             continue;
         }
         let imports = Imports::read(std::slice::from_ref(&file));
-        broken.extend(imports.of_the_face().map(|name| format!("{} imports crate::{name}", file.display())));
+        broken.extend(imports.root_names().map(|name| format!("{} imports crate::{name}", file.display())));
     }
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
-/// Folders that are rooms of their own: those in `src`, in `src/index` and in `src/service`.
+/// The map must have the folders in `src`, in `src/index` and in `src/service`.
 #[test]
 fn every_folder_is_on_the_map() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -150,7 +150,7 @@ fn every_folder_is_on_the_map() {
     for parent in ["src", "src/index", "src/service"] {
         for entry in fs::read_dir(root.join(parent)).expect("a folder of the repository can be read") {
             let path = entry.expect("a folder of the repository can be read").path();
-            // `hash.rs` and `hash/` are one room.
+            // `hash.rs` and `hash/` belong together.
             if path.is_dir() && !path.with_extension("rs").exists() {
                 let name = format!("{parent}/{}/", path.file_name().expect("it has a name").display());
                 missing.extend((!map.contains(&name)).then_some(name));

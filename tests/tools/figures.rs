@@ -1,4 +1,4 @@
-//! The six figures: what they show is what the data say, in marks, labels and captions; and what is no data is refused.
+//! The six figures: their marks, labels and captions agree with their data, and files that are not data are refused.
 
 use std::fs;
 use std::path::Path;
@@ -126,7 +126,7 @@ fn timeline() -> Timeline {
     let work = |from_ns, to_ns, what| Work { from_ns, to_ns, what };
     let lookup = |from_ns, generation| Lookup { from_ns, to_ns: from_ns + 700, generation, events: generation };
     Timeline {
-        // No longer than the part that is shown larger: both charts have everything.
+        // The run is no longer than the enlarged part, so both charts show everything.
         length_ns: 50_000,
         beside: 2,
         cores: 2,
@@ -208,7 +208,7 @@ fn a_heat_map_has_a_cell_for_everything_that_happened() {
     let svg = data.svg(Theme::Light).unwrap();
     let classes =
         shown(&data).iter().filter(|text| text.contains(" blocks") && text.starts_with(char::is_numeric)).count();
-    // Three cells stored, three removed, one cleared; the background, and a sample of every class.
+    // Three cells with stores, three with removals and one with a clear, the background, and a sample of every class.
     let boxes = rectangles(&svg, "1");
     assert_eq!(boxes.len(), 7 + 1 + classes);
     let cleared = boxes.last().unwrap();
@@ -224,13 +224,13 @@ fn a_heat_map_has_a_cell_for_everything_that_happened() {
     let never = Data::EventDensity(never);
     assert!(
         !shown(&never).iter().any(|text| text == "Removed" || text == "Cleared"),
-        "what never happened has no chart"
+        "there is no chart of what never happened"
     );
     assert!(never.caption().contains("nothing was removed"));
 }
 
 #[test]
-fn the_way_of_an_event_has_the_figures_of_the_run() {
+fn the_event_flow_has_the_figures_of_the_run() {
     let data = Data::EventFlow(flow());
     assert_shows(
         &data,
@@ -247,7 +247,7 @@ fn the_way_of_an_event_has_the_figures_of_the_run() {
 }
 
 #[test]
-fn arrays_and_nodes_are_as_long_as_they_are() {
+fn arrays_and_nodes_are_drawn_to_scale() {
     let (structure, data) = (structure(), Data::PrefixStructure(structure()));
     let svg = data.svg(Theme::Light).unwrap();
     let boxes = rectangles(&svg, "1");
@@ -273,7 +273,7 @@ fn arrays_and_nodes_are_as_long_as_they_are() {
 #[test]
 fn the_index_and_the_tree_of_a_run_hold_the_same() {
     let Ok(Data::PrefixStructure(structure)) = Topic::Structure.collect(&Options::default(), |_| ()) else { panic!() };
-    assert!(structure.runs.len() < structure.nodes.len(), "which is the point of the figure");
+    assert!(structure.runs.len() < structure.nodes.len(), "the figure is about this difference");
     assert!(
         structure.runs.iter().any(|run| run.parent.is_some())
             && structure.runs.iter().any(|run| run.holdings.len() > 2)
@@ -291,10 +291,10 @@ fn the_index_and_the_tree_of_a_run_hold_the_same() {
 }
 
 #[test]
-fn a_timeline_has_a_bar_for_everything_that_was_done() {
+fn a_timeline_has_a_bar_for_every_task_and_lookup() {
     let data = Data::Concurrency(timeline());
     let svg = data.svg(Theme::Light).unwrap();
-    // The background; in each of two charts four things that the writer did and four lookups.
+    // The background, and in each of two charts four tasks of the writer and four lookups.
     assert_eq!(rectangles(&svg, "1").len(), 1 + 2 * (4 + 4));
     assert_eq!(shown(&data).iter().filter(|text| *text == "41" || *text == "42").count(), 2 * 2, "generations");
     assert_shows(
@@ -311,7 +311,7 @@ fn a_timeline_has_a_bar_for_everything_that_was_done() {
 fn a_search_has_a_ring_for_every_place_it_looked_at() {
     let data = Data::JumpSearch(search());
     let svg = data.svg(Theme::Light).unwrap();
-    // Seven places, the last four of them once more, and a sample of each of four kinds.
+    // Seven places, the last four of them a second time in the enlarged part, and a sample of each of four kinds.
     assert_eq!(svg.matches("<circle").count(), 7 + 4 + 4);
     assert_shows(&data, &["601 blocks match", "the most probes of 5,555 lookups: 7. A scan needs 602"]);
     assert_says(&data, &["98,765 held", "1,000 blocks, of which 601", "7 probes", "2 in the table", "1 found a run"]);
@@ -326,12 +326,12 @@ fn a_watched_workload_looks_at_few_places() {
     assert!(search.probes.iter().all(|probe| probe.position < search.query));
     assert!(search.probes_max < search.scan && search.scan == search.depth + 1);
     let beyond = |probe: &Probe| probe.found == Found::Same && probe.position >= search.depth;
-    assert!(!search.probes.iter().any(beyond), "what is the same is in the match");
+    assert!(!search.probes.iter().any(beyond), "positions that agree are within the match");
     assert_apart(&Data::JumpSearch(search).svg(Theme::Dark).unwrap());
 }
 
 #[test]
-fn thresholds_are_in_the_caption() {
+fn the_caption_of_the_throughput_has_every_threshold() {
     let report = throughput();
     let data = Data::Throughput(report.clone());
     let caption = data.caption().replace(',', "");
@@ -388,7 +388,7 @@ fn recorded_events_are_counted_by_request() {
 }
 
 #[test]
-fn a_trace_is_played_and_an_empty_one_refused() {
+fn a_trace_is_played_and_an_empty_one_is_refused() {
     let scratch = Scratch::new("trace");
     let row = |at: u32, ids: &str| {
         format!(r#"{{"timestamp": {at}, "input_length": 1000, "output_length": 9, "hash_ids": [{ids}]}}"#) + "\n"
@@ -405,7 +405,7 @@ fn a_trace_is_played_and_an_empty_one_refused() {
 }
 
 #[test]
-fn saved_data_give_equal_bytes() {
+fn a_figure_drawn_from_saved_data_has_equal_bytes() {
     let scratch = Scratch::new("saved");
     for data in all() {
         let files = data.write(&scratch.0, &[Theme::Light]).unwrap();
@@ -422,7 +422,7 @@ fn saved_data_give_equal_bytes() {
 }
 
 #[test]
-fn what_is_no_data_is_refused() {
+fn files_that_are_not_data_are_refused() {
     let scratch = Scratch::new("refused");
     let refused = |text: &str, why: &str| {
         let error = Topic::Search.load(&scratch.file_path("5-jump-search.json", text)).unwrap_err().to_string();
@@ -456,7 +456,7 @@ fn what_is_no_data_is_refused() {
     assert!(sweep("[]").unwrap_err().to_string().contains("is not the JSON of a sweep"));
 }
 
-/// Files are edited by hand, too.
+/// People may edit the files by hand.
 #[test]
 fn odd_data_are_refused_or_drawn_and_never_half_written() {
     let scratch = Scratch::new("odd");
@@ -485,7 +485,7 @@ fn odd_data_are_refused_or_drawn_and_never_half_written() {
         Data::EventFlow(Flow { seconds: 0.0, ..flow() }),
     ];
     for data in odd {
-        // Whatever comes of it, it is no panic.
+        // Drawing may fail, but must not panic.
         let _ = (data.svg(Theme::Light), data.caption());
     }
     let data = Data::JumpSearch(search());

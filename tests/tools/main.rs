@@ -1,4 +1,4 @@
-//! The tools as a library: traces, simulated engines and fleets, the sweep, pages and figures.
+//! The tools, called as a library: traces, simulated engines and fleets, the sweep, pages and figures.
 #![cfg(any(feature = "trace", feature = "mock", feature = "report"))]
 
 #[path = "../common"]

@@ -1,4 +1,4 @@
-//! The simulated engine: what it says, when, and that it adds up.
+//! The simulated engine: which events it sends and when, and that its figures add up.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ fn engine(config: Config) -> Engine {
     Engine::new(WORKER, config).expect("a sensible configuration")
 }
 
-/// Blocks of four tokens, so that little fills them.
+/// A configuration with blocks of four tokens, so that short requests fill them.
 fn small(blocks: u32) -> Config {
     Config { block_size: 4, blocks, copies: Copies::Merged, ..Config::default() }
 }
@@ -26,7 +26,7 @@ fn request(prompt: &[u64], input_tokens: u64, output_tokens: u64) -> Request {
     Request { prompt: prompt.into(), input_tokens, output_tokens, ..Request::default() }
 }
 
-/// Serves what was submitted to its end.
+/// Serves all submitted requests to their end.
 fn drain(engine: &mut Engine) -> Vec<Step> {
     let mut steps = Vec::new();
     engine.run_until(u64::MAX, |step| steps.push(step));
@@ -38,7 +38,8 @@ fn finished(steps: &[Step]) -> Vec<Finished> {
     steps.iter().flat_map(|step| &step.finished).copied().collect()
 }
 
-/// Events by the local hashes of what is stored, and the number of what is removed.
+/// Spells events as text: stores by their local hashes, with an ellipsis if there is a parent, and removals by their
+/// number of blocks.
 fn spell(steps: &[Step]) -> Vec<String> {
     let spell = |event: &Event| match &event.data {
         EventData::Stored { parent, blocks } => {
@@ -52,12 +53,13 @@ fn spell(steps: &[Step]) -> Vec<String> {
 }
 
 #[test]
-fn a_request_takes_what_the_constants_say_and_a_cached_prefix_is_skipped() {
+fn a_request_takes_as_long_as_the_constants_say_and_skips_a_cached_prefix() {
     let mut engine = engine(Config { block_size: 16, ..Config::default() });
     let prompt: Vec<u64> = (1..=6).collect();
     engine.submit(0, request(&prompt, 100, 10)).unwrap();
     let [done] = finished(&drain(&mut engine))[..] else { panic!() };
-    // Seven blocks are begun; the first token comes with the prompt, nine are decoded.
+    // The prompt takes seven blocks, the last of them partial. The first token comes with the prompt, and nine are
+    // decoded.
     assert_eq!((done.first_token_ns, done.finished_ns), (22 * MS + MS / 2, (22 + 9 * 15) * MS + MS / 2));
     assert_eq!((done.cached_tokens, done.preempted), (0, 0));
 
@@ -67,16 +69,16 @@ fn a_request_takes_what_the_constants_say_and_a_cached_prefix_is_skipped() {
 }
 
 #[test]
-fn a_step_tells_what_it_computed_and_whose_first_token_came() {
+fn a_step_reports_what_it_computed_and_which_first_tokens_came() {
     let mut engine = engine(Config { block_size: 4, ..Config::default() });
     engine.submit(0, request(&[1, 2], 8, 6)).unwrap();
     engine.submit(3 * MS, request(&[3], 4, 1)).unwrap();
     let steps = drain(&mut engine);
-    // Two prompts in the first step, the second of which is over; then five more tokens.
+    // The first step computes both prompts and finishes the second request. Five more tokens follow.
     assert_eq!((steps[0].first_tokens.as_slice(), steps[0].work.prompt_blocks), (&[0, 1][..], 3));
     assert!(steps[1..].iter().all(|step| step.first_tokens.is_empty() && step.work.decoded == 1));
     let longer: Vec<usize> = steps.iter().map(|step| step.longer.len()).collect();
-    assert_eq!(longer, [0, 0, 0, 0, 1, 0], "after four tokens more than the first");
+    assert_eq!(longer, [0, 0, 0, 0, 1, 0], "four tokens after the first");
     assert_eq!(steps.iter().map(|step| step.took_ns).sum::<u64>(), steps[5].at_ns);
     assert_eq!(finished(&steps)[0].scheduled_ns, 0);
 
@@ -88,9 +90,10 @@ fn a_step_tells_what_it_computed_and_whose_first_token_came() {
 }
 
 #[test]
-fn an_answer_with_given_blocks_is_found_by_the_prompt_that_goes_on_with_it() {
+fn an_answer_with_given_blocks_is_reused_by_a_prompt_that_contains_it() {
     let mut engine = engine(small(100));
-    // 6 tokens and 7 of the 8 answered: the second and the third block are the answer's.
+    // The prompt has 6 tokens, and 7 of the 8 answered ones are computed. The second and the third block are the
+    // answer's.
     engine.submit(0, Request { answer: [22, 23].into(), ..request(&[1], 6, 8) }).unwrap();
     drain(&mut engine);
     engine.submit(1000 * MS, request(&[1, 22, 23, 4], 16, 1)).unwrap();
@@ -103,10 +106,10 @@ fn prompts_are_stored_chunk_by_chunk_and_answers_as_their_blocks_fill() {
     let mut engine = engine(Config { limits, ..small(100) });
     engine.submit(0, request(&[1, 2, 3, 4, 5], 21, 8)).unwrap();
     let steps = drain(&mut engine);
-    let said = spell(&steps);
-    assert_eq!(said[..3], ["1,2", "…3,4,5", said[2].as_str()]);
-    // 21 + 7 tokens are seven blocks; the last token of an answer is not computed.
-    assert_eq!(said.len(), 4);
+    let events = spell(&steps);
+    assert_eq!(events[..3], ["1,2", "…3,4,5", events[2].as_str()]);
+    // 21 + 7 tokens are seven blocks, because the last token of an answer is not computed.
+    assert_eq!(events.len(), 4);
     let stored: Vec<usize> = steps.iter().map(|step| step.events.iter().map(|event| event.data.len()).sum()).collect();
     assert_eq!(stored, [2, 3, 0, 0, 0, 1, 0, 0, 0, 1]);
 }
@@ -116,14 +119,14 @@ fn evictions_come_before_the_store_that_needs_the_room() {
     let mut engine = engine(small(4));
     for (at, prompt) in [[1, 2], [3, 4], [5, 6]].iter().enumerate() {
         engine.submit(at as u64 * 1000 * MS, request(prompt, 9, 1)).unwrap();
-        let said = spell(&drain(&mut engine));
+        let events = spell(&drain(&mut engine));
         let expected = [vec!["1,2"], vec!["-1", "3,4"], vec!["-2", "5,6"]];
-        assert_eq!(said, expected[at]);
+        assert_eq!(events, expected[at]);
     }
 }
 
 #[test]
-fn a_prompt_that_is_cached_to_its_last_token_computes_its_last_block_again() {
+fn a_prompt_that_is_cached_completely_computes_its_last_block_again() {
     for (copies, again) in [(Copies::Announced, vec!["…2"]), (Copies::Merged, vec![])] {
         let mut engine = engine(Config { copies, ..small(100) });
         for expected in [vec!["1,2"], again] {
@@ -135,7 +138,7 @@ fn a_prompt_that_is_cached_to_its_last_token_computes_its_last_block_again() {
 }
 
 #[test]
-fn batches_share_steps_and_prefixes() {
+fn requests_of_a_batch_share_steps_and_prefixes() {
     let mut engine = engine(small(100));
     for text in 0..3 {
         engine.submit(0, Request { text, ..request(&[1, 2], 9, 5) }).unwrap();
@@ -145,28 +148,28 @@ fn batches_share_steps_and_prefixes() {
     assert_eq!(done.len(), 3);
     assert!(done.iter().all(|done| done.finished_ns == done.first_token_ns + 4 * 15 * MS), "decoded together");
     assert_eq!(done.iter().map(|done| done.cached_tokens).collect::<Vec<_>>(), [0, 8, 8]);
-    assert_eq!(spell(&steps).len(), 1 + 3, "the prompt once, an answer each");
+    assert_eq!(spell(&steps).len(), 1 + 3, "one store of the prompt, and one of each answer");
 }
 
 #[test]
-fn samples_share_the_prompt_and_go_on_apart() {
+fn samples_share_the_prompt_and_have_answers_of_their_own() {
     let mut engine = engine(small(100));
     engine.submit(0, Request { samples: 3, ..request(&[1, 2], 10, 4) }).unwrap();
     let step = engine.step().unwrap();
     assert_eq!((step.events.len(), engine.running(), engine.used_blocks()), (1, 3, 3));
     engine.step().unwrap();
-    assert_eq!(engine.used_blocks(), 5, "each writes to a last block of its own");
+    assert_eq!(engine.used_blocks(), 5, "every sample writes to its own last block");
     let steps = drain(&mut engine);
     let done = finished(&steps);
     assert_eq!(done.iter().map(|done| (done.ticket, done.sample)).collect::<Vec<_>>(), [(0, 0), (0, 1), (0, 2)]);
-    let mut said = spell(&steps);
-    said.sort();
-    said.dedup();
-    assert_eq!(said.len(), 3, "three different third blocks");
+    let mut events = spell(&steps);
+    events.sort();
+    events.dedup();
+    assert_eq!(events.len(), 3, "three different third blocks");
 }
 
 #[test]
-fn the_newest_is_preempted_and_the_oldest_never() {
+fn the_newest_request_is_preempted_and_the_oldest_never() {
     let mut engine = engine(small(12));
     for text in 0..3 {
         engine.submit(0, Request { text, ..request(&[], 4, 30) }).unwrap();
@@ -183,7 +186,7 @@ fn the_newest_is_preempted_and_the_oldest_never() {
 }
 
 #[test]
-fn nobody_is_let_in_without_room_for_the_whole_prompt() {
+fn no_request_is_admitted_without_room_for_its_whole_prompt() {
     let limits = Limits { chunk_tokens: 4, ..Limits::default() };
     let mut engine = engine(Config { limits, ..small(10) });
     for (text, tokens) in [24, 20, 4].into_iter().enumerate() {
@@ -193,7 +196,7 @@ fn nobody_is_let_in_without_room_for_the_whole_prompt() {
     while let Some(step) = engine.step() {
         order.push((engine.running(), step.finished.iter().map(|done| done.ticket).collect::<Vec<_>>()));
     }
-    // The third would fit beside the first, but waits behind the second; then both run.
+    // The third request would fit beside the first, but waits behind the second. Then both run.
     assert_eq!(order[..6], [1, 1, 1, 1, 1, 0].map(|running| (running, if running == 0 { vec![0] } else { vec![] })));
     assert_eq!(order[6], (1, vec![2]));
     assert_eq!(order.last(), Some(&(0, vec![1])));
@@ -212,7 +215,7 @@ fn a_changed_priority_changes_the_order() {
 }
 
 #[test]
-fn a_reset_clears_the_cache_and_what_runs_begins_again() {
+fn a_reset_clears_the_cache_and_restarts_the_running_requests() {
     let mut engine = engine(small(100));
     engine.submit(0, request(&[1, 2], 9, 8)).unwrap();
     engine.step().unwrap();
@@ -227,7 +230,7 @@ fn a_reset_clears_the_cache_and_what_runs_begins_again() {
 }
 
 #[test]
-fn ranks_of_an_instance_are_engines_of_their_own() {
+fn ranks_of_an_instance_are_separate_engines() {
     let mut ranks = [0, 1].map(|rank| Engine::new(Worker::new(5, rank), small(10)).unwrap());
     for engine in &mut ranks {
         engine.submit(0, request(&[1], 5, 1)).unwrap();
@@ -301,9 +304,10 @@ fn requests() -> impl Strategy<Value = Vec<(u64, Request)>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, rng_seed: RngSeed::Fixed(8), ..ProptestConfig::default() })]
 
-    /// Engines too small for their load: everything is preempted, chunked, shared and evicted.
+    /// The engines are too small for their load, so requests are preempted, prompts are chunked, and blocks are shared
+    /// and evicted.
     #[test]
-    fn whatever_comes_is_served_and_told_without_a_fault(
+    fn every_request_is_served_and_every_event_is_sound(
         blocks in 10..24_u32,
         batch in 3..8_u32,
         step_tokens in 1..40_u32,
@@ -348,7 +352,8 @@ proptest! {
             prop_assert!(done.arrived_ns < done.first_token_ns && done.first_token_ns <= done.finished_ns);
         }
 
-        // Who counts copies is never told of one that is not there, and at the end knows what is cached.
+        // A listener that counts copies is never told to remove one that it does not have, and in the end it knows
+        // exactly what is cached.
         let mut held: HashMap<u64, usize> = HashMap::new();
         let mut reference = Reference::new();
         for event in &events {
@@ -379,7 +384,7 @@ proptest! {
         }
         prop_assert!(budget.is_none_or(|tokens| engine.evictable_blocks() as u64 * 4 <= tokens));
 
-        // Equal requests, equal steps.
+        // Equal requests give equal steps.
         let mut again = Engine::new(WORKER, config).unwrap();
         let (mut repeated, mut now) = (Vec::new(), 0);
         for (number, (after, request)) in requests.iter().enumerate() {

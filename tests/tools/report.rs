@@ -1,4 +1,5 @@
-//! Figures: nothing in them is cut or overlaps, they repeat, they show what they were given, and they refuse the rest.
+//! Figures: no text is cut or overlaps, equal figures have equal bytes, marks show their data, and bad data are
+//! refused.
 
 use std::fs;
 
@@ -11,7 +12,7 @@ fn count(label: &str) -> Axis {
     Axis::linear(label, Unit::Of(String::new()))
 }
 
-/// Every kind of mark, long labels, more series than colours.
+/// Returns a figure with every kind of mark, long labels, and more series than colours.
 fn everything() -> Figure {
     let rate = |label: &str| Axis::log(label, Unit::Of("block operations/s".into()));
     let offered: Vec<f64> = (0..9).map(|step| 1e4 * 10_f64.powf(f64::from(step) * 0.5)).collect();
@@ -78,7 +79,7 @@ fn a_figure_has_the_size_that_was_asked_for() {
     assert_eq!((size(400).1 - size(300).1).to_bits(), 100_f32.to_bits());
 }
 
-/// As small as a figure on a phone, with as many names as there are routing policies.
+/// Returns a figure as small as on a phone, with as many names as there are routing policies.
 fn small(row: u32) -> Figure {
     let share = Axis::linear("a label of some length", Unit::Share).covering(0.0, 1.0);
     let chart = Chart::new("A title of some length", Axis::log("from arrival to last token", Unit::Seconds), share);
@@ -88,7 +89,7 @@ fn small(row: u32) -> Figure {
     Figure::new("").size(420, row).chart(chart)
 }
 
-/// Boxes side by side and alone, long lines and none.
+/// Returns a diagram with boxes side by side and alone, with long lines and with none.
 fn diagram() -> Diagram {
     let lines = |text: &[&str]| text.iter().map(|&line| line.to_owned()).collect::<Vec<String>>();
     let node = |title: &str, text: &[&str]| (title.to_owned(), lines(text));
@@ -171,7 +172,7 @@ fn a_diagram_has_room_for_all_of_its_text() {
 }
 
 #[test]
-fn cells_are_where_their_corners_say_and_as_many() {
+fn every_cell_of_at_least_one_is_drawn_between_its_corners() {
     let cell = |x: f64, y: f64, value| ((x, y), (x + 2.0, y + 1.0), value);
     let cells = [cell(0.0, 0.0, 1.0), cell(2.0, 0.0, 3.0), cell(4.0, 1.0, 30.0), cell(6.0, 1.0, 0.0)];
     let series = Shades::up_to(30.0, "blocks").series(cells);
@@ -201,14 +202,14 @@ fn labels_stay_inside_the_chart() {
 }
 
 #[test]
-fn equal_figures_are_equal_bytes_and_themes_differ() {
+fn equal_figures_give_equal_bytes_and_themes_differ() {
     assert_eq!(everything().svg(Theme::Light).unwrap(), everything().svg(Theme::Light).unwrap());
     assert_eq!(bars().png(Theme::Light).unwrap(), bars().png(Theme::Light).unwrap());
     assert_ne!(bars().svg(Theme::Light).unwrap(), bars().svg(Theme::Dark).unwrap());
 }
 
 #[test]
-fn what_cannot_be_shown_is_refused() {
+fn data_that_cannot_be_shown_are_refused() {
     let chart = |x, points| Figure::new("F").chart(Chart::new("C", x, count("y")).series(Series::rings("s", points)));
     let log = || Axis::log("x", Unit::Seconds);
     assert!(matches!(Figure::new("F").svg(Theme::Light), Err(FigureError::Empty { title }) if title == "F"));
@@ -223,7 +224,7 @@ fn what_cannot_be_shown_is_refused() {
 }
 
 #[test]
-fn files_are_complete_or_not_there() {
+fn a_figure_is_saved_completely_or_not_at_all() {
     let scratch = Scratch::new("report");
     let folder = &scratch.0;
     let svg = folder.join("figure.svg");
@@ -238,5 +239,5 @@ fn files_are_complete_or_not_there() {
     fs::create_dir(&taken).unwrap();
     assert!(matches!(bars().save(&taken, Theme::Light), Err(FigureError::File { .. })));
     assert!(matches!(bars().save(&folder.join("no/such.svg"), Theme::Light), Err(FigureError::File { .. })));
-    assert_eq!(scratch.names(), ["figure.png", "figure.svg", "taken.svg"], "nothing half-written stays");
+    assert_eq!(scratch.names(), ["figure.png", "figure.svg", "taken.svg"], "no partial file is left");
 }

@@ -1,4 +1,4 @@
-//! From requests to schedules, and from schedules to files and back.
+//! Making schedules from requests, and saving and loading them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -19,7 +19,7 @@ const ROWS: &str = r#"{"timestamp": 7, "input_length": 1100, "output_length": 40
 {"timestamp": 9, "input_length": 512, "output_length": 1, "hash_ids": [4]}
 "#;
 
-/// The built-in workload, small enough for a debug build and large enough that caches overflow.
+/// Returns the built-in workload, small enough for a debug build and large enough to overflow the caches.
 fn generated() -> Partition {
     let engine = Config { block_size: 64, blocks: 512, ..Partition::default().engine };
     Partition { requests: Some(200), workers: 4, engine, ..Partition::default() }
@@ -49,7 +49,8 @@ fn events(schedule: &Schedule) -> impl Iterator<Item = &Event> {
     })
 }
 
-/// In order, each worker's numbers without a gap, nothing that a literal listener rejects.
+/// Asserts that operations are in order, that no worker's event numbers have a gap, and that the reference accepts
+/// every event.
 fn assert_sound(schedule: &Schedule) {
     assert!(schedule.ops.is_sorted_by_key(|op| op.at_ns));
     assert!(schedule.ops.last().is_none_or(|last| last.at_ns <= schedule.length_ns));
@@ -99,7 +100,7 @@ fn rows_arrive_at_their_times_and_their_blocks_are_stored_once_computed() {
     );
     assert_eq!(asked[0].1[..4], asked[1].1[..4], "the first two trace blocks are shared");
     let stored = |event: &Event| if let EventData::Stored { blocks, .. } = &event.data { blocks.len() } else { 0 };
-    // 4, of the second prompt 2 more, of its answer 2, of the third prompt 2.
+    // Four blocks of the first prompt, two more of the second, two of its answer, and two of the third prompt.
     assert_eq!(events(&schedule).map(stored).sum::<usize>(), 4 + 2 + 2 + 2);
     assert!(matches!(schedule.ops[..2], [Op { at_ns: 0, .. }, Op { at_ns: 0, .. }]));
 }
@@ -123,11 +124,11 @@ fn lengths_are_multiplied_and_copies_share_nothing() {
             assert_eq!((short.0, 3 * short.1.len()), (long.0, long.1.len()));
             assert!(long.1.iter().step_by(3).eq(short.1));
         }
-        // The parts of a block are blocks that occur nowhere else.
+        // The parts of a lengthened block occur nowhere else.
         let distinct =
             |lookups: &[(u64, &[u64])]| lookups.iter().flat_map(|lookup| lookup.1).collect::<HashSet<_>>().len();
         assert_eq!(distinct(&long), 3 * distinct(&once));
-        // Who shares a prefix still does, and with nobody else.
+        // Requests share prefixes if and only if they did before.
         let shared = |one: &[u64], other: &[u64]| one.iter().zip(other).take_while(|(one, other)| one == other).count();
         for (i, j) in [(0, 1), (0, 2), (1, 2)] {
             assert_eq!(shared(long[i].1, long[j].1), 3 * shared(once[i].1, once[j].1));
@@ -144,7 +145,7 @@ fn lengths_are_multiplied_and_copies_share_nothing() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_anything_runs() {
+fn bad_input_is_refused_before_anything_runs() {
     let scratch = Scratch::new("bad");
     let refusal = |partition: &Partition| {
         let refused = partition.schedule(|_, _| panic!("nothing may run"));
@@ -169,7 +170,7 @@ fn what_cannot_be_is_refused_before_anything_runs() {
         partition
     };
     let error = refusal(&engine(|engine| engine.blocks = 8));
-    // 1536 + 599 tokens take nine blocks of 256.
+    // The second request has 1536 + 599 tokens, which take nine blocks of 256.
     assert!(matches!(error, PartitionError::TooLong { request: 2, blocks: 9, capacity: 8 }), "{error}");
     assert!(schedule(&engine(|engine| engine.blocks = 9)).operations() > 3);
     assert!(matches!(refusal(&engine(|engine| engine.block_size = 100)), PartitionError::BlockSizes(_)));
@@ -192,10 +193,10 @@ fn what_cannot_be_is_refused_before_anything_runs() {
     let error = refusal(&Partition { workers: u32::MAX, ..good.clone() });
     assert!(matches!(error, PartitionError::TooManyWorkers { .. }), "{error}");
 
-    // Not known before it runs: a worker that takes one request a second.
+    // A worker that takes one request per second refuses the second request, which is only known while it runs.
     let rates = Rates { requests_per_second: Some(1.0), ..Rates::default() };
     let strict = Partition { workers: 1, engine: Config { rates, ..good.engine.clone() }, ..good };
-    let error = strict.schedule(|_, _| {}).expect_err("the second is refused");
+    let error = strict.schedule(|_, _| {}).expect_err("a refusal");
     assert!(matches!(error, PartitionError::Refused { request: 2, .. }), "{error}");
 }
 
@@ -247,7 +248,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, rng_seed: RngSeed::Fixed(2), ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_saved_is_loaded_or_its_damage_is_noticed(
+    fn a_saved_schedule_is_loaded_and_damage_is_noticed(
         schedule in any_schedule(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), 1..=u8::MAX), 20),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 20),
@@ -267,7 +268,7 @@ proptest! {
             let mut bytes = whole.clone();
             bytes[at.index(whole.len())] ^= flip;
             fs::write(&path, &bytes).unwrap();
-            // A larger window, for one, decodes to the same.
+            // Some changes do no harm. A larger decoding window, for one, gives the same content.
             prop_assert!(Schedule::load(&path).map_or(true, |loaded| loaded == schedule));
         }
         fs::write(&path, [&whole[..], b"more"].concat()).unwrap();
@@ -276,7 +277,7 @@ proptest! {
 }
 
 #[test]
-fn files_that_are_no_schedules_are_refused_with_the_reason() {
+fn files_that_are_not_schedules_are_refused_with_the_reason() {
     let scratch = Scratch::new("files");
     let path = scratch.0.join("schedule");
     schedule(&generated()).save(&path).unwrap();

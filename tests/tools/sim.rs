@@ -1,4 +1,4 @@
-//! The simulated fleet: a scenario by hand, and laws that hold for all.
+//! The simulated fleet: scenarios computed by hand, and laws that hold for all.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use proptest::test_runner::RngSeed;
 use crate::common::scratch::Scratch;
 use crate::common::traces;
 
-/// 10 ms for a prompt, 5 for each block of it, 20 for a step that decodes.
+/// A prompt takes 10 ms and 5 ms for each of its blocks. A step that decodes takes 20 ms.
 const LATENCY: Constant = Constant { prefill_ms: 10.0, prefill_block_ms: 5.0, decode_ms: 20.0 };
 
-/// Workers with five blocks of four tokens each, who serve the trace in turn.
+/// Options for three workers with five blocks of four tokens each, which serve the trace in turn.
 fn small(trace: &Path) -> Options {
     Options {
         workload: Workload { source: Source::Trace { path: trace.to_owned(), block_size: 4 }, ..Workload::default() },
@@ -40,7 +40,7 @@ fn only(options: Options) -> PolicyReport {
     policy.clone()
 }
 
-/// Rows by time in ms, tokens of prompt and answer, and ids.
+/// Writes a trace. Rows are a time in ms, the tokens of the prompt and of the answer, and ids.
 fn trace(scratch: &Scratch, rows: &[(u64, u32, u32, &[u64])]) -> std::path::PathBuf {
     let line = |(ms, input, output, ids): &(u64, u32, u32, &[u64])| {
         format!(r#"{{"timestamp": {ms}, "input_length": {input}, "output_length": {output}, "hash_ids": {ids:?}}}"#)
@@ -48,7 +48,7 @@ fn trace(scratch: &Scratch, rows: &[(u64, u32, u32, &[u64])]) -> std::path::Path
     scratch.file_path("trace.jsonl", rows.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// The same, of one session.
+/// Writes a trace whose rows all belong to one session.
 fn session(scratch: &Scratch, rows: &[(u64, u32, u32, &[u64])]) -> std::path::PathBuf {
     let line = |(ms, input, output, ids): &(u64, u32, u32, &[u64])| {
         format!(
@@ -62,7 +62,7 @@ fn near(value: f64, expected: f64) {
     assert!((value - expected).abs() <= 1e-9 * expected.abs(), "{value} is not {expected}");
 }
 
-/// As near as quantiles are.
+/// Asserts that two numbers are equal within the precision of quantiles.
 fn about(value: f64, expected: f64) {
     assert!((value - expected).abs() <= 1e-3 * expected, "{value} is not about {expected}");
 }
@@ -80,11 +80,12 @@ fn about(value: f64, expected: f64) {
 /// | 8 | 120 | 5 6 7    | 1 | 2 | 130 | 10 + 5                     | 145 | 145 | 2, 0 |
 /// | 9 | 200 | 10 11 12 | 1 | 0 | 200 | 10 + 3 x 5                 | 225 | 225 | 0, 0 |
 ///
-/// The last block of a prompt is computed even if it is cached, because its last token is: 6 computes 3 again, into a
-/// block of its own. When 8 comes, worker 2 has not said yet that it computed 5 and 6. For 9, worker 0 has one of its five
-/// blocks free and gives up both copies of 3, which is one block evicted.
+/// The last token of a prompt is always computed, and with it the last block, even if it is cached. So request 6
+/// computes block 3 again, into a block of its own. When request 8 comes, worker 2 has not yet sent the event that it
+/// computed 5 and 6. For request 9, worker 0 has one of its five blocks free and gives up both copies of block 3, which
+/// counts as one evicted block.
 #[test]
-fn three_workers_and_ten_requests_by_hand() {
+fn ten_requests_on_three_workers_take_what_was_computed_by_hand() {
     let scratch = Scratch::new("hand");
     let path = trace(
         &scratch,
@@ -108,7 +109,8 @@ fn three_workers_and_ten_requests_by_hand() {
     near(report.block_hit_rate, 7.0 / 23.0);
     near(report.request_hit_rate, 0.4);
 
-    // 15 15 15 20 20 20 20 25 25 40, and 15 15 20 20 25 25 40 40 50 60.
+    // Sorted, the times to the first token are 15 15 15 20 20 20 20 25 25 40, and the latencies 15 15 20 20 25 25 40 40
+    // 50 60.
     near(report.ttft_ms.mean, 21.5);
     about(report.ttft_ms.p50, 20.0);
     about(report.ttft_ms.p95, 40.0);
@@ -117,13 +119,13 @@ fn three_workers_and_ten_requests_by_hand() {
     about(report.latency_ms.p95, 60.0);
     about(report.latency_ms.p99, 60.0);
     about(report.latency_ms.max, 60.0);
-    // 3, 4, 6 and 8 reuse something.
+    // Requests 3, 4, 6 and 8 reuse blocks.
     assert_eq!((report.latency_hit_ms.count, report.latency_miss_ms.count), (4, 6));
     near(report.latency_hit_ms.mean, 32.5);
     near(report.latency_miss_ms.mean, 30.0);
     near(report.ttft_hit_ms.mean, 23.75);
     near(report.ttft_miss_ms.mean, 20.0);
-    // 6 waits for 5 ms, 8 for 10.
+    // Request 6 waits for 5 ms, and request 8 for 10 ms.
     near(report.queue_ms.mean, 1.5);
 
     assert_eq!(report.requests_per_worker, [4, 3, 3]);
@@ -139,23 +141,24 @@ fn three_workers_and_ten_requests_by_hand() {
     assert_eq!((report.preempted, report.evicted_blocks), (0, 1));
     near(report.prefill_saved_gpu_s, 7.0 * 0.005);
     near(report.span_s, 0.225);
-    // Stores of 0, 3, 9 and what goes for it; of 1 and 7; of 2, 5 and 8.
+    // Worker 0 sends the stores of requests 0, 3 and 9 and the removal for 9, worker 1 the stores of 1 and 7, and
+    // worker 2 the stores of 2, 5 and 8.
     assert_eq!(report.events, Events { said: 9, lost: 0, duplicated: 0, rejected: 0 });
 }
 
 #[test]
-fn the_deepest_match_reuses_what_turns_do_not() {
+fn longest_prefix_reuses_more_than_round_robin() {
     let scratch = Scratch::new("deepest");
     let rows: Vec<(u64, u32, u32, &[u64])> = (0..12).map(|ms| (100 * ms, 12, 1, &[1, 2, 3][..])).collect();
     let path = trace(&scratch, &rows);
     let report = play(Options { policies: vec!["round-robin", "longest-prefix"], ..small(&path) }).unwrap();
-    // Two of three blocks, for all but the first on each worker.
+    // Every request reuses two of three blocks, except the first on each worker.
     let reused: Vec<u64> = report.policies.iter().map(|policy| policy.blocks.reused).collect();
     assert_eq!(reused, [18, 22]);
 }
 
 #[test]
-fn equal_seeds_give_equal_reports_and_other_seeds_others() {
+fn equal_seeds_give_equal_reports_and_different_seeds_different_ones() {
     let report = |seed| {
         let workload = Workload { requests: Some(400), ..Workload::default() };
         let world = World { jitter: Duration::from_millis(80), loss: 0.02, duplication: 0.02, ..World::default() };
@@ -197,9 +200,9 @@ fn progress_ends_with_all_requests_of_all_cells() {
     assert_eq!(seen, (1..=12).map(|done| (done, 12)).collect::<Vec<_>>());
 }
 
-/// Where each policy should win, and where nothing is to be won.
+/// The kinds of traffic show where a policy should win, and where none can.
 #[test]
-fn cost_wins_where_prompts_are_shared_and_nothing_where_they_are_not() {
+fn cost_wins_where_prompts_are_shared_and_loses_nothing_elsewhere() {
     let mean = |traffic: Traffic| {
         let workload = Workload { source: Source::Mix(traffic.into()), requests: Some(800), ..Workload::default() };
         let policies = vec!["round-robin", "least-loaded", "longest-prefix", "cost"];
@@ -209,37 +212,37 @@ fn cost_wins_where_prompts_are_shared_and_nothing_where_they_are_not() {
     let [even, least, _, cost] = mean(Traffic::Conversations)[..] else { panic!("four policies") };
     assert!(cost < 0.8 * even && cost < 0.8 * least, "conversations: {cost} ms, {even} and {least}");
     let [even, least, _, cost] = mean(Traffic::Unique)[..] else { panic!("four policies") };
-    // What is won is not to queue behind the prompts of others.
+    // The only gain is in not queueing behind the prompts of others.
     assert!(cost > 0.7 * even.min(least), "unique prompts: {cost} ms, {even} and {least}");
-    // One prompt that all share is soon everywhere.
+    // A prompt that all requests share is soon cached on every worker.
     let [even, least, deepest, cost] = mean(Traffic::HotSpot)[..] else { panic!("four policies") };
     let best = even.min(least);
     assert!(cost > 0.8 * best && deepest > 0.8 * best, "hot spot: {cost} ms and {deepest}, {even} and {least}");
-    // Who goes where the match is deepest, however little it is, goes where everybody goes.
+    // A policy that follows the deepest match, however short it is, sends all requests to the same workers.
     let [even, _, deepest, cost] = mean(Traffic::Rag)[..] else { panic!("four policies") };
     assert!(deepest > 2.0 * even && cost < 1.2 * even, "documents: {deepest} ms, {cost} and {even}");
 }
 
-/// The one request that is at the only worker when it restarts begins again.
+/// There is one worker, and it restarts while it serves a request.
 #[test]
-fn a_restart_costs_what_was_computed_and_a_try() {
+fn a_restart_costs_the_work_done_so_far_and_one_retry() {
     let scratch = Scratch::new("restart");
     let path = trace(&scratch, &[(0, 8, 2, &[1, 2]), (200, 8, 1, &[1, 2])]);
     let restart = |ms| Incident { at: Duration::from_millis(ms), worker: 0, change: Change::Restart };
     let world = |incidents, retries| World { incidents, retries, ..World::default() };
     let one = Options { workers: 1, ..small(&path) };
 
-    // Ten of twenty milliseconds are lost, and then the request takes its forty.
+    // The restart loses ten of the twenty milliseconds of the prompt, and then the request takes its full forty.
     let report = only(Options { world: world(vec![restart(10)], None), ..one.clone() });
     assert_eq!((report.finished, report.rejected, report.retried), (2, 0, 1));
     near(report.latency_ms.max.round(), 50.0);
     assert_eq!(report.blocks, Blocks { asked: 4, reused: 1, computed: 5, recomputed: 2, predicted: 1 });
     near(report.busy_s_per_worker[0], 0.010 + 0.040 + 0.015);
 
-    // Between the two: the cache is empty, and the router knows.
+    // A restart between the two requests empties the cache, and the router knows.
     let report = only(Options { world: world(vec![restart(100)], None), ..one.clone() });
     assert_eq!((report.retried, report.blocks.reused, report.blocks.predicted), (0, 0, 0));
-    // The router does not know if the news are late.
+    // If the news of the restart is late, the router does not know.
     let late = World { delay: Duration::from_millis(150), ..world(vec![restart(180)], None) };
     let report = only(Options { world: late, ..one.clone() });
     assert_eq!((report.blocks.reused, report.blocks.predicted, report.prediction.over), (0, 1, 1));
@@ -252,7 +255,7 @@ fn a_restart_costs_what_was_computed_and_a_try() {
 }
 
 #[test]
-fn who_leaves_is_not_chosen_and_who_joins_is() {
+fn a_worker_that_leaves_is_not_chosen_and_one_that_joins_is() {
     let scratch = Scratch::new("leave");
     let rows: Vec<(u64, u32, u32, &[u64])> = (0..8).map(|ms| (100 * ms, 8, 1, &[1, 2][..])).collect();
     let path = trace(&scratch, &rows);
@@ -266,12 +269,12 @@ fn who_leaves_is_not_chosen_and_who_joins_is() {
     assert_eq!(played(1, vec![at(350, 1, Change::Join)]).requests_per_worker, [6, 2]);
     let report = played(1, vec![at(350, 0, Change::Leave), at(550, 0, Change::Join)]);
     assert_eq!((report.requests, report.finished, report.rejected), (8, 6, 2));
-    // The cache was lost: the third time, too, all is computed.
+    // The worker lost its cache when it left, so the first request after it joins again computes everything.
     assert_eq!(report.blocks.computed, 2 + 3 + 2 + 1);
 }
 
 #[test]
-fn who_is_slow_takes_longer_until_it_is_not() {
+fn a_slow_worker_takes_longer_until_it_recovers() {
     let scratch = Scratch::new("slow");
     let rows: Vec<(u64, u32, u32, &[u64])> = vec![(0, 4, 1, &[1]), (100, 4, 1, &[2]), (200, 4, 1, &[3])];
     let path = trace(&scratch, &rows);
@@ -282,9 +285,9 @@ fn who_is_slow_takes_longer_until_it_is_not() {
     about(report.latency_ms.max, 45.0);
 }
 
-/// Requests for the same prompt, one after another, on workers that take turns if nobody knows better.
+/// The same prompt is requested again and again. The policy spreads it over all workers while it knows of no match.
 #[test]
-fn what_befalls_events_shows_in_what_is_expected() {
+fn lost_and_late_events_change_the_expected_reuse_and_repeated_ones_do_not() {
     let scratch = Scratch::new("events");
     let rows: Vec<(u64, u32, u32, &[u64])> = (0..40).map(|ms| (100 * ms, 12, 1, &[1, 2, 3][..])).collect();
     let path = trace(&scratch, &rows);
@@ -296,17 +299,17 @@ fn what_befalls_events_shows_in_what_is_expected() {
     let twice = played(World { duplication: 1.0, ..World::default() }, Knowledge::Events);
     assert_eq!((twice.events.duplicated, twice.events.said), (good.events.said, good.events.said));
     let events = good.events;
-    assert_eq!(PolicyReport { events, ..twice }, good, "and changes nothing else");
+    assert_eq!(PolicyReport { events, ..twice }, good, "repeated events change nothing else");
 
     let none = played(World { loss: 1.0, ..World::default() }, Knowledge::Events);
     assert_eq!((none.events.lost, none.blocks.predicted), (none.events.said, 0));
     assert!(none.blocks.reused < 78 && none.prediction.under > 30, "{:?}", none.prediction);
     assert_eq!(none.finished, 40);
 
-    // For the first second nobody knows; then everybody who was chosen until then says so.
+    // In the first second the router knows of no match. Then the events of all workers that were chosen so far arrive.
     let late = played(World { delay: Duration::from_secs(1), ..World::default() }, Knowledge::Events);
     assert!(late.blocks.predicted < 78 && late.blocks.predicted > 50, "{:?}", late.blocks);
-    // What was sent there will be there.
+    // With predictions, the router knows its own decisions at once.
     let late_but_known = played(World { delay: Duration::from_secs(1), ..World::default() }, Knowledge::Predictions);
     assert_eq!(late_but_known.blocks.predicted, 78);
     let guessed = played(World { loss: 1.0, ..World::default() }, Knowledge::Decisions);
@@ -314,27 +317,27 @@ fn what_befalls_events_shows_in_what_is_expected() {
 }
 
 #[test]
-fn a_session_waits_for_its_answer_and_finds_it_again() {
+fn a_closed_session_waits_for_its_answer_and_reuses_it() {
     let scratch = Scratch::new("session");
-    // 8 tokens are answered with 5: the first four of them are the second prompt's third block.
+    // The answer to 8 tokens has 5. The first four of them are the third block of the second prompt.
     let path = session(&scratch, &[(0, 8, 5, &[1, 2]), (30, 16, 1, &[1, 2, 3, 4])]);
     let played = |sessions| {
         let options = Options { workers: 1, ..small(&path) };
         let workload = Workload { sessions: Some(sessions), ..options.workload.clone() };
         only(Options { workload, ..options })
     };
-    // The first takes 20 ms and four decoding steps.
+    // The first request takes 20 ms and four decoding steps.
     let closed = played(Sessions::Closed);
     assert_eq!(closed.blocks.reused, 3);
     near(closed.span_s, 0.1 + 0.03 + 0.015);
-    // At 30 ms the second finds two blocks, and is let in when the step under way ends at 40.
+    // The second request comes at 30 ms and finds two blocks. It is admitted when the current step ends at 40 ms.
     let open = played(Sessions::Open);
     assert_eq!(open.blocks.reused, 2);
     near(open.queue_ms.max.round(), 10.0);
 }
 
 #[test]
-fn tenants_share_nothing_and_go_where_their_model_is() {
+fn adapters_share_no_blocks_and_models_no_workers() {
     let played = |models, adapters| {
         let workload = Workload {
             source: Source::Mix(Traffic::HotSpot.into()),
@@ -346,7 +349,7 @@ fn tenants_share_nothing_and_go_where_their_model_is() {
         let policies = vec!["round-robin"];
         only(Options { workload, workers: 4, policies, blocks: Some(20_000), ..Options::default() })
     };
-    // Misses of the shared prompt: once a worker; and once for every tenant that a worker serves.
+    // The shared prompt misses once on every worker, for each model and adapter that the worker serves.
     let misses = |report: &PolicyReport| report.latency_miss_ms.count;
     let alone = played(1, 1);
     assert!((4..=6).contains(&misses(&alone)), "{}", misses(&alone));
@@ -358,7 +361,7 @@ fn tenants_share_nothing_and_go_where_their_model_is() {
 }
 
 #[test]
-fn bad_input_is_refused_before_anything_is_played() {
+fn bad_input_is_refused_before_the_simulation_starts() {
     let scratch = Scratch::new("bad");
     let path = trace(&scratch, &[(0, 8, 1, &[1, 2]), (0, 24, 9, &[1, 2, 3, 4, 5, 6])]);
     let at = |worker, change| World {
@@ -410,7 +413,7 @@ fn bad_input_is_refused_before_anything_is_played() {
     for vary in ["lag", "lag=", "lag=x", "colour=1", "policy=best", "policy="] {
         assert!(vary.parse::<Vary>().is_err(), "{vary}");
     }
-    // The second cell is the one that cannot be, and the first is not played.
+    // The second cell is impossible, so the first is not played either.
     let vary: Vary = "blocks=8,7".parse().unwrap();
     let played = run(&Experiment::new("grid", good, [vary]).unwrap(), |at| panic!("{at:?} was played"));
     assert!(matches!(played, Err(SimError::TooLong { request: 2, blocks: 8, capacity: 7 })));
@@ -438,7 +441,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, rng_seed: RngSeed::Fixed(6), ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_gets_lost_and_everything_adds_up(
+    fn no_request_is_lost_and_all_figures_add_up(
         rows in traces::random_rows(60, 4),
         world in worlds(),
         blocks in 21..40_u32,
@@ -473,13 +476,14 @@ proptest! {
                 (sum.0 + interval.requests, sum.1 + interval.asked, sum.2 + interval.reused)
             });
             prop_assert_eq!(over_time, (policy.finished, asked, reused));
-            // A worker is at work at most all the time, and what is finished took some.
+            // No worker is busy for longer than the simulation lasts.
             let longest = policy.busy_s_per_worker.iter().fold(0.0_f64, |most, &busy| most.max(busy));
             prop_assert!(policy.rejected > 0 || longest <= policy.span_s + 1e-9, "{} of {}", longest, policy.span_s);
             prop_assert!((policy.busy_s_per_worker.iter().sum::<f64>() - policy.busy_gpu_s).abs() < 1e-9);
             let steady = world.incidents.iter().all(|incident| !matches!(incident.change, Change::Slow(_)));
             if steady && policy.preempted == 0 && policy.retried == 0 && policy.rejected == 0 {
-                // Prompts and their blocks, and between one decoding step for all tokens and one for each.
+                // Besides prompts and their blocks, workers are busy with decoding, which takes at most one step per
+                // token.
                 let prompts = 0.010 * policy.finished as f64 + 0.005 * computed as f64;
                 let tokens: u32 = rows.iter().map(|row| row.output_length.max(1) - 1).sum();
                 let decoding = policy.busy_gpu_s - prompts;

@@ -1,4 +1,4 @@
-//! The page of a simulation: it shows the numbers of the report and no others, whole, without anything from elsewhere.
+//! The page of a simulation: it shows exactly the numbers of the report, and loads nothing from elsewhere.
 
 use kvleap::sim::{
     Bins, Blocks, Dimension, Experiment, Options, PolicyReport, Report, Times, Vary, Workload, page, run,
@@ -13,13 +13,13 @@ fn experiment(name: &str, vary: impl IntoIterator<Item = Vary>) -> Report {
     run(&Experiment::new(name, options, vary).expect("valid options"), |_| {}).expect("it runs")
 }
 
-/// The page behind its document type, which the parser does not take.
+/// Returns the page without its document type, which the parser does not accept.
 fn html(report: &Report) -> String {
     let html = page::html(report).expect("figures of numbers");
     html.strip_prefix("<!DOCTYPE html>\n").expect("it is HTML").to_owned()
 }
 
-/// What the page's paragraphs say.
+/// Returns the texts of the page's leading paragraphs.
 fn lead(report: &Report) -> Vec<String> {
     let html = html(report);
     let page = Document::parse(&html).expect("well-formed");
@@ -31,7 +31,7 @@ fn elements<'a, 'd>(page: &'a Document<'d>, name: &str) -> Vec<Node<'a, 'd>> {
     page.descendants().filter(|node| node.tag_name().name() == name).collect()
 }
 
-/// The number that a text stands for, in the unit of the report, and how exact it is.
+/// Returns the number that a text shows, in the unit of the report, and how far rounding may have moved it.
 fn read(text: &str, key: &str) -> (f64, f64) {
     let (number, unit) = text.trim_end_matches('%').split_once(' ').unwrap_or((text.trim_end_matches('%'), ""));
     let scale = match unit {
@@ -49,7 +49,7 @@ fn read(text: &str, key: &str) -> (f64, f64) {
 #[test]
 fn the_numbers_of_the_page_are_those_of_the_report() {
     let mut report = experiment("compare", []);
-    // Short and long ones.
+    // One number on each side of 10 s.
     report.policies[1].latency_ms.p99 = 12_345.6;
     report.policies[2].latency_ms.p99 = 9_999.9;
     let json = serde_json::to_value(&report).expect("numbers and text");
@@ -91,7 +91,7 @@ fn the_numbers_of_the_page_are_those_of_the_report() {
 }
 
 #[test]
-fn a_page_needs_nothing_else_and_equal_reports_give_equal_pages() {
+fn a_page_loads_nothing_and_equal_reports_give_equal_pages() {
     let report = experiment("compare", []);
     let html = html(&report);
     assert_eq!(html, self::html(&report));
@@ -135,7 +135,7 @@ fn every_figure_has_axes_and_a_caption_and_names_every_policy() {
 }
 
 #[test]
-fn text_is_text_whatever_is_in_it() {
+fn text_in_a_report_is_never_read_as_html() {
     let mut report = experiment("compare", []);
     let evil = "</title></style><script>alert(\"1\")</script>&amp;<b x='";
     report.experiment = evil.to_owned();
@@ -147,12 +147,12 @@ fn text_is_text_whatever_is_in_it() {
     let html = html(&report);
     let page = Document::parse(&html).expect("well-formed");
     assert!(elements(&page, "script").is_empty() && elements(&page, "b").is_empty());
-    let said = page.descendants().filter(|node| node.tag_name().name() == "dd").filter_map(|node| node.text());
-    assert_eq!(said.filter(|text| *text == evil).count(), 2);
+    let texts = page.descendants().filter(|node| node.tag_name().name() == "dd").filter_map(|node| node.text());
+    assert_eq!(texts.filter(|text| *text == evil).count(), 2);
 }
 
 #[test]
-fn an_experiment_has_its_curves_and_its_cells() {
+fn a_page_of_an_experiment_has_curves_and_cells() {
     let rates = Vary::Along(Dimension::Rate, vec![5.0, 50.0]);
     let lags = Vary::Along(Dimension::Lag, vec![0.0, 1.0, 5.0]);
     let report = experiment("grid", [rates, lags]);
@@ -164,7 +164,7 @@ fn an_experiment_has_its_curves_and_its_cells() {
     assert_eq!(section.descendants().filter(|node| node.tag_name().name() == "figure").count(), 2 * 4);
     for figure in section.descendants().filter(|node| node.tag_name().name() == "figure") {
         let markers = figure.descendants().filter(|node| node.tag_name().name() == "circle").count();
-        assert_eq!(markers, 1 + 3, "the first policy in the legend, and with each lag");
+        assert_eq!(markers, 1 + 3, "the first policy in the legend and at each lag");
     }
     let cells: Vec<_> = elements(&page, "summary").into_iter().filter_map(|node| node.text()).collect();
     assert_eq!(cells.len(), 6);
@@ -172,7 +172,7 @@ fn an_experiment_has_its_curves_and_its_cells() {
     assert_eq!(elements(&page, "table").len(), 6);
     assert!(lead(&report)[0].contains("of 6 cells"), "{:?}", lead(&report));
 
-    // Of many cells, the first and the last.
+    // Of many cells, the page shows only the first and the last.
     let many = Report {
         policies: (0..20).flat_map(|lag| at(&report.policies[..3], &[5.0, f64::from(lag)])).collect(),
         ..report
@@ -187,7 +187,7 @@ fn at(policies: &[PolicyReport], at: &[f64]) -> Vec<PolicyReport> {
     policies.iter().map(|policy| PolicyReport { at: at.to_vec(), ..policy.clone() }).collect()
 }
 
-/// Sets the means of the time to first token, and makes all else alike.
+/// Sets the policies' mean times to the first token, and makes everything else equal.
 fn with_means(report: &Report, means: [f64; 3]) -> Report {
     let like = &report.policies[0];
     let policies = report.policies.iter().zip(means).map(|(policy, mean)| {
@@ -199,16 +199,16 @@ fn with_means(report: &Report, means: [f64; 3]) -> Report {
 }
 
 #[test]
-fn the_words_say_who_wins_by_how_much_and_where_not() {
+fn the_summary_says_which_policy_wins_by_how_much_and_where_it_does_not() {
     let report = experiment("compare", []);
-    let said = lead(&with_means(&report, [300.0, 200.0, 100.0]));
+    let words = lead(&with_means(&report, [300.0, 200.0, 100.0]));
     assert!(
-        said[0].starts_with("cost is the fastest: the first token takes 100 ms")
-            && said[0].contains("300 ms with round-robin"),
-        "{said:?}"
+        words[0].starts_with("cost is the fastest: the first token takes 100 ms")
+            && words[0].contains("300 ms with round-robin"),
+        "{words:?}"
     );
-    assert!(said[0].contains("3.00 times as long"), "{said:?}");
-    assert!(said[1].starts_with("No other policy is ahead of cost"), "{said:?}");
+    assert!(words[0].contains("3.00 times as long"), "{words:?}");
+    assert!(words[1].starts_with("No other policy is ahead of cost"), "{words:?}");
 
     let mut uneven = with_means(&report, [300.0, 200.0, 100.0]);
     uneven.policies[2].load_imbalance = 2.0;
@@ -216,20 +216,20 @@ fn the_words_say_who_wins_by_how_much_and_where_not() {
     uneven.policies[0].load_imbalance = 1.5;
     uneven.policies[2].block_hit_rate = 0.2;
     uneven.policies[1].block_hit_rate = 0.5;
-    let said = lead(&uneven);
-    assert!(said[1].contains("imbalance (1.25 with longest-prefix, compared to 2.00)"), "{said:?}");
-    assert!(said[1].contains("share of blocks reused (50.0% with longest-prefix, compared to 20.0%)"), "{said:?}");
-    assert!(!said[1].contains("latency"), "{said:?}");
+    let words = lead(&uneven);
+    assert!(words[1].contains("imbalance (1.25 with longest-prefix, compared to 2.00)"), "{words:?}");
+    assert!(words[1].contains("share of blocks reused (50.0% with longest-prefix, compared to 20.0%)"), "{words:?}");
+    assert!(!words[1].contains("latency"), "{words:?}");
 
-    let said = lead(&with_means(&report, [100.0, 200.0, 300.0]));
-    assert!(said[0].contains("ignores caches is the fastest: with round-robin"), "{said:?}");
-    assert!(said[0].contains("200 ms with longest-prefix") && said[0].contains("does not pay"), "{said:?}");
-    let said = lead(&with_means(&report, [101.0, 200.0, 100.0]));
-    assert!(said[0].contains("but barely") && said[0].contains("does not matter"), "{said:?}");
+    let words = lead(&with_means(&report, [100.0, 200.0, 300.0]));
+    assert!(words[0].contains("ignores caches is the fastest: with round-robin"), "{words:?}");
+    assert!(words[0].contains("200 ms with longest-prefix") && words[0].contains("does not pay"), "{words:?}");
+    let words = lead(&with_means(&report, [101.0, 200.0, 100.0]));
+    assert!(words[0].contains("but barely") && words[0].contains("does not matter"), "{words:?}");
 }
 
 #[test]
-fn what_did_not_happen_is_no_obstacle() {
+fn a_page_can_be_made_of_a_report_without_finished_requests() {
     let report = experiment("compare", []);
     let nothing = Report { policies: Vec::new(), ..report.clone() };
     assert_eq!(lead(&nothing), ["No simulation was run."]);

@@ -1,4 +1,4 @@
-//! The sweep: what trials play, what they count, what answers are compared, and what a report says. Times are not judged.
+//! The sweep: what trials play and count, which answers are compared, and what a report says. No test depends on times.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use kvleap::{Block, Event, EventData, Worker};
 fn schedule() -> Schedule {
     let defaults = Partition::default();
     let engine = Config { blocks: 1200, ..defaults.engine.clone() };
-    // Slowly enough for the workers to be done with most of it when the last request comes.
+    // The rate is low enough for the workers to have served most requests when the last one comes.
     let partition = Partition { requests: Some(160), requests_per_second: 2, workers: 3, engine, ..defaults };
     partition.schedule(|_, _| ()).expect("the defaults are valid")
 }
@@ -52,11 +52,11 @@ fn a_load_begins_with_the_state_that_the_first_half_leaves() {
     let (mut played, mut warmed) = (Reference::new(), Reference::new());
     for op in &schedule.ops[..half] {
         if let What::Event(event) = &op.what {
-            played.apply(event).expect("an engine's events make sense");
+            played.apply(event).expect("an engine's events are accepted");
         }
     }
     for event in &load.warm {
-        warmed.apply(event).expect("an export makes sense");
+        warmed.apply(event).expect("an export is accepted");
     }
     let held: usize = (0..3).map(|id| warmed.held(Worker::new(id, 0))).sum();
     assert_eq!(load.held(), held as u64);
@@ -86,7 +86,7 @@ fn workers_are_reset_in_turn() {
     let mut model = Reference::new();
     let rejected =
         schedule.ops.iter().filter(|op| matches!(&op.what, What::Event(event) if model.apply(event).is_err()));
-    assert_eq!(rejected.count(), 0, "what comes after a reset continues nothing from before");
+    assert_eq!(rejected.count(), 0, "no event after a reset continues a chain from before");
     let never = partition.schedule(|_, _| ()).unwrap();
     assert!(never.ops.iter().all(|op| clear(op).is_none()));
     assert!(Partition { reset_every_ns: Some(0), ..partition }.schedule(|_, _| ()).is_err());
@@ -114,7 +114,11 @@ fn a_load_is_read_as_it_was_written() {
         load.write(&mut bytes).unwrap();
         assert_eq!(Load::read(&*bytes, usize::MAX).unwrap(), load);
         let first = Load::read(&*bytes, 2).unwrap();
-        assert_eq!((first.warm, &first.ops[..]), (load.warm, &load.ops[..2]), "as many as are asked for");
+        assert_eq!(
+            (first.warm, &first.ops[..]),
+            (load.warm, &load.ops[..2]),
+            "a limit stops after that many operations"
+        );
 
         for missing in [1, bytes.len() / 2, bytes.len()] {
             let cut = Load::read(&bytes[..bytes.len() - missing], usize::MAX);
@@ -136,7 +140,7 @@ fn a_trial_plays_every_operation_once() {
         assert!(trial.left_in_queue <= trial.operations && (0.0..=1.0).contains(&trial.left_share), "{trial:?}");
         assert_eq!(trial.staleness_us.is_some(), system.answers());
         if trial.given_up {
-            // A busy machine, or a slow backend. What is completed is then an estimate.
+            // The machine is busy, or the backend is slow. What the trial completed is then only an estimate.
             assert!(!trial.kept_up && trial.rejected.is_none());
             continue;
         }
@@ -152,9 +156,9 @@ fn a_trial_plays_every_operation_once() {
 }
 
 #[test]
-fn a_backend_that_cannot_keep_up_is_given_up() {
+fn a_trial_gives_up_on_a_backend_that_cannot_keep_up() {
     let load = load();
-    // All at once, for a backend that searches all blocks for each that is removed.
+    // All operations come at once, to a backend that searches all blocks for each removal.
     let system = System::Design(Design::Inverted);
     let spec = Spec { system, threads: threads(), operations: load.ops.len(), window_ns: 1_000 };
     let trial = play(load, &spec).unwrap();
@@ -177,14 +181,15 @@ fn answers_are_compared_with_the_reference() {
         assert!(answers.collisions_wrong > 0, "{design}: {answers:?}");
     }
     let null = answers(System::Design(Design::Null));
-    assert!(null.wrong > 0 && null.collisions_wrong > 0, "who knows nobody is wrong: {null:?}");
+    assert!(null.wrong > 0 && null.collisions_wrong > 0, "an empty answer is wrong: {null:?}");
 
     let hurried = check(&load, System::Design(Design::Inverted), Duration::ZERO).unwrap();
-    assert_eq!(hurried.checked, 1, "one lookup at least");
+    assert_eq!(hurried.checked, 1, "at least one lookup is compared");
     assert!(hurried.collisions_wrong > 0);
 }
 
-/// A sweep of two systems, in this process, with an engine of a known limit in the place of both.
+/// Runs a sweep of two systems in this process. Trials are not played: kvleap keeps up with less than 10^6 block
+/// operations per second, and the null design with any rate.
 fn swept() -> Report {
     let load = load();
     let options = Options {
@@ -196,7 +201,7 @@ fn swept() -> Report {
     };
     let workload = Workload::new("test".to_owned(), (16, 3, 1200), &load);
     let typical = play(load.clone(), &Spec { operations: 100, window_ns: 10_000_000, ..spec() }).unwrap();
-    let mut told = 0;
+    let mut announced = 0;
     let launch = |job: &Job| match job {
         Job::Answers { .. } => job.perform(load.clone()),
         Job::Trial(spec) => {
@@ -211,11 +216,11 @@ fn swept() -> Report {
     };
     let report = kvleap::sweep::run(&load, workload, &options, launch, |progress| {
         assert!(progress.thousandths <= 1000);
-        told += 1;
+        announced += 1;
     });
     let report = report.unwrap();
     let trials: usize = report.backends.iter().map(|backend| backend.trials.len()).sum();
-    assert_eq!(told, trials + 2, "each trial and each comparison is announced");
+    assert_eq!(announced, trials + 2, "each trial and each comparison is announced");
     report
 }
 
@@ -224,13 +229,13 @@ fn spec() -> Spec {
 }
 
 #[test]
-fn a_report_says_what_was_found() {
+fn a_report_has_thresholds_trials_and_the_machine() {
     let report = swept();
     let [ours, null] = &report.backends[..] else { panic!("two backends") };
     let threshold = ours.threshold_block_ops_per_s.expect("there is one");
     assert!(threshold < 1e6 && 1e6 < threshold * 1.1, "{threshold}");
     assert!(!ours.threshold_is_a_bound && ours.threshold_ops_per_s.is_some());
-    assert!(null.threshold_is_a_bound, "it takes all that the load can offer");
+    assert!(null.threshold_is_a_bound, "it keeps up with all that the load can offer");
     assert_eq!((ours.wrong(), ours.answers.checked), (0, 1));
     assert_eq!(report.others(), Some(0.0));
 
@@ -259,7 +264,7 @@ fn the_chart_shows_every_rate_and_rings_the_thresholds() {
     let mut rates: Vec<f64> = report.backends[0].trials.iter().map(|trial| trial.offered_block_ops).collect();
     rates.sort_by(f64::total_cmp);
     rates.dedup_by(|a, b| *a / *b < 1.001);
-    // Ours has the round marker, once in the legend and once a rate on each chart.
+    // Only kvleap has round markers: one in the legend, and one for each rate on each chart.
     let markers = svg.lines().filter(|line| line.starts_with("<circle") && !line.contains(r#"fill="none""#)).count();
     assert_eq!(markers, 1 + 2 * rates.len(), "{rates:?}");
     for text in ["kvleap", "null", "offered (block operations/s)", "keeps up"] {
@@ -268,7 +273,7 @@ fn the_chart_shows_every_rate_and_rings_the_thresholds() {
 }
 
 #[test]
-fn what_cannot_be_swept_is_refused() {
+fn loads_and_options_that_cannot_be_swept_are_refused() {
     let load = load();
     let workload = || Workload::new("test".to_owned(), (16, 3, 1200), &load);
     let refused = |options: Options| {
@@ -287,7 +292,7 @@ fn what_cannot_be_swept_is_refused() {
     };
     assert!(matches!(Load::new(silent), Err(SweepError::EmptySchedule)));
     assert!(matches!(play(load.clone(), &Spec { operations: 0, ..spec() }), Err(SweepError::EmptySchedule)));
-    assert!("kvleapp".parse::<System>().expect_err("there is none").to_string().contains("kvleap, nested,"));
+    assert!("kvleapp".parse::<System>().expect_err("an unknown name").to_string().contains("kvleap, nested,"));
     assert!(matches!(perform("{}", &b""[..]), Err(SweepError::Load(_))));
     let job = serde_json::to_string(&Job::Trial(spec())).unwrap();
     assert!(matches!(perform(&job, &b"short"[..]), Err(SweepError::Load(_))));

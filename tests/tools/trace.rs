@@ -1,4 +1,4 @@
-//! Traces are read exactly, and what is wrong with one is named.
+//! Traces are read exactly, and errors say what is wrong and where.
 
 use flate2::write::GzEncoder;
 use kvleap::trace::{Compression, ExpandError, Expansion, MAX_LINE, Reason, Row, Rows, TraceError, open};
@@ -22,14 +22,14 @@ fn read(text: impl Into<Vec<u8>>) -> Result<Vec<Row>, TraceError> {
     rows(text).collect()
 }
 
-/// The error that reading `text` ends with, as printed.
+/// Returns the error that reading `text` ends with, as printed.
 fn complaint(text: impl Into<Vec<u8>>) -> String {
     read(text).expect_err("a malformed trace").to_string()
 }
 
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text).and_then(|()| encoder.finish()).expect("memory can be written")
+    encoder.write_all(text).and_then(|()| encoder.finish()).expect("memory")
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn rows_survive_writing() {
 }
 
 #[test]
-fn malformed_lines_are_named() {
+fn errors_name_the_malformed_line_and_column() {
     for (line, column, why) in [
         ("timestamp,input_length", 2, "expected ident"),
         ("[]", 2, "invalid length 0"),
@@ -79,7 +79,7 @@ fn malformed_lines_are_named() {
 }
 
 #[test]
-fn reading_goes_on_after_a_malformed_line() {
+fn reading_continues_after_a_malformed_line() {
     let results: Vec<_> = rows(format!("{ROW}\nnonsense\n{ROW}")).map(|row| row.is_ok()).collect();
     assert_eq!(results, [true, false, true]);
 }
@@ -96,7 +96,7 @@ fn a_trace_without_rows_is_an_error() {
 }
 
 #[test]
-fn damaged_gzip_is_named() {
+fn truncated_and_damaged_gzip_is_reported() {
     let whole = gzip(format!("{ROW}\n").repeat(50).as_bytes());
     for length in 2..whole.len() {
         let error = read(&whole[..length]).expect_err("a truncated file");
@@ -112,7 +112,7 @@ fn damaged_gzip_is_named() {
 }
 
 fn zstd(text: &[u8]) -> Vec<u8> {
-    zstd::encode_all(text, 1).expect("in memory")
+    zstd::encode_all(text, 1).expect("memory")
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn zstd_is_read_frame_by_frame() {
     let skipped = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"any"].concat();
     let (first, second) = text.split_at(700);
     let frames = [&skipped, &zstd(first.as_bytes())[..], &skipped, &zstd(second.as_bytes())].concat();
-    assert_eq!(read(frames).unwrap(), expected, "frames, and such as are to be skipped");
+    assert_eq!(read(frames).unwrap(), expected, "skippable frames are skipped");
     assert!(complaint(zstd(b" \n")).starts_with("given: no rows"));
 
     for length in 4..whole.len() {
@@ -143,7 +143,7 @@ fn zstd_is_read_frame_by_frame() {
     assert!(error.to_string().contains("the zstd data is damaged"), "{error}");
 }
 
-/// A line of a trace, mostly, in the many ways that JSON can be written.
+/// Draws lines that are mostly rows of a trace, in the many ways that JSON can be written.
 fn line() -> impl Strategy<Value = String> {
     let number = prop_oneof![
         6 => (0..5000_u32).prop_map(|n| n.to_string()),
@@ -187,7 +187,7 @@ fn line() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// There are two ways through a row, and serde's is the judge.
+    /// The reader has a fast path for rows, which must agree with serde.
     #[test]
     fn lines_are_read_as_serde_reads_them(line in line()) {
         let expected: Result<Row, _> = serde_json::from_str(&line);
@@ -201,7 +201,7 @@ proptest! {
 }
 
 #[test]
-fn lines_are_limited() {
+fn lines_beyond_the_limit_are_refused() {
     let padding = " ".repeat(MAX_LINE - ROW.len());
     assert_eq!(read(format!("{ROW}{padding}\n{ROW}")).unwrap().len(), 2);
 
@@ -214,7 +214,7 @@ fn lines_are_limited() {
     assert_eq!(endless.map(|row| row.is_err()).collect::<Vec<_>>(), [true]);
 }
 
-/// Gives its bytes one at a time, then fails.
+/// A reader that gives its bytes one at a time and then fails.
 struct Failing(&'static [u8]);
 
 impl Read for Failing {
@@ -227,7 +227,7 @@ impl Read for Failing {
 }
 
 #[test]
-fn failing_readers_are_named() {
+fn read_errors_name_the_file() {
     let text = Rows::from_reader("disk", Failing(b"")).expect_err("nothing to read").to_string();
     assert!(text.starts_with("disk: cannot be read (the disk is gone)"), "{text}");
 
@@ -248,14 +248,14 @@ fn blocks_are_cut_from_trace_blocks() {
     let expand = |row: &Row, trace_block_size, block_size| {
         let mut hashes = vec![9];
         let result = Expansion::new(trace_block_size, block_size).and_then(|it| it.expand(row, &mut hashes));
-        assert_eq!(hashes.remove(0), 9, "what was there stays");
+        assert_eq!(hashes.remove(0), 9, "earlier hashes stay");
         assert!(result.is_ok() || hashes.is_empty(), "nothing is appended on failure");
         result.map(|()| hashes)
     };
     let four = expand(&row(16, &[5, 6]), 8, 4).unwrap();
     assert_eq!(four.len(), 4);
     assert_eq!(four.iter().collect::<HashSet<_>>().len(), 4, "distinct blocks");
-    assert_eq!(expand(&row(16, &[7, 6]), 8, 4).unwrap()[2..], four[2..], "the same id, the same blocks");
+    assert_eq!(expand(&row(16, &[7, 6]), 8, 4).unwrap()[2..], four[2..], "equal ids give equal blocks");
 
     let bytes = [5_u64.to_le_bytes(), 1_u64.to_le_bytes()].concat();
     assert_eq!(four[1], twox_hash::XxHash3_64::oneshot_with_seed(1337, &bytes), "the documented formula");
@@ -279,7 +279,7 @@ fn blocks_are_cut_from_trace_blocks() {
 }
 
 #[test]
-fn published_traces() {
+fn published_traces_are_read_completely() {
     for (name, block_size, expected_rows, expected_ids, last_timestamp, sessions) in [
         ("conversation_trace.jsonl", 512, 12_031, 288_500, 3_536_999, 0),
         ("mooncake_trace_1000.jsonl", 512, 1_000, 19_686, 177_098, 0),
@@ -289,7 +289,7 @@ fn published_traces() {
         let mut lines = open(&path).expect("a readable trace");
         let progress = lines.progress();
         assert_eq!(progress.total(), Some(path.metadata().expect("a file").len()));
-        assert!(progress.read() < progress.total().unwrap(), "{name}: read before it was asked for");
+        assert!(progress.read() < progress.total().unwrap(), "{name}: it was read too early");
 
         let rows: Vec<_> = lines.by_ref().collect::<Result<_, _>>().expect("a well-formed trace");
         assert_eq!(Some(progress.read()), progress.total(), "{name}");

@@ -1,5 +1,5 @@
-//! The figures of a trace, against published ones and against a literal model.
-#![allow(clippy::float_cmp, reason = "what is computed exactly is compared so")]
+//! The figures of a trace, compared with published ones and with a literal model.
+#![allow(clippy::float_cmp, reason = "values that are computed exactly are compared exactly")]
 #![allow(clippy::cast_sign_loss, reason = "places in a list are not negative")]
 
 use std::collections::{HashMap, HashSet};
@@ -23,7 +23,7 @@ fn analysis(rows: &[Row]) -> Analysis {
     analyze(traces::reader(rows), &options(), |_| {}).expect("a sound trace")
 }
 
-/// What analysing `rows` ends with, as printed.
+/// Returns the error that analysing `rows` ends with, as printed.
 fn complaint(rows: &[Row]) -> String {
     analyze(traces::reader(rows), &options(), |_| {}).expect_err("an unsound trace").to_string()
 }
@@ -33,7 +33,7 @@ fn row(timestamp: u64, input_length: u32, hash_ids: &[u64]) -> Row {
 }
 
 #[test]
-fn published_figures_are_met() {
+fn published_figures_are_reproduced() {
     let Some(expected) = shared::shared("reference/analyze_expected.json") else { return };
     let expected: Value = serde_json::from_slice(&fs::read(expected).unwrap()).unwrap();
     for (name, expected) in expected.as_object().unwrap() {
@@ -68,7 +68,7 @@ fn close(got: f64, expected: &Value, what: &str) {
 }
 
 #[test]
-fn a_trace_whose_tails_have_no_ids() {
+fn a_trace_whose_tails_have_no_ids_is_analysed() {
     let Some(path) = shared::shared("traces/agentic_dev.jsonl.gz") else { return };
     let options = Options { block_size: 64, ..Options::default() };
     let analysis = analyze(open(path).unwrap(), &options, |_| {}).unwrap();
@@ -83,7 +83,7 @@ fn a_trace_whose_tails_have_no_ids() {
     assert!((best - analysis.block_weighted_hit_rate).abs() < 1e-12);
 }
 
-/// Literally: figures of values, as numpy defines them.
+/// Computes the figures of a list of values literally, as numpy defines them.
 fn summary(mut values: Vec<f64>) -> Summary {
     if values.is_empty() {
         return Summary::default();
@@ -105,7 +105,7 @@ fn same(got: Summary, expected: Summary) -> bool {
     figures(got).iter().zip(figures(expected)).all(|(got, expected)| (got - expected).abs() < 1e-9)
 }
 
-/// Literally: a list of ids, the latest used first.
+/// Counts hits literally: a cache is a list of ids, the latest used first.
 fn hits(rows: &[Row], workers: usize, capacity: usize) -> usize {
     let mut caches: Vec<Vec<u64>> = vec![Vec::new(); workers];
     let mut hits = 0;
@@ -121,7 +121,7 @@ fn hits(rows: &[Row], workers: usize, capacity: usize) -> usize {
 
 proptest! {
     #[test]
-    fn figures_are_those_of_a_literal_model(rows in traces::random_rows(40, BLOCK)) {
+    fn figures_equal_those_of_a_literal_model(rows in traces::random_rows(40, BLOCK)) {
         let analysis = analysis(&rows);
         let mut counts: HashMap<u64, usize> = HashMap::new();
         rows.iter().flat_map(|row| &row.hash_ids).for_each(|&id| *counts.entry(id).or_default() += 1);
@@ -173,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn time_is_told_as_by_a_literal_model(rows in traces::random_rows(40, BLOCK)) {
+    fn windows_arrivals_and_sessions_equal_those_of_a_literal_model(rows in traces::random_rows(40, BLOCK)) {
         let analysis = analysis(&rows);
         let mut seen: HashSet<u64> = HashSet::new();
         for window in &analysis.windows {
@@ -203,20 +203,20 @@ proptest! {
             }
         }
         prop_assert_eq!(analysis.sessions.is_some(), !sessions.is_empty());
-        if let Some(told) = &analysis.sessions {
+        if let Some(summarised) = &analysis.sessions {
             let of = |figure: fn(&Vec<u64>) -> u64| summary(sessions.values().map(|times| figure(times) as f64).collect());
-            prop_assert_eq!(told.sessions, sessions.len() as u64);
-            prop_assert!(same(told.requests_per_session, of(|times| times.len() as u64)));
-            prop_assert!(same(told.duration_ms, of(|times| times[times.len() - 1] - times[0])));
+            prop_assert_eq!(summarised.sessions, sessions.len() as u64);
+            prop_assert!(same(summarised.requests_per_session, of(|times| times.len() as u64)));
+            prop_assert!(same(summarised.duration_ms, of(|times| times[times.len() - 1] - times[0])));
             let gaps = sessions.values().flat_map(|times| times.windows(2).map(|pair| (pair[1] - pair[0]) as f64));
-            prop_assert!(same(told.gap_ms, summary(gaps.collect())));
+            prop_assert!(same(summarised.gap_ms, summary(gaps.collect())));
         }
     }
 }
 
-/// Renumbering the requests of a curve is rare: it takes more than a thousand of them.
+/// The analysis renumbers requests from time to time, which takes a trace of more than a thousand of them.
 #[test]
-fn long_traces_have_the_same_curve() {
+fn curves_of_long_traces_equal_those_of_a_literal_cache() {
     let rows: Vec<Row> = (0..5000_u64)
         .map(|i| {
             let shared = i * i % 97;
@@ -233,7 +233,7 @@ fn long_traces_have_the_same_curve() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn unsound_rows_are_refused_with_their_reason() {
     let sound = [row(5, 10, &[0, 1, 2]), row(6, 9, &[0, 1, 3])];
     assert_eq!(analysis(&sound).requests, 2);
     for (wrong, why) in [

@@ -1,4 +1,4 @@
-//! Prompts, conversations and recorded sessions become rows, and rows of one size those of another.
+//! Converting prompts, conversations and recorded sessions to rows, and rows from one block size to another.
 
 use std::collections::HashSet;
 use std::io::Cursor;
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use crate::common::scratch::Scratch;
 use crate::common::traces;
 
-/// A Hugging Face tokenizer of three words, which would add special tokens, pad and truncate if it were let.
+/// A Hugging Face tokenizer of three words. Its file asks for special tokens, padding and truncation.
 const TOKENIZER: &str = r#"{
     "version": "1.0", "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "decoder": null,
     "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
@@ -39,7 +39,7 @@ fn hashed(text: &str, tokenizer: &Tokenizer, block_size: u32) -> Result<Vec<Row>
     Ok(rows)
 }
 
-/// A file of prompts.
+/// Returns a file of prompts.
 fn prompts(prompts: &[String]) -> String {
     prompts.iter().map(|prompt| format!("{{\"prompt\": \"{prompt}\"}}\n")).collect::<Vec<_>>().concat()
 }
@@ -57,7 +57,7 @@ fn prompts_have_the_published_ids() {
 }
 
 #[test]
-fn tails_fields_and_bytes() {
+fn prompts_keep_their_tails_and_fields_and_can_be_split_into_bytes() {
     let text = r#"{"prompt": "aé", "timestamp": 5, "output_length": 7, "session_id": "s", "other": []}
 {"prompt": "aéx", "timestamp": 5}
 {"prompt": "", "timestamp": 6}"#;
@@ -74,13 +74,13 @@ fn tails_fields_and_bytes() {
 }
 
 #[test]
-fn a_hugging_face_tokenizer_is_used_plainly() {
+fn a_hugging_face_tokenizer_does_not_add_pad_or_truncate() {
     let scratch = Scratch::new("tokenizer");
     let path = scratch.file_path("tokenizer.json", TOKENIZER);
     let tokenizer = Tokenizer::load(&path).unwrap();
     let mut tokens = Vec::new();
     tokenizer.tokens("a b zzz c b a", &mut tokens).unwrap();
-    assert_eq!(tokens, [1, 2, 0, 3, 2, 1], "no special token, no padding, nothing cut off");
+    assert_eq!(tokens, [1, 2, 0, 3, 2, 1], "no special token, no padding, no truncation");
     assert!(matches!(Tokenizer::load(Path::new("bytes")).unwrap(), Tokenizer::Bytes));
 
     for (wrong, text) in [("missing.json", None), ("wrong.json", Some("{}"))] {
@@ -92,7 +92,7 @@ fn a_hugging_face_tokenizer_is_used_plainly() {
 
 #[test]
 fn order_is_kept_over_batches_and_threads() {
-    // More than one batch of 8 MiB.
+    // The prompts fill more than one batch of 8 MiB.
     let prompt = |i: u32| "w ".repeat(i as usize % 7) + &"x".repeat(1000) + &format!(" {i}");
     let text = prompts(&(0..10_000).map(prompt).collect::<Vec<_>>());
     let rows = hashed(&text, &Tokenizer::Whitespace, 1).unwrap();
@@ -106,7 +106,7 @@ fn order_is_kept_over_batches_and_threads() {
 }
 
 #[test]
-fn bad_prompts_are_named() {
+fn errors_name_the_bad_prompt() {
     for (line, why) in [
         ("nonsense", "given:2:2: not a prompt (expected ident)"),
         (r#"{"text": "a"}"#, "given:2:13: not a prompt (missing field `prompt`)"),
@@ -123,9 +123,9 @@ fn bad_prompts_are_named() {
 }
 
 proptest! {
-    /// Literally: the id of a block is that of the first prompt which had the same tokens up to its end.
+    /// The literal model numbers distinct prefixes in the order of their first appearance.
     #[test]
-    fn ids_are_those_of_prefixes(prompts in prop::collection::vec("[ab]{0,9}", 1..30), block_size in 1..4_u32) {
+    fn equal_prefixes_have_equal_ids(prompts in prop::collection::vec("[ab]{0,9}", 1..30), block_size in 1..4_u32) {
         let text = self::prompts(&prompts);
         let mut known: Vec<&str> = Vec::new();
         let expected: Vec<Vec<u64>> = prompts.iter().map(|prompt| {
@@ -140,7 +140,10 @@ proptest! {
     }
 
     #[test]
-    fn smaller_blocks_share_the_same_tokens(rows in traces::random_rows(30, 6), to in prop_oneof![Just(1_u32), Just(2), Just(3), Just(6)]) {
+    fn smaller_blocks_share_the_same_tokens(
+        rows in traces::random_rows(30, 6),
+        to in prop_oneof![Just(1_u32), Just(2), Just(3), Just(6)],
+    ) {
         let mut resize = Resize::new(6, to).unwrap();
         let mut small = rows.clone();
         small.iter_mut().try_for_each(|row| resize.row(row)).unwrap();
@@ -156,8 +159,11 @@ proptest! {
     }
 
     #[test]
-    fn ids_can_be_numbered_anew(rows in traces::random_rows(30, 4), keys in prop::collection::vec(0..3_u64, 40)) {
-        // What stands for a block alone: the same under many prefixes.
+    fn rechaining_gives_every_prefix_an_id_of_its_own(
+        rows in traces::random_rows(30, 4),
+        keys in prop::collection::vec(0..3_u64, 40),
+    ) {
+        // Here an id stands for a block alone, so it occurs under many prefixes.
         let mut alone = rows.clone();
         alone.iter_mut().flat_map(|row| &mut row.hash_ids).for_each(|id| *id = keys[*id as usize % keys.len()]);
         let mut chained = alone.clone();
@@ -177,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn rows_survive_as_sessions(rows in traces::random_rows(30, 4)) {
+    fn rows_survive_a_round_trip_through_sessions(rows in traces::random_rows(30, 4)) {
         let named: Vec<Row> = rows.into_iter().map(|row| Row { session_id: row.session_id.or(Some("x".into())), ..row }).collect();
         let sessions = sessions::from_rows(named.clone(), 4);
         let scratch = Scratch::new("sessions");
@@ -197,7 +203,7 @@ proptest! {
 }
 
 #[test]
-fn ids_too_large_are_named() {
+fn ids_that_are_too_large_are_refused() {
     let mut resize = Resize::new(8, 4).unwrap();
     let mut row = Row { input_length: 8, hash_ids: vec![u64::MAX / 2], ..Row::default() };
     let before = row.clone();
@@ -224,10 +230,10 @@ fn recorded_sessions_become_rows() {
     let scratch = Scratch::new("recorded");
     let read = sessions::open(scratch.file_path("one.json", RECORDED)).unwrap();
     let rows = sessions::to_rows(read, &Arrivals::default()).unwrap();
-    let told: Vec<_> =
+    let converted: Vec<_> =
         rows.iter().map(|row| (row.timestamp, row.session_id.as_deref().unwrap(), row.input_length)).collect();
     assert_eq!(
-        told,
+        converted,
         [(0, "one", 9), (3000, "one/a", 4), (4000, "one/a", 8), (5500, "one/b", 4), (6000, "one", 12)],
         "the times of b count from its start"
     );
@@ -249,7 +255,7 @@ fn recorded_sessions_become_rows() {
 }
 
 #[test]
-fn bad_sessions_are_named() {
+fn errors_name_the_bad_session() {
     let scratch = Scratch::new("bad-sessions");
     for (from, to, why) in [
         ("\"in\": 9", "\"in\": -9", ":2:"),
@@ -288,8 +294,8 @@ fn conversations_become_rows() {
         both.push(chats::to_rows(&read, &Tokenizer::Bytes, 2, &Arrivals::default()).unwrap());
     }
     assert_eq!(both[0], both[1]);
-    let told: Vec<_> = both[0].iter().map(|row| (row.input_length, row.output_length, &*row.hash_ids)).collect();
-    assert_eq!(told, [(2, 3, &[0][..]), (6, 1, &[0, 1, 2])], "ab | cd | ef");
+    let converted: Vec<_> = both[0].iter().map(|row| (row.input_length, row.output_length, &*row.hash_ids)).collect();
+    assert_eq!(converted, [(2, 3, &[0][..]), (6, 1, &[0, 1, 2])], "the blocks are ab, cd and ef");
     assert_eq!(both[0][0].timestamp, 0);
     assert!(both[0][1].timestamp > 0 && both[0].iter().all(|row| row.session_id.as_deref() == Some("x")));
 
@@ -322,14 +328,14 @@ fn lines(job: &Job) -> Result<Vec<Line>, ToolError> {
 }
 
 #[test]
-fn jobs_fit_together() {
+fn jobs_convert_between_kinds_and_refuse_what_does_not_fit() {
     let scratch = Scratch::new("jobs");
     let recorded = scratch.file_path("one.json", RECORDED);
     let small = Job { to_block_size: Some(2), ..job(Kind::Sessions, recorded.clone()) };
     let Line::Row(first) = &lines(&small).unwrap()[0] else { panic!("a row") };
-    assert_eq!(first.hash_ids, [0, 1, 2, 3], "nine tokens, of which the last has no block");
+    assert_eq!(first.hash_ids, [0, 1, 2, 3], "the last of nine tokens has no block");
     let again = Job { to: Kind::Sessions, ..job(Kind::Sessions, recorded.clone()) };
-    assert_eq!(lines(&again).unwrap().len(), 3, "a session and two sub-agents");
+    assert_eq!(lines(&again).unwrap().len(), 3, "a session and its two sub-agents");
 
     let rows = traces::text(&[Row { input_length: 9, hash_ids: vec![5, 5, 5], ..Row::default() }]);
     let rows = scratch.file_path("rows.jsonl", rows);

@@ -1,5 +1,5 @@
-//! Synthesised traces have the source's statistics, and scenarios those that were asked for.
-#![allow(clippy::float_cmp, reason = "what is computed exactly is compared so")]
+//! Synthesised traces have the statistics of their source, and scenarios have those that were asked for.
+#![allow(clippy::float_cmp, reason = "values that are computed exactly are compared exactly")]
 
 use std::collections::{HashMap, HashSet};
 
@@ -38,7 +38,7 @@ fn published(name: &str, block_size: u32) -> Option<Model> {
 }
 
 #[test]
-fn published_trees_are_met() {
+fn the_shapes_of_published_traces_are_reproduced() {
     for (name, ids, nodes, depth, leaves, mean_leaf) in [
         ("conversation_trace.jsonl", 44_144, 3_970, 23, 11_817, 11.732_757_891_173_733),
         ("mooncake_trace_1000.jsonl", 1_769, 86, 4, 981, 10.640_163_098_878_695),
@@ -51,15 +51,16 @@ fn published_trees_are_met() {
 }
 
 #[test]
-fn statistics_of_the_source_are_kept() {
+fn a_synthesised_trace_keeps_the_statistics_of_its_source() {
     for (name, block_size) in
         [("conversation_trace.jsonl", 512), ("mooncake_trace_1000.jsonl", 512), ("agentic_dev.jsonl.gz", 64)]
     {
         let Some(model) = published(name, block_size) else { continue };
-        let path = shared::shared(&format!("traces/{name}")).expect("it was there");
+        let path = shared::shared(&format!("traces/{name}")).expect("the trace exists");
         let options = analyze::Options { block_size, ..analyze::Options::default() };
         let source = analyze(open(path).unwrap(), &options, |_| {}).unwrap();
-        // Rows of two thousand blocks take long without optimisation; fewer of them say less.
+        // Rows of two thousand blocks take long without optimisation, so there are fewer of them, and they may differ
+        // more.
         let (n, most) = if block_size == 64 { (2 * 955, 0.15) } else { (100_000, 0.05) };
         for seed in 0..2 {
             let drawn = figures(&draw(&model, &Options { seed, ..Options::default() }, n), block_size);
@@ -69,7 +70,7 @@ fn statistics_of_the_source_are_kept() {
             }
             let ratio = drawn.block_weighted_hit_rate / source.block_weighted_hit_rate;
             assert!((ratio - 1.0).abs() < most, "{name}: the hit rate is {ratio} of the source's");
-            // A few long pauses decide the rate of short traces.
+            // The rate of a short trace depends on a few long pauses.
             let ratio = drawn.arrivals.requests_per_second / source.arrivals.requests_per_second;
             assert!((ratio - 1.0).abs() < most || n < 100_000, "{name}: the rate is {ratio} of the source's");
         }
@@ -77,7 +78,7 @@ fn statistics_of_the_source_are_kept() {
 }
 
 proptest! {
-    /// After as many requests as the source had, prefixes were passed as often as there, and nothing else changed.
+    /// As many requests as the source had follow each path as often as the source did.
     #[test]
     fn a_deck_is_the_source_in_another_order(rows in traces::random_rows(30, BLOCK), seed: u64, shuffle in 1..40_u32) {
         let (model, options) = (learn(&rows), Options { seed, shuffle, ..Options::default() });
@@ -90,18 +91,22 @@ proptest! {
     }
 
     #[test]
-    fn equal_seeds_equal_bytes(rows in traces::random_rows(30, BLOCK), seed: u64) {
+    fn equal_seeds_give_equal_bytes(rows in traces::random_rows(30, BLOCK), seed: u64) {
         let options = Options { seed, prefix_root_multiplier: 3, prefix_len_multiplier: 1.7, ..Options::default() };
         let draw = || traces::text(&draw(&learn(&rows), &options, 100));
         prop_assert_eq!(draw(), draw());
     }
 
     #[test]
-    fn limits_hold(rows in traces::random_rows(30, BLOCK), min_isl in 0..30_u32, more in 0..20_u32) {
+    fn drawn_requests_keep_to_the_limits(
+        rows in traces::random_rows(30, BLOCK),
+        min_isl in 0..30_u32,
+        more in 0..20_u32,
+    ) {
         let limits = Limits { min_isl, max_isl: min_isl + more, osl_multiplier: 2.5, min_osl: 7, max_osl: 60 };
         let model = learn(&rows);
         let requests = model.requests(&Options { limits, ..Options::default() }).unwrap();
-        // Where hardly any passes, it takes a million draws to find out.
+        // If no row of the source passes the limits, it would take a million draws to find out.
         let passes = rows.iter().any(|row| (min_isl..=min_isl + more).contains(&row.input_length));
         for row in requests.take(if passes { 20 } else { 0 }) {
             let row = row.unwrap();
@@ -115,7 +120,7 @@ fn row(timestamp: u64, input_length: u32, hash_ids: &[u64]) -> Row {
     Row { timestamp, input_length, output_length: 10, hash_ids: hash_ids.to_vec(), session_id: None }
 }
 
-/// Pairs of requests under prompts of three blocks, with two blocks of their own.
+/// Returns pairs of requests. Each pair shares a prompt of three blocks, and each request has two blocks of its own.
 fn pairs() -> Vec<Row> {
     (0..200)
         .map(|i| row(i / 2 * 10, 18, &[i / 2 * 3, i / 2 * 3 + 1, i / 2 * 3 + 2, 1000 + 2 * i, 1001 + 2 * i]))
@@ -123,7 +128,7 @@ fn pairs() -> Vec<Row> {
 }
 
 #[test]
-fn multipliers_multiply() {
+fn multipliers_scale_lengths_and_times() {
     let model = learn(&pairs());
     let drawn = |options: Options| {
         let rows = draw(&model, &options, 400);
@@ -133,13 +138,13 @@ fn multipliers_multiply() {
     let (context, blocks, duration, _) = drawn(Options::default());
     assert_eq!((context, blocks, duration), (12.0, 5, 1990));
     let (context, blocks, ..) = drawn(Options { prefix_len_multiplier: 2.0, ..Options::default() });
-    assert_eq!((context, blocks), (24.0, 8), "above 1 it must not be without effect");
+    assert_eq!((context, blocks), (24.0, 8), "a multiplier above 1 has an effect, too");
     let (context, blocks, ..) = drawn(Options { prefix_len_multiplier: 0.4, ..Options::default() });
     assert_eq!((context, blocks), (4.0, 3));
     let (context, blocks, ..) = drawn(Options { prompt_len_multiplier: 3.0, ..Options::default() });
     assert_eq!((context, blocks), (12.0, 9));
     let (context, blocks, ..) = drawn(Options { prompt_len_multiplier: 0.01, ..Options::default() });
-    assert_eq!((context, blocks), (12.0, 4), "at least a block of its own");
+    assert_eq!((context, blocks), (12.0, 4), "every request keeps at least one block of its own");
     let (_, _, duration, _) = drawn(Options { speedup_ratio: 4.0, ..Options::default() });
     assert_eq!(duration, 497);
     let (.., rows) =
@@ -148,7 +153,7 @@ fn multipliers_multiply() {
 }
 
 #[test]
-fn trees_are_disjoint() {
+fn copies_of_a_tree_are_disjoint_and_each_lasts_as_long_as_the_source() {
     let shared: Vec<Row> = (0..50).map(|i| row(i, 8, &[0, 1 + i])).collect();
     let roots = |copies| {
         let options = Options { prefix_root_multiplier: copies, ..Options::default() };
@@ -159,12 +164,12 @@ fn trees_are_disjoint() {
     for (requests, trees) in [(99, 1), (100, 2), (149, 2), (150, 3)] {
         let drawn = draw(&learn(&shared), &Options::default(), requests);
         let roots: HashSet<u64> = drawn.iter().map(|row| row.hash_ids[0]).collect();
-        assert_eq!((drawn.len(), roots.len()), (requests, trees), "a tree for every fifty");
+        assert_eq!((drawn.len(), roots.len()), (requests, trees), "one tree for every fifty requests");
     }
 }
 
 #[test]
-fn what_cannot_be_learnt_or_drawn_is_refused() {
+fn unsound_traces_and_options_out_of_range_are_refused() {
     let learning = |rows: &[Row], block_size| {
         Model::learn(traces::reader(rows), block_size, |_| {}).expect_err("an unsound trace").to_string()
     };
@@ -212,7 +217,7 @@ fn near(got: f64, expected: f64, what: &str) {
 }
 
 #[test]
-fn scenarios_are_sound_and_repeat_themselves() {
+fn scenarios_are_sound_and_reproducible() {
     for kind in Kind::ALL {
         let rows = scenario(kind, &Parameters::default(), 400);
         assert_eq!(rows, scenario(kind, &Parameters::default(), 400), "{kind}");
@@ -224,7 +229,7 @@ fn scenarios_are_sound_and_repeat_themselves() {
 }
 
 #[test]
-fn scenarios_are_what_their_parameters_say() {
+fn scenarios_follow_their_parameters() {
     let parameters = Parameters {
         prefixes: Some(10),
         prefix_tokens: Some(400.0),
@@ -245,9 +250,9 @@ fn scenarios_are_what_their_parameters_say() {
     for kind in [Kind::Conversations, Kind::Agents] {
         let analysis = figures(&scenario(kind, &sessions, 20_000), 16);
         near(analysis.arrivals.requests_per_second, 20.0, "rate");
-        let told = analysis.sessions.expect("sessions");
-        near(told.requests_per_session.mean, 5.0, "turns");
-        near(told.gap_ms.mean, 2000.0, "pauses");
+        let sessions = analysis.sessions.expect("sessions");
+        near(sessions.requests_per_session.mean, 5.0, "turns");
+        near(sessions.gap_ms.mean, 2000.0, "pauses");
     }
 
     let rag = Parameters {
@@ -263,7 +268,7 @@ fn scenarios_are_what_their_parameters_say() {
 }
 
 #[test]
-fn long_contexts_end_or_are_compacted() {
+fn conversations_end_at_the_longest_context_and_agents_compact_it() {
     let parameters = Parameters {
         prefixes: Some(1),
         prefix_tokens: Some(0.0),
