@@ -47,7 +47,9 @@ const KINDS: [&str; 3] = ["full_attention", "mamba", "mla_attention"];
 
 fn integers(to: &mut ByteBuf, integers: impl ExactSizeIterator<Item = u64>) {
     write_array_len(to, integers.len() as u32).unwrap();
-    integers.for_each(|integer| drop(write_uint(to, integer).unwrap()));
+    integers.for_each(|integer| {
+        write_uint(to, integer).unwrap();
+    });
 }
 
 fn encode(event: &Event, to: &mut ByteBuf) {
