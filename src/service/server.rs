@@ -53,12 +53,13 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind(config.listen)).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let grace = Duration::from_secs(config.shutdown_seconds);
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
         let door = Door::new(&config, acceptor);
         let indexer = Indexer::start(config)?;
         let (stop, stopped) = oneshot::channel();
         let accepting = runtime.spawn(door.accept(listener, http::router(&indexer), stopped));
         let tasks = indexer.periodic_tasks().map_err(StartError::Runtime)?;
-        tracing::info!(%address, "listening");
+        tracing::info!(%address, url = format!("{scheme}://{address}/"), "listening");
         Ok(Self { indexer, address, grace, stop, accepting, tasks, runtime })
     }
 
