@@ -72,8 +72,8 @@ impl Engine {
     }
 
     /// Submits a request that arrives at `at_ns`, and returns the ticket that its [`Finished`] will carry. Let the
-    /// engine [run until](Self::run_until) that time first. A time before the previous arrival is taken for the
-    /// previous one.
+    /// engine [run until](Self::run_until) that time first. A time before the previous arrival counts as
+    /// that arrival's time.
     ///
     /// # Errors
     /// [`Refusal`], with the reason. The engine has not changed then.

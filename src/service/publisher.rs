@@ -351,7 +351,7 @@ impl Publisher {
     }
 
     /// Ends all doubts about one of its workers, which certainly holds nothing now. If it is the only worker, the next
-    /// block decides anew how the publisher hashes.
+    /// block decides again how the publisher hashes.
     pub(in crate::service) fn trust_rank(&self, rank: u32) {
         self.change_doubts(|doubts| {
             if doubts.settle_all_for(rank) {
@@ -360,7 +360,7 @@ impl Publisher {
         });
     }
 
-    /// Ends all doubts: it certainly holds nothing now, and the next block decides anew how it hashes.
+    /// Ends all doubts: it certainly holds nothing now, and the next block decides again how it hashes.
     pub(in crate::service) fn trust(&self) {
         self.set_lookahead(UNKNOWN_LOOKAHEAD);
         self.change_doubts(RankDoubts::settle_all);
@@ -376,13 +376,13 @@ impl Publisher {
         self.change_doubts(|doubts| doubts.drop_rank(rank));
     }
 
-    /// Counts a batch that named another rank than it was registered as, and that is taken for the registered one.
+    /// Counts a batch that named another rank than it was registered as, and is applied to the registered one.
     pub(in crate::service) fn note_contradiction(&self, named: u32) {
         let times = self.counts[Count::Contradictions as usize].fetch_add(1, Relaxed) + 1;
         if times.is_power_of_two() {
             tracing::warn!(
                 worker = %self.worker, named, times,
-                "batches name another rank than the engine was registered as; they are taken for the registered one"
+                "batches name another rank than the engine was registered as; they are applied to the registered one"
             );
         }
     }

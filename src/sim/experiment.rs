@@ -55,7 +55,7 @@ impl Dimension {
     }
 
     /// Sets it to a value. Only values that the option's type cannot hold are refused; ranges are checked later.
-    #[allow(clippy::cast_sign_loss, reason = "only what is a count is taken for one")]
+    #[allow(clippy::cast_sign_loss, reason = "only counts are cast")]
     fn set(self, options: &mut Options, value: f64) -> Result<(), SimError> {
         let count = || {
             let whole = value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0;

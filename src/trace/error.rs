@@ -88,7 +88,7 @@ pub enum Reason {
         input_length: u32,
         /// How many ids there are.
         ids: usize,
-        /// Tokens that each was taken for.
+        /// The block size that was assumed, in tokens.
         block_size: u32,
     },
     /// A partial last block has an id here, but had none in an earlier row.
@@ -101,7 +101,7 @@ pub enum Reason {
         input_length: u32,
         /// How many ids there are.
         ids: usize,
-        /// Tokens that each was taken for.
+        /// The block size that was assumed, in tokens.
         block_size: u32,
     },
     /// More ids than the prompt has blocks, in a tool that cannot use such rows.
@@ -114,7 +114,7 @@ pub enum Reason {
         input_length: u32,
         /// How many ids there are.
         ids: usize,
-        /// Tokens that each was taken for.
+        /// The block size that was assumed, in tokens.
         block_size: u32,
     },
     /// An id that has followed a different id, or none, before.

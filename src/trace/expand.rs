@@ -96,7 +96,7 @@ pub enum ExpandError {
         input_length: u32,
         /// How many ids there are.
         ids: usize,
-        /// Tokens that each was taken for.
+        /// The block size that was assumed, in tokens.
         trace_block_size: u32,
     },
     /// A row has more blocks than [`Expansion::MAX_BLOCKS`].

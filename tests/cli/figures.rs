@@ -12,14 +12,8 @@ fn figures(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kvleap")).arg("figures").args(args).output().expect("the command runs")
 }
 
-/// Runs a command that must refuse its input, and returns what it prints on stderr. It must print nothing else.
 fn refusal(args: &[&str]) -> String {
-    let output = figures(args);
-    let text = String::from_utf8(output.stderr).expect("text");
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
-    assert!(output.stdout.is_empty(), "{args:?}");
-    assert!(!text.contains("panicked"), "{text}");
-    text
+    crate::refusal(&figures(args))
 }
 
 #[test]

@@ -15,3 +15,11 @@ mod serve;
 mod sim;
 mod sweep;
 mod trace;
+
+/// Returns what a command printed on stderr when it refused its input. It must have printed nothing else.
+fn refusal(output: &std::process::Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(output.stdout.is_empty() && !text.contains("panicked"), "{text}");
+    text
+}

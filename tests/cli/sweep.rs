@@ -29,14 +29,8 @@ fn sweep(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kvleap")).arg("sweep").args(args).output().expect("the command runs")
 }
 
-/// Runs a sweep that must be refused, and returns what it prints on stderr. It must print nothing else.
 fn refusal(args: &[&str]) -> String {
-    let output = sweep(args);
-    let text = String::from_utf8(output.stderr).expect("text");
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
-    assert!(output.stdout.is_empty(), "{args:?}");
-    assert!(!text.contains("panicked"), "{text}");
-    text
+    crate::refusal(&sweep(args))
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! A subcommand is compiled where its library feature is on. In other builds its name is still there, and says which
 //! features it needs.
 
+#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "each subcommand uses some of the shared helpers"))]
+
 #[macro_use]
 mod missing;
 mod numbers;

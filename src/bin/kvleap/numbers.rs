@@ -1,5 +1,4 @@
 //! How numbers are written for people, the same in every command.
-#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "each command uses some of these"))]
 
 use indicatif::{BinaryBytes, HumanCount, HumanFloatCount};
 

@@ -1,5 +1,4 @@
 //! Files for results, checked before minutes are spent on them.
-#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "each command uses some of these"))]
 
 use std::error::Error;
 use std::ffi::OsStr;

@@ -1,5 +1,4 @@
 //! Results on standard output.
-#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "some commands print nothing"))]
 
 use std::io::{self, ErrorKind, Write};
 

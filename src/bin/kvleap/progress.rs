@@ -1,5 +1,4 @@
 //! Progress on stderr, where that is a terminal, in one line that never wraps.
-#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "each command uses some of these"))]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! Tables that fit 80 columns, unless they are asked to be wide.
-#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "each command uses some of these"))]
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 

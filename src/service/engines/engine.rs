@@ -26,7 +26,7 @@ pub struct Engine {
     pub tenant_id: String,
     /// Tokens in its blocks.
     pub block_size: u32,
-    /// Its data-parallel rank. If it is not 0, all its batches are taken for this rank, whatever rank they name.
+    /// Its data-parallel rank. If it is not 0, all its batches are applied to this rank, whatever rank they name.
     #[serde(default)]
     pub dp_rank: u32,
     /// Where it can be asked for batches that were missed.

@@ -26,8 +26,8 @@ pub(super) enum Answer {
     Failed,
 }
 
-/// A request for a replay. Each has a connection of its own, so that an answer cannot be taken for that to another
-/// request. Dropping it closes the connection.
+/// A request for a replay. Each has a connection of its own, so answers to different requests cannot be
+/// confused. Dropping it closes the connection.
 #[derive(Debug)]
 pub(super) struct ReplayRequest {
     answers: Receiver<Answer>,

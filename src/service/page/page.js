@@ -180,13 +180,13 @@ function show(now) {
   const bounds = latencies.of(now.lookups.buckets);
   const within = (bound) => (bound === null ? "beyond the measured range" : `≤ ${time(bound)}`);
   put($("latency"), bounds ? within(bounds[0]) : "–");
-  put($("latency-note"), bounds ? `median; 99% ${within(bounds[1])}` : "no lookups in the last seconds");
+  put($("latency-note"), bounds ? `median; 99th percentile ${within(bounds[1])}` : "no lookups in the last seconds");
   const sum = (key) => now.models.reduce((total, model) => total + model[key], 0);
   put($("blocks"), perSecond("blocks", sum("applied_blocks")));
   put($("blocks-note"), `${count(sum("held_blocks"))} held`);
   const lags = now.models.map((model) => model.staleness_p99_s).filter((lag) => lag !== null);
   put($("lag"), lags.length ? time(Math.max(...lags)) : "–");
-  put($("lag-note"), `99%; ${count(sum("waiting"))} events waiting`);
+  put($("lag-note"), `99th percentile; ${count(sum("waiting"))} events waiting`);
   const { bytes: used, budget, over } = now.memory;
   const done = { refuse: ", new blocks are refused", forget: ", old blocks are forgotten" };
   put($("memory"), bytes(used));

@@ -51,7 +51,7 @@ names! {
         Restarts = "restarts",
         /// Times that the connection was lost.
         Disconnects = "disconnects",
-        /// Batches that named another rank than the publisher was registered as. They are taken for the registered one.
+        /// Batches that named another rank than the publisher was registered as. They are applied to the registered one.
         Contradictions = "rank_contradictions",
         /// Times that its blocks were dropped because it had been gone for too long.
         Expired = "expired",

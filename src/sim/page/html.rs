@@ -89,7 +89,7 @@ fn setting(page: &mut String, report: &Report) {
     if setting.models > 1 || setting.adapters > 1 {
         rows.push(("Models", format!("{} with {} adapters each", setting.models, setting.adapters)));
     }
-    rows.extend(setting.router.iter().map(|line| ("Router", line.clone())));
+    rows.push(("Router", setting.router.join("; ")));
     if setting.world.is_empty() {
         rows.push(("Failures", "none".to_owned()));
     }

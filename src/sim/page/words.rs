@@ -112,11 +112,16 @@ fn limits(best: &PolicyReport, others: &[&PolicyReport]) -> String {
         (ahead > ALIKE * own.abs()).then(written)
     });
     let better: Vec<String> = better.collect();
-    let name = &best.name;
+    let (name, share) = (&best.name, format!("{:.0}%", ALIKE * 100.0));
     if better.is_empty() {
-        format!("No other policy is ahead of {name} in hit rate, latency, balance or rejected requests.")
+        format!(
+            "No other policy is ahead of {name} by more than {share} in hit rate, latency, balance or rejected requests."
+        )
     } else {
-        format!("{name} is not the best in every respect. Another policy is ahead in: {}.", better.join("; "))
+        format!(
+            "{name} is not the best in every respect. Another policy is ahead by more than {share} in: {}.",
+            better.join("; ")
+        )
     }
 }
 
