@@ -95,6 +95,8 @@ doubts! {
     EventIds = "event_ids", Unknown;
     /// The connection was lost, and the engine could not be asked whether it restarted in the meantime.
     Unheard = "reconnected_unasked", Unknown;
+    /// The service failed while it applied what the engine said.
+    Failure = "service_failed", Unknown;
     /// The engine's way of hashing changed without a restart.
     Hashing = "hashing_changed", Unknown;
     /// The state is from a snapshot, and the engine cannot be asked for what it has said since.

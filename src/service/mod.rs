@@ -21,7 +21,7 @@
 //! | `models` | indexes with their publishers |
 //! | `publisher` | who sends one numbered stream of events |
 //! | `doubt`, `media` | why an answer may not be exact; what engines call their storage |
-//! | `tier`, `wire` | storage tiers; decoding what engines publish |
+//! | `tier`, `wire`, `zmtp` | storage tiers; decoding what engines publish; receiving it |
 
 mod budget;
 mod config;
@@ -42,6 +42,7 @@ pub mod snapshot;
 mod tier;
 #[doc(hidden)] // Public only for tests, fuzz targets and benches, which decode batches without an index.
 pub mod wire;
+mod zmtp;
 
 pub use budget::OverBudget;
 pub use config::{Access, Config, ConfigError, LogFormat, MIN_TOKEN_BYTES, Role, TlsError, TokenError, TokenFileError};

@@ -51,6 +51,8 @@ pub struct Publisher {
     seen_ms: AtomicU64,
     lag_ms: AtomicU64,
     next_sequence: AtomicU64,
+    /// Why there is no connection.
+    last_error: Mutex<Option<Arc<str>>>,
     /// Held while a batch is handed over, so that a publisher's batches come one after another.
     position: Mutex<Position>,
     /// What the service remembers of its workers outside the index. All publishers of one worker share it. Locked after
@@ -118,6 +120,7 @@ impl Publisher {
             seen_ms: AtomicU64::default(),
             lag_ms: AtomicU64::default(),
             next_sequence: AtomicU64::default(),
+            last_error: Mutex::default(),
             position: Mutex::default(),
             records: Arc::default(),
         }
@@ -249,6 +252,21 @@ impl Publisher {
     pub fn last_seen(&self) -> Option<SystemTime> {
         let ms = self.seen_ms.load(Relaxed);
         (ms > 0).then(|| UNIX_EPOCH + Duration::from_millis(ms))
+    }
+
+    /// Returns why there is no connection to it, or why its last replay failed; `None` since it was heard.
+    pub fn last_error(&self) -> Option<Arc<str>> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why there is no connection, or that there is one. Returns whether that is news.
+    pub(in crate::service) fn set_last_error(&self, error: Option<&str>) -> bool {
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = last.as_deref() != error;
+        if news {
+            *last = error.map(Arc::from);
+        }
+        news
     }
 
     /// Returns where it is, for a snapshot. Exact while [`Model::at_rest`](crate::service::Model::at_rest) is held.

@@ -85,6 +85,14 @@ pub struct Config {
     pub ingest_threads: usize,
     /// Seconds for which the blocks of an engine are kept after its connection is lost. Default 60.
     pub grace_seconds: u64,
+    /// Seconds that the answer to a request for missed batches may take as a whole. Default 120.
+    pub replay_seconds: u64,
+    /// The most bytes of a message of an engine; one that announces more is disconnected. Default 32 MiB.
+    pub max_message_bytes: usize,
+    /// Bytes of engines' messages that were received and not applied yet, of all engines together. Beyond it, nothing is
+    /// read from engines whose messages are larger than 64 KiB. At least four times `max_message_bytes`. Default 256
+    /// MiB.
+    pub message_memory: usize,
     /// File to save the state in, so that a restart continues where the last process ended. Without one, nothing is
     /// saved.
     pub snapshot: Option<PathBuf>,
@@ -96,7 +104,7 @@ pub struct Config {
     pub over_budget: OverBudget,
     /// The form of log lines.
     pub log: LogFormat,
-    /// What is logged, as in `info,kvleap=debug`. Default `info,zeromq=warn`, because zeromq logs every reconnection.
+    /// What is logged, as in `info,kvleap=debug`. Default `info`.
     pub log_filter: String,
 }
 
@@ -139,12 +147,15 @@ impl Default for Config {
             engines: Vec::new(),
             ingest_threads: 2,
             grace_seconds: 60,
+            replay_seconds: 120,
+            max_message_bytes: 32 << 20,
+            message_memory: 256 << 20,
             snapshot: None,
             snapshot_seconds: 60,
             memory_budget: None,
             over_budget: OverBudget::default(),
             log: LogFormat::Text,
-            log_filter: "info,zeromq=warn".to_owned(),
+            log_filter: "info".to_owned(),
         }
     }
 }
@@ -220,7 +231,14 @@ impl Config {
     /// Returns the settings of listeners.
     pub fn ingest(&self) -> ingest::Settings {
         let grace = Duration::from_secs(self.grace_seconds);
-        ingest::Settings { threads: self.ingest_threads, grace, ..ingest::Settings::default() }
+        ingest::Settings {
+            threads: self.ingest_threads,
+            grace,
+            replay_whole: Duration::from_secs(self.replay_seconds),
+            message_bytes: self.max_message_bytes,
+            memory: self.message_memory,
+            ..ingest::Settings::default()
+        }
     }
 
     /// Checks the settings and all files that they name, without listening on anything or connecting to anybody.
@@ -234,6 +252,9 @@ impl Config {
         at_least("max_connections", self.max_connections, 1)?;
         at_least("max_models", self.max_models, 1)?;
         at_least("ingest_threads", self.ingest_threads, 1)?;
+        at_least("replay_seconds", self.replay_seconds as usize, 1)?;
+        at_least("max_message_bytes", self.max_message_bytes, 1 << 10)?;
+        at_least("message_memory", self.message_memory, self.max_message_bytes.saturating_mul(4))?;
         at_least("memory_budget", self.memory_budget.unwrap_or(u64::MAX) as usize, 1 << 20)?;
         at_least("snapshot_seconds", self.snapshot_seconds as usize, 1)?;
         at_least("max_body_bytes", self.max_body_bytes, 1)?;

@@ -117,6 +117,8 @@ struct Listener<'a> {
     last_sequence: Option<u64>,
     lag_seconds: f64,
     seen_seconds_ago: Option<f64>,
+    /// Why there is no connection, or why the last replay failed.
+    last_error: Option<Arc<str>>,
     counts: BTreeMap<&'static str, u64>,
     skipped: BTreeMap<&'static str, u64>,
     /// Further publishers of the same worker.
@@ -163,6 +165,7 @@ impl<'a> Listener<'a> {
             last_sequence: publisher.last_sequence(),
             lag_seconds: publisher.lag().as_secs_f64(),
             seen_seconds_ago: publisher.last_seen().map(ago),
+            last_error: publisher.last_error(),
             counts: Count::ALL.iter().map(|&what| (what.name(), publisher.count(what))).collect(),
             skipped: skipped.filter(|&(_, times)| times > 0).collect(),
             others: others.iter().map(|other| Self::new(std::slice::from_ref(other), doubts)).collect(),

@@ -1,26 +1,35 @@
 //! Following one publisher: its connection, its replays, and its silence.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, block_in_place};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::replay_request::{Answer, ReplayRequest};
 use super::sequence::{Limits, Sequencer, Step};
-use super::settings::{Settings, Source};
+use super::settings::Source;
 use super::subscription::{Heard, Subscription};
-use super::{feed, membership};
+use super::{Shared, feed, membership};
 use crate::index::Closed;
 use crate::service::doubt::Doubt;
 use crate::service::models::Model;
 use crate::service::publisher::{Connection, Count, Publisher};
+use crate::service::zmtp::Error;
 
-/// The time between two attempts to connect.
+/// The time before the second attempt to connect. It doubles with every further one, up to the longest.
 const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long to wait before it is asked again whether the index has room.
+const ROOM: Duration = Duration::from_millis(1);
+
+/// After this time without a connection, its error says what is likely to be set wrong.
+const HINT: Duration = Duration::from_secs(5);
 
 /// The subscription counts as half open after this many probes in a row that bring batches which should have arrived
 /// live.
@@ -39,11 +48,12 @@ impl Listener {
         source: Source,
         model: Arc<Model>,
         publisher: Arc<Publisher>,
-        settings: Arc<Settings>,
+        shared: Arc<Shared>,
     ) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let follower = Follower::new(source, model, publisher, settings);
-        Self { stop, task: runtime.spawn(follower.run(stopped)) }
+        let follow =
+            move || Follower::new(source.clone(), Arc::clone(&model), Arc::clone(&publisher), Arc::clone(&shared));
+        Self { stop, task: runtime.spawn(supervise(follow, stopped)) }
     }
 
     /// Stops the listener, and returns when no further batch will be handed over.
@@ -54,11 +64,42 @@ impl Listener {
     }
 }
 
+/// Follows a publisher until it is stopped. If following it panics, which only a defect of the service can cause, nobody
+/// knows what became of the batch at hand: the publisher is marked, and is followed again from the next batch on.
+async fn supervise(follow: impl Fn() -> Follower, mut stop: oneshot::Receiver<()>) {
+    loop {
+        let follower = follow();
+        let publisher = Arc::clone(&follower.publisher);
+        let (end, ended) = oneshot::channel();
+        let mut following = tokio::spawn(follower.run(ended));
+        let result = tokio::select! {
+            biased;
+            _ = &mut stop => {
+                drop(end);
+                // The batch at hand is handed over first.
+                let _ = following.await;
+                return;
+            }
+            result = &mut following => result,
+        };
+        match result {
+            Ok(()) => return,
+            Err(panic) => {
+                tracing::error!(worker = %publisher.worker(), %panic, "following a publisher failed; it is followed again");
+                publisher.add(Count::Failures, 1);
+                publisher.doubt(Doubt::Failure);
+                publisher.set_connection(Connection::Unreachable);
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
 struct Follower {
     source: Source,
     model: Arc<Model>,
     publisher: Arc<Publisher>,
-    settings: Arc<Settings>,
+    shared: Arc<Shared>,
     sequencer: Sequencer<Bytes>,
     replay: Option<ReplayRequest>,
     steps: Vec<Step<Bytes>>,
@@ -66,6 +107,8 @@ struct Follower {
     quiet_since: Instant,
     /// When the connection was lost, if it is lost.
     lost_since: Option<Instant>,
+    /// How long to wait before the next attempt to connect.
+    pause: Duration,
     /// Whether nothing has arrived live since the connection was made or the last probe was sent.
     silent: bool,
     /// Probes in a row that brought batches although nothing arrived live.
@@ -84,18 +127,19 @@ impl From<Closed> for End {
 }
 
 impl Follower {
-    fn new(source: Source, model: Arc<Model>, publisher: Arc<Publisher>, settings: Arc<Settings>) -> Self {
+    fn new(source: Source, model: Arc<Model>, publisher: Arc<Publisher>, shared: Arc<Shared>) -> Self {
         let position = publisher.position().clone();
         let mut follower = Self {
-            sequencer: sequencer(&source, &settings, position.next_sequence, position.fingerprint),
+            sequencer: sequencer(&source, &shared, position.next_sequence, position.fingerprint),
             source,
             model,
             publisher,
-            settings,
+            shared,
             replay: None,
             steps: Vec::new(),
             quiet_since: Instant::now(),
             lost_since: None,
+            pause: PAUSE,
             silent: true,
             missed_live: 0,
             probe_brought: None,
@@ -123,20 +167,19 @@ impl Follower {
     /// is half open, so that probes bring what should have arrived live. In the latter two cases another connection is
     /// made at once, and the publisher does not become unreachable.
     async fn session(&mut self) -> Result<(), End> {
-        let mut subscription = match Subscription::open(&self.source).await {
+        let opened = Subscription::open(&self.source, &self.shared.limits, &self.shared.bindings).await;
+        let mut subscription = match opened {
             Ok(subscription) => subscription,
             Err(error) => {
-                let (worker, endpoint) = (self.publisher.worker(), &self.source.endpoint);
-                tracing::debug!(%worker, "no connection to {endpoint}: {error}");
-                self.disconnected();
+                self.disconnected(&error);
                 self.expire()?;
-                sleep(PAUSE).await;
+                self.pause().await;
                 return Ok(());
             }
         };
         // A bound socket reports when the publisher has connected.
         if !self.source.bind {
-            self.connected()?;
+            self.connected().await?;
         }
         loop {
             let quiet_end = self.quiet_since + self.patience();
@@ -145,7 +188,7 @@ impl Follower {
             let heard = tokio::select! {
                 biased;
                 answer = next(&mut self.replay) => {
-                    if !self.answered(answer)? && !self.source.bind {
+                    if !self.answered(answer).await? && !self.source.bind {
                         // If it is half open, that counts as a lost connection.
                         self.publisher.add(Count::Disconnects, u64::from(self.missed_live >= MAX_MISSED_LIVE));
                         self.replay = None;
@@ -160,18 +203,20 @@ impl Follower {
                 Some(Heard::Batch(sequence, payload)) => {
                     self.quiet_since = Instant::now();
                     (self.silent, self.missed_live) = (false, 0);
+                    self.heard();
                     self.sequencer.live(sequence, payload, &mut self.steps);
-                    self.take_steps()?;
+                    self.take_steps().await?;
                 }
                 Some(Heard::Noise) => {
                     // It may have been a batch, so it cannot be ignored.
                     self.publisher.add(Count::Undecodable, 1);
                     self.publisher.doubt(Doubt::Undecodable);
                 }
-                Some(Heard::Connected | Heard::Renewed) => self.connected()?,
-                Some(Heard::Disconnected) => {
-                    self.disconnected();
+                Some(Heard::Connected | Heard::Renewed) => self.connected().await?,
+                Some(Heard::Disconnected(error)) => {
+                    self.disconnected(&error);
                     if !self.source.bind {
+                        self.pause().await;
                         return Ok(());
                     }
                 }
@@ -179,15 +224,16 @@ impl Follower {
                 None => {
                     self.quiet_since = Instant::now();
                     if self.lost_since.is_some() {
+                        self.not_connected();
                         self.expire()?;
                     } else if self.source.replay.is_some() {
                         // A quiet publisher may have nothing to say, or the connection may be dead: ask.
                         (self.silent, self.probe_brought) = (true, Some(false));
                         self.sequencer.probe(&mut self.steps);
-                        self.take_steps()?;
+                        self.take_steps().await?;
                     // It cannot be asked: a second connection will show whether the first one is dead.
-                    } else if !self.source.bind && subscription.renew(&self.source).await.is_err() {
-                        self.disconnected();
+                    } else if let Err(error) = subscription.renew(&self.source, &self.shared.limits).await {
+                        self.disconnected(&error);
                         return Ok(());
                     }
                 }
@@ -198,74 +244,143 @@ impl Follower {
     /// Returns how long the publisher may be quiet before something is done.
     fn patience(&self) -> Duration {
         match &self.source.replay {
-            _ if self.lost_since.is_some() => self.settings.grace,
-            Some(_) => self.settings.probe,
-            None => self.settings.silence,
+            _ if self.publisher.connection() == Connection::Connecting => HINT,
+            _ if self.lost_since.is_some() => self.shared.settings.grace,
+            Some(_) => self.shared.settings.probe,
+            None => self.shared.settings.silence,
         }
     }
 
     /// Begins with a publisher that has just connected: it may be another one than before.
-    fn connected(&mut self) -> Result<(), End> {
+    async fn connected(&mut self) -> Result<(), End> {
         self.quiet_since = Instant::now();
         (self.lost_since, self.silent, self.missed_live, self.probe_brought) = (None, true, 0, None);
+        self.publisher.set_last_error(None);
         self.sequencer.connected(&mut self.steps);
-        self.take_steps()
+        self.take_steps().await
     }
 
-    /// Notes that the connection is lost. The grace period begins.
-    fn disconnected(&mut self) {
+    /// Notes that the publisher has sent something that can be used.
+    fn heard(&mut self) {
+        if self.pause > PAUSE {
+            self.pause = PAUSE;
+        }
+    }
+
+    /// Waits before the next attempt to connect.
+    async fn pause(&mut self) {
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Notes that there is no connection, or none any more. With that the grace period begins.
+    fn disconnected(&mut self, error: &Error) {
         self.replay = None;
         self.quiet_since = Instant::now();
+        let known = self.publisher.connection() != Connection::Connecting;
         if self.lost_since.is_none() {
             self.lost_since = Some(self.quiet_since);
-            let grace = self.settings.grace;
-            tracing::warn!(worker = %self.publisher.worker(), ?grace, "lost the connection to a publisher");
             self.publisher.add(Count::Disconnects, 1);
             self.publisher.set_connection(Connection::Unreachable);
+        }
+        let mut why = error.to_string();
+        if !known && error.is_refusal() && self.lost_since.is_some_and(|since| since.elapsed() >= HINT) {
+            why.push_str(
+                "; nobody listens there. vLLM's publisher listens only if its endpoint has a wildcard, as in \
+                 tcp://*:5557. With the address of a machine it connects, and has to be registered with \"bind\": true",
+            );
+        }
+        self.note(&why);
+    }
+
+    /// Notes that nobody has connected to the bound socket yet.
+    fn not_connected(&self) {
+        if self.source.bind && self.publisher.connection() == Connection::Connecting {
+            self.note(
+                "no publisher has connected yet. If its endpoint has a wildcard, as in tcp://*:5557, it waits for \
+                 connections itself, and has to be registered without \"bind\" and with its own address; if several \
+                 share this address, the topic has to be the publisher's",
+            );
+        }
+    }
+
+    /// Notes why there is no connection, and logs it if it is news.
+    fn note(&self, why: &str) {
+        if self.publisher.set_last_error(Some(why)) {
+            let (worker, endpoint) = (self.publisher.worker(), &self.source.endpoint);
+            tracing::warn!(%worker, endpoint, "no connection to a publisher: {why}");
         }
     }
 
     /// Drops what the publisher stored, if its connection has been lost for longer than the grace period.
     fn expire(&mut self) -> Result<(), End> {
         if self.publisher.connection() == Connection::Unreachable
-            && self.lost_since.is_some_and(|since| since.elapsed() >= self.settings.grace)
+            && self.lost_since.is_some_and(|since| since.elapsed() >= self.shared.settings.grace)
         {
-            block_in_place(|| membership::expire(&self.model, &self.publisher))?;
-            self.sequencer = sequencer(&self.source, &self.settings, 0, None);
+            membership::expire(&self.model, &self.publisher)?;
+            self.sequencer = sequencer(&self.source, &self.shared, 0, None);
         }
         Ok(())
     }
 
     /// Takes a part of a replay. Returns whether the connection can still be trusted.
-    fn answered(&mut self, answer: Answer) -> Result<bool, End> {
+    async fn answered(&mut self, answer: Answer) -> Result<bool, End> {
         match answer {
             Answer::Batch(sequence, payload) => self.sequencer.replayed(sequence, payload, &mut self.steps),
             Answer::End => {
                 self.publisher.note_seen(None);
+                self.publisher.set_last_error(None);
                 self.sequencer.replay_ended(&mut self.steps);
                 // The probe brought batches that the subscription should have brought before.
                 let missed = self.probe_brought.take() == Some(true) && self.silent;
                 self.missed_live += u32::from(missed);
             }
-            Answer::Failed => {
+            Answer::Endless => {
+                self.note_replay("the answer to a replay did not end in time");
+                self.publisher.add(Count::Unanswered, 1);
+                self.sequencer.replay_endless(&mut self.steps);
+            }
+            Answer::Failed(failure) => {
+                self.note_replay(&failure.to_string());
                 self.publisher.add(Count::Unanswered, 1);
                 self.sequencer.replay_failed(&mut self.steps);
-                self.take_steps()?;
+                self.take_steps().await?;
                 // With no answer and nothing live, a new connection may be better. As long as the sequencer asks again,
                 // or something arrives live, this one is kept.
                 return Ok(self.sequencer.is_replaying() || !self.silent);
             }
         }
-        self.take_steps()?;
+        self.take_steps().await?;
         Ok(self.missed_live < MAX_MISSED_LIVE)
     }
 
+    /// Notes why a replay was not answered, and logs it if it is news.
+    fn note_replay(&self, why: &str) {
+        if self.publisher.set_last_error(Some(&format!("no replay: {why}"))) {
+            let (worker, endpoint) = (self.publisher.worker(), &self.source.replay);
+            tracing::warn!(%worker, endpoint, "a replay was not answered: {why}");
+        }
+    }
+
     /// Takes the steps of the sequencer, in order.
-    fn take_steps(&mut self) -> Result<(), End> {
+    async fn take_steps(&mut self) -> Result<(), End> {
         for step in std::mem::take(&mut self.steps) {
+            if matches!(step, Step::Apply { .. }) {
+                self.room().await;
+            }
             self.take(step)?;
         }
         Ok(())
+    }
+
+    /// Waits until a batch can be handed over without waiting on this thread, which other publishers need.
+    fn room(&self) -> impl Future<Output = ()> + use<> {
+        let (model, worker) = (Arc::clone(&self.model), self.publisher.worker());
+        async move {
+            while !model.index().has_room(worker) || model.is_at_rest() {
+                sleep(ROOM).await;
+            }
+        }
     }
 
     fn take(&mut self, step: Step<Bytes>) -> Result<(), End> {
@@ -275,7 +390,7 @@ impl Follower {
                 if let Some(brought) = &mut self.probe_brought {
                     *brought |= replayed;
                 }
-                block_in_place(|| feed::apply_batch(&self.model, &self.publisher, sequence, &payload, fingerprint))?;
+                feed::apply_batch(&self.model, &self.publisher, sequence, &payload, fingerprint)?;
             }
             Step::Duplicate => self.publisher.add(Count::Duplicates, 1),
             Step::HeldBack => self.publisher.add(Count::HeldBack, 1),
@@ -286,7 +401,8 @@ impl Follower {
             Step::NothingYet => self.publisher.settle(Doubt::JoinedLate),
             Step::Replay { from, attempt, probe } => {
                 let endpoint = self.source.replay.clone().expect("the sequencer asks only if there is an endpoint");
-                self.replay = Some(ReplayRequest::ask(endpoint, from, attempt, self.settings.replay_timeout));
+                let Shared { settings, limits, .. } = &*self.shared;
+                self.replay = Some(ReplayRequest::ask(endpoint, from, attempt, settings, limits.clone()));
                 self.publisher.set_connection(if probe { Connection::Live } else { Connection::Replaying });
             }
             Step::Settled => {
@@ -299,7 +415,7 @@ impl Follower {
                 self.replay = None;
                 self.publisher.set_connection(Connection::Live);
                 self.publisher.add(Count::Restarts, 1);
-                block_in_place(|| membership::drop_all(&self.model, &self.publisher))?;
+                membership::drop_all(&self.model, &self.publisher)?;
             }
             Step::Lost { from, to } => {
                 if to > from {
@@ -307,7 +423,7 @@ impl Follower {
                     tracing::warn!(%worker, from, to, "batches are lost: answers may be wrong");
                     self.publisher.add(Count::Lost, to - from);
                 }
-                block_in_place(|| membership::lose(&self.model, &self.publisher, from, to));
+                membership::lose(&self.model, &self.publisher, from, to);
             }
         }
         Ok(())
@@ -315,11 +431,11 @@ impl Follower {
 }
 
 /// Creates a sequencer that expects `next`, behind a batch with the fingerprint `last`.
-fn sequencer(source: &Source, settings: &Settings, next: u64, last: Option<u64>) -> Sequencer<Bytes> {
+fn sequencer(source: &Source, shared: &Shared, next: u64, last: Option<u64>) -> Sequencer<Bytes> {
     let limits = Limits {
-        held_batches: settings.held_batches,
-        held_bytes: settings.held_bytes,
-        attempts: settings.replay_attempts.max(1),
+        held_batches: shared.settings.held_batches,
+        room: Arc::clone(&shared.room),
+        attempts: shared.settings.replay_attempts.max(1),
     };
     Sequencer::new(limits, source.replay.is_some(), next, last)
 }

@@ -51,6 +51,8 @@ names! {
         Restarts = "restarts",
         /// Times that the connection was lost.
         Disconnects = "disconnects",
+        /// Times that following it failed because of a defect of the service.
+        Failures = "failures",
         /// Batches that named another rank than the publisher was registered as. They are applied to the registered one.
         Contradictions = "rank_contradictions",
         /// Times that its blocks were dropped because it had been gone for too long.
