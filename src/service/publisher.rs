@@ -52,7 +52,7 @@ pub struct Publisher {
     lag_ms: AtomicU64,
     next_sequence: AtomicU64,
     /// Why there is no connection.
-    last_error: Mutex<Option<Arc<str>>>,
+    last_error: Mutex<Option<String>>,
     /// Held while a batch is handed over, so that a publisher's batches come one after another.
     position: Mutex<Position>,
     /// What the service remembers of its workers outside the index. All publishers of one worker share it. Locked after
@@ -255,7 +255,7 @@ impl Publisher {
     }
 
     /// Returns why there is no connection to it, or why its last replay failed; `None` since it was heard.
-    pub fn last_error(&self) -> Option<Arc<str>> {
+    pub fn last_error(&self) -> Option<String> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -264,7 +264,7 @@ impl Publisher {
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         let news = last.as_deref() != error;
         if news {
-            *last = error.map(Arc::from);
+            *last = error.map(str::to_owned);
         }
         news
     }

@@ -19,6 +19,7 @@ mod common {
 }
 
 mod exactness;
+mod hostile;
 #[cfg(feature = "cli")]
 mod limits;
 #[cfg(feature = "cli")]

@@ -118,7 +118,7 @@ struct Listener<'a> {
     lag_seconds: f64,
     seen_seconds_ago: Option<f64>,
     /// Why there is no connection, or why the last replay failed.
-    last_error: Option<Arc<str>>,
+    last_error: Option<String>,
     counts: BTreeMap<&'static str, u64>,
     skipped: BTreeMap<&'static str, u64>,
     /// Further publishers of the same worker.

@@ -262,8 +262,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if self.attempts < self.limits.attempts {
             return self.ask(replay.probe, steps);
         }
-        if self.unproven {
-            // It is not known whether this is the same publisher, nor what it has sent.
+        if self.unproven || (!replay.probe && self.held.is_empty()) {
+            // It is not known whether this is the same publisher, or what else the answer would have brought.
             self.lose(self.next, steps);
         }
         self.release(steps);
