@@ -259,14 +259,12 @@ impl Publisher {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes why there is no connection, or that there is one. Returns whether that is news.
-    pub(in crate::service) fn set_last_error(&self, error: Option<&str>) -> bool {
+    /// Notes why there is no connection, or that there is one.
+    pub(in crate::service) fn set_last_error(&self, error: Option<&str>) {
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = last.as_deref() != error;
-        if news {
+        if last.as_deref() != error {
             *last = error.map(str::to_owned);
         }
-        news
     }
 
     /// Returns where it is, for a snapshot. Exact while [`Model::at_rest`](crate::service::Model::at_rest) is held.

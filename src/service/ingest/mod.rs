@@ -9,6 +9,7 @@ mod change;
 mod dumped;
 mod dynamo;
 mod feed;
+mod follower;
 mod listener;
 mod membership;
 mod normalise;
@@ -17,6 +18,7 @@ mod sequence;
 mod settings;
 mod subscription;
 mod tier_writer;
+mod trouble;
 mod worker_feed;
 
 use std::io;
