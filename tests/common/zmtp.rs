@@ -69,6 +69,15 @@ impl Subscriber {
         let _ = self.0.write_all(bytes);
     }
 
+    pub(crate) fn try_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    /// Reads until the other end closes the connection.
+    pub(crate) fn read_to_end(&mut self) -> io::Result<()> {
+        self.0.read_to_end(&mut Vec::new()).map(drop)
+    }
+
     /// Waits for the next frame, a short one.
     pub(crate) fn frame(&mut self) -> Vec<u8> {
         frame(&mut self.0).expect("a frame")

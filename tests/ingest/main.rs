@@ -24,4 +24,5 @@ mod hostile;
 mod limits;
 #[cfg(feature = "cli")]
 mod publishers;
+mod soak;
 mod wire;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::replay_request::{Answer, ReplayRequest};
@@ -23,6 +24,10 @@ use crate::service::zmtp::Error;
 /// The time before the second attempt to connect. It doubles with every further one, up to the longest.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How much a publisher may bring before others have their turn: bytes, where each message counts as so many more.
+const TURN: usize = 256 << 10;
+const MESSAGE: usize = 4 << 10;
 
 /// How long to wait before it is asked again whether the index has room.
 const ROOM: Duration = Duration::from_millis(1);
@@ -50,6 +55,8 @@ pub(super) struct Follower {
     /// How long to wait before the next attempt to connect.
     pause: Duration,
     trouble: Trouble,
+    /// What is left of the publisher's turn.
+    turn: usize,
     /// Whether nothing has arrived live since the connection was made or the last probe was sent.
     silent: bool,
     /// Probes in a row that brought batches although nothing arrived live.
@@ -82,6 +89,7 @@ impl Follower {
             lost_since: None,
             pause: PAUSE,
             trouble: Trouble::default(),
+            turn: TURN,
             silent: true,
             missed_live: 0,
             probe_brought: None,
@@ -292,9 +300,23 @@ impl Follower {
             if matches!(step, Step::Apply { .. }) {
                 self.room().await;
             }
+            self.take_turn(&step).await;
             self.take(step)?;
         }
         Ok(())
+    }
+
+    /// Lets others have their turn, if this publisher has had its own. A publisher that floods the service would never
+    /// wait otherwise: there is always more to read.
+    async fn take_turn(&mut self, step: &Step<Bytes>) {
+        let bytes = if let Step::Apply { payload, .. } = step { payload.len() } else { 0 };
+        match self.turn.checked_sub(MESSAGE + bytes) {
+            Some(left) => self.turn = left,
+            None => {
+                self.turn = TURN;
+                yield_now().await;
+            }
+        }
     }
 
     /// Waits until a batch can be handed over without waiting on this thread, which other publishers need.
