@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use super::refusal::{Refusal, blocking};
 use super::{body, lookup};
 use crate::event::Worker;
-use crate::index::Rejection;
+use crate::index::{Closed, Rejection};
 use crate::service::indexer::Indexer;
 use crate::service::ingest::{self, DynamoEvent};
-use crate::service::models::{Key, Model};
-use crate::service::publisher::{Copies, Publisher, Skip};
+use crate::service::models::{Key, Model, NoRoom};
+use crate::service::publisher::{Publisher, Skip};
 use crate::service::tier::{MAX_RANK, Tier};
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Told {
     model_name: String,
     routing_group: Option<String>,
@@ -60,50 +61,118 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
     let group = routing_group.unwrap_or_else(|| Key::DEFAULT_GROUP.to_owned());
     let tenant = Key::tenant(&tenant_id.unwrap_or_default()).to_owned();
     let key = Key { model: model_name, group, tenant };
+    indexer.models().check(&key, block_size)?;
     let mut outcome = Outcome::default();
-    let mut by_worker: BTreeMap<Worker, Vec<DynamoEvent>> = BTreeMap::new();
+    let mut by_worker = ByWorker::new();
     for event in events {
         if event.event.dp_rank > MAX_RANK {
-            *outcome.skipped.entry(Skip::Rank.name()).or_default() += 1;
+            outcome.skip(Skip::Rank, 1);
         } else {
             by_worker.entry(Worker::new(event.worker_id, event.event.dp_rank)).or_default().push(event);
         }
     }
-    let (model, publishers) = publishers(indexer, &key, block_size, &by_worker.keys())?;
-    let before = rejections(&model, &by_worker);
-    for (publisher, events) in publishers.into_iter().zip(by_worker.values()) {
-        let skipped = skips(&publisher);
-        let applied = ingest::dynamo_events(&model, &publisher, events)?;
-        outcome.applied += applied.events;
-        outcome.blocks += applied.blocks;
-        add(&mut outcome.skipped, Skip::ALL.map(Skip::name), skipped, skips(&publisher));
+    // Whoever says only what is not indexed does not become known by it.
+    let known = indexer.models().get(&key.model, &key.group, &key.tenant);
+    let is_known = |worker| known.as_ref().is_some_and(|model| model.publishers().over_http(worker).is_some());
+    by_worker.retain(|&worker, events| {
+        let says_something = !events.iter().all(DynamoEvent::is_shared) || is_known(worker);
+        if !says_something {
+            outcome.skip(Skip::Shared, events.len() as u64);
+        }
+        says_something
+    });
+    while !by_worker.is_empty() {
+        let model = indexer.models().get_or_add(&key, block_size)?;
+        match tell(&model, &by_worker) {
+            Ok(told) => return Ok(outcome.and(told)),
+            // The model was removed meanwhile, with what it was told, because its last engine left.
+            Err(Untold::Closed(_)) if !indexer.models().has(&model) => {}
+            Err(Untold::Closed(closed)) => return Err(closed.into()),
+            Err(Untold::NoSeat(worker)) => {
+                return Err(Refusal::new(
+                    StatusCode::CONFLICT,
+                    format!("too many publishers speak for worker {worker}"),
+                ));
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+type ByWorker = BTreeMap<Worker, Vec<DynamoEvent>>;
+
+/// Why a model was not told of events.
+enum Untold {
+    Closed(Closed),
+    /// Too many publishers speak for this worker.
+    NoSeat(Worker),
+}
+
+impl From<Closed> for Untold {
+    fn from(closed: Closed) -> Self {
+        Self::Closed(closed)
+    }
+}
+
+/// Tells a model of events, and returns when they are visible. The cost is in proportion to the events and their
+/// workers, however many there are.
+fn tell(model: &Model, by_worker: &ByWorker) -> Result<Outcome, Untold> {
+    let mut outcome = Outcome::default();
+    let entered = ingest::enter_over_http(model, by_worker.keys())?;
+    if let Some(place) = entered.iter().position(|entered| matches!(entered, Err(NoRoom::Publishers))) {
+        return Err(Untold::NoSeat(*by_worker.keys().nth(place).expect("there is one for each worker")));
+    }
+    let before = rejections(model, by_worker.keys())?;
+    for (entered, (&worker, events)) in entered.into_iter().zip(by_worker) {
+        let Ok(publisher) = entered else {
+            outcome.skip(Skip::Workers, events.len() as u64);
+            continue;
+        };
+        outcome = outcome.and(tell_worker(model, publisher, worker, events)?);
     }
     model.index().flush()?;
-    let after = rejections(&model, &by_worker);
+    let after = rejections(model, by_worker.keys())?;
     add(&mut outcome.rejected, Rejection::ALL.map(Rejection::name), before, after);
     outcome.applied = outcome.applied.saturating_sub(outcome.rejected.values().sum());
     Ok(outcome)
 }
 
-/// Returns the model and the publishers of these workers, and creates those that do not exist yet.
-fn publishers<'w>(
-    indexer: &Indexer,
-    key: &Key,
-    block_size: u32,
-    workers: &(impl Iterator<Item = &'w Worker> + Clone),
-) -> Result<(Arc<Model>, Vec<Arc<Publisher>>), Refusal> {
+fn tell_worker(
+    model: &Model,
+    mut publisher: Arc<Publisher>,
+    worker: Worker,
+    events: &[DynamoEvent],
+) -> Result<Outcome, Closed> {
     loop {
-        let model = indexer.models().get_or_add(key, block_size)?;
-        let publishers = workers.clone().map(|&worker| match ingest::enter(&model, worker, None, Copies::Single)? {
-            Some(publisher) => Ok(publisher),
-            None => Err(Refusal::new(StatusCode::CONFLICT, format!("too many publishers speak for worker {worker}"))),
-        });
-        let publishers = publishers.collect::<Result<Vec<_>, Refusal>>()?;
-        // A model without publishers may have been removed in the meantime.
-        let known = indexer.models().get(&key.model, &key.group, &key.tenant);
-        if publishers.is_empty() || known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
-            return Ok((model, publishers));
+        let skipped = skips(&publisher);
+        match ingest::dynamo_events(model, &publisher, events) {
+            Ok(applied) => {
+                let mut outcome = Outcome { applied: applied.events, blocks: applied.blocks, ..Outcome::default() };
+                add(&mut outcome.skipped, Skip::ALL.map(Skip::name), skipped, skips(&publisher));
+                return Ok(outcome);
+            }
+            // It was unregistered a moment ago, and speaks again.
+            Err(closed) => match ingest::enter_over_http(model, std::iter::once(&worker))?.remove(0) {
+                Ok(other) if !Arc::ptr_eq(&other, &publisher) => publisher = other,
+                _ => return Err(closed),
+            },
         }
+    }
+}
+
+impl Outcome {
+    fn skip(&mut self, why: Skip, events: u64) {
+        *self.skipped.entry(why.name()).or_default() += events;
+    }
+
+    /// Adds another outcome.
+    fn and(mut self, other: Self) -> Self {
+        self.applied += other.applied;
+        self.blocks += other.blocks;
+        for (sum, more) in [(&mut self.skipped, other.skipped), (&mut self.rejected, other.rejected)] {
+            more.into_iter().for_each(|(why, times)| *sum.entry(why).or_default() += times);
+        }
+        self
     }
 }
 
@@ -112,13 +181,14 @@ fn skips(publisher: &Publisher) -> [u64; Skip::ALL.len()] {
 }
 
 /// Returns how many events of these workers the index has rejected so far, by reason.
-fn rejections<T>(model: &Model, workers: &BTreeMap<Worker, T>) -> [u64; Rejection::ALL.len()] {
-    let status = model.index().status();
-    let ours = status.workers.iter().filter(|worker| workers.contains_key(&Tier::split(worker.worker).0));
-    let strangers = status.shards.iter().map(|shard| shard.rejected_strangers);
-    ours.map(|worker| worker.rejected)
-        .chain(strangers)
-        .fold(Default::default(), |sum: [u64; _], rejected| std::array::from_fn(|why| sum[why] + rejected[why]))
+fn rejections<'w>(
+    model: &Model,
+    workers: impl Iterator<Item = &'w Worker>,
+) -> Result<[u64; Rejection::ALL.len()], Closed> {
+    let workers: Vec<_> = workers.flat_map(|&worker| Tier::ALL.map(|tier| tier.worker(worker))).collect();
+    let status = model.index().status_of(&workers)?;
+    let sum = |sum: [u64; _], rejected: [u64; _]| std::array::from_fn(|why| sum[why] + rejected[why]);
+    Ok(status.iter().map(|worker| worker.rejected).fold(Default::default(), sum))
 }
 
 /// Adds the differences between two readings of counters.

@@ -6,27 +6,45 @@ use super::tier_writer::TierWriter;
 use crate::event::Worker;
 use crate::index::Closed;
 use crate::service::doubt::Doubt;
-use crate::service::models::Model;
+use crate::service::models::{Model, NoRoom};
 use crate::service::publisher::{Connection, Copies, Count, Position, Publisher, TierMap, WorkerRecord};
 
-/// Adds a publisher of `worker`, see [`Publishers::enter`](crate::service::Publishers). Returns `None` if the worker
-/// has too many already.
+/// Adds a publisher of `worker` at this endpoint, see [`Publishers`](crate::service::Publishers). The inner error says
+/// that there is no room for it.
 ///
 /// # Errors
 /// The index was shut down.
 pub(in crate::service) fn enter(
     model: &Model,
     worker: Worker,
-    endpoint: Option<&str>,
+    endpoint: &str,
     copies: Copies,
-) -> Result<Option<Arc<Publisher>>, Closed> {
+) -> Result<Result<Arc<Publisher>, NoRoom>, Closed> {
     let others = model.publishers().of(worker);
     if let Some(first) = others.first()
-        && others.iter().all(|other| other.endpoint() != endpoint)
+        && others.iter().all(|other| other.endpoint() != Some(endpoint))
     {
         share(model, first)?;
     }
     Ok(model.publishers().enter(worker, endpoint, copies))
+}
+
+/// Returns the publishers over HTTP of these workers, and adds those that are missing and have room.
+///
+/// # Errors
+/// The index was shut down.
+pub(in crate::service) fn enter_over_http<'w>(
+    model: &Model,
+    workers: impl Iterator<Item = &'w Worker> + Clone,
+) -> Result<Vec<Result<Arc<Publisher>, NoRoom>>, Closed> {
+    for &worker in workers.clone() {
+        if let Some(other) = model.publishers().get(worker)
+            && model.publishers().over_http(worker).is_none()
+        {
+            share(model, &other)?;
+        }
+    }
+    Ok(model.publishers().enter_over_http(workers))
 }
 
 /// Prepares for a second publisher of the same worker: from now on, the record says which of them stored which block.
@@ -47,6 +65,7 @@ pub(in crate::service) fn give_up(model: &Model, publisher: &Publisher, worker: 
     let _applying = model.applying();
     let _position = publisher.position();
     if let Some(record) = publisher.records().workers.remove(&worker.dp_rank) {
+        model.publishers().forget_named(1);
         remove(model, worker, &record)?;
     }
     publisher.drop_rank(worker.dp_rank);
@@ -88,24 +107,55 @@ pub(in crate::service) fn expire(model: &Model, publisher: &Publisher) -> Result
     Ok(())
 }
 
-/// Removes a publisher's workers from the index, on all tiers. Further events about them are rejected until a listener
-/// or an event over HTTP adds them again. If another publisher speaks for the same workers, what that one stored stays.
+/// Removes a publisher's workers from the index, on all tiers, and the publisher from the model. Further events about
+/// these workers are rejected until a listener or an event over HTTP adds them again. If another publisher speaks for
+/// them, what that one stored stays.
 ///
 /// The publisher's listener must have been stopped.
 ///
 /// # Errors
 /// The index was shut down.
 pub(in crate::service) fn forget(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
-    if model.publishers().has_company(publisher) {
-        return drop_all(model, publisher);
-    }
     let _applying = model.applying();
-    let _position = publisher.position();
-    let mut records = publisher.records();
-    for (dp_rank, record) in std::mem::take(&mut *records).workers {
-        remove(model, Worker::new(publisher.worker().id, dp_rank), &record)?;
+    remove_publisher(model, publisher, &mut publisher.position())
+}
+
+/// Like [`forget`], if the publisher has not been heard, or not for too long. Returns whether that is so.
+///
+/// # Errors
+/// The index was shut down.
+pub(in crate::service) fn forget_unheard(model: &Model, publisher: &Publisher) -> Result<bool, Closed> {
+    let _applying = model.applying();
+    let mut position = publisher.position();
+    // It may have spoken over HTTP just now.
+    let is_heard = matches!(publisher.connection(), Connection::Live | Connection::Replaying);
+    if !is_heard {
+        tracing::warn!(worker = %publisher.worker(), "the publisher is gone: dropping what it stored");
+        remove_publisher(model, publisher, &mut position)?;
     }
+    Ok(!is_heard)
+}
+
+fn remove_publisher(model: &Model, publisher: &Publisher, position: &mut Position) -> Result<(), Closed> {
+    publisher.leave(position);
+    let forgotten = if model.publishers().has_company(publisher) {
+        clear(model, publisher, position)
+    } else {
+        remove_all(model, publisher)
+    };
+    model.publishers().remove(publisher);
+    forgotten
+}
+
+fn remove_all(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
+    let records = std::mem::take(&mut *publisher.records());
+    model.publishers().forget_named(records.others(publisher.worker().dp_rank));
     publisher.trust();
+    for (dp_rank, record) in records.workers {
+        let worker = Worker::new(publisher.worker().id, dp_rank);
+        model.allowance().forget(worker);
+        remove(model, worker, &record)?;
+    }
     Ok(())
 }
 
