@@ -181,7 +181,7 @@ mod tests {
     fn fleet() -> (Models, Arc<Model>, Arc<Publisher>) {
         let models = Models::new(Index::builder(), 1);
         let model = models.get_or_add(&Key::new("m"), 16).expect("new");
-        let publisher = model.publishers().enter_over_http([A].iter()).remove(0).expect("the first");
+        let publisher = model.publishers().enter_over_http(&[A]).remove(0).expect("the first");
         (models, model, publisher)
     }
 

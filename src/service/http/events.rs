@@ -1,6 +1,6 @@
 //! `POST /events`: events of engines that do not publish over ZMQ, in the format of Dynamo's router.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -63,27 +63,10 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
     let key = Key { model: model_name, group, tenant };
     indexer.models().check(&key, block_size)?;
     let mut outcome = Outcome::default();
-    let mut by_worker = ByWorker::new();
-    for event in events {
-        if event.event.dp_rank > MAX_RANK {
-            outcome.skip(Skip::Rank, 1);
-        } else {
-            by_worker.entry(Worker::new(event.worker_id, event.event.dp_rank)).or_default().push(event);
-        }
-    }
-    // Whoever says only what is not indexed does not become known by it.
-    let known = indexer.models().get(&key.model, &key.group, &key.tenant);
-    let is_known = |worker| known.as_ref().is_some_and(|model| model.publishers().over_http(worker).is_some());
-    by_worker.retain(|&worker, events| {
-        let says_something = !events.iter().all(DynamoEvent::is_shared) || is_known(worker);
-        if !says_something {
-            outcome.skip(Skip::Shared, events.len() as u64);
-        }
-        says_something
-    });
-    while !by_worker.is_empty() {
+    let events = usable(indexer, &key, events, &mut outcome);
+    while !events.is_empty() {
         let model = indexer.models().get_or_add(&key, block_size)?;
-        match tell(&model, &by_worker) {
+        match tell(&model, &events) {
             Ok(told) => return Ok(outcome.and(told)),
             // The model was removed meanwhile, with what it was told, because its last engine left.
             Err(Untold::Closed(_)) if !indexer.models().has(&model) => {}
@@ -99,7 +82,28 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
     Ok(outcome)
 }
 
-type ByWorker = BTreeMap<Worker, Vec<DynamoEvent>>;
+/// Sorts events by worker, and skips those that make nobody known: of ranks that are too high, and of workers that are
+/// not known yet and say only what is not indexed.
+fn usable(indexer: &Indexer, key: &Key, mut events: Vec<DynamoEvent>, outcome: &mut Outcome) -> Vec<DynamoEvent> {
+    let model = indexer.models().get(&key.model, &key.group, &key.tenant);
+    let is_known = |worker| model.as_ref().is_some_and(|model| model.publishers().over_http(worker).is_some());
+    // Stable, so that every worker's events stay in order.
+    events.sort_by_key(DynamoEvent::worker);
+    let mut skipped = HashSet::new();
+    for events in events.chunk_by(|a, b| a.worker() == b.worker()) {
+        let worker = events[0].worker();
+        if worker.dp_rank > MAX_RANK {
+            outcome.skip(Skip::Rank, events.len() as u64);
+        } else if events.iter().all(DynamoEvent::is_shared) && !is_known(worker) {
+            outcome.skip(Skip::Shared, events.len() as u64);
+        } else {
+            continue;
+        }
+        skipped.insert(worker);
+    }
+    events.retain(|event| !skipped.contains(&event.worker()));
+    events
+}
 
 /// Why a model was not told of events.
 enum Untold {
@@ -114,35 +118,31 @@ impl From<Closed> for Untold {
     }
 }
 
-/// Tells a model of events, and returns when they are visible. The cost is in proportion to the events and their
-/// workers, however many there are.
-fn tell(model: &Model, by_worker: &ByWorker) -> Result<Outcome, Untold> {
+/// Tells a model of events, which are sorted by worker, and returns when they are visible. The cost is in proportion to
+/// the events and their workers, however many workers there are.
+fn tell(model: &Model, events: &[DynamoEvent]) -> Result<Outcome, Untold> {
+    let by_worker = || events.chunk_by(|a, b| a.worker() == b.worker());
+    let workers: Vec<_> = by_worker().map(|events| events[0].worker()).collect();
     let mut outcome = Outcome::default();
-    let entered = ingest::enter_over_http(model, by_worker.keys())?;
+    let entered = ingest::enter_over_http(model, &workers)?;
     if let Some(place) = entered.iter().position(|entered| matches!(entered, Err(NoRoom::Publishers))) {
-        return Err(Untold::NoSeat(*by_worker.keys().nth(place).expect("there is one for each worker")));
+        return Err(Untold::NoSeat(workers[place]));
     }
-    let before = rejections(model, by_worker.keys())?;
-    for (entered, (&worker, events)) in entered.into_iter().zip(by_worker) {
-        let Ok(publisher) = entered else {
-            outcome.skip(Skip::Workers, events.len() as u64);
-            continue;
-        };
-        outcome = outcome.and(tell_worker(model, publisher, worker, events)?);
+    let before = rejections(model, &workers)?;
+    for (entered, events) in entered.into_iter().zip(by_worker()) {
+        match entered {
+            Ok(publisher) => outcome = outcome.and(tell_worker(model, publisher, events)?),
+            Err(_) => outcome.skip(Skip::Workers, events.len() as u64),
+        }
     }
     model.index().flush()?;
-    let after = rejections(model, by_worker.keys())?;
+    let after = rejections(model, &workers)?;
     add(&mut outcome.rejected, Rejection::ALL.map(Rejection::name), before, after);
     outcome.applied = outcome.applied.saturating_sub(outcome.rejected.values().sum());
     Ok(outcome)
 }
 
-fn tell_worker(
-    model: &Model,
-    mut publisher: Arc<Publisher>,
-    worker: Worker,
-    events: &[DynamoEvent],
-) -> Result<Outcome, Closed> {
+fn tell_worker(model: &Model, mut publisher: Arc<Publisher>, events: &[DynamoEvent]) -> Result<Outcome, Closed> {
     loop {
         let skipped = skips(&publisher);
         match ingest::dynamo_events(model, &publisher, events) {
@@ -152,7 +152,7 @@ fn tell_worker(
                 return Ok(outcome);
             }
             // It was unregistered a moment ago, and speaks again.
-            Err(closed) => match ingest::enter_over_http(model, std::iter::once(&worker))?.remove(0) {
+            Err(closed) => match ingest::enter_over_http(model, &[publisher.worker()])?.remove(0) {
                 Ok(other) if !Arc::ptr_eq(&other, &publisher) => publisher = other,
                 _ => return Err(closed),
             },
@@ -181,11 +181,8 @@ fn skips(publisher: &Publisher) -> [u64; Skip::ALL.len()] {
 }
 
 /// Returns how many events of these workers the index has rejected so far, by reason.
-fn rejections<'w>(
-    model: &Model,
-    workers: impl Iterator<Item = &'w Worker>,
-) -> Result<[u64; Rejection::ALL.len()], Closed> {
-    let workers: Vec<_> = workers.flat_map(|&worker| Tier::ALL.map(|tier| tier.worker(worker))).collect();
+fn rejections(model: &Model, workers: &[Worker]) -> Result<[u64; Rejection::ALL.len()], Closed> {
+    let workers: Vec<_> = workers.iter().flat_map(|&worker| Tier::ALL.map(|tier| tier.worker(worker))).collect();
     let status = model.index().status_of(&workers)?;
     let sum = |sum: [u64; _], rejected: [u64; _]| std::array::from_fn(|why| sum[why] + rejected[why]);
     Ok(status.iter().map(|worker| worker.rejected).fold(Default::default(), sum))

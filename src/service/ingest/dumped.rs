@@ -63,7 +63,7 @@ pub(in crate::service) fn take_dump(model: &Model, events: Vec<DynamoEvent>) -> 
         said.take(storage_tier, event.data).map_err(|block| DumpError::TwoMeanings { worker, block })?;
     }
     for (worker, said) in workers {
-        let mut entered = model.publishers().enter_over_http(std::iter::once(&worker));
+        let mut entered = model.publishers().enter_over_http(&[worker]);
         let publisher = entered.remove(0)?;
         publisher.doubt(Doubt::Copied);
         publisher.set_copied();

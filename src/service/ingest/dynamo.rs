@@ -107,6 +107,11 @@ impl DynamoEvent {
         Self { worker_id: worker.id, storage_tier, event: NumberedEvent { event_id, data, dp_rank: worker.dp_rank } }
     }
 
+    /// Returns the worker that it is about.
+    pub(in crate::service) fn worker(&self) -> Worker {
+        Worker::new(self.worker_id, self.event.dp_rank)
+    }
+
     /// Whether it is about storage that no instance owns, which is not indexed.
     pub(in crate::service) fn is_shared(&self) -> bool {
         self.storage_tier == StorageTier::External

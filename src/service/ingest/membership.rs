@@ -33,11 +33,11 @@ pub(in crate::service) fn enter(
 ///
 /// # Errors
 /// The index was shut down.
-pub(in crate::service) fn enter_over_http<'w>(
+pub(in crate::service) fn enter_over_http(
     model: &Model,
-    workers: impl Iterator<Item = &'w Worker> + Clone,
+    workers: &[Worker],
 ) -> Result<Vec<Result<Arc<Publisher>, NoRoom>>, Closed> {
-    for &worker in workers.clone() {
+    for &worker in workers {
         if let Some(other) = model.publishers().get(worker)
             && model.publishers().over_http(worker).is_none()
         {

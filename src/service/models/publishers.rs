@@ -186,11 +186,8 @@ impl Publishers {
     }
 
     /// Returns the publishers over HTTP of these workers. A worker that has none gets one, unless there is no room.
-    pub(in crate::service) fn enter_over_http<'w>(
-        &self,
-        workers: impl Iterator<Item = &'w Worker>,
-    ) -> Vec<Result<Arc<Publisher>, NoRoom>> {
-        let known: Vec<_> = workers.map(|&worker| (worker, self.over_http(worker))).collect();
+    pub(in crate::service) fn enter_over_http(&self, workers: &[Worker]) -> Vec<Result<Arc<Publisher>, NoRoom>> {
+        let known: Vec<_> = workers.iter().map(|&worker| (worker, self.over_http(worker))).collect();
         if known.iter().all(|(_, publisher)| publisher.is_some()) {
             return known.into_iter().filter_map(|(_, publisher)| publisher.map(Ok)).collect();
         }

@@ -232,6 +232,11 @@ mod tests {
         assert!(models.get("m", "default", "").is_none());
         let model = models.get_or_add(&key, 16).expect("new");
         assert!(Arc::ptr_eq(&model, &models.get_or_add(&key, 16).expect("there")));
+        let named = Key { tenant: Key::DEFAULT_TENANT.to_owned(), ..key.clone() };
+        assert!(Arc::ptr_eq(&model, &models.get_or_add(&named, 16).expect("the same tenant")));
+        for bad in ["", "a\nb", &"x".repeat(257)] {
+            assert!(matches!(models.get_or_add(&Key::new(bad), 16), Err(ModelError::Name(_))), "{bad:?}");
+        }
         let conflict = models.get_or_add(&key, 32).expect_err("another size");
         assert!(matches!(conflict, ModelError::OtherBlockSize { known: 16, asked: 32, .. }));
         assert!(matches!(models.get_or_add(&Key::new("n"), 0), Err(ModelError::ZeroBlockSize)));
