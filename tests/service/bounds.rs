@@ -210,6 +210,8 @@ fn names_have_a_length_and_one_line() {
     ] {
         assert!(refusal(service.post("/register", &engine(&json!({field: at}))), 400).contains(field));
     }
+    let leave = json!({"instance_id": 7, "model_name": ""});
+    assert!(refusal(service.post("/unregister", &leave), 400).contains("model_name"));
     let mut nameless = events(&[stored((7, 0), "device", 1, &LOCALS)]);
     nameless["model_name"] = json!("");
     for body in [nameless, engine(&json!({"model_name": ""}))] {

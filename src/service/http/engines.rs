@@ -53,6 +53,8 @@ struct Unregister {
 pub(super) async fn unregister(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
     let body = body::read(indexer.config(), request).await?;
     let ask: Unregister = body::parse(&body)?;
+    let [group, tenant] = [&ask.routing_group, &ask.tenant_id].map(|name| name.as_deref().unwrap_or(""));
+    Key::check_parts(&ask.model_name, group, tenant)?;
     let left = blocking(move || {
         indexer.unregister(Selection {
             instance: ask.instance_id,

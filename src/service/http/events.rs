@@ -132,6 +132,7 @@ fn tell(model: &Model, events: &[DynamoEvent]) -> Result<Outcome, Untold> {
     for (entered, events) in entered.into_iter().zip(by_worker()) {
         match entered {
             Ok(publisher) => outcome = outcome.and(tell_worker(model, publisher, events)?),
+            Err(NoRoom::Memory) => outcome.skip(Skip::Budget, events.len() as u64),
             Err(_) => outcome.skip(Skip::Workers, events.len() as u64),
         }
     }

@@ -29,7 +29,8 @@ pub(in crate::service) fn enter(
     Ok(model.publishers().enter(worker, endpoint, copies))
 }
 
-/// Returns the publishers over HTTP of these workers, and adds those that are missing and have room.
+/// Returns the publishers over HTTP of these workers, and adds those that are missing and have room. While the memory
+/// budget is exceeded, there is none.
 ///
 /// # Errors
 /// The index was shut down.
@@ -37,6 +38,10 @@ pub(in crate::service) fn enter_over_http(
     model: &Model,
     workers: &[Worker],
 ) -> Result<Vec<Result<Arc<Publisher>, NoRoom>>, Closed> {
+    if model.allowance().is_exhausted() {
+        let known = |&worker| model.publishers().over_http(worker).ok_or(NoRoom::Memory);
+        return Ok(workers.iter().map(known).collect());
+    }
     for &worker in workers {
         if let Some(other) = model.publishers().get(worker)
             && model.publishers().over_http(worker).is_none()
@@ -179,4 +184,53 @@ pub(super) fn lose(model: &Model, publisher: &Publisher, from: u64, to: u64) {
         _ if from == to => Doubt::Unheard,
         _ => Doubt::Gap,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{Index, Matches};
+    use crate::service::ingest::{DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
+    use crate::service::models::{Key, Models};
+
+    const KNOWN: Worker = Worker::new(1, 0);
+    const NEW: Worker = Worker::new(2, 0);
+
+    fn model() -> Arc<Model> {
+        Models::new(Index::builder(), 1).get_or_add(&Key::new("m"), 4).expect("new")
+    }
+
+    #[test]
+    fn nobody_new_enters_while_the_memory_budget_is_exceeded() {
+        let model = model();
+        let known = enter_over_http(&model, &[KNOWN]).expect("open").remove(0).expect("room");
+        model.allowance().set_exhausted(true);
+        let entered = enter_over_http(&model, &[KNOWN, NEW]).expect("open");
+        assert!(Arc::ptr_eq(entered[0].as_ref().expect("it is known"), &known));
+        assert_eq!(entered[1].as_ref().map(|new| new.worker()), Err(&NoRoom::Memory));
+        model.allowance().set_exhausted(false);
+        assert!(enter_over_http(&model, &[NEW]).expect("open")[0].is_ok());
+    }
+
+    /// A request has found the publisher when the publisher is unregistered: nobody could remove its blocks any more.
+    #[test]
+    fn nothing_is_indexed_of_a_publisher_that_has_left() {
+        let model = model();
+        let publisher = enter_over_http(&model, &[KNOWN]).expect("open").remove(0).expect("room");
+        let blocks = vec![DynamoBlock { block_hash: 1, tokens_hash: 11 }];
+        let event = NumberedEvent { event_id: 1, data: DynamoData::Stored { parent_hash: None, blocks }, dp_rank: 0 };
+        let event = DynamoEvent { worker_id: 1, storage_tier: StorageTier::Device, event };
+        forget(&model, &publisher).expect("open");
+        assert_eq!(dynamo_events(&model, &publisher, [&event]), Err(Closed));
+        let depth = || {
+            model.index().flush().expect("open");
+            let mut matches = Matches::new();
+            model.index().find(&[11], &mut matches);
+            matches.depth(KNOWN)
+        };
+        assert_eq!((depth(), model.publishers().all().len()), (0, 0));
+        let again = enter_over_http(&model, &[KNOWN]).expect("open").remove(0).expect("room");
+        dynamo_events(&model, &again, [&event]).expect("it is back");
+        assert_eq!(depth(), 1);
+    }
 }

@@ -37,6 +37,9 @@ pub enum NoRoom {
     /// As many publishers as may do so speak for it already.
     #[error("too many publishers speak for this worker")]
     Publishers,
+    /// The memory budget is exceeded.
+    #[error("the memory budget is exceeded")]
+    Memory,
     /// The model has as many workers as it may have.
     #[error("the model already has {most} workers, as many as max_workers allows")]
     Workers {
