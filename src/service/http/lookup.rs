@@ -31,10 +31,10 @@ pub(super) fn model(
     tenant: Option<&Name<'_>>,
 ) -> Result<Found, Refusal> {
     let (name, group, tenant) = (Name::or(Some(name), ""), Name::group(group), Name::tenant(tenant));
-    Key::check_parts(name, group, tenant)?;
     if let Some(model) = indexer.models().get(name, group, tenant) {
         return Ok(Found::Model(model));
     }
+    Key::check_parts(name, group, tenant)?;
     let removed = indexer.models().removed_block_size(name, group, tenant);
     removed.map(|block_size| Found::Removed { block_size }).ok_or_else(|| {
         let of = if tenant.is_empty() { String::new() } else { format!(" of tenant {tenant:?}") };
