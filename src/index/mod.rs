@@ -249,6 +249,22 @@ impl Index {
         status
     }
 
+    /// Returns the state of these workers, after what was accepted before the call, in no particular order. Workers that
+    /// the index does not know are missing. Waits for the writers to answer. The cost for a writer is in proportion to the
+    /// workers that are asked about, however many there are.
+    ///
+    /// # Errors
+    /// The index was shut down, or a writer died.
+    pub fn status_of(&self, workers: &[Worker]) -> Result<Vec<WorkerStatus>, Closed> {
+        let mut by_shard: Vec<Vec<Worker>> = vec![Vec::new(); self.0.shards.len()];
+        workers.iter().for_each(|&worker| by_shard[self.shard_number(worker)].push(worker));
+        let asked = self.0.shards.iter().zip(by_shard).filter(|(_, workers)| !workers.is_empty());
+        let replies: Result<Vec<_>, _> =
+            asked.map(|(shard, workers)| shard.ask(|reply| Message::StatusOf(workers, reply))).collect();
+        let answers: Result<Vec<_>, _> = replies?.into_iter().map(|reply| reply.recv().map_err(|_| Closed)).collect();
+        Ok(answers?.concat())
+    }
+
     /// Returns the whole state as events, after what was accepted before the call. Applied in order to an empty index they
     /// rebuild the state, whatever its seed and number of shards.
     ///

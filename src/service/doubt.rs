@@ -79,6 +79,8 @@ doubts! {
     Repeated = "repeated_hash", AtLeast;
     /// Events of a rank that is too high were skipped.
     Rank = "rank_too_high", AtLeast;
+    /// Events of a rank were skipped because the model has as many workers as it may have.
+    Workers = "too_many_workers", AtLeast;
     /// Blocks were refused or forgotten because of the memory budget.
     Budget = "over_budget", AtLeast;
     /// Batches are missing and cannot be recovered.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use kvleap::service::ingest::{
     DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, Settings, Source, StorageTier, apply, dynamo_events,
 };
-use kvleap::service::publisher::{Copies, Count, State};
-use kvleap::service::{Config, Doubt, Doubts, Ingest, Listener, Model, OverBudget, Publisher, Tier};
-use kvleap::{BlockHasher, Worker};
+use kvleap::service::publisher::{Copies, Count, Skip, State};
+use kvleap::service::{Config, Doubt, Doubts, Ingest, Key, Listener, Model, Models, OverBudget, Publisher, Tier};
+use kvleap::{BlockHasher, Index, Worker};
 use serde_json::{Value, json};
 
 use crate::common::engine_events::{batch, cleared, removed, stored};
@@ -99,6 +99,7 @@ const ROWS: [Row; Doubt::ALL.len()] = [
     }),
     (Doubt::Repeated, || left_out(Doubt::Repeated, &stored(&[5, 5], None, &[1; 8], json!({})), "GPU")),
     (Doubt::Rank, rank_too_high),
+    (Doubt::Workers, too_many_workers),
     (Doubt::Budget, over_budget),
     (Doubt::Gap, gap),
     (Doubt::Undecodable, || lasting(Doubt::Undecodable, |stream| stream.publish_bytes(b"\xc1"))),
@@ -204,6 +205,25 @@ fn rank_too_high() {
     let mut stream = Stream::new();
     stream.publish_bytes(&batch(&[cleared()], Some(1 << 28)));
     assert_eq!(stream.doubts(), Doubt::Rank.into());
+}
+
+fn too_many_workers() {
+    let models = Models::new(Index::builder().seed(1), 1).max_workers(3);
+    let mut stream = Stream::new();
+    stream.model = models.get_or_add(&Key::new("m"), 4).expect("valid settings");
+    stream.model.publishers().put(&stream.publisher);
+    let chain = stored(&[1], None, &tokens(0, 1), json!({}));
+    // A hostile publisher names a thousand ranks. Three of them and its own have room.
+    for rank in (0..1000).rev() {
+        stream.publish_bytes(&batch(std::slice::from_ref(&chain), Some(rank)));
+    }
+    assert_eq!(stream.doubts(), Doubt::Workers.into());
+    assert_eq!(stream.publisher.workers().len(), 4);
+    assert_eq!(stream.publisher.skipped(Skip::Workers), 996);
+    assert_eq!(stream.model.index().status().workers.len(), 4);
+    assert_eq!(stream.depth(Tier::Device, &tokens(0, 1)), 1, "its own rank has its place");
+    stream.publish_bytes(&batch(&[cleared()], Some(0)));
+    assert_eq!(stream.doubts(), Doubts::NONE);
 }
 
 fn over_budget() {

@@ -134,6 +134,10 @@ struct Settings {
     #[arg(long, value_name = "N", env = "KVLEAP_MAX_MODELS")]
     max_models: Option<usize>,
 
+    /// Workers of a model at a time, at most: ranks of engines [default: 16384]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAX_WORKERS")]
+    max_workers: Option<usize>,
+
     /// Shards of each index, each with a writer thread [default: 1]
     #[arg(long, value_name = "N", env = "KVLEAP_SHARDS")]
     shards: Option<usize>,

@@ -34,7 +34,7 @@ pub use dynamo::{Applied, DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, S
 #[doc(hidden)] // Public only for tests, fuzz targets and benches, which feed an index without sockets.
 pub use feed::apply;
 pub use listener::Listener;
-pub(super) use membership::{enter, expire, forget, give_up};
+pub(super) use membership::{enter, enter_over_http, forget, forget_unheard, give_up};
 pub use settings::{Settings, Source};
 
 use binding::Bindings;

@@ -25,8 +25,8 @@ pub struct Model {
 }
 
 impl Model {
-    pub(super) fn new(key: Key, hasher: BlockHasher, media: Arc<Media>, index: Index) -> Self {
-        let (publishers, allowance) = (Publishers::default(), Allowance::default());
+    pub(super) fn new(key: Key, hasher: BlockHasher, media: Arc<Media>, index: Index, publishers: Publishers) -> Self {
+        let allowance = Allowance::default();
         Self { key, hasher, media, index, publishers, allowance, gate: RwLock::new(()) }
     }
 
