@@ -161,7 +161,7 @@ fn of_publishers(models: &[Arc<Model>]) -> Vec<MetricFamily> {
             let many = states.iter().filter(|&&other| other == state).count();
             in_state.with_label_values(&labels(model, &[state.name()])).set(many as f64);
         }
-        for publisher in publishers.iter() {
+        for publisher in &publishers {
             let (instance, dp_rank) = (publisher.worker().id.to_string(), publisher.worker().dp_rank.to_string());
             let of = |more: &[&'static str]| -> Vec<_> { [&[instance.as_str(), &dp_rank], more].concat() };
             lag.with_label_values(&labels(model, &of(&[]))).set(publisher.lag().as_secs_f64());
