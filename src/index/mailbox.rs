@@ -204,12 +204,9 @@ impl<M> Mailbox<M> {
         self.end(|_| ());
     }
 
-    /// Ends sending and drops what is in the mailbox: nobody will take it out.
+    /// Ends sending and drops what is in the mailbox: nobody needs it any more.
     pub(crate) fn abandon(&self) {
-        self.end(|state| {
-            state.used = Room::default();
-            take(&mut state.queue)
-        });
+        self.end(|state| take(&mut state.queue));
     }
 
     fn end<T>(&self, change: impl FnOnce(&mut State<M>) -> T) {

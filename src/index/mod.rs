@@ -47,8 +47,8 @@ use shared::prefix::PrefixHasher;
 /// A global index of which workers hold which blocks: events go in, and any prompt's overlap with every worker comes out.
 ///
 /// This is a handle: cheap to clone, to send and to share. Workers are spread over [shards](Builder::shards), each with a
-/// writer thread that drains a bounded mailbox. When the last handle is dropped, the writers finish what they were
-/// sent and end; the drop does not wait for them, [`Index::shutdown`] does.
+/// writer thread that drains a bounded mailbox. When the last handle is dropped, the writers end, without what still
+/// waits in the mailboxes, because nobody could see it; the drop does not wait for them. [`Index::shutdown`] waits.
 ///
 /// # Processes that fork
 /// Threads are not copied by `fork`, so an index that was built before has no writers in the child. Lookups go on there
@@ -361,10 +361,11 @@ impl ShardHandle {
 }
 
 impl Drop for ShardHandle {
+    /// Ends the writer: nobody is left who could see what it does.
     fn drop(&mut self) {
         // In a process that was forked off, the mailbox may be locked for ever.
         if self.has_writer() {
-            self.mailbox.close();
+            self.mailbox.abandon();
         }
     }
 }

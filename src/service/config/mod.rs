@@ -65,6 +65,8 @@ pub struct Config {
     pub shards: usize,
     /// Events that may wait for a writer. Default 65,536.
     pub mailbox: usize,
+    /// Bytes of events that may wait for a writer. Default 64 MiB.
+    pub mailbox_bytes: usize,
     /// Microseconds after which an applied event is visible at the latest. Default 100.
     pub publish_interval_us: u64,
     /// Other instances of the service. At the start, the first one that can be copied whole is copied, unless there is
@@ -131,6 +133,7 @@ impl Default for Config {
             max_models: 256,
             shards: 1,
             mailbox: 65_536,
+            mailbox_bytes: 64 << 20,
             publish_interval_us: 100,
             peers: Vec::new(),
             peer_token_file: None,
@@ -199,7 +202,8 @@ impl Config {
     /// Returns the settings of every index.
     pub fn index(&self) -> Builder {
         let interval = Duration::from_micros(self.publish_interval_us);
-        Index::builder().shards(self.shards).mailbox(self.mailbox).publish_interval(interval)
+        let index = Index::builder().shards(self.shards).publish_interval(interval);
+        index.mailbox(self.mailbox).mailbox_bytes(self.mailbox_bytes)
     }
 
     /// Reads the key of local hashes.
