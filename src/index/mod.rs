@@ -140,6 +140,25 @@ impl Index {
         self.shard(worker).mailbox.is_half_free()
     }
 
+    /// Returns how many bytes of events wait for all writers. Does not wait for the writers.
+    #[cfg(feature = "service")]
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.0.shards.iter().map(|shard| shard.mailbox.used().bytes as u64).sum()
+    }
+
+    /// Makes the first writer wait until this is received from: what is sent meanwhile stays in the mailbox.
+    #[cfg(test)]
+    pub(crate) fn hold_up(&self) -> Receiver<()> {
+        let (reply, hold) = sync_channel(0);
+        let mailbox = &self.0.shards[0].mailbox;
+        assert!(self.0.shards[0].send(Message::Flush(reply)).is_ok(), "the mailbox is open");
+        // The writer has taken the message out when the mailbox is empty.
+        while !mailbox.is_empty() {
+            std::thread::yield_now();
+        }
+        hold
+    }
+
     /// Forgets a worker that is gone, and rejects what it may still send. Like [`Index::send`] of
     /// [`EventData::WorkerRemoved`].
     ///
@@ -386,17 +405,6 @@ mod tests {
         assert!(index.0.shards[0].send(message).is_ok(), "the mailbox is open");
     }
 
-    /// The writer waits until this is received from: what is sent meanwhile stays in the mailbox.
-    fn held_up(index: &Index) -> Receiver<()> {
-        let (reply, hold) = sync_channel(0);
-        tell(index, Message::Flush(reply));
-        // The writer has taken the message out when the mailbox is empty.
-        while !index.0.shards[0].mailbox.is_empty() {
-            std::thread::yield_now();
-        }
-        hold
-    }
-
     fn depth(index: &Index, id: u64) -> u32 {
         let mut matches = Matches::new();
         index.find(&[id], &mut matches);
@@ -409,7 +417,7 @@ mod tests {
         index.send(stored(1)).expect("open");
         index.flush().expect("open");
         // Behind the panic: an event that is lost with the writer, and askers who must not wait for ever.
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         tell(&index, Message::Panic);
         index.send(stored(2)).expect("open");
         let flush = index.0.shards[0].ask(Message::Flush).expect("open");
@@ -434,7 +442,7 @@ mod tests {
     #[test]
     fn senders_who_wait_are_let_go_when_the_writer_panics() {
         let index = Index::builder().mailbox(1).build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         tell(&index, Message::Panic);
         std::thread::scope(|scope| {
             let index = &index;
@@ -453,7 +461,7 @@ mod tests {
     #[test]
     fn a_mailbox_holds_what_it_is_said_to_hold() {
         let index = Index::builder().mailbox(3).build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         for id in 0..3 {
             assert_eq!(index.try_send(stored(id)), Ok(()));
         }
@@ -469,7 +477,7 @@ mod tests {
     fn there_is_room_until_half_of_the_mailbox_is_in_use() {
         let index = Index::builder().mailbox(5).build().expect("valid settings");
         let worker = Worker::new(1, 0);
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         for id in 0..5 {
             assert_eq!(index.has_room(worker), id < 3, "{id} events wait");
             index.send(stored(id)).expect("open");
@@ -491,7 +499,7 @@ mod tests {
     fn a_mailbox_is_bounded_in_bytes() {
         let index = Index::builder().mailbox_bytes(100_000).build().expect("valid settings");
         let mailbox = &index.0.shards[0].mailbox;
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         let accepted = (0..).find(|&id| index.try_send(long(id, 1000)).is_err()).expect("it ends");
         assert_eq!(accepted, 6, "16 bytes a block, and a little for each event");
         assert!(mailbox.used().bytes <= 100_000);
@@ -514,7 +522,7 @@ mod tests {
     #[test]
     fn what_is_larger_than_the_mailbox_is_accepted_when_nothing_waits() {
         let index = Index::builder().mailbox_bytes(1000).build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         assert_eq!(index.try_send(long(1, 1000)), Ok(()));
         assert!(matches!(index.try_send(stored(2)), Err(TrySendError::Full(_))));
         std::thread::scope(|scope| {
@@ -532,7 +540,7 @@ mod tests {
     #[test]
     fn senders_who_wait_are_let_go_by_a_shutdown_before_the_writer_ends() {
         let index = Index::builder().mailbox(1).build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         index.send(stored(0)).expect("open");
         std::thread::scope(|scope| {
             let index = &index;
@@ -555,7 +563,7 @@ mod tests {
     #[test]
     fn shutdown_applies_what_was_accepted() {
         let index = Index::builder().build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         (0..100).for_each(|id| index.send(stored(id)).expect("open"));
         std::thread::scope(|scope| {
             let shutdown = scope.spawn(|| index.shutdown());
@@ -571,7 +579,7 @@ mod tests {
     fn a_batch_is_published_while_more_is_waiting() {
         let index = Index::builder().publish_batch(10).publish_interval(Duration::MAX);
         let index = index.build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         (0..35).for_each(|id| index.send(stored(id)).expect("open"));
         hold.recv().expect("the writer waits");
         index.flush().expect("open");
@@ -584,7 +592,7 @@ mod tests {
     fn an_interval_of_nothing_publishes_as_often_as_the_clock_is_read() {
         let index = Index::builder().publish_batch(u64::MAX).publish_interval(Duration::ZERO);
         let index = index.build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         (0..200).for_each(|id| index.send(stored(id)).expect("open"));
         hold.recv().expect("the writer waits");
         index.flush().expect("open");

@@ -67,7 +67,8 @@ pub(in crate::service) fn take_dump(model: &Model, events: Vec<DynamoEvent>) -> 
         publisher.set_copied();
         {
             let mut records = publisher.records();
-            let mut feed = WorkerFeed::open(model, &publisher, &mut records, worker.dp_rank)?;
+            let opened = WorkerFeed::open(model, &publisher, &mut records, worker.dp_rank)?;
+            let mut feed = opened.map_err(|_| DumpError::Rejected)?;
             let (stores, gaps) = said.tree(worker)?.changes();
             let gaps = Tier::ALL.into_iter().zip(&gaps).filter(|(_, gaps)| !gaps.is_empty());
             let removals = gaps.map(|(tier, hashes)| Change::Removed { tier, hashes });

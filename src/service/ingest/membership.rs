@@ -110,6 +110,7 @@ pub(in crate::service) fn forget(model: &Model, publisher: &Publisher) -> Result
 }
 
 fn remove(model: &Model, worker: Worker, record: &WorkerRecord) -> Result<(), Closed> {
+    model.allowance().drop_worker(worker);
     for tier in TierMap::used(record.tier_map.as_ref()) {
         model.index().remove_worker(tier.worker(worker)).map_err(|_| Closed)?;
     }

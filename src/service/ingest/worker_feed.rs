@@ -10,7 +10,7 @@ use crate::index::Closed;
 use crate::service::doubt::{Doubt, Doubts};
 use crate::service::media::Medium;
 use crate::service::models::Model;
-use crate::service::publisher::{Count, Publisher, Skip, TierMap, WorkerRecord, WorkerRecords};
+use crate::service::publisher::{Count, MAX_RANKS, Publisher, Skip, TierMap, WorkerRecord, WorkerRecords};
 use crate::service::tier::Tier;
 use crate::service::wire::{self, Batch};
 
@@ -23,17 +23,20 @@ pub(super) struct WorkerFeed<'a> {
 }
 
 impl<'a> WorkerFeed<'a> {
-    /// Begins to change the publisher's worker of this rank. The worker is added to the index if it is not there yet.
+    /// Begins to change the publisher's worker of this rank. The worker is added to the index if it is not there yet; the
+    /// inner error says why that is not possible.
     pub(super) fn open(
         model: &'a Model,
         publisher: &'a Publisher,
         records: &'a mut WorkerRecords,
         dp_rank: u32,
-    ) -> Result<Self, Closed> {
+    ) -> Result<Result<Self, Skip>, Closed> {
         let worker = Worker::new(publisher.worker().id, dp_rank);
-        publisher.note_rank(dp_rank);
+        let ranks = records.workers.len();
         let record = match records.workers.entry(dp_rank) {
             Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if ranks >= MAX_RANKS => return Ok(Err(Skip::Rank)),
+            Entry::Vacant(_) if model.allowance().is_exhausted() => return Ok(Err(Skip::Budget)),
             Entry::Vacant(entry) => {
                 let tier_map = records.shared.then(TierMap::default);
                 let mut record = WorkerRecord { tier_map, ..WorkerRecord::default() };
@@ -41,7 +44,8 @@ impl<'a> WorkerFeed<'a> {
                 entry.insert(record)
             }
         };
-        Ok(Self { model, publisher, worker, record })
+        publisher.note_rank(dp_rank);
+        Ok(Ok(Self { model, publisher, worker, record }))
     }
 
     /// Returns the writer of the worker's tiers; its events have this id.
@@ -57,6 +61,7 @@ impl<'a> WorkerFeed<'a> {
             publishers: self.model.publishers(),
             publisher: self.publisher,
             record: &mut *self.record,
+            exhausted: self.model.allowance().is_exhausted(),
         };
         let why = match normaliser.change(batch, event) {
             Ok(change) => return self.make(change, id).map(drop),
@@ -118,7 +123,8 @@ impl<'a> WorkerFeed<'a> {
         self.publisher.skip(why);
         if let Some(doubt) = why.doubt() {
             self.publisher.doubt_rank(self.worker.dp_rank, doubt);
-            self.record.omitted.add(tier, hashes, doubt, self.publisher.counts_copies());
+            let scarce = self.model.allowance().is_scarce();
+            self.record.omitted.add(tier, hashes, doubt, self.publisher.counts_copies(), scarce);
         }
     }
 
