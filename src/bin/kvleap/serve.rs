@@ -183,7 +183,7 @@ struct Settings {
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_SNAPSHOT_SECONDS")]
     snapshot_seconds: Option<u64>,
 
-    /// Bytes that all indexes together may take [default: no limit]
+    /// Bytes that all indexes may take, with what waits for them and what is remembered of publishers [default: no limit]
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MEMORY_BUDGET")]
     memory_budget: Option<u64>,
 

@@ -92,7 +92,8 @@ pub struct Config {
     pub snapshot: Option<PathBuf>,
     /// Seconds between two snapshots; one more is taken at shutdown. Default 60.
     pub snapshot_seconds: u64,
-    /// Bytes that all indexes may take together. Without a budget, there is no bound.
+    /// Bytes that all indexes may take together, with what waits for them and what is remembered of publishers. Without a
+    /// budget, there is no bound.
     pub memory_budget: Option<u64>,
     /// What happens beyond the budget: `refuse` new blocks, the default, or `forget` the least recently stored.
     pub over_budget: OverBudget,
