@@ -322,6 +322,44 @@ mod tests {
         }
     }
 
+    /// A batch with a store of one salted block below a parent that nobody announced, in this cache group.
+    fn apply_salted(model: &Model, publisher: &Publisher, number: u64, group: u64) {
+        let stored = serde_json::json!({
+            "type": "BlockStored", "block_hashes": [1 << 40 | number], "parent_block_hash": 7, "token_ids": vec![1; 16],
+            "block_size": 16, "cache_salt": "s", "group_idx": group, "kv_cache_spec_kind": "full_attention",
+        });
+        let payload = rmp_serde::to_vec(&serde_json::json!([1.0, [stored]])).expect("memory");
+        crate::service::ingest::apply(model, publisher, number, &payload).expect("it runs");
+    }
+
+    #[test]
+    fn salts_and_cache_groups_without_end_are_bounded() {
+        let (models, model, publisher) = fleet();
+        let budget = Budget::new(4 << 20, OverBudget::Refuse);
+        let mut number = 0;
+        let mut round = || {
+            (0..1000).for_each(|_| {
+                apply_salted(&model, &publisher, number, 0);
+                number += 1;
+            });
+            budget.check(&models);
+            publisher.records().bytes()
+        };
+        while round() < 1 << 20 {}
+        assert_eq!((publisher.skipped(Skip::Budget), budget.over()), (0, None), "salts are remembered");
+        while budget.over().is_none() {
+            round();
+        }
+        assert!((0..100).map(|_| round()).max() < Some(5 << 20));
+        assert!(publisher.skipped(Skip::Budget) >= 100_000);
+
+        let (_, model, publisher) = fleet();
+        (0..2000).for_each(|group| apply_salted(&model, &publisher, group, group));
+        assert_eq!(publisher.skipped(Skip::Malformed), 2000 - 1024);
+        assert!(publisher.records().workers.values().all(|record| record.groups.len() == 1024));
+        assert!(publisher.doubts().has(Doubt::Malformed));
+    }
+
     #[test]
     fn a_publisher_of_endless_ranks_is_bounded_with_and_without_a_budget() {
         let say = |model: &Model, publisher: &Publisher, dp_rank| {
