@@ -40,10 +40,14 @@ fn writers_end_when_the_last_handle_is_dropped() {
     for round in 0..10 {
         let indexes: Vec<_> = (0..100).map(|_| Index::builder().build().expect("valid settings")).collect();
         let others = indexes.clone();
-        indexes.iter().for_each(|index| index.send(stored(round)).expect("open"));
+        for index in &indexes {
+            index.send(stored(round)).expect("open");
+        }
         drop(indexes);
         until("all writers run: there is another handle to each", || writers() == 100);
-        others.iter().for_each(|index| index.flush().expect("open"));
+        for index in &others {
+            index.flush().expect("open");
+        }
         drop(others);
         until("all writers end", || writers() == 0);
     }

@@ -174,7 +174,9 @@ fn forget(model: &Model, thousandths: usize) -> Result<(), Closed> {
             }
         }
         if forgotten > 0 {
-            publishers.iter().for_each(|publisher| publisher.doubt(Doubt::Budget));
+            for publisher in publishers {
+                publisher.doubt(Doubt::Budget);
+            }
             publishers[0].add(Count::Forgotten, forgotten as u64);
         }
     }
@@ -275,7 +277,7 @@ mod tests {
 
     /// Ten new blocks below a parent that nobody announced, on the device and on the host.
     fn say_unplaced(model: &Model, publisher: &Publisher, number: u64) {
-        let first = 1 << 40 | number * 10;
+        let first = (1 << 40) + number * 10;
         let blocks = |from| (from..from + 5).map(|name| DynamoBlock { block_hash: name, tokens_hash: name }).collect();
         let events =
             [(StorageTier::Device, first), (StorageTier::HostPinned, first + 5)].map(|(storage_tier, from)| {
@@ -325,7 +327,7 @@ mod tests {
     /// A batch with a store of one salted block below a parent that nobody announced, in this cache group.
     fn apply_salted(model: &Model, publisher: &Publisher, number: u64, group: u64) {
         let stored = serde_json::json!({
-            "type": "BlockStored", "block_hashes": [1 << 40 | number], "parent_block_hash": 7, "token_ids": vec![1; 16],
+            "type": "BlockStored", "block_hashes": [(1u64 << 40) + number], "parent_block_hash": 7, "token_ids": vec![1; 16],
             "block_size": 16, "cache_salt": "s", "group_idx": group, "kv_cache_spec_kind": "full_attention",
         });
         let payload = rmp_serde::to_vec(&serde_json::json!([1.0, [stored]])).expect("memory");

@@ -108,7 +108,9 @@ impl TierMap {
     pub(in crate::service) fn forget_gone(&mut self, gone: &[Vec<u64>; Tier::ALL.len()]) -> Vec<u64> {
         let mut tiers: HashMap<u64, u8> = HashMap::new();
         for (tier, hashes) in Tier::ALL.into_iter().zip(gone) {
-            hashes.iter().for_each(|&hash| *tiers.entry(hash).or_default() |= tier_bit(tier));
+            for &hash in hashes {
+                *tiers.entry(hash).or_default() |= tier_bit(tier);
+            }
         }
         let used: Vec<Tier> = Self::used(Some(self)).collect();
         let has = |hash, tier| self.at(hash) & PublisherTier::down_to(tier) != 0;
