@@ -52,7 +52,7 @@
 //! - [`Index::find`] takes no lock, awaits nothing and mostly takes less than a few microseconds, so call it right in
 //!   the handler, without `spawn_blocking`.
 //! - [`Index::try_send`] never waits. [`Index::send`] blocks the thread while the mailbox is full, so use it on threads
-//!   of your own.
+//!   of your own, or ask [`Index::has_room`] first.
 //! - [`Index::flush`], [`Index::status`], [`Index::export`], [`Index::import`] and [`Index::shutdown`] wait for writer
 //!   threads. Call them from `spawn_blocking`.
 //! - A [`Matches`] is `Send`. Under a work-stealing executor, a `thread_local!` buffer serves every handler that does not
@@ -109,8 +109,8 @@
 //! [`Builder::publish_batch`] events (256 by default), plus two things that the writer does not interrupt: up to 64 blocks
 //! or events, or one longer event, between two looks at the clock; and the publication itself. A publication costs what
 //! changed since the last one; only if readers hold on to all spare snapshots does it copy all heads, one cache line per
-//! run. Before it is applied, an event waits for those ahead of it, at most [`Builder::mailbox`] of them, and for imports,
-//! exports and statuses that were asked for earlier. [`ShardStatus::lag`] measures all of it, from acceptance to
+//! run. Before it is applied, an event waits for those ahead of it, at most [`Builder::mailbox`] of them with
+//! [`Builder::mailbox_bytes`] of memory, and for imports, exports and statuses that were asked for earlier. [`ShardStatus::lag`] measures all of it, from acceptance to
 //! visibility.
 //!
 //! **Order.** Events that one thread sends are applied in that order, shard by shard. [`Index::flush`] returns when
@@ -144,6 +144,8 @@
 //!
 //! # Limitations
 //! - Positions, workers, shards and waiting events are bounded; see [`Builder`]. A query has fewer than 2^32 blocks.
+//! - A process that was forked off has no writers: an index that was built before the fork answers lookups there and
+//!   nothing else. Build it afterwards; see [`Index`].
 //! - The index knows one kind of block: no storage tiers, no hybrid cache groups. Its events are Rust values, and it keeps
 //!   nothing on disk: [`Index::export`] and [`Index::import`] turn the whole state into events and back. Wire formats,
 //!   tiers and snapshot files belong to the service.

@@ -1,19 +1,25 @@
-//! Loom runs every interleaving of publishing, reading and reclaiming, up to a number of preemptions.
+//! Loom runs every interleaving of publishing, reading and reclaiming, and of sending, receiving and closing, up to a
+//! number of preemptions.
 //!
-//! The file under test is the index's own `publish.rs`, with a payload and a cell made of loom's primitives in place of
-//! the real ones. arc-swap itself is not modelled. The stand-in cell is a locked pointer, which promises no more than
-//! we rely on: a load after a swap sees the new snapshot, and a loaded snapshot is referenced while it is used. We use
-//! loom and not shuttle, because the protocol is small enough to be checked exhaustively.
+//! The files under test are the index's own. `publish.rs` gets a payload and a cell made of loom's primitives in place
+//! of the real ones. arc-swap itself is not modelled. The stand-in cell is a locked pointer, which promises no more than
+//! we rely on: a load after a swap sees the new snapshot, and a loaded snapshot is referenced while it is used.
+//! `mailbox.rs` gets loom's locks; a wakeup that is lost shows as a deadlock. We use loom and not shuttle, because the
+//! protocols are small enough to be checked exhaustively.
 
+#[path = "../src/index/mailbox.rs"]
+#[allow(dead_code, reason = "what only the index uses")]
+mod mailbox;
 #[path = "../src/index/publish.rs"]
 #[allow(dead_code, reason = "the cell of the real index")]
 mod publish;
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use loom::sync::{Arc, Mutex};
+use loom::sync::{self, Arc, Mutex};
 use loom::thread;
 
+use mailbox::{Mailbox, Refused, Room};
 use publish::{Cell, Publication, Shared, Updatable};
 
 /// An append-only array, shared by the writer and all snapshots, as the position arrays are.
@@ -139,4 +145,103 @@ fn one_reader_is_safe_beside_many_publications() {
 #[test]
 fn two_readers_are_safe_beside_a_few_publications() {
     model(3, 2, 3, 5);
+}
+
+/// A message: who sent it, and which of the sender's messages it is.
+type Numbered = (usize, u32);
+
+fn room(events: usize, bytes: usize) -> Room {
+    Room { events, bytes }
+}
+
+/// Sends this many messages of this size, and returns how many were accepted before one was handed back.
+fn send(mailbox: &Mailbox<Numbered>, sender: usize, messages: u32, bytes: usize) -> u32 {
+    for number in 0..messages {
+        let sent = match mailbox.try_send((sender, number), room(1, bytes)) {
+            Err(Refused::Full(message)) => mailbox.send(message, room(1, bytes)),
+            other => other.map_err(|refused| match refused {
+                Refused::Full(message) | Refused::Closed(message) => message,
+            }),
+        };
+        if let Err(back) = sent {
+            assert_eq!(back, (sender, number), "what is not accepted is handed back");
+            return number;
+        }
+    }
+    messages
+}
+
+/// Takes out messages until there are `most`, or the mailbox has ended, and checks the order of each sender's messages.
+/// Returns how many came from each sender.
+fn receive(mailbox: &Mailbox<Numbered>, sizes: [usize; 2], most: u32) -> [u32; 2] {
+    let mut received = [0; 2];
+    let mut taken = std::collections::VecDeque::new();
+    while received.iter().sum::<u32>() < most && mailbox.take(&mut taken) {
+        while let Some((sender, number)) = taken.pop_front() {
+            assert_eq!(number, received[sender], "a sender's messages come in their order");
+            received[sender] += 1;
+            mailbox.release(room(1, sizes[sender]));
+        }
+    }
+    received
+}
+
+/// Checks two senders of messages of these sizes beside a writer that takes all of them out.
+fn senders_get_through(most: Room, messages: u32, sizes: [usize; 2]) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || {
+        let mailbox = Arc::new(Mailbox::new(most));
+        let senders = [0, 1].map(|sender| {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || send(&mailbox, sender, messages, sizes[sender]))
+        });
+        assert_eq!(receive(&mailbox, sizes, 2 * messages), [messages; 2]);
+        assert_eq!(senders.map(|sender| sender.join().unwrap()), [messages; 2]);
+        assert_eq!(mailbox.used(), room(0, 0));
+    });
+}
+
+#[test]
+fn senders_that_wait_for_one_place_get_through() {
+    senders_get_through(room(1, 100), 2, [1, 1]);
+}
+
+#[test]
+fn a_message_larger_than_the_mailbox_gets_through_beside_small_ones() {
+    senders_get_through(room(9, 2), 2, [1, 5]);
+}
+
+/// Checks two senders beside a writer and somebody who ends the mailbox in this way.
+fn all_are_let_go(end: fn(&Mailbox<Numbered>), all_is_received: bool) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(move || {
+        let mailbox = Arc::new(Mailbox::new(room(1, 100)));
+        let senders = [0, 1].map(|sender| {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || send(&mailbox, sender, 2, 1))
+        });
+        let ending = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || end(&mailbox))
+        };
+        // A writer that dies takes nothing out any more.
+        let received = if all_is_received { receive(&mailbox, [1, 1], u32::MAX) } else { [0; 2] };
+        ending.join().unwrap();
+        let accepted = senders.map(|sender| sender.join().unwrap());
+        if all_is_received {
+            assert_eq!(received, accepted, "what is accepted is taken out");
+        }
+    });
+}
+
+#[test]
+fn a_close_lets_senders_go_and_loses_nothing() {
+    all_are_let_go(Mailbox::close, true);
+}
+
+#[test]
+fn senders_are_let_go_when_the_writer_is_dead() {
+    all_are_let_go(Mailbox::abandon, false);
 }

@@ -1,17 +1,18 @@
 //! The writer thread of a shard: drains the mailbox, applies, publishes.
 
+use std::collections::VecDeque;
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Release};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
-
-use flume::{Receiver, Sender, TryRecvError};
 
 use super::builder::Builder;
 use super::error::Rejection;
+use super::mailbox::{Mailbox, Room};
 use super::status::{ShardStatus, WorkerStatus, lag_histogram};
 use super::writer::Writer;
-use crate::event::{Event, Worker};
+use crate::event::{Block, Event, EventData, Worker};
 
 /// What a writer is asked to do, in the order in which it is asked.
 #[derive(Debug)]
@@ -19,26 +20,53 @@ pub(crate) enum Message {
     /// Apply an event that was accepted at this time.
     Apply(Event, Instant),
     /// Apply the events of an export, and answer once they are visible.
-    Import(Vec<Event>, Sender<Result<(), Rejection>>),
+    Import(Vec<Event>, SyncSender<Result<(), Rejection>>),
     /// Answer once all that came before is visible.
-    Flush(Sender<()>),
+    Flush(SyncSender<()>),
     /// Answer with everything, or with what one worker holds.
-    Export(Option<Worker>, Sender<Vec<Event>>),
+    Export(Option<Worker>, SyncSender<Vec<Event>>),
     /// Answer with figures about the shard and its workers.
-    Status(Sender<(ShardStatus, Vec<WorkerStatus>)>),
+    Status(SyncSender<(ShardStatus, Vec<WorkerStatus>)>),
     /// Answer with figures about these workers.
-    StatusOf(Vec<Worker>, Sender<Vec<WorkerStatus>>),
+    StatusOf(Vec<Worker>, SyncSender<Vec<WorkerStatus>>),
     #[cfg(test)]
     Panic,
+}
+
+impl Message {
+    /// Returns the room that it takes in a mailbox: its events, and the memory that it holds. Questions take none.
+    #[inline]
+    pub(crate) fn room(&self) -> Room {
+        match self {
+            Self::Apply(event, _) => Room { events: 1, bytes: size_of::<Self>() + heap_bytes(event) },
+            Self::Import(events, _) => Room {
+                events: events.len(),
+                bytes: events.capacity() * size_of::<Event>() + events.iter().map(heap_bytes).sum::<usize>(),
+            },
+            _ => Room::default(),
+        }
+    }
+}
+
+/// Returns how many bytes an event holds on the heap.
+#[inline]
+fn heap_bytes(event: &Event) -> usize {
+    match &event.data {
+        EventData::Stored { blocks, .. } => blocks.capacity() * size_of::<Block>(),
+        EventData::Removed { blocks } => blocks.capacity() * size_of::<u64>(),
+        EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded | EventData::CopiesCounted => 0,
+    }
 }
 
 /// The state of a writer thread.
 #[derive(Debug)]
 pub(crate) struct Actor {
     pub(crate) shard: usize,
-    pub(crate) mailbox: Receiver<Message>,
-    /// Set when the writer has panicked, so that nobody sends any more.
-    dead: Arc<AtomicBool>,
+    mailbox: Arc<Mailbox<Message>>,
+    /// Messages that were taken out of the mailbox and not handled yet.
+    taken: VecDeque<Message>,
+    /// The room of the messages that were handled since the last publication.
+    handled: Room,
     writer: Writer,
     pin: Option<usize>,
     pinned: Option<usize>,
@@ -55,17 +83,12 @@ pub(crate) struct Actor {
 const CLOCK: usize = 64;
 
 impl Actor {
-    pub(crate) fn new(
-        shard: usize,
-        mailbox: Receiver<Message>,
-        dead: Arc<AtomicBool>,
-        writer: Writer,
-        settings: &Builder,
-    ) -> Self {
+    pub(crate) fn new(shard: usize, mailbox: Arc<Mailbox<Message>>, writer: Writer, settings: &Builder) -> Self {
         Self {
             shard,
             mailbox,
-            dead,
+            taken: VecDeque::new(),
+            handled: Room::default(),
             writer,
             pin: (!settings.pin.is_empty()).then(|| settings.pin[shard % settings.pin.len()]),
             pinned: None,
@@ -78,63 +101,65 @@ impl Actor {
         }
     }
 
-    /// Works until every sender is gone and the mailbox is empty.
+    /// Works until the mailbox is closed and empty.
     pub(crate) fn run(mut self) {
         self.pinned = self.pin.filter(|&id| core_affinity::set_for_current(core_affinity::CoreId { id }));
         if self.pin != self.pinned {
             tracing::warn!(shard = self.shard, core = self.pin, "the writer could not be pinned and runs unpinned");
         }
         let work = || {
-            while let Ok(message) = self.mailbox.recv() {
-                self.drain(message);
+            while self.mailbox.take(&mut self.taken) {
+                self.drain();
                 self.writer.catch_up();
             }
         };
-        // After a panic only the mailbox is used, so that nobody waits in it for ever.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-            // Pairs with the load in `ShardHandle::with_mailbox`. A sender that still reads `false` puts its message into
-            // the mailbox, and the next line drops it there.
-            self.dead.store(true, Release);
-            while self.mailbox.recv().is_ok() {}
+            // Nobody may wait for a dead writer: neither for room, nor for the answer to a question.
+            self.mailbox.abandon();
+            self.taken.clear();
             resume_unwind(panic);
         }
     }
 
-    /// Handles `message` and all that waits behind it. When this returns, the mailbox was empty and everything is visible.
-    fn drain(&mut self, message: Message) {
-        let mut next = Ok(message);
+    /// Handles what was taken out of the mailbox, and all that is put in meanwhile. When this returns, the mailbox was
+    /// empty and everything is visible.
+    fn drain(&mut self) {
         let mut since = Instant::now();
         let mut unclocked = 0;
         loop {
-            match next {
-                Ok(Message::Apply(event, accepted)) => {
+            while let Some(message) = self.taken.pop_front() {
+                let room = message.room();
+                if let Message::Apply(event, accepted) = message {
                     // A rejection is counted in the worker's status and logged there.
                     let _ = self.writer.apply(&event);
                     self.pending.push((event.worker, accepted));
+                    self.handled.add(room);
                     unclocked += 1 + event.data.len();
                     let due = unclocked >= CLOCK && since.elapsed() >= self.interval;
                     if due || self.pending.len() as u64 >= self.batch {
                         since = self.publish(since);
                     }
                     unclocked %= CLOCK;
-                }
-                Ok(other) => {
+                } else {
                     self.publish(since);
-                    self.answer(other);
+                    self.answer(message);
+                    self.handled.add(room);
                     since = Instant::now();
                 }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
-                    self.publish(since);
-                    return;
-                }
             }
-            next = self.mailbox.try_recv();
+            if !self.mailbox.try_take(&mut self.taken) {
+                self.publish(since);
+                return;
+            }
         }
     }
 
     /// Publishes what was applied since `since`, if anything was, and returns the time.
     fn publish(&mut self, since: Instant) -> Instant {
         let applied = Instant::now();
+        if self.handled != Room::default() {
+            self.mailbox.release(take(&mut self.handled));
+        }
         if self.pending.is_empty() {
             return applied;
         }
@@ -168,10 +193,14 @@ impl Actor {
             Message::Status(reply) => {
                 self.writer.catch_up();
                 let (status, workers) = self.writer.status();
+                let (waiting, most) = (self.mailbox.used(), self.mailbox.most());
                 let status = ShardStatus {
                     shard: self.shard,
                     pinned: self.pinned,
-                    mailbox_depth: self.mailbox.len(),
+                    mailbox_depth: waiting.events,
+                    mailbox_capacity: most.events,
+                    mailbox_bytes: waiting.bytes as u64,
+                    mailbox_bytes_capacity: most.bytes as u64,
                     apply_time: self.apply_time,
                     publish_time: self.publish_time,
                     lag: self.lag.clone(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Index;
+use super::mailbox::Room;
 use super::reader::Reader;
 use super::shared::prefix::PrefixHasher;
 use super::write::shard::Shard;
@@ -15,6 +16,7 @@ pub struct Builder {
     pub(super) shards: usize,
     pub(super) pin: Vec<usize>,
     pub(super) mailbox: usize,
+    pub(super) mailbox_bytes: usize,
     pub(super) publish_interval: Duration,
     pub(super) publish_batch: u64,
     pub(super) jump_stride: u32,
@@ -29,6 +31,7 @@ impl Default for Builder {
             shards: 1,
             pin: Vec::new(),
             mailbox: 65_536,
+            mailbox_bytes: 64 << 20,
             publish_interval: Duration::from_micros(100),
             publish_batch: 256,
             jump_stride: 32,
@@ -63,11 +66,21 @@ impl Builder {
     }
 
     /// How many events can wait for a shard's writer. Beyond that, `send` waits and `try_send` hands the event back.
-    /// Default 65,536, not allocated in advance. This bounds the number of events, whatever their size, and so the memory
-    /// and the staleness.
+    /// Default 65,536, not allocated in advance. This bounds the staleness; see also
+    /// [`mailbox_bytes`](Self::mailbox_bytes).
     #[must_use]
     pub fn mailbox(mut self, events: usize) -> Self {
         self.mailbox = events;
+        self
+    }
+
+    /// How many bytes of events can wait for a shard's writer: what they have on the heap, and about a hundred bytes for
+    /// each. Beyond that, `send` waits and `try_send` hands the event back. Default 64 MiB, not allocated in advance. An
+    /// event or an import that takes more than all of it is accepted when nothing else waits, because otherwise it could
+    /// never be sent.
+    #[must_use]
+    pub fn mailbox_bytes(mut self, bytes: usize) -> Self {
+        self.mailbox_bytes = bytes;
         self
     }
 
@@ -159,11 +172,16 @@ impl Builder {
         Shard::new(hasher.clone(), self.max_positions, self.max_workers)
     }
 
+    pub(super) fn room(&self) -> Room {
+        Room { events: self.mailbox, bytes: self.mailbox_bytes }
+    }
+
     /// Checks that every setting is in its range.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let at_least_1 = |name, value: u64| (value > 0).then_some(()).ok_or(ConfigError::Zero { name });
         at_least_1("shards", self.shards as u64)?;
         at_least_1("mailbox", self.mailbox as u64)?;
+        at_least_1("mailbox_bytes", self.mailbox_bytes as u64)?;
         at_least_1("publish_batch", self.publish_batch)?;
         at_least_1("jump_stride", self.jump_stride.into())?;
         at_least_1("max_positions", self.max_positions.into())?;

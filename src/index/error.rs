@@ -72,7 +72,8 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {}
 
-/// The index was shut down, or one of its writers died. Lookups go on with the last snapshot.
+/// The index was shut down, or one of its writers died, or was left behind by a fork. Lookups go on with the last
+/// snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 

@@ -10,6 +10,7 @@ mod collisions;
 mod error;
 #[cfg(feature = "figures")]
 mod inspect;
+mod mailbox;
 mod publish;
 mod read;
 mod reader;
@@ -18,12 +19,10 @@ mod status;
 mod write;
 mod writer;
 
-use std::sync::atomic::{AtomicBool, Ordering::Acquire};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{self, Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
-
-use flume::Sender;
 
 pub use builder::{Builder, ConfigError, MAX_SHARDS};
 pub use error::{Closed, ImportError, Rejection, SendError, TrySendError};
@@ -39,6 +38,7 @@ pub(crate) use shared::mix::{BuildMix, mix};
 
 use crate::event::{Event, EventData, Worker};
 use actor::{Actor, Message};
+use mailbox::{Mailbox, Refused};
 use publish::SwapCell;
 use read::search::Lookup;
 use read::snapshot::Snapshot;
@@ -47,8 +47,15 @@ use shared::prefix::PrefixHasher;
 /// A global index of which workers hold which blocks: events go in, and any prompt's overlap with every worker comes out.
 ///
 /// This is a handle: cheap to clone, to send and to share. Workers are spread over [shards](Builder::shards), each with a
-/// writer thread that drains a bounded mailbox. When the last handle is dropped, the writers finish what they were
-/// sent and end; the drop does not wait for them, [`Index::shutdown`] does.
+/// writer thread that drains a bounded mailbox. When the last handle is dropped, the writers end, without what still
+/// waits in the mailboxes, because nobody could see it; the drop does not wait for them. [`Index::shutdown`] waits.
+///
+/// # Processes that fork
+/// Threads are not copied by `fork`, so an index that was built before has no writers in the child. Lookups go on there
+/// with the last snapshot. What would wait for a writer, such as [`Index::flush`] and [`Index::export`], returns
+/// [`Closed`]. But [`Index::send`] and [`Index::try_send`] accept events, which nobody applies, until the mailbox is
+/// full; and if another thread used a mailbox in the moment of the fork, they wait for ever. Build an index in the process
+/// that uses it.
 ///
 /// # Consistency
 /// An answer is exact as of its [watermarks](Matches::watermarks): for each shard it shows exactly a number of the
@@ -71,11 +78,9 @@ struct Inner {
 #[derive(Debug)]
 struct ShardHandle {
     cell: Arc<SwapCell<Snapshot>>,
-    /// `None` after shutdown. Senders share the lock, and shutdown waits for those that are sending. So what was accepted is
-    /// in the mailbox before the mailbox ends.
-    mailbox: RwLock<Option<Sender<Message>>>,
-    /// Set when the writer has panicked; it drops what it is sent.
-    dead: Arc<AtomicBool>,
+    mailbox: Arc<Mailbox<Message>>,
+    /// The process that the writer is in.
+    process: u32,
 }
 
 impl Index {
@@ -89,20 +94,19 @@ impl Index {
         let mut shards = Vec::with_capacity(settings.shards);
         let mut writers = Vec::with_capacity(settings.shards);
         for shard in 0..settings.shards {
-            let (sender, mailbox) = flume::bounded(settings.mailbox);
+            let mailbox = Arc::new(Mailbox::new(settings.room()));
             let writer = Writer::new(settings.shard(&hasher));
-            let dead = Arc::default();
             let cell = writer.cell().clone();
-            let actor = Actor::new(shard, mailbox, Arc::clone(&dead), writer, settings);
-            shards.push(ShardHandle { cell, mailbox: RwLock::new(Some(sender)), dead });
+            let actor = Actor::new(shard, Arc::clone(&mailbox), writer, settings);
+            shards.push(ShardHandle { cell, mailbox, process: std::process::id() });
             let thread = std::thread::Builder::new().name(format!("kvleap-writer-{shard}"));
             writers.push(thread.spawn(|| actor.run()).map_err(ConfigError::Thread)?);
         }
         Ok(Self(Arc::new(Inner { hasher, stride: settings.jump_stride, shards, writers: Mutex::new(writers) })))
     }
 
-    /// Sends an event to the worker's shard. Waits while the mailbox is full, so call [`Index::try_send`] where a thread
-    /// must not block.
+    /// Sends an event to the worker's shard. Waits while the mailbox is full, in [events](Builder::mailbox) or in
+    /// [bytes](Builder::mailbox_bytes), so call [`Index::try_send`] where a thread must not block.
     ///
     /// Accepted events are applied in order. An event that is then rejected is counted in the worker's
     /// [status](Index::status).
@@ -111,44 +115,48 @@ impl Index {
     /// Hands the event back if the index was shut down or its writer died.
     pub fn send(&self, event: Event) -> Result<(), SendError> {
         let shard = self.shard(event.worker);
-        let accepted = Instant::now();
-        match shard.with_mailbox(Message::Apply(event, accepted), |mailbox, message| {
-            mailbox.send(message).map_err(|error| error.0)
-        }) {
-            Ok(()) => Ok(()),
-            Err(message) => Err(SendError(event_of(message))),
-        }
+        shard.send(Message::Apply(event, Instant::now())).map_err(|message| SendError(event_of(message)))
     }
 
-    /// Sends an event to the worker's shard, unless the mailbox is full. Never waits.
+    /// Sends an event to the worker's shard, unless the mailbox is full or others wait for it already. Never waits.
     ///
     /// # Errors
     /// Hands the event back, with the reason.
     pub fn try_send(&self, event: Event) -> Result<(), TrySendError> {
         let shard = self.shard(event.worker);
-        let mut full = false;
-        let accepted = Instant::now();
-        match shard.with_mailbox(Message::Apply(event, accepted), |mailbox, message| {
-            mailbox.try_send(message).map_err(|error| {
-                full = matches!(error, flume::TrySendError::Full(_));
-                error.into_inner()
-            })
-        }) {
-            Ok(()) => Ok(()),
-            Err(message) if full => Err(TrySendError::Full(event_of(message))),
-            Err(message) => Err(TrySendError::Closed(event_of(message))),
-        }
+        let message = Message::Apply(event, Instant::now());
+        let room = message.room();
+        shard.mailbox.try_send(message, room).map_err(|refused| match refused {
+            Refused::Full(message) => TrySendError::Full(event_of(message)),
+            Refused::Closed(message) => TrySendError::Closed(event_of(message)),
+        })
     }
 
-    /// Whether less than half of the mailbox of the worker's shard is in use, so that an event of the worker can be
-    /// [sent](Index::send) without waiting, unless many others send at the same time. Also true when a send would fail,
-    /// because that takes no time either. Cheap, and never waits for the writer: callers that must not block can ask
-    /// before they send, and try again a little later.
+    /// Whether less than half of the mailbox of the worker's shard is in use, in events and in bytes, so that an event of
+    /// the worker can be [sent](Index::send) without waiting unless many others send at the same time. Also true when a
+    /// send would fail, because that takes no time either. Cheap, and never waits for the writer: callers that must not
+    /// block can ask before they send, and ask again a little later.
     pub fn has_room(&self, worker: Worker) -> bool {
-        match &*self.shard(worker).mailbox.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(mailbox) => mailbox.capacity().is_none_or(|most| mailbox.len() < most.div_ceil(2)),
-            None => true,
+        self.shard(worker).mailbox.is_half_free()
+    }
+
+    /// Returns how many bytes of events wait for all writers. Does not wait for the writers.
+    #[cfg(feature = "service")]
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.0.shards.iter().map(|shard| shard.mailbox.used().bytes as u64).sum()
+    }
+
+    /// Makes the first writer wait until this is received from: what is sent meanwhile stays in the mailbox.
+    #[cfg(test)]
+    pub(crate) fn hold_up(&self) -> Receiver<()> {
+        let (reply, hold) = sync_channel(0);
+        let mailbox = &self.0.shards[0].mailbox;
+        assert!(self.0.shards[0].send(Message::Flush(reply)).is_ok(), "the mailbox is open");
+        // The writer has taken the message out when the mailbox is empty.
+        while !mailbox.is_empty() {
+            std::thread::yield_now();
         }
+        hold
     }
 
     /// Forgets a worker that is gone, and rejects what it may still send. Like [`Index::send`] of
@@ -242,7 +250,12 @@ impl Index {
                 status.shards.push(shard);
                 status.workers.extend(workers);
             } else {
-                status.shards.push(ShardStatus::without_writer(number, &shard.cell.load()));
+                let most = shard.mailbox.most();
+                status.shards.push(ShardStatus {
+                    mailbox_capacity: most.events,
+                    mailbox_bytes_capacity: most.bytes as u64,
+                    ..ShardStatus::without_writer(number, &shard.cell.load())
+                });
             }
         }
         status.workers.sort_unstable_by_key(|worker| worker.worker);
@@ -292,8 +305,8 @@ impl Index {
         answer.recv().map_err(|_| Closed)
     }
 
-    /// Applies an export, and returns when it is visible. It replaces what the index knew of the workers in it. Other events
-    /// wait behind it, and shards become visible one by one. A block that an import removes is gone with all its copies.
+    /// Applies an export, and returns when it is visible. It replaces what the index knew of the workers in it. Like
+    /// [`Index::send`], it waits while a mailbox is full. Other events wait behind it, and shards become visible one by one. A block that an import removes is gone with all its copies.
     ///
     /// # Errors
     /// The index was shut down, or an event was rejected, most likely because a limit is lower than the exporter's. The other
@@ -323,11 +336,13 @@ impl Index {
     /// [`Closed`].
     ///
     /// # Errors
-    /// A writer had panicked, and what was accepted after that was not applied.
+    /// A writer had panicked, and what was accepted after that was not applied; or the index was built before this process
+    /// was forked off.
     pub fn shutdown(&self) -> Result<(), Closed> {
-        for shard in &self.0.shards {
-            drop(shard.mailbox.write().unwrap_or_else(PoisonError::into_inner).take());
+        if !self.0.shards.iter().all(ShardHandle::has_writer) {
+            return Err(Closed);
         }
+        self.0.shards.iter().for_each(|shard| shard.mailbox.close());
         let writers = std::mem::take(&mut *self.0.writers.lock().unwrap_or_else(PoisonError::into_inner));
         let ends: Vec<_> = writers.into_iter().map(JoinHandle::join).collect();
         if ends.iter().all(Result::is_ok) { Ok(()) } else { Err(Closed) }
@@ -342,7 +357,7 @@ impl Index {
     }
 
     /// Asks every writer the same question, and waits for all answers.
-    fn ask_all<T>(&self, question: impl Fn(Sender<T>) -> Message) -> Result<Vec<T>, Closed> {
+    fn ask_all<T>(&self, question: impl Fn(SyncSender<T>) -> Message) -> Result<Vec<T>, Closed> {
         let replies: Result<Vec<_>, _> = self.0.shards.iter().map(|shard| shard.ask(&question)).collect();
         replies?.into_iter().map(|reply| reply.recv().map_err(|_| Closed)).collect()
     }
@@ -356,24 +371,39 @@ fn event_of(message: Message) -> Event {
 }
 
 impl ShardHandle {
-    /// Sends a message in the given way. Hands it back after a shutdown, after a panic of the writer, and if that fails.
-    fn with_mailbox(
-        &self,
-        message: Message,
-        send: impl FnOnce(&Sender<Message>, Message) -> Result<(), Message>,
-    ) -> Result<(), Message> {
-        match &*self.mailbox.read().unwrap_or_else(PoisonError::into_inner) {
-            // Pairs with the store in `Actor::run`.
-            Some(mailbox) if !self.dead.load(Acquire) => send(mailbox, message),
-            _ => Err(message),
+    /// Whether the writer is in this process. A process that was forked off has no threads but the one that forked.
+    fn has_writer(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    /// Sends a message. Waits for room if it takes some. Hands it back after a shutdown or a panic of the writer, and
+    /// rather than wait in a process without the writer.
+    fn send(&self, message: Message) -> Result<(), Message> {
+        let room = message.room();
+        match self.mailbox.try_send(message, room) {
+            Ok(()) => Ok(()),
+            Err(Refused::Full(message)) if self.has_writer() => self.mailbox.send(message, room),
+            Err(Refused::Full(message) | Refused::Closed(message)) => Err(message),
         }
     }
 
-    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Message) -> Result<flume::Receiver<T>, Closed> {
-        let (reply, answer) = flume::bounded(1);
-        self.with_mailbox(question(reply), |mailbox, message| mailbox.send(message).map_err(|error| error.0))
-            .map_err(|_| Closed)?;
+    fn ask<T>(&self, question: impl FnOnce(SyncSender<T>) -> Message) -> Result<Receiver<T>, Closed> {
+        if !self.has_writer() {
+            return Err(Closed);
+        }
+        let (reply, answer) = sync_channel(1);
+        self.send(question(reply)).map_err(|_| Closed)?;
         Ok(answer)
+    }
+}
+
+impl Drop for ShardHandle {
+    /// Ends the writer: nobody is left who could see what it does.
+    fn drop(&mut self) {
+        // In a process that was forked off, the mailbox may be locked for ever.
+        if self.has_writer() {
+            self.mailbox.abandon();
+        }
     }
 }
 
@@ -390,22 +420,7 @@ mod tests {
     }
 
     fn tell(index: &Index, message: Message) {
-        let sent = index.0.shards[0].with_mailbox(message, |mailbox, m| mailbox.send(m).map_err(|error| error.0));
-        assert!(sent.is_ok(), "the mailbox is open");
-    }
-
-    /// The writer waits until this is received from: what is sent meanwhile stays in the mailbox.
-    fn held_up(index: &Index) -> flume::Receiver<()> {
-        let (reply, hold) = flume::bounded(0);
-        tell(index, Message::Flush(reply));
-        // The writer has taken the message out when the mailbox is empty.
-        let Some(mailbox) = index.0.shards[0].mailbox.read().expect("nobody panicked with it").clone() else {
-            unreachable!("the mailbox is open")
-        };
-        while !mailbox.is_empty() {
-            std::thread::yield_now();
-        }
-        hold
+        assert!(index.0.shards[0].send(message).is_ok(), "the mailbox is open");
     }
 
     fn depth(index: &Index, id: u64) -> u32 {
@@ -420,7 +435,7 @@ mod tests {
         index.send(stored(1)).expect("open");
         index.flush().expect("open");
         // Behind the panic: an event that is lost with the writer, and askers who must not wait for ever.
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         tell(&index, Message::Panic);
         index.send(stored(2)).expect("open");
         let flush = index.0.shards[0].ask(Message::Flush).expect("open");
@@ -445,7 +460,7 @@ mod tests {
     #[test]
     fn senders_who_wait_are_let_go_when_the_writer_panics() {
         let index = Index::builder().mailbox(1).build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         tell(&index, Message::Panic);
         std::thread::scope(|scope| {
             let index = &index;
@@ -464,7 +479,7 @@ mod tests {
     #[test]
     fn a_mailbox_holds_what_it_is_said_to_hold() {
         let index = Index::builder().mailbox(3).build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         for id in 0..3 {
             assert_eq!(index.try_send(stored(id)), Ok(()));
         }
@@ -480,7 +495,7 @@ mod tests {
     fn there_is_room_until_half_of_the_mailbox_is_in_use() {
         let index = Index::builder().mailbox(5).build().expect("valid settings");
         let worker = Worker::new(1, 0);
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         for id in 0..5 {
             assert_eq!(index.has_room(worker), id < 3, "{id} events wait");
             index.send(stored(id)).expect("open");
@@ -492,10 +507,81 @@ mod tests {
         assert!(index.has_room(worker), "a send would fail at once");
     }
 
+    /// Like [`stored`], with this many blocks.
+    fn long(id: u64, blocks: u64) -> Event {
+        let blocks = (0..blocks).map(|place| Block { sequence: id << 32 | place, local: id << 32 | place }).collect();
+        Event { worker: Worker::new(1, 0), id, data: EventData::Stored { parent: None, blocks } }
+    }
+
+    #[test]
+    fn a_mailbox_is_bounded_in_bytes() {
+        let index = Index::builder().mailbox_bytes(100_000).build().expect("valid settings");
+        let mailbox = &index.0.shards[0].mailbox;
+        let hold = index.hold_up();
+        let accepted = (0..100).take_while(|&id| index.try_send(long(id, 1000)).is_ok()).count();
+        assert_eq!(accepted, 6, "16 bytes a block, and a little for each event");
+        assert!(mailbox.used().bytes <= 100_000);
+        assert!(!index.has_room(Worker::new(1, 0)));
+        std::thread::scope(|scope| {
+            let import = scope.spawn(|| index.import(vec![long(7, 1000)]));
+            // The import waits for room, and nobody overtakes it.
+            while !mailbox.has_waiting() {
+                std::thread::yield_now();
+            }
+            assert!(matches!(index.try_send(stored(8)), Err(TrySendError::Full(_))));
+            hold.recv().expect("the writer waits");
+            assert_eq!(import.join().expect("no panic here"), Ok(()));
+        });
+        index.flush().expect("open");
+        assert!((0..6).chain([7]).all(|id| depth(&index, id << 32) == 1));
+        assert_eq!(index.status().shards[0].mailbox_bytes, 0);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_mailbox_is_accepted_when_nothing_waits() {
+        let index = Index::builder().mailbox_bytes(1000).build().expect("valid settings");
+        let hold = index.hold_up();
+        assert_eq!(index.try_send(long(1, 1000)), Ok(()));
+        assert!(matches!(index.try_send(stored(2)), Err(TrySendError::Full(_))));
+        std::thread::scope(|scope| {
+            let large = scope.spawn(|| index.send(long(3, 1000)));
+            while !index.0.shards[0].mailbox.has_waiting() {
+                std::thread::yield_now();
+            }
+            hold.recv().expect("the writer waits");
+            assert_eq!(large.join().expect("no panic here"), Ok(()));
+        });
+        index.import(vec![long(4, 1000), long(5, 1000)]).expect("open");
+        assert!([1, 3, 4, 5].iter().all(|&id| depth(&index, id << 32) == 1));
+    }
+
+    #[test]
+    fn senders_who_wait_are_let_go_by_a_shutdown_before_the_writer_ends() {
+        let index = Index::builder().mailbox(1).build().expect("valid settings");
+        let hold = index.hold_up();
+        index.send(stored(0)).expect("open");
+        std::thread::scope(|scope| {
+            let index = &index;
+            let senders = [1, 2, 3].map(|id| (id, scope.spawn(move || index.send(stored(id)))));
+            while !index.0.shards[0].mailbox.has_waiting() {
+                std::thread::yield_now();
+            }
+            let shutdown = scope.spawn(|| index.shutdown());
+            for (id, sender) in senders {
+                assert_eq!(sender.join().expect("no panic here"), Err(SendError(stored(id))));
+            }
+            assert_eq!(index.try_send(stored(4)), Err(TrySendError::Closed(stored(4))));
+            assert!(!shutdown.is_finished(), "the writer is still busy");
+            hold.recv().expect("the writer waits");
+            assert_eq!(shutdown.join().expect("no panic here"), Ok(()));
+        });
+        assert_eq!((depth(&index, 0), depth(&index, 1)), (1, 0));
+    }
+
     #[test]
     fn shutdown_applies_what_was_accepted() {
         let index = Index::builder().build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         (0..100).for_each(|id| index.send(stored(id)).expect("open"));
         std::thread::scope(|scope| {
             let shutdown = scope.spawn(|| index.shutdown());
@@ -511,7 +597,7 @@ mod tests {
     fn a_batch_is_published_while_more_is_waiting() {
         let index = Index::builder().publish_batch(10).publish_interval(Duration::MAX);
         let index = index.build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         (0..35).for_each(|id| index.send(stored(id)).expect("open"));
         hold.recv().expect("the writer waits");
         index.flush().expect("open");
@@ -524,7 +610,7 @@ mod tests {
     fn an_interval_of_nothing_publishes_as_often_as_the_clock_is_read() {
         let index = Index::builder().publish_batch(u64::MAX).publish_interval(Duration::ZERO);
         let index = index.build().expect("valid settings");
-        let hold = held_up(&index);
+        let hold = index.hold_up();
         (0..200).for_each(|id| index.send(stored(id)).expect("open"));
         hold.recv().expect("the writer waits");
         index.flush().expect("open");

@@ -32,8 +32,14 @@ pub struct ShardStatus {
     pub alive: bool,
     /// The core that the writer is pinned to.
     pub pinned: Option<usize>,
-    /// Events that wait for the writer, with questions such as flushes.
+    /// Events that wait for the writer, those of imports included.
     pub mailbox_depth: usize,
+    /// How many events can wait: [`Builder::mailbox`](crate::Builder::mailbox).
+    pub mailbox_capacity: usize,
+    /// The memory of the events that wait, in bytes.
+    pub mailbox_bytes: u64,
+    /// How many bytes can wait: [`Builder::mailbox_bytes`](crate::Builder::mailbox_bytes).
+    pub mailbox_bytes_capacity: u64,
     /// Events applied or rejected so far.
     pub applied_events: u64,
     /// Events that the current snapshot reflects.
@@ -102,6 +108,9 @@ impl ShardStatus {
             alive: false,
             pinned: None,
             mailbox_depth: 0,
+            mailbox_capacity: 0,
+            mailbox_bytes: 0,
+            mailbox_bytes_capacity: 0,
             applied_events: snapshot.stamp.watermark,
             published_events: snapshot.stamp.watermark,
             applied_blocks: 0,

@@ -6,6 +6,7 @@ mod omitted;
 mod position;
 mod record;
 mod state;
+mod table;
 mod tier_map;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -18,7 +19,7 @@ pub use counts::{Count, Skip};
 pub use doubts::RankDoubts;
 pub use position::Position;
 pub(in crate::service) use position::fingerprint;
-pub(in crate::service) use record::Namespace;
+pub(in crate::service) use record::{MAX_RANKS, Namespace};
 pub use record::{WorkerRecord, WorkerRecords};
 pub(in crate::service) use state::Connection;
 pub use state::State;
@@ -303,6 +304,11 @@ impl Publisher {
 
     pub(in crate::service) fn records(&self) -> MutexGuard<'_, WorkerRecords> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns about how many bytes it takes, without the records that it shares with other publishers.
+    pub(in crate::service) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.endpoint.as_ref().map_or(0, String::capacity)
     }
 
     fn rank_doubts(&self) -> MutexGuard<'_, RankDoubts> {

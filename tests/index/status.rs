@@ -178,6 +178,7 @@ fn settings_out_of_range_are_refused() {
     };
     zero(Index::builder().shards(0), "shards");
     zero(Index::builder().mailbox(0), "mailbox");
+    zero(Index::builder().mailbox_bytes(0), "mailbox_bytes");
     zero(Index::builder().publish_batch(0), "publish_batch");
     zero(Index::builder().jump_stride(0), "jump_stride");
     zero(Index::builder().max_positions(0), "max_positions");

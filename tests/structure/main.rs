@@ -44,13 +44,13 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         place: "src/index/write",
-        forbidden: &["std::thread", "Instant", "Mutex", "RwLock", "Atomic", "flume", "index::read", "index::writer"],
+        forbidden: &["std::thread", "Instant", "Mutex", "RwLock", "Condvar", "Atomic", "index::read", "index::writer"],
         except: &[],
         why: "the writer's state is a plain state machine: no thread, clock or lock, and nothing that readers see",
     },
     Rule {
         place: "src/index/read",
-        forbidden: &["std::thread", "Mutex", "RwLock", "flume", "index::write", "index::writer"],
+        forbidden: &["std::thread", "Mutex", "RwLock", "Condvar", "index::write", "index::writer"],
         except: &[],
         why: "a lookup takes no lock, and sees snapshots only",
     },

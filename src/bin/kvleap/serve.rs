@@ -146,6 +146,10 @@ struct Settings {
     #[arg(long, value_name = "N", env = "KVLEAP_MAILBOX")]
     mailbox: Option<usize>,
 
+    /// Bytes of events that may wait for a writer thread, at most [default: 67108864]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAILBOX_BYTES")]
+    mailbox_bytes: Option<usize>,
+
     /// Microseconds after which an applied event is visible, at the latest [default: 100]
     #[arg(long, value_name = "MICROSECONDS", env = "KVLEAP_PUBLISH_INTERVAL_US")]
     publish_interval_us: Option<u64>,
@@ -195,7 +199,7 @@ struct Settings {
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_SNAPSHOT_SECONDS")]
     snapshot_seconds: Option<u64>,
 
-    /// Bytes that all indexes together may take [default: no limit]
+    /// Bytes that all indexes may take, with what waits for them and what is remembered of publishers [default: no limit]
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MEMORY_BUDGET")]
     memory_budget: Option<u64>,
 

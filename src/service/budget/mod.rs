@@ -1,9 +1,14 @@
-//! A bound on the memory of all indexes.
+//! A bound on the memory of all indexes, of what waits for them, and of what is remembered of publishers.
 //!
-//! Once a second the memory of the indexes is added up from [`ShardStatus::bytes`](crate::index::ShardStatus::bytes).
-//! If it exceeds the budget, either new blocks are refused, or old blocks are forgotten until a tenth of the budget is
-//! free. The bound is not hard: it may be exceeded by what arrives within a second, and by memory outside the indexes,
-//! which is mailboxes, requests, and a worker's blocks while they are saved or forgotten.
+//! Once a second it is added up: the memory of the indexes and what waits in their mailboxes, from
+//! [`ShardStatus`](crate::index::ShardStatus), and the records of publishers, estimated from the capacities of their
+//! tables. If the sum exceeds the budget, either new content is refused, or old blocks are forgotten until a tenth of the
+//! budget is free. New content is blocks and workers. The bound is not hard: it may be exceeded by what arrives within a
+//! second, and by other memory, which is requests, and a worker's blocks while they are saved or forgotten.
+//!
+//! The hashes of refused blocks are remembered, so that it is known when the engine has removed them all. They may take
+//! an eighth of the budget more. Beyond that no more of them are remembered, and the doubt about their worker lasts until
+//! it is cleared or restarts.
 //!
 //! Blocks that are refused or forgotten are missing from answers, and the engine will not announce them again. From
 //! then on answers about its workers are exact *at least*.
@@ -16,6 +21,9 @@
 //!
 //! Every worker gives up the same share of its blocks. If the fleet's oldest blocks went first, some workers could lose
 //! everything; to a router they would look cold, and they would get no more requests that suit their caches.
+//!
+//! Where other records, such as those of refused blocks, leave less than half of the budget to blocks, no more blocks are
+//! forgotten for them, and new content is refused: otherwise one publisher could make the service forget all others.
 //!
 //! For each worker, the order of its last 16,384 stored blocks is remembered, which takes 128 KiB. All other blocks
 //! count as older, and as equally old.
@@ -39,6 +47,9 @@ use crate::service::tier::Tier;
 
 /// How much of the budget is in use after something was forgotten, in thousandths.
 const KEPT: u64 = 900;
+
+/// How much of the budget blocks may take however much is remembered of publishers, in thousandths.
+const LEAST_FOR_BLOCKS: u64 = 500;
 
 /// What happens when the memory budget is exceeded. Written and parsed as `refuse` or `forget`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -90,67 +101,106 @@ impl Budget {
     /// Adds up the memory, and refuses or forgets blocks if it exceeds the budget.
     pub(super) fn check(&self, models: &Models) {
         let models = models.all();
-        let bytes = models.iter().map(|model| bytes(model)).sum();
+        // A full mailbox delays the answer of its writer: what is known already may be enough to refuse more.
+        let waiting: u64 = models.iter().map(|model| model.index().waiting_bytes()).sum();
+        if self.over == OverBudget::Refuse && self.bytes.load(Relaxed) + waiting > self.limit {
+            models.iter().for_each(|model| model.allowance().set_exhausted(true, model.allowance().is_scarce()));
+        }
+        let used = models.iter().map(|model| Used::by(model)).fold(Used::default(), Used::and);
+        let bytes = used.blocks + used.records;
         self.bytes.store(bytes, Relaxed);
         let over = bytes > self.limit;
         if over && self.exceeded.fetch_add(1, Relaxed) == 0 {
             tracing::warn!(bytes, budget = self.limit, over = %self.over, "the memory budget is exceeded");
         }
+        let share = |thousandths| (u128::from(self.limit) * u128::from(thousandths) / 1000) as u64;
+        let kept = share(KEPT).saturating_sub(used.records).max(share(LEAST_FOR_BLOCKS));
+        let forgets = over && self.over == OverBudget::Forget && used.blocks > kept;
+        let scarce = bytes > self.limit.saturating_add(self.limit / 8);
         for model in models.iter() {
-            match self.over {
-                OverBudget::Refuse => model.allowance().set_exhausted(over),
-                OverBudget::Forget => {
-                    model.allowance().track_recency();
-                    // This fails only if the model was shut down, and then it has nothing to forget.
-                    let _ = over.then(|| forget(model, 1000 - (KEPT * self.limit / bytes) as usize));
-                }
+            model.allowance().set_exhausted(over && !forgets, scarce);
+            if self.over == OverBudget::Forget {
+                model.allowance().track_recency();
+            }
+            if forgets {
+                // This fails only if the model was shut down, and then it has nothing to forget.
+                let _ = forget(model, 1000 - (u128::from(kept) * 1000 / u128::from(used.blocks)) as usize);
             }
         }
     }
 }
 
-/// Returns the memory of a model's index, and of the order of its last blocks.
-fn bytes(model: &Model) -> u64 {
-    let shards = model.index().status().shards;
-    shards.iter().map(|shard| shard.bytes).sum::<u64>() + model.allowance().bytes()
+/// The memory of models, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    /// Of indexes, and of events that wait for them.
+    blocks: u64,
+    /// Of what is remembered outside the indexes: about publishers, and in which order blocks came.
+    records: u64,
 }
 
-/// Forgets a share of what every worker holds, in thousandths, tier by tier.
+impl Used {
+    fn by(model: &Model) -> Self {
+        let shards = model.index().status().shards;
+        Self {
+            blocks: shards.iter().map(|shard| shard.bytes + shard.mailbox_bytes).sum(),
+            records: model.publishers().bytes() + model.allowance().bytes(),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { blocks: self.blocks + other.blocks, records: self.records + other.records }
+    }
+}
+
+/// Forgets a share of what every worker holds, in thousandths, on every tier.
 fn forget(model: &Model, thousandths: usize) -> Result<(), Closed> {
-    let publishers = model.publishers().all();
-    for publisher in &publishers {
+    for publishers in model.publishers().all().chunk_by(|a, b| a.worker() == b.worker()) {
         let _at_rest = model.at_rest();
+        let mut workers: Vec<_> = publishers.iter().flat_map(|publisher| publisher.workers()).collect();
+        workers.sort_unstable();
+        workers.dedup();
+        // Publishers of one worker share their records.
+        let mut records = publishers[0].records();
         let mut forgotten = 0;
-        for worker in publisher.workers().into_iter().flat_map(|worker| Tier::ALL.map(|tier| tier.worker(worker))) {
-            forgotten += forget_worker(model, worker, thousandths)?;
+        for worker in workers {
+            let mut gone: [Vec<u64>; Tier::ALL.len()] = Default::default();
+            for (tier, gone) in Tier::ALL.into_iter().zip(&mut gone) {
+                *gone = forget_worker(model, tier.worker(worker), thousandths)?;
+                forgotten += gone.len();
+            }
+            if let Some(record) = records.workers.get_mut(&worker.dp_rank) {
+                record.forget_gone(&gone);
+            }
         }
         if forgotten > 0 {
-            publisher.doubt(Doubt::Budget);
-            publisher.add(Count::Forgotten, forgotten as u64);
+            for publisher in publishers {
+                publisher.doubt(Doubt::Budget);
+            }
+            publishers[0].add(Count::Forgotten, forgotten as u64);
         }
     }
     Ok(())
 }
 
-/// Forgets a share of what one worker holds, in thousandths. Returns how many blocks that are.
-fn forget_worker(model: &Model, worker: Worker, thousandths: usize) -> Result<usize, Closed> {
+/// Forgets a share of what one worker of the index holds, in thousandths. Returns these blocks.
+fn forget_worker(model: &Model, worker: Worker, thousandths: usize) -> Result<Vec<u64>, Closed> {
     let events = model.index().export_worker(worker)?;
-    let Some(id) = events.first().map(|event| event.id) else { return Ok(0) };
+    let Some(id) = events.first().map(|event| event.id) else { return Ok(Vec::new()) };
     let blocks = {
         let recent = model.allowance().recent();
         least_recent(&events, recent.get(&Tier::split(worker).0), thousandths)
     };
-    let forgotten = blocks.len();
-    if forgotten > 0 {
+    if !blocks.is_empty() {
         // The removal has the number of the worker's last event, so that the next event leaves no gap.
-        let removed = Event { worker, id, data: EventData::Removed { blocks } };
+        let removed = Event { worker, id, data: EventData::Removed { blocks: blocks.clone() } };
         match model.index().import(vec![removed]) {
             Err(ImportError::Closed) => return Err(Closed),
             Err(ImportError::Rejected(rejection)) => unreachable!("the worker is there: {rejection}"),
             Ok(()) => {}
         }
     }
-    Ok(forgotten)
+    Ok(blocks)
 }
 
 #[cfg(test)]
@@ -225,6 +275,139 @@ mod tests {
         assert!(publisher.is_doubtful(), "what was refused is still missing");
     }
 
+    /// Ten new blocks below a parent that nobody announced, on the device and on the host.
+    fn say_unplaced(model: &Model, publisher: &Publisher, number: u64) {
+        let first = (1 << 40) + number * 10;
+        let blocks = |from| (from..from + 5).map(|name| DynamoBlock { block_hash: name, tokens_hash: name }).collect();
+        let events =
+            [(StorageTier::Device, first), (StorageTier::HostPinned, first + 5)].map(|(storage_tier, from)| {
+                let data = DynamoData::Stored { parent_hash: Some(7), blocks: blocks(from) };
+                DynamoEvent { worker_id: 1, storage_tier, event: NumberedEvent { event_id: number, data, dp_rank: 0 } }
+            });
+        dynamo_events(model, publisher, &events).expect("it runs");
+    }
+
+    #[test]
+    fn a_publisher_of_endless_stores_below_unknown_parents_stays_within_the_budget() {
+        for over in [OverBudget::Refuse, OverBudget::Forget] {
+            let (models, model, publisher) = fleet();
+            let budget = Budget::new(8 << 20, over);
+            say(&model, &publisher, 1);
+            let mut number = 0;
+            let mut round = || {
+                (0..1000).for_each(|_| {
+                    number += 1;
+                    say_unplaced(&model, &publisher, number);
+                });
+                budget.check(&models);
+                let Used { blocks, records } = Used::by(&model);
+                blocks + records
+            };
+            // Two million blocks, which would take a hundred bytes each.
+            let most = (0..200).map(|_| round()).max().expect("some rounds");
+            assert!(budget.over().is_some() && most < 12 << 20, "{over}: {most} bytes");
+            let settled = round();
+            assert_eq!((0..20).map(|_| round()).max(), Some(settled), "{over}: not even slowly does it grow");
+            assert!(publisher.doubts().has(Doubt::Budget));
+            assert_eq!(held(&model, Tier::Host), 10, "{over}: what was held is still there");
+
+            // A clear ends it, and everything is as at the beginning.
+            let data = DynamoData::Cleared;
+            let event = NumberedEvent { event_id: number + 1, data, dp_rank: 0 };
+            let cleared = DynamoEvent { worker_id: 1, storage_tier: StorageTier::Device, event };
+            dynamo_events(&model, &publisher, [&cleared]).expect("it runs");
+            budget.check(&models);
+            assert_eq!((budget.over(), publisher.is_doubtful()), (None, false));
+            assert!(Used::by(&model).records < 1 << 18, "what is left is the order of the last blocks");
+            say(&model, &publisher, 3);
+            assert_eq!(held(&model, Tier::Host), 10);
+        }
+    }
+
+    /// A batch with a store of one salted block below a parent that nobody announced, in this cache group.
+    fn apply_salted(model: &Model, publisher: &Publisher, number: u64, group: u64) {
+        let stored = serde_json::json!({
+            "type": "BlockStored", "block_hashes": [(1u64 << 40) + number], "parent_block_hash": 7, "token_ids": vec![1; 16],
+            "block_size": 16, "cache_salt": "s", "group_idx": group, "kv_cache_spec_kind": "full_attention",
+        });
+        let payload = rmp_serde::to_vec(&serde_json::json!([1.0, [stored]])).expect("memory");
+        crate::service::ingest::apply(model, publisher, number, &payload).expect("it runs");
+    }
+
+    #[test]
+    fn salts_and_cache_groups_without_end_are_bounded() {
+        let (models, model, publisher) = fleet();
+        let budget = Budget::new(4 << 20, OverBudget::Refuse);
+        let mut number = 0;
+        let mut round = || {
+            (0..1000).for_each(|_| {
+                apply_salted(&model, &publisher, number, 0);
+                number += 1;
+            });
+            budget.check(&models);
+            publisher.records().bytes()
+        };
+        while round() < 1 << 20 {}
+        assert_eq!((publisher.skipped(Skip::Budget), budget.over()), (0, None), "salts are remembered");
+        while budget.over().is_none() {
+            round();
+        }
+        assert!((0..100).map(|_| round()).max() < Some(5 << 20));
+        assert!(publisher.skipped(Skip::Budget) >= 100_000);
+
+        let (_, model, publisher) = fleet();
+        (0..2000).for_each(|group| apply_salted(&model, &publisher, group, group));
+        assert_eq!(publisher.skipped(Skip::Malformed), 2000 - 1024);
+        assert!(publisher.records().workers.values().all(|record| record.groups.len() == 1024));
+        assert!(publisher.doubts().has(Doubt::Malformed));
+    }
+
+    #[test]
+    fn a_publisher_of_endless_ranks_is_bounded_with_and_without_a_budget() {
+        let say = |model: &Model, publisher: &Publisher, dp_rank| {
+            let blocks = vec![DynamoBlock { block_hash: 1, tokens_hash: 1 }];
+            let event = NumberedEvent { event_id: 1, data: DynamoData::Stored { parent_hash: None, blocks }, dp_rank };
+            let event = DynamoEvent { worker_id: 1, storage_tier: StorageTier::Device, event };
+            dynamo_events(model, publisher, [&event]).expect("it runs").skipped
+        };
+        let (_, model, publisher) = fleet();
+        let skipped: u64 = (0..5000).map(|rank| say(&model, &publisher, rank)).sum();
+        assert_eq!((skipped, publisher.skipped(Skip::Rank)), (5000 - 4096, 5000 - 4096));
+        assert_eq!((publisher.workers().len(), model.index().status().workers.len()), (4096, 4096));
+        assert_eq!(say(&model, &publisher, 17), 0, "known ranks go on");
+        assert!(publisher.doubts().has(Doubt::Rank));
+
+        let (models, model, publisher) = fleet();
+        say(&model, &publisher, 0);
+        let budget = Budget::new(1, OverBudget::Refuse);
+        budget.check(&models);
+        assert_eq!((say(&model, &publisher, 1), publisher.skipped(Skip::Budget)), (1, 1));
+        assert_eq!(publisher.workers(), [A]);
+        assert!(publisher.doubts().has(Doubt::Budget));
+    }
+
+    #[test]
+    fn what_waits_in_a_mailbox_counts_although_its_writer_is_busy() {
+        let (models, model, publisher) = fleet();
+        let budget = Budget::new(1 << 20, OverBudget::Refuse);
+        say(&model, &publisher, 5001);
+        budget.check(&models);
+        assert_eq!(budget.over(), None);
+        let hold = model.index().hold_up();
+        (0..5000).for_each(|sequence| say(&model, &publisher, sequence));
+        assert!(model.index().waiting_bytes() > 1 << 20);
+        std::thread::scope(|scope| {
+            let check = scope.spawn(|| budget.check(&models));
+            while !model.allowance().is_exhausted() {
+                std::thread::yield_now();
+            }
+            say(&model, &publisher, 5000);
+            assert_eq!(publisher.skipped(Skip::Budget), 2, "refused while the writer has not answered");
+            hold.recv().expect("the writer waits");
+            check.join().expect("no panic here");
+        });
+    }
+
     #[test]
     fn beyond_the_budget_the_oldest_sequences_are_forgotten() {
         let (models, model, publisher) = fleet();
@@ -239,7 +422,8 @@ mod tests {
             });
             budget.check(&models);
         }
-        assert!(bytes(&model) < (1 << 20) * 6 / 5, "{} bytes", bytes(&model));
+        let Used { blocks, records } = Used::by(&model);
+        assert!(blocks + records < (1 << 20) * 6 / 5, "{blocks} and {records} bytes");
         assert!(publisher.is_doubtful());
         assert!(publisher.count(Count::Forgotten) > 10 * sequences / 2);
         assert!(held(&model, Tier::Host) > 1000, "{} left", held(&model, Tier::Host));

@@ -67,6 +67,8 @@ pub struct Config {
     pub shards: usize,
     /// Events that may wait for a writer. Default 65,536.
     pub mailbox: usize,
+    /// Bytes of events that may wait for a writer. Default 64 MiB.
+    pub mailbox_bytes: usize,
     /// Microseconds after which an applied event is visible at the latest. Default 100.
     pub publish_interval_us: u64,
     /// Other instances of the service. At the start, the first one that can be copied whole is copied, unless there is
@@ -100,7 +102,8 @@ pub struct Config {
     pub snapshot: Option<PathBuf>,
     /// Seconds between two snapshots; one more is taken at shutdown. Default 60.
     pub snapshot_seconds: u64,
-    /// Bytes that all indexes may take together. Without a budget, there is no bound.
+    /// Bytes that all indexes may take together, with what waits for them and what is remembered of publishers. Without a
+    /// budget, there is no bound.
     pub memory_budget: Option<u64>,
     /// What happens beyond the budget: `refuse` new blocks, the default, or `forget` the least recently stored.
     pub over_budget: OverBudget,
@@ -142,6 +145,7 @@ impl Default for Config {
             max_workers: DEFAULT_MAX_WORKERS,
             shards: 1,
             mailbox: 65_536,
+            mailbox_bytes: 64 << 20,
             publish_interval_us: 100,
             peers: Vec::new(),
             peer_token_file: None,
@@ -212,7 +216,8 @@ impl Config {
     /// Returns the settings of every index.
     pub fn index(&self) -> Builder {
         let interval = Duration::from_micros(self.publish_interval_us);
-        Index::builder().shards(self.shards).mailbox(self.mailbox).publish_interval(interval)
+        let index = Index::builder().shards(self.shards).publish_interval(interval);
+        index.mailbox(self.mailbox).mailbox_bytes(self.mailbox_bytes)
     }
 
     /// Reads the key of local hashes.

@@ -69,11 +69,12 @@ pub(in crate::service) fn take_dump(model: &Model, events: Vec<DynamoEvent>) -> 
         publisher.set_copied();
         {
             let mut records = publisher.records();
-            let mut feed = WorkerFeed::open(model, &publisher, &mut records, worker.dp_rank)?;
+            let opened = WorkerFeed::open(model, &publisher, &mut records, worker.dp_rank)?;
+            let mut feed = opened.map_err(|_| DumpError::Rejected)?;
             let (stores, gaps) = said.tree(worker)?.changes();
             let gaps = Tier::ALL.into_iter().zip(&gaps).filter(|(_, gaps)| !gaps.is_empty());
             let removals = gaps.map(|(tier, hashes)| Change::Removed { tier, hashes });
-            let Some(mut writer) = feed.writer(0) else { return Err(DumpError::Rejected) };
+            let mut writer = feed.writer(0);
             for change in stores.into_iter().chain(removals) {
                 writer.apply(change)?;
             }

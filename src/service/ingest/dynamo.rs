@@ -173,15 +173,15 @@ pub fn dynamo_events<'e>(
         publisher.note_spoken();
         publisher.note_seen(None);
         follow(publisher, &mut position, event.event_id);
-        let made = match said.change() {
-            Ok(change) => {
-                WorkerFeed::open(model, publisher, &mut records, event.dp_rank)?.make(change, event.event_id)?
-            }
+        let opened = match said.change() {
+            Ok(change) => WorkerFeed::open(model, publisher, &mut records, event.dp_rank)?.map(|feed| (feed, change)),
+            Err(why) => Err(why),
+        };
+        let made = match opened {
+            Ok((mut feed, change)) => feed.make(change, event.event_id)?,
             Err(why) => {
                 publisher.skip(why);
-                if let Some(doubt) = why.doubt() {
-                    publisher.doubt_rank(event.dp_rank, doubt);
-                }
+                why.doubt().into_iter().for_each(|doubt| publisher.doubt(doubt));
                 None
             }
         };

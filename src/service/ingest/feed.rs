@@ -63,13 +63,19 @@ fn hand_over(model: &Model, publisher: &Publisher, batch: &Batch<'_>, sequence: 
             worker = %publisher.worker(), sequence, times = batch.malformed.times, "malformed events: {error}"
         );
     }
-    let Some(dp_rank) = dp_rank(model, publisher, batch) else {
-        batch.events.iter().for_each(|_| publisher.skip(Skip::Rank));
-        publisher.doubt(Doubt::Rank);
-        return Ok(());
-    };
     let mut records = publisher.records();
-    let mut feed = WorkerFeed::open(model, publisher, &mut records, dp_rank)?;
+    let opened = match dp_rank(model, publisher, batch) {
+        Some(dp_rank) => WorkerFeed::open(model, publisher, &mut records, dp_rank)?.map(|feed| (feed, dp_rank)),
+        None => Err(Skip::Rank),
+    };
+    let (mut feed, dp_rank) = match opened {
+        Ok(opened) => opened,
+        Err(why) => {
+            batch.events.iter().for_each(|_| publisher.skip(why));
+            why.doubt().into_iter().for_each(|doubt| publisher.doubt(doubt));
+            return Ok(());
+        }
+    };
     // Events that could not be read may have said anything, so the worker is doubted.
     let unread = [(batch.unknown, Doubt::UnknownEvent), (batch.malformed, Doubt::Malformed)];
     unread.iter().filter(|(unread, _)| unread.times > 0).for_each(|&(_, doubt)| publisher.doubt_rank(dp_rank, doubt));

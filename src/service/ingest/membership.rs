@@ -165,6 +165,7 @@ fn remove_all(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
 }
 
 fn remove(model: &Model, worker: Worker, record: &WorkerRecord) -> Result<(), Closed> {
+    model.allowance().forget(worker);
     for tier in TierMap::used(record.tier_map.as_ref()) {
         model.index().remove_worker(tier.worker(worker)).map_err(|_| Closed)?;
     }
@@ -204,11 +205,11 @@ mod tests {
     fn nobody_new_enters_while_the_memory_budget_is_exceeded() {
         let model = model();
         let known = enter_over_http(&model, &[KNOWN]).expect("open").remove(0).expect("room");
-        model.allowance().set_exhausted(true);
+        model.allowance().set_exhausted(true, false);
         let entered = enter_over_http(&model, &[KNOWN, NEW]).expect("open");
         assert!(Arc::ptr_eq(entered[0].as_ref().expect("it is known"), &known));
         assert_eq!(entered[1].as_ref().map(|new| new.worker()), Err(&NoRoom::Memory));
-        model.allowance().set_exhausted(false);
+        model.allowance().set_exhausted(false, false);
         assert!(enter_over_http(&model, &[NEW]).expect("open")[0].is_ok());
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Normaliser<'a> {
     pub(super) publishers: &'a Publishers,
     pub(super) publisher: &'a Publisher,
     pub(super) record: &'a mut WorkerRecord,
+    /// Whether the memory budget is exhausted, so that what is stored will be refused.
+    pub(super) exhausted: bool,
 }
 
 impl Normaliser<'_> {
@@ -33,7 +35,7 @@ impl Normaliser<'_> {
             Event::Cleared => Ok(Change::Cleared),
             Event::Stored(stored) => self.stored(batch, stored),
             Event::Removed { hashes, location } => {
-                if !self.is_indexed(location.group, None) {
+                if !self.is_indexed(location.group, None)? {
                     return Err(Skip::Group);
                 }
                 Ok(Change::Removed { tier: self.tier(*location)?, hashes: hashes.of(&batch.columns) })
@@ -42,7 +44,7 @@ impl Normaliser<'_> {
     }
 
     fn stored<'b>(&mut self, batch: &'b Batch<'_>, stored: &Stored<'_>) -> Result<Change<'b>, Skip> {
-        if !self.is_indexed(stored.location.group, stored.kind) {
+        if !self.is_indexed(stored.location.group, stored.kind)? {
             return Err(Skip::Group);
         }
         let tier = self.tier(stored.location)?;
@@ -136,7 +138,7 @@ impl Normaliser<'_> {
         let known = |hash: u64| self.record.namespaces.get(&hash).map(|namespace| namespace.hash);
         let inherited = || sequences.first().copied().and_then(known).or_else(|| stored.parent.and_then(known));
         let namespace = salt.map(|salt| hasher.hash_of_namespace(salt)).or_else(inherited).unwrap_or(0);
-        if namespace != 0 {
+        if namespace != 0 && !self.exhausted {
             for &hash in sequences {
                 let entry = self.record.namespaces.entry(hash);
                 let again = matches!(entry, std::collections::hash_map::Entry::Occupied(_));
@@ -160,14 +162,16 @@ impl Normaliser<'_> {
     /// Whether blocks of this cache group are indexed. Only with full attention can a prefix be read from its blocks. A
     /// group's events name its kind when they store blocks; until then, the first group counts as one with full
     /// attention.
-    fn is_indexed(&mut self, group: Option<u64>, kind: Option<&str>) -> bool {
+    ///
+    /// # Errors
+    /// The worker has too many groups.
+    fn is_indexed(&mut self, group: Option<u64>, kind: Option<&str>) -> Result<bool, Skip> {
         let group = group.unwrap_or(0);
         match kind {
-            None => self.record.groups.get(&group).copied().unwrap_or(group == 0),
+            None => Ok(self.record.groups.get(&group).copied().unwrap_or(group == 0)),
             Some(kind) => {
                 let full = matches!(kind, "full_attention" | "mla_attention" | "sink_full_attention");
-                self.record.groups.insert(group, full);
-                full
+                if self.record.note_group(group, full) { Ok(full) } else { Err(Skip::Malformed) }
             }
         }
     }

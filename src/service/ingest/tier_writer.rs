@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use super::change::Change;
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::{Closed, Index};
-use crate::service::publisher::{Namespace, Publisher, PublisherTier, TierMap, WorkerRecord};
+use crate::service::publisher::{Publisher, PublisherTier, TierMap, WorkerRecord};
 use crate::service::tier::Tier;
 
 /// Writes the changes that one publisher makes to one worker.
@@ -84,7 +84,7 @@ impl<'a> TierWriter<'a> {
             for tier in TierMap::used(self.record.tier_map.as_ref()) {
                 self.send(tier, EventData::Cleared)?;
             }
-            self.record.namespaces.clear();
+            self.record.namespaces = HashMap::new();
             if let Some(map) = &mut self.record.tier_map {
                 map.clear();
             }
@@ -161,7 +161,7 @@ impl<'a> TierWriter<'a> {
             if tier != Tier::Device {
                 return Ok(hashes.to_vec());
             }
-            remove_namespaces(&mut self.record.namespaces, hashes);
+            self.record.remove_namespaces(hashes);
             return self.send(tier, EventData::Removed { blocks: hashes.to_vec() }).map(|()| Vec::new());
         };
         let own = PublisherTier::new(tier, self.seat);
@@ -182,6 +182,7 @@ impl<'a> TierWriter<'a> {
                 self.record.namespaces.remove(&hash);
             }
         }
+        self.record.shrink_namespaces();
         for reached in TierMap::used(self.record.tier_map.as_ref()) {
             let blocks = std::mem::take(&mut gone[reached as usize]);
             if !blocks.is_empty() {
@@ -237,18 +238,5 @@ impl<'a> TierWriter<'a> {
     fn send(&self, tier: Tier, data: EventData) -> Result<(), Closed> {
         let event = Event { worker: tier.worker(self.worker), id: self.id, data };
         self.index.send(event).map_err(|_| Closed)
-    }
-}
-
-/// Removes one copy of each block from the namespaces.
-fn remove_namespaces(namespaces: &mut HashMap<u64, Namespace>, hashes: &[u64]) {
-    if namespaces.is_empty() {
-        return;
-    }
-    for hash in hashes {
-        match namespaces.get_mut(hash) {
-            Some(namespace) if namespace.more > 0 => namespace.more -= 1,
-            _ => drop(namespaces.remove(hash)),
-        }
     }
 }

@@ -14,6 +14,7 @@ const RECENT: usize = 1 << 14;
 #[derive(Debug, Default)]
 pub(in crate::service) struct Allowance {
     exhausted: AtomicBool,
+    scarce: AtomicBool,
     tracks_recency: AtomicBool,
     /// By worker, the sequence hashes that it stored last, oldest first.
     recent: Mutex<HashMap<Worker, VecDeque<u64>>>,
@@ -25,9 +26,15 @@ impl Allowance {
         self.exhausted.load(Relaxed)
     }
 
-    /// Sets whether new content must be refused.
-    pub(in crate::service) fn set_exhausted(&self, exhausted: bool) {
+    /// Whether there is no memory left even for remembering what was refused.
+    pub(in crate::service) fn is_scarce(&self) -> bool {
+        self.scarce.load(Relaxed)
+    }
+
+    /// Sets whether new content must be refused, and whether not even that can be remembered.
+    pub(in crate::service) fn set_exhausted(&self, exhausted: bool, scarce: bool) {
         self.exhausted.store(exhausted, Relaxed);
+        self.scarce.store(scarce, Relaxed);
     }
 
     /// Begins to remember which blocks were stored last.
@@ -58,7 +65,9 @@ impl Allowance {
 
     /// Returns how many bytes the order of the last blocks takes.
     pub(in crate::service) fn bytes(&self) -> u64 {
-        self.recent().values().map(|recent| recent.capacity() * size_of::<u64>()).sum::<usize>() as u64
+        let bytes =
+            |recent: &VecDeque<u64>| size_of::<(Worker, VecDeque<u64>)>() + recent.capacity() * size_of::<u64>();
+        self.recent().values().map(bytes).sum::<usize>() as u64
     }
 }
 

@@ -152,6 +152,17 @@ impl Publishers {
         }
     }
 
+    /// Returns about how many bytes they take, with what they remember of their workers. Waits for batches that are being
+    /// handed over.
+    pub(in crate::service) fn bytes(&self) -> u64 {
+        let publishers = self.all();
+        let own: usize = publishers.iter().map(|publisher| publisher.bytes()).sum();
+        // Publishers of one worker share their records.
+        let by_worker = publishers.chunk_by(|a, b| a.worker() == b.worker());
+        let records: usize = by_worker.map(|publishers| publishers[0].records().bytes()).sum();
+        (own + records) as u64
+    }
+
     /// Adds a publisher. It replaces the one with the same worker and seat.
     pub fn put(&self, publisher: &Arc<Publisher>) {
         publisher.lookahead().into_iter().for_each(|tokens| self.note_lookahead(tokens));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::table;
 use crate::service::doubt::{Doubt, Doubts};
 use crate::service::tier::Tier;
 
@@ -28,12 +29,20 @@ impl Omitted {
     /// How many blocks are listed at most.
     const MOST: usize = 1 << 16;
 
-    /// Adds blocks that were omitted for this reason.
-    pub(in crate::service) fn add(&mut self, tier: Option<Tier>, hashes: &[u64], why: Doubt, count_copies: bool) {
+    /// Adds blocks that were omitted for this reason. If memory is `scarce`, the list does not become longer.
+    pub(in crate::service) fn add(
+        &mut self,
+        tier: Option<Tier>,
+        hashes: &[u64],
+        why: Doubt,
+        count_copies: bool,
+        scarce: bool,
+    ) {
+        let most = if scarce { 0 } else { Self::MOST };
         self.doubts = self.doubts.and(why.into());
         for &hash in hashes {
             let key = (hash, tier.map(|tier| tier as TierNumber));
-            if self.blocks.len() >= Self::MOST && !self.blocks.contains_key(&key) {
+            if self.blocks.len() >= most && !self.blocks.contains_key(&key) {
                 self.overflowed = true;
                 return;
             }
@@ -83,7 +92,13 @@ impl Omitted {
         self.ended()
     }
 
+    /// Returns about how many bytes it takes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        table::bytes(&self.blocks)
+    }
+
     fn ended(&mut self) -> Doubts {
+        table::shrink(&mut self.blocks);
         if self.blocks.is_empty() && !self.overflowed { std::mem::take(&mut self.doubts) } else { Doubts::NONE }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::table;
 use crate::service::tier::Tier;
 
 /// How many publishers may speak for one worker at a time: the engine itself, and its connectors.
@@ -84,6 +85,7 @@ impl TierMap {
             *more -= 1;
             if *more == 0 {
                 self.more.remove(&(hash, tier));
+                table::shrink(&mut self.more);
             }
             return Some((*at, true));
         }
@@ -91,6 +93,7 @@ impl TierMap {
         let left = *at;
         if left == 0 {
             self.blocks.remove(&hash);
+            table::shrink(&mut self.blocks);
         }
         Some((left, false))
     }
@@ -98,6 +101,26 @@ impl TierMap {
     /// Forgets a block, wherever it is.
     pub(in crate::service) fn forget(&mut self, hash: u64) {
         self.blocks.remove(&hash);
+    }
+
+    /// Forgets what the index has forgotten: by tier, blocks that its worker for that tier has no more. A block goes once
+    /// no worker has it. Returns the blocks that went.
+    pub(in crate::service) fn forget_gone(&mut self, gone: &[Vec<u64>; Tier::ALL.len()]) -> Vec<u64> {
+        let mut tiers: HashMap<u64, u8> = HashMap::new();
+        for (tier, hashes) in Tier::ALL.into_iter().zip(gone) {
+            for &hash in hashes {
+                *tiers.entry(hash).or_default() |= tier_bit(tier);
+            }
+        }
+        let used: Vec<Tier> = Self::used(Some(self)).collect();
+        let has = |hash, tier| self.at(hash) & PublisherTier::down_to(tier) != 0;
+        let is_left = |hash, by: u8| used.iter().any(|&tier| by & tier_bit(tier) == 0 && has(hash, tier));
+        tiers.retain(|&hash, by| !is_left(hash, *by));
+        self.blocks.retain(|hash, _| !tiers.contains_key(hash));
+        self.more.retain(|(hash, _), _| !tiers.contains_key(hash));
+        table::shrink(&mut self.blocks);
+        table::shrink(&mut self.more);
+        tiers.into_keys().collect()
     }
 
     /// Returns the blocks of one tier, each as many times as it has copies there.
@@ -109,8 +132,12 @@ impl TierMap {
 
     /// Forgets all blocks. The tiers keep their workers.
     pub(in crate::service) fn clear(&mut self) {
-        self.blocks.clear();
-        self.more.clear();
+        (self.blocks, self.more) = (HashMap::new(), HashMap::new());
+    }
+
+    /// Returns about how many bytes it takes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        table::bytes(&self.blocks) + table::bytes(&self.more)
     }
 }
 

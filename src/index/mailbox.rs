@@ -1,0 +1,226 @@
+//! The mailbox of a shard: senders put messages in, and the shard's writer takes them out in the same order.
+//!
+//! It is bounded in events and in bytes. A message takes room from when it is put in until the writer has applied it
+//! and gives the room back, so what the writer has taken out and not applied yet counts as well. A message without
+//! events, a question, takes no room and never waits for any: whoever asks waits for the answer, so there are no more
+//! questions than threads that ask.
+//!
+//! # Why a lock and not atomics
+//! A queue has a lock anyway, and under that lock two bounds cost two additions. The writer takes out all that waits at
+//! once, so it locks seldom. Whoever has to wait does so in one of two condition variables, and nobody is woken who
+//! does not wait:
+//!
+//! - `filled`, where the writer waits for messages. Whoever puts one in wakes it, if `asleep` says that it waits.
+//! - `room`, where at most one sender waits for room: the one that holds `turn`. The others wait for `turn`, so one
+//!   release wakes one sender and not all of them. `wanted` is what the waiting sender needs. While there is such a
+//!   sender, nobody overtakes it, or one that needs much room might wait for ever.
+//!
+//! Every wait is in a loop that checks its condition under the lock, and whoever makes a condition true does that under
+//! the lock, before it wakes anybody. So no wakeup is lost. `turn` is locked before the lock of the state, and never by
+//! the writer. A model checker runs this file, see `tests/loom.rs`; therefore it takes its primitives from `super::sync`.
+
+use std::collections::VecDeque;
+use std::mem::{swap, take};
+use std::sync::PoisonError;
+
+use super::sync::{Condvar, Mutex, MutexGuard};
+
+/// What messages take in a mailbox, and how much of it there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Room {
+    /// Adds what another message takes.
+    #[inline]
+    pub(crate) fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Why a message was handed back.
+#[derive(Debug)]
+pub(crate) enum Refused<M> {
+    /// There is no room for it now.
+    Full(M),
+    /// Nobody will take it out.
+    Closed(M),
+}
+
+/// The mailbox of a shard.
+#[derive(Debug)]
+pub(crate) struct Mailbox<M> {
+    most: Room,
+    state: Mutex<State<M>>,
+    filled: Condvar,
+    room: Condvar,
+    turn: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State<M> {
+    queue: VecDeque<M>,
+    used: Room,
+    /// What the sender needs that waits for room, if one does.
+    wanted: Option<Room>,
+    /// Whether the writer waits for messages.
+    asleep: bool,
+    closed: bool,
+}
+
+/// How many messages an empty mailbox keeps memory for.
+const KEPT: usize = 256;
+
+impl<M> Mailbox<M> {
+    pub(crate) fn new(most: Room) -> Self {
+        let state = State { queue: VecDeque::new(), used: Room::default(), wanted: None, asleep: false, closed: false };
+        Self { most, state: Mutex::new(state), filled: Condvar::new(), room: Condvar::new(), turn: Mutex::new(()) }
+    }
+
+    /// Returns how much room there is when it is empty.
+    pub(crate) fn most(&self) -> Room {
+        self.most
+    }
+
+    /// Returns how much room is in use.
+    pub(crate) fn used(&self) -> Room {
+        lock(&self.state).used
+    }
+
+    /// Whether no message waits to be taken out.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.state).queue.is_empty()
+    }
+
+    /// Whether a sender waits for room.
+    #[cfg(test)]
+    pub(crate) fn has_waiting(&self) -> bool {
+        lock(&self.state).wanted.is_some()
+    }
+
+    /// Whether less than half of the room is in use, or a message would be handed back at once.
+    pub(crate) fn is_half_free(&self) -> bool {
+        let state = lock(&self.state);
+        let half = Room { events: self.most.events.div_ceil(2), bytes: self.most.bytes.div_ceil(2) };
+        let is_free = state.used.events < half.events && state.used.bytes < half.bytes;
+        state.closed || (is_free && state.wanted.is_none())
+    }
+
+    /// Puts a message in that takes this much room, unless there is not so much or somebody waits for room already.
+    #[inline]
+    pub(crate) fn try_send(&self, message: M, room: Room) -> Result<(), Refused<M>> {
+        let state = lock(&self.state);
+        if state.closed {
+            return Err(Refused::Closed(message));
+        }
+        if room.events > 0 && (state.wanted.is_some() || !self.fits(state.used, room)) {
+            return Err(Refused::Full(message));
+        }
+        self.put(state, message, room);
+        Ok(())
+    }
+
+    /// Puts a message in that takes this much room. Waits for room. Hands the message back if the mailbox is closed, even
+    /// while it waits.
+    #[cold]
+    pub(crate) fn send(&self, message: M, room: Room) -> Result<(), M> {
+        let _turn = lock(&self.turn);
+        let mut state = lock(&self.state);
+        while !state.closed && !self.fits(state.used, room) {
+            state.wanted = Some(room);
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.wanted = None;
+        if state.closed {
+            return Err(message);
+        }
+        self.put(state, message, room);
+        Ok(())
+    }
+
+    /// Whether there is room. Something that needs more than there is at all has the whole mailbox for itself: otherwise
+    /// it could never be sent.
+    #[inline]
+    fn fits(&self, used: Room, room: Room) -> bool {
+        used == Room::default()
+            || (used.events.saturating_add(room.events) <= self.most.events
+                && used.bytes.saturating_add(room.bytes) <= self.most.bytes)
+    }
+
+    #[inline]
+    fn put(&self, mut state: MutexGuard<'_, State<M>>, message: M, room: Room) {
+        state.queue.push_back(message);
+        state.used.add(room);
+        let wake = take(&mut state.asleep);
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Takes out all messages, oldest first, into an empty queue. Returns `false` if there are none.
+    pub(crate) fn try_take(&self, into: &mut VecDeque<M>) -> bool {
+        let mut state = lock(&self.state);
+        swap(&mut state.queue, into);
+        !into.is_empty()
+    }
+
+    /// Takes out all messages, oldest first, into an empty queue. Waits until there is one. Returns `false` if the
+    /// mailbox is closed and empty.
+    pub(crate) fn take(&self, into: &mut VecDeque<M>) -> bool {
+        let mut state = lock(&self.state);
+        while state.queue.is_empty() {
+            if state.closed {
+                return false;
+            }
+            // A burst must not leave its memory behind.
+            state.queue.shrink_to(KEPT);
+            into.shrink_to(KEPT);
+            state.asleep = true;
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        swap(&mut state.queue, into);
+        true
+    }
+
+    /// Gives back the room of messages that were taken out.
+    pub(crate) fn release(&self, room: Room) {
+        let mut state = lock(&self.state);
+        state.used.events -= room.events;
+        state.used.bytes -= room.bytes;
+        let wake = state.wanted.is_some_and(|wanted| self.fits(state.used, wanted));
+        drop(state);
+        if wake {
+            self.room.notify_one();
+        }
+    }
+
+    /// Ends sending. What was put in before can still be taken out, and whoever waits for room is let go.
+    pub(crate) fn close(&self) {
+        self.end(|_| ());
+    }
+
+    /// Ends sending and drops what is in the mailbox: nobody needs it any more.
+    pub(crate) fn abandon(&self) {
+        self.end(|state| take(&mut state.queue));
+    }
+
+    fn end<T>(&self, change: impl FnOnce(&mut State<M>) -> T) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let dropped = change(&mut state);
+        drop(state);
+        // A sender that waits for its turn finds the mailbox closed when the one before it leaves.
+        self.room.notify_one();
+        self.filled.notify_one();
+        drop(dropped);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
