@@ -4,7 +4,8 @@
 //! The files under test are the index's own. `publish.rs` gets a payload and a cell made of loom's primitives in place
 //! of the real ones. arc-swap itself is not modelled. The stand-in cell is a locked pointer, which promises no more than
 //! we rely on: a load after a swap sees the new snapshot, and a loaded snapshot is referenced while it is used.
-//! `mailbox.rs` gets loom's locks; a wakeup that is lost shows as a deadlock. We use loom and not shuttle, because the
+//! `mailbox.rs` gets loom's locks, and a queue with such a lock in place of a channel of flume, which is not modelled
+//! either; a wakeup that is lost shows as a deadlock. We use loom and not shuttle, because the
 //! protocols are small enough to be checked exhaustively.
 
 #[path = "../src/index/mailbox.rs"]
@@ -145,6 +146,72 @@ fn one_reader_is_safe_beside_many_publications() {
 #[test]
 fn two_readers_are_safe_beside_a_few_publications() {
     model(3, 2, 3, 5);
+}
+
+/// A stand-in for a channel of flume, as far as the mailbox uses one: messages come out in the order in which they were
+/// put in, and receiving ends when there is no sender and nothing left.
+mod flume {
+    use std::collections::VecDeque;
+
+    use loom::sync::{Arc, Condvar, Mutex};
+
+    #[derive(Debug)]
+    struct Channel<M> {
+        state: Mutex<(VecDeque<M>, bool)>,
+        filled: Condvar,
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Sender<M>(Arc<Channel<M>>);
+
+    #[derive(Debug)]
+    pub(crate) struct Receiver<M>(Arc<Channel<M>>);
+
+    #[derive(Debug)]
+    pub(crate) struct SendError<M>(pub(crate) M);
+
+    pub(crate) fn unbounded<M>() -> (Sender<M>, Receiver<M>) {
+        let channel = Channel { state: Mutex::new((VecDeque::new(), true)), filled: Condvar::new() };
+        let channel = Arc::new(channel);
+        (Sender(Arc::clone(&channel)), Receiver(channel))
+    }
+
+    impl<M> Sender<M> {
+        #[allow(clippy::unnecessary_wraps, reason = "that of flume may fail")]
+        pub(crate) fn send(&self, message: M) -> Result<(), SendError<M>> {
+            self.0.state.lock().unwrap().0.push_back(message);
+            self.0.filled.notify_one();
+            Ok(())
+        }
+    }
+
+    impl<M> Drop for Sender<M> {
+        fn drop(&mut self) {
+            self.0.state.lock().unwrap().1 = false;
+            self.0.filled.notify_one();
+        }
+    }
+
+    impl<M> Receiver<M> {
+        pub(crate) fn recv(&self) -> Result<M, ()> {
+            let mut state = self.0.state.lock().unwrap();
+            loop {
+                match state.0.pop_front() {
+                    Some(message) => return Ok(message),
+                    None if !state.1 => return Err(()),
+                    None => state = self.0.filled.wait(state).unwrap(),
+                }
+            }
+        }
+
+        pub(crate) fn is_empty(&self) -> bool {
+            self.0.state.lock().unwrap().0.is_empty()
+        }
+
+        pub(crate) fn drain(&self) -> impl Iterator<Item = M> + use<M> {
+            std::mem::take(&mut self.0.state.lock().unwrap().0).into_iter()
+        }
+    }
 }
 
 /// A message: who sent it, and which of the sender's messages it is.

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
+
+use flume::Sender;
 
 use super::builder::Builder;
 use super::error::Rejection;
@@ -20,15 +21,15 @@ pub(crate) enum Message {
     /// Apply an event that was accepted at this time.
     Apply(Event, Instant),
     /// Apply the events of an export, and answer once they are visible.
-    Import(Vec<Event>, SyncSender<Result<(), Rejection>>),
+    Import(Vec<Event>, Sender<Result<(), Rejection>>),
     /// Answer once all that came before is visible.
-    Flush(SyncSender<()>),
+    Flush(Sender<()>),
     /// Answer with everything, or with what one worker holds.
-    Export(Option<Worker>, SyncSender<Vec<Event>>),
+    Export(Option<Worker>, Sender<Vec<Event>>),
     /// Answer with figures about the shard and its workers.
-    Status(SyncSender<(ShardStatus, Vec<WorkerStatus>)>),
+    Status(Sender<(ShardStatus, Vec<WorkerStatus>)>),
     /// Answer with figures about these workers.
-    StatusOf(Vec<Worker>, SyncSender<Vec<WorkerStatus>>),
+    StatusOf(Vec<Worker>, Sender<Vec<WorkerStatus>>),
     #[cfg(test)]
     Panic,
 }

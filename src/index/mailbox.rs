@@ -5,24 +5,24 @@
 //! events, a question, takes no room and never waits for any: whoever asks waits for the answer, so there are no more
 //! questions than threads that ask.
 //!
-//! # Why a lock and not atomics
-//! A queue has a lock anyway, and under that lock two bounds cost two additions. The writer takes out all that waits at
-//! once, so it locks seldom. Whoever has to wait does so in one of two condition variables, and nobody is woken who
-//! does not wait:
+//! Messages travel in a channel of flume, which has no bound of its own. What is here bounds it: a lock that senders and
+//! the writer take for a few additions.
 //!
-//! - `filled`, where the writer waits for messages. Whoever puts one in wakes it, if `asleep` says that it waits.
-//! - `room`, where at most one sender waits for room: the one that holds `turn`. The others wait for `turn`, so one
-//!   release wakes one sender and not all of them. `wanted` is what the waiting sender needs. While there is such a
-//!   sender, nobody overtakes it, or one that needs much room might wait for ever.
+//! # Why a lock and not atomics
+//! Sending and closing must not overlap, or something would be accepted that nobody takes out. A lock says so, and under
+//! it two bounds cost two additions. The writer gives room back once for many messages, so it locks seldom. Senders that
+//! have to wait do so in `room`, where at most one of them waits: the one that holds `turn`. The others wait for `turn`,
+//! so one release wakes one sender and not all of them. `wanted` is what the waiting sender needs. While there is such a
+//! sender, nobody overtakes it, or one that needs much room might wait for ever.
 //!
 //! Every wait is in a loop that checks its condition under the lock, and whoever makes a condition true does that under
 //! the lock, before it wakes anybody. So no wakeup is lost. `turn` is locked before the lock of the state, and never by
-//! the writer. A model checker runs this file, see `tests/loom.rs`; therefore it takes its primitives from `super::sync`.
+//! the writer. A model checker runs this file, see `tests/loom.rs`; therefore it takes its primitives from `super`.
 
 use std::collections::VecDeque;
-use std::mem::{swap, take};
 use std::sync::PoisonError;
 
+use super::flume::{Receiver, Sender, unbounded};
 use super::sync::{Condvar, Mutex, MutexGuard};
 
 /// What messages take in a mailbox, and how much of it there is.
@@ -55,29 +55,28 @@ pub(crate) enum Refused<M> {
 pub(crate) struct Mailbox<M> {
     most: Room,
     state: Mutex<State<M>>,
-    filled: Condvar,
+    waiting: Receiver<M>,
     room: Condvar,
     turn: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State<M> {
-    queue: VecDeque<M>,
+    /// `None` once the mailbox is closed.
+    sender: Option<Sender<M>>,
     used: Room,
     /// What the sender needs that waits for room, if one does.
     wanted: Option<Room>,
-    /// Whether the writer waits for messages.
-    asleep: bool,
-    closed: bool,
 }
 
-/// How many messages an empty mailbox keeps memory for.
+/// How many messages a writer that has nothing to do keeps memory for.
 const KEPT: usize = 256;
 
 impl<M> Mailbox<M> {
     pub(crate) fn new(most: Room) -> Self {
-        let state = State { queue: VecDeque::new(), used: Room::default(), wanted: None, asleep: false, closed: false };
-        Self { most, state: Mutex::new(state), filled: Condvar::new(), room: Condvar::new(), turn: Mutex::new(()) }
+        let (sender, waiting) = unbounded();
+        let state = State { sender: Some(sender), used: Room::default(), wanted: None };
+        Self { most, state: Mutex::new(state), waiting, room: Condvar::new(), turn: Mutex::new(()) }
     }
 
     /// Returns how much room there is when it is empty.
@@ -93,7 +92,7 @@ impl<M> Mailbox<M> {
     /// Whether no message waits to be taken out.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.state).queue.is_empty()
+        self.waiting.is_empty()
     }
 
     /// Whether a sender waits for room.
@@ -107,21 +106,20 @@ impl<M> Mailbox<M> {
         let state = lock(&self.state);
         let half = Room { events: self.most.events.div_ceil(2), bytes: self.most.bytes.div_ceil(2) };
         let is_free = state.used.events < half.events && state.used.bytes < half.bytes;
-        state.closed || (is_free && state.wanted.is_none())
+        state.sender.is_none() || (is_free && state.wanted.is_none())
     }
 
     /// Puts a message in that takes this much room, unless there is not so much or somebody waits for room already.
     #[inline]
     pub(crate) fn try_send(&self, message: M, room: Room) -> Result<(), Refused<M>> {
-        let state = lock(&self.state);
-        if state.closed {
+        let mut state = lock(&self.state);
+        if state.sender.is_none() {
             return Err(Refused::Closed(message));
         }
         if room.events > 0 && (state.wanted.is_some() || !self.fits(state.used, room)) {
             return Err(Refused::Full(message));
         }
-        self.put(state, message, room);
-        Ok(())
+        state.put(message, room).map_err(Refused::Closed)
     }
 
     /// Puts a message in that takes this much room. Waits for room. Hands the message back if the mailbox is closed, even
@@ -130,16 +128,12 @@ impl<M> Mailbox<M> {
     pub(crate) fn send(&self, message: M, room: Room) -> Result<(), M> {
         let _turn = lock(&self.turn);
         let mut state = lock(&self.state);
-        while !state.closed && !self.fits(state.used, room) {
+        while state.sender.is_some() && !self.fits(state.used, room) {
             state.wanted = Some(room);
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.wanted = None;
-        if state.closed {
-            return Err(message);
-        }
-        self.put(state, message, room);
-        Ok(())
+        state.put(message, room)
     }
 
     /// Whether there is room. Something that needs more than there is at all has the whole mailbox for itself: otherwise
@@ -151,40 +145,21 @@ impl<M> Mailbox<M> {
                 && used.bytes.saturating_add(room.bytes) <= self.most.bytes)
     }
 
-    #[inline]
-    fn put(&self, mut state: MutexGuard<'_, State<M>>, message: M, room: Room) {
-        state.queue.push_back(message);
-        state.used.add(room);
-        let wake = take(&mut state.asleep);
-        drop(state);
-        if wake {
-            self.filled.notify_one();
-        }
-    }
-
     /// Takes out all messages, oldest first, into an empty queue. Returns `false` if there are none.
     pub(crate) fn try_take(&self, into: &mut VecDeque<M>) -> bool {
-        let mut state = lock(&self.state);
-        swap(&mut state.queue, into);
+        into.extend(self.waiting.drain());
         !into.is_empty()
     }
 
     /// Takes out all messages, oldest first, into an empty queue. Waits until there is one. Returns `false` if the
     /// mailbox is closed and empty.
     pub(crate) fn take(&self, into: &mut VecDeque<M>) -> bool {
-        let mut state = lock(&self.state);
-        while state.queue.is_empty() {
-            if state.closed {
-                return false;
-            }
+        if !self.try_take(into) {
             // A burst must not leave its memory behind.
-            state.queue.shrink_to(KEPT);
             into.shrink_to(KEPT);
-            state.asleep = true;
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            into.extend(self.waiting.recv());
         }
-        swap(&mut state.queue, into);
-        true
+        !into.is_empty()
     }
 
     /// Gives back the room of messages that were taken out.
@@ -201,23 +176,26 @@ impl<M> Mailbox<M> {
 
     /// Ends sending. What was put in before can still be taken out, and whoever waits for room is let go.
     pub(crate) fn close(&self) {
-        self.end(|_| ());
+        lock(&self.state).sender = None;
+        // A sender that waits for its turn finds the mailbox closed when the one before it leaves.
+        self.room.notify_one();
     }
 
     /// Ends sending and drops what is in the mailbox: nobody needs it any more.
     pub(crate) fn abandon(&self) {
-        self.end(|state| take(&mut state.queue));
+        self.close();
+        self.waiting.drain().for_each(drop);
     }
+}
 
-    fn end<T>(&self, change: impl FnOnce(&mut State<M>) -> T) {
-        let mut state = lock(&self.state);
-        state.closed = true;
-        let dropped = change(&mut state);
-        drop(state);
-        // A sender that waits for its turn finds the mailbox closed when the one before it leaves.
-        self.room.notify_one();
-        self.filled.notify_one();
-        drop(dropped);
+impl<M> State<M> {
+    /// Puts a message in, unless the mailbox is closed.
+    #[inline]
+    fn put(&mut self, message: M, room: Room) -> Result<(), M> {
+        let Some(sender) = &self.sender else { return Err(message) };
+        sender.send(message).map_err(|refused| refused.0)?;
+        self.used.add(room);
+        Ok(())
     }
 }
 

@@ -19,10 +19,11 @@ mod status;
 mod write;
 mod writer;
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{self, Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
+
+use ::flume::{self, Receiver, Sender};
 
 pub use builder::{Builder, ConfigError, MAX_SHARDS};
 pub use error::{Closed, ImportError, Rejection, SendError, TrySendError};
@@ -149,7 +150,7 @@ impl Index {
     /// Makes the first writer wait until this is received from: what is sent meanwhile stays in the mailbox.
     #[cfg(test)]
     pub(crate) fn hold_up(&self) -> Receiver<()> {
-        let (reply, hold) = sync_channel(0);
+        let (reply, hold) = flume::bounded(0);
         let mailbox = &self.0.shards[0].mailbox;
         assert!(self.0.shards[0].send(Message::Flush(reply)).is_ok(), "the mailbox is open");
         // The writer has taken the message out when the mailbox is empty.
@@ -357,7 +358,7 @@ impl Index {
     }
 
     /// Asks every writer the same question, and waits for all answers.
-    fn ask_all<T>(&self, question: impl Fn(SyncSender<T>) -> Message) -> Result<Vec<T>, Closed> {
+    fn ask_all<T>(&self, question: impl Fn(Sender<T>) -> Message) -> Result<Vec<T>, Closed> {
         let replies: Result<Vec<_>, _> = self.0.shards.iter().map(|shard| shard.ask(&question)).collect();
         replies?.into_iter().map(|reply| reply.recv().map_err(|_| Closed)).collect()
     }
@@ -387,11 +388,11 @@ impl ShardHandle {
         }
     }
 
-    fn ask<T>(&self, question: impl FnOnce(SyncSender<T>) -> Message) -> Result<Receiver<T>, Closed> {
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Message) -> Result<Receiver<T>, Closed> {
         if !self.has_writer() {
             return Err(Closed);
         }
-        let (reply, answer) = sync_channel(1);
+        let (reply, answer) = flume::bounded(1);
         self.send(question(reply)).map_err(|_| Closed)?;
         Ok(answer)
     }
