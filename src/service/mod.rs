@@ -44,7 +44,10 @@ mod tier;
 pub mod wire;
 
 pub use budget::OverBudget;
-pub use config::{Access, Config, ConfigError, LogFormat, MIN_TOKEN_BYTES, Role, TlsError, TokenError, TokenFileError};
+pub use config::{
+    Access, Config, ConfigError, LogFormat, MIN_TOKEN_BYTES, Role, TlsError, TokenError, TokenFileError,
+    check_variables,
+};
 pub use doubt::{Doubt, Doubts, Exactness};
 pub use engines::{Engine, EngineError, RegisterError};
 pub use indexer::{Indexer, StartError};
@@ -53,5 +56,5 @@ pub use media::{Media, Medium};
 pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, Publishers};
 pub use peers::PeerError;
 pub use publisher::Publisher;
-pub use server::Server;
+pub use server::{Server, Stopped};
 pub use tier::{MAX_RANK, Tier};

@@ -2,30 +2,35 @@
 
 mod access;
 mod error;
+mod fleet;
+mod names;
+mod text;
 mod tls;
+mod variables;
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
+use std::env::{self, VarError};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio_rustls::TlsAcceptor;
 
 pub use access::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
 pub use error::ConfigError;
 pub use tls::TlsError;
-pub(super) use tls::acceptor;
+pub use variables::check as check_variables;
 
 use crate::hash::HashKey;
-use crate::index::{Builder, Index};
+use crate::index::{Builder, Index, MAX_SHARDS};
 use crate::service::budget::OverBudget;
 use crate::service::engines::Engine;
 use crate::service::ingest;
 use crate::service::media::{Media, Medium};
 use crate::service::models::Models;
 use crate::service::peers;
+use crate::service::snapshot;
 
 /// All settings. Every one has a default. Their names are those in the file; flags have `-` instead of `_`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -72,6 +77,14 @@ pub struct Config {
     pub peers: Vec<String>,
     /// File with the token that the peers require, if they do.
     pub peer_token_file: Option<PathBuf>,
+    /// Seconds for which a peer may send nothing while it is copied. Default 30.
+    pub peer_silence_seconds: u64,
+    /// Seconds that copying a peer may take. Default 600.
+    pub peer_timeout_seconds: u64,
+    /// The longest snapshot of a peer, in bytes, also when it is unpacked. Default 16 GiB.
+    pub max_peer_snapshot_bytes: u64,
+    /// The longest dump of a peer, in bytes; a part of it is in memory at a time. Default 1 GiB.
+    pub max_peer_dump_bytes: u64,
     /// File with the key of local hashes, 32 hexadecimal digits. With a key, nobody who does not know it can prepare
     /// different blocks with equal hashes; but all hashing is then done here, and requests with hashes are refused.
     /// Instances that copy each other need the same key. Without one, hashes are those of Dynamo's router.
@@ -134,6 +147,10 @@ impl Default for Config {
             publish_interval_us: 100,
             peers: Vec::new(),
             peer_token_file: None,
+            peer_silence_seconds: 30,
+            peer_timeout_seconds: 600,
+            max_peer_snapshot_bytes: 16 << 30,
+            max_peer_dump_bytes: 1 << 30,
             hash_key_file: None,
             media: BTreeMap::new(),
             engines: Vec::new(),
@@ -153,19 +170,45 @@ impl Config {
     /// A configuration file with every setting, its default and what it is for.
     pub const EXAMPLE: &str = include_str!("example.toml");
 
-    /// Parses a file, and overrides its settings with those of `overrides`, a structure with some of the same names.
+    /// Reads a file of settings, and overrides them as [`Config::load`] does.
     ///
     /// # Errors
-    /// The file is not TOML, or has an unknown name or value. The message names the line.
+    /// The file cannot be read, is too long, is not TOML, or has an unknown name or value.
+    pub fn load_file(path: &Path, overrides: &impl Serialize) -> Result<Self, ConfigError> {
+        let named = |error: String| ConfigError::File(format!("{}: {error}", path.display()));
+        let file = text::read(path).map_err(|error| named(error.to_string()))?;
+        Self::load(&file, overrides).map_err(|error| named(error.to_string()))
+    }
+
+    /// Parses the text of a file, and overrides its settings with those of `overrides`, a structure with some of the
+    /// same names.
+    ///
+    /// # Errors
+    /// The text is not TOML, or has an unknown name or value. The message names the line.
     pub fn load(file: &str, overrides: &impl Serialize) -> Result<Self, ConfigError> {
-        let wrong = |error: toml::de::Error| ConfigError::File(error.to_string().trim_end().to_owned());
-        // The file is parsed alone first, because errors in the merged table could not name its lines.
-        toml::from_str::<Self>(file).map_err(wrong)?;
+        let wrong = |error: toml::de::Error| ConfigError::File(text::explained(&error, file));
         let mut table: toml::Table = toml::from_str(file).map_err(wrong)?;
-        check_engine_fields(&table)?;
-        let overrides = toml::Table::try_from(overrides).map_err(|error| ConfigError::File(error.to_string()))?;
-        table.extend(overrides);
-        Self::deserialize(table).map_err(wrong)
+        // The file is parsed alone first, because errors in the merged table could not name its lines.
+        if let Err(error) = toml::from_str::<Self>(file) {
+            let explained = text::explained(&error, file);
+            let unknown = names::unknown::<Self>(table.keys().map(String::as_str));
+            return Err(ConfigError::File(match unknown {
+                Some(unknown) => explained.replace(error.message(), &format!("unknown setting {unknown}")),
+                None => explained,
+            }));
+        }
+        let engines = table.get("engines").and_then(toml::Value::as_array).into_iter().flatten();
+        let of_engines = engines.filter_map(toml::Value::as_table).flat_map(toml::Table::keys);
+        // A request may have fields that only other services know, so `Engine` itself accepts them.
+        if let Some(unknown) = names::unknown::<Engine>(of_engines.map(String::as_str)) {
+            return Err(ConfigError::File(format!("an engine has the unknown field {unknown}")));
+        }
+        let overrides = serde_json::to_value(overrides).map_err(|error| ConfigError::File(error.to_string()))?;
+        for (name, value) in overrides.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            let value = toml::Value::try_from(value).map_err(|error| ConfigError::File(format!("{name}: {error}")))?;
+            table.insert(name.clone(), value);
+        }
+        Self::deserialize(table).map_err(|error| ConfigError::File(text::shortened(&error.to_string())))
     }
 
     /// Reads the tokens from the files and the environment.
@@ -179,8 +222,10 @@ impl Config {
             if let Some(path) = file {
                 access.add_file(role, path)?;
             }
-            if let Ok(text) = env::var(role.variable()) {
-                access.add(role, role.variable(), &text)?;
+            match env::var(role.variable()) {
+                Ok(text) => access.add(role, role.variable(), &text)?,
+                Err(VarError::NotUnicode(_)) => return Err(TokenError::not_text(role.variable()).into()),
+                Err(VarError::NotPresent) => {}
             }
         }
         Ok(access)
@@ -189,11 +234,11 @@ impl Config {
     /// Reads the token that the peers require.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or does not have one token in it.
     pub fn peer_token(&self) -> Result<Option<String>, ConfigError> {
         let Some(path) = &self.peer_token_file else { return Ok(None) };
-        let text = fs::read_to_string(path).map_err(|error| TokenFileError::Read(path.clone(), error))?;
-        Ok(Some(text.trim().to_owned()))
+        let text = text::read(path).map_err(|error| TokenFileError::Read(path.clone(), error))?;
+        Ok(Some(access::only_token(&path.display().to_string(), &text)?))
     }
 
     /// Returns the settings of every index.
@@ -208,7 +253,7 @@ impl Config {
     /// The file cannot be read, or contains no key.
     pub fn hash_key(&self) -> Result<Option<HashKey>, ConfigError> {
         let Some(path) = &self.hash_key_file else { return Ok(None) };
-        let text = fs::read_to_string(path).map_err(|error| ConfigError::HashKeyFile(path.clone(), error))?;
+        let text = text::read(path).map_err(|error| ConfigError::HashKeyFile(path.clone(), error))?;
         text.trim().parse().map(Some).map_err(|error| ConfigError::HashKey(path.clone(), error))
     }
 
@@ -223,50 +268,86 @@ impl Config {
         ingest::Settings { threads: self.ingest_threads, grace, ..ingest::Settings::default() }
     }
 
-    /// Checks the settings and all files that they name, without listening on anything or connecting to anybody.
+    /// Returns how long peers may take, and how much they may send.
+    pub(super) fn copy_limits(&self) -> peers::Limits {
+        peers::Limits {
+            silence: Duration::from_secs(self.peer_silence_seconds),
+            whole: Duration::from_secs(self.peer_timeout_seconds),
+            snapshot_bytes: self.max_peer_snapshot_bytes,
+            dump_bytes: self.max_peer_dump_bytes,
+        }
+    }
+
+    /// Checks the settings and all files that they name, without listening on anything, connecting to anybody, or
+    /// taking the file of the snapshots.
     ///
     /// # Errors
     /// The first setting that cannot be used, and why.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let at_least = |name, value: usize, least| {
-            if value < least { Err(ConfigError::TooSmall { name, value, least }) } else { Ok(()) }
-        };
-        at_least("max_connections", self.max_connections, 1)?;
-        at_least("max_models", self.max_models, 1)?;
-        at_least("ingest_threads", self.ingest_threads, 1)?;
-        at_least("memory_budget", self.memory_budget.unwrap_or(u64::MAX) as usize, 1 << 20)?;
-        at_least("snapshot_seconds", self.snapshot_seconds as usize, 1)?;
-        at_least("max_body_bytes", self.max_body_bytes, 1)?;
-        at_least("max_header_bytes", self.max_header_bytes, 8192)?;
-        at_least("header_timeout_seconds", self.header_timeout_seconds as usize, 1)?;
-        at_least("body_timeout_seconds", self.body_timeout_seconds as usize, 1)?;
+        self.prepare().map(drop)
+    }
+
+    /// Does what [`Config::check`] does, and returns what it read: a file may be a pipe, which can be read once.
+    pub(super) fn prepare(&self) -> Result<(Secrets, Option<TlsAcceptor>), ConfigError> {
+        self.check_numbers()?;
         self.index().check()?;
-        match (&self.tls_certificate, &self.tls_key) {
-            (Some(certificate), Some(key)) => drop(acceptor(certificate, key)?),
-            (None, None) => {}
+        let acceptor = match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+            (None, None) => None,
             _ => return Err(ConfigError::HalfTls),
-        }
-        self.engines.iter().try_for_each(Engine::check)?;
+        };
+        fleet::check(&self.engines, self.max_models)?;
         self.peers.iter().try_for_each(|url| peers::check(url))?;
-        self.peer_token()?;
-        self.hash_key()?;
-        let open = self.access()?.is_open();
-        if open && !self.allow_anonymous && !self.listen.ip().is_loopback() {
+        let secrets = Secrets { access: self.access()?, hash_key: self.hash_key()?, peer_token: self.peer_token()? };
+        if secrets.access.is_open() && !self.allow_anonymous && !self.listen.ip().is_loopback() {
             return Err(ConfigError::OpenToAll(self.listen));
+        }
+        if let Some(path) = &self.snapshot {
+            snapshot::check(path)?;
+        }
+        Ok((secrets, acceptor))
+    }
+
+    /// Checks that every number is within its bounds. They are generous, but nothing overflows within them.
+    fn check_numbers(&self) -> Result<(), ConfigError> {
+        for (name, value, least, most) in [
+            ("threads", self.threads as u64, 0, 512),
+            ("max_connections", self.max_connections as u64, 1, 1 << 20),
+            ("max_body_bytes", self.max_body_bytes as u64, 1, 1 << 30),
+            ("max_header_bytes", self.max_header_bytes as u64, 8192, 1 << 20),
+            ("header_timeout_seconds", self.header_timeout_seconds, 1, YEAR),
+            ("body_timeout_seconds", self.body_timeout_seconds, 1, YEAR),
+            ("shutdown_seconds", self.shutdown_seconds, 0, YEAR),
+            ("max_models", self.max_models as u64, 1, 1 << 16),
+            ("shards", self.shards as u64, 1, MAX_SHARDS as u64),
+            ("mailbox", self.mailbox as u64, 1, 1 << 24),
+            ("publish_interval_us", self.publish_interval_us, 0, 60_000_000),
+            ("peer_silence_seconds", self.peer_silence_seconds, 1, YEAR),
+            ("peer_timeout_seconds", self.peer_timeout_seconds, 1, YEAR),
+            ("max_peer_snapshot_bytes", self.max_peer_snapshot_bytes, 1, 1 << 50),
+            ("max_peer_dump_bytes", self.max_peer_dump_bytes, 1, 1 << 50),
+            ("ingest_threads", self.ingest_threads as u64, 1, 256),
+            ("grace_seconds", self.grace_seconds, 0, YEAR),
+            ("snapshot_seconds", self.snapshot_seconds, 1, YEAR),
+            ("memory_budget", self.memory_budget.unwrap_or(1 << 20), 1 << 20, 1 << 50),
+        ] {
+            if value < least {
+                return Err(ConfigError::TooSmall { name, value, least });
+            }
+            if value > most {
+                return Err(ConfigError::TooLarge { name, value, most });
+            }
         }
         Ok(())
     }
 }
 
-/// Checks that engines in the file have known fields only. A request may have others, so [`Engine`] itself accepts
-/// them.
-fn check_engine_fields(file: &toml::Table) -> Result<(), ConfigError> {
-    let known = toml::Table::try_from(Engine { replay_endpoint: Some(String::new()), ..Engine::default() })
-        .map_err(|error| ConfigError::File(error.to_string()))?;
-    let engines = file.get("engines").and_then(toml::Value::as_array).into_iter().flatten();
-    let unknown = |name: &&String| !known.contains_key(*name);
-    match engines.filter_map(toml::Value::as_table).flat_map(toml::Table::keys).find(unknown) {
-        Some(name) => Err(ConfigError::File(format!("unknown field `{name}` of an engine"))),
-        None => Ok(()),
-    }
+/// What is in the files and variables with secrets.
+pub(super) struct Secrets {
+    pub(super) access: Access,
+    pub(super) hash_key: Option<HashKey>,
+    pub(super) peer_token: Option<String>,
 }
+
+/// The longest time of a setting, in seconds.
+const YEAR: u64 = 365 * 24 * 60 * 60;

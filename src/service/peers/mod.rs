@@ -8,8 +8,14 @@ use std::sync::{Mutex, PoisonError};
 
 use hyper::Uri;
 
-pub(super) use copy::copy;
+pub(super) use copy::{Limits, copy};
 pub use error::PeerError;
+
+/// The most peers that can be registered.
+const MAX_PEERS: usize = 1024;
+
+/// The longest URL of a peer, in bytes.
+const MAX_URL: usize = 2048;
 
 /// The URLs of peers, sorted.
 #[derive(Debug)]
@@ -22,8 +28,14 @@ impl Peers {
 
     pub(super) fn add(&self, url: &str) -> Result<(), PeerError> {
         check(url)?;
-        self.with(|peers| peers.insert(normalised(url)));
-        Ok(())
+        let url = normalised(url);
+        self.with(|peers| {
+            if peers.len() >= MAX_PEERS && !peers.contains(&url) {
+                return Err(PeerError::TooMany(MAX_PEERS));
+            }
+            peers.insert(url);
+            Ok(())
+        })
     }
 
     /// Removes a peer. Returns whether it was there.
@@ -48,5 +60,5 @@ fn normalised(url: &str) -> String {
 pub(super) fn check(url: &str) -> Result<(), PeerError> {
     let uri = url.parse::<Uri>().ok();
     let good = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
-    if uri.is_some_and(|uri| good(&uri)) { Ok(()) } else { Err(PeerError::Url(url.to_owned())) }
+    if url.len() <= MAX_URL && uri.is_some_and(|uri| good(&uri)) { Ok(()) } else { Err(PeerError::Url(url.to_owned())) }
 }
