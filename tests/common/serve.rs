@@ -58,6 +58,14 @@ impl Serve {
         }
     }
 
+    /// Waits for a snapshot that was begun after this was called.
+    pub(crate) fn saved_since(&self) {
+        // What was logged before says nothing, and the next one may have been begun before.
+        self.log.try_iter().for_each(drop);
+        self.logged("saved a snapshot");
+        self.logged("saved a snapshot");
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it was killed");

@@ -157,7 +157,7 @@ fn a_service_killed_at_any_moment_loses_only_what_can_be_replayed() {
     until("all batches are known", || all_live(&service, &batches));
     agree(&service, &judge);
     // A service does not ask again for what its snapshot has.
-    service.logged("saved a snapshot");
+    service.saved_since();
     service.kill();
     let service = fleet.serve(true);
     until("all batches are known", || all_live(&service, &batches));
