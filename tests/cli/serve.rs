@@ -317,8 +317,10 @@ fn a_signal_ends_it_while_a_peer_is_copied() {
 #[test]
 fn a_hangup_does_not_end_it() {
     let (mut child, mut log, url) = start(command(&[]));
-    signal(&child, "-HUP");
-    logged(&mut log, "SIGHUP is ignored: restart the service to read settings and files again");
+    for name in ["-HUP", "-USR1", "-USR2"] {
+        signal(&child, name);
+        logged(&mut log, "ignored: to read settings and files again, restart the service");
+    }
     assert_eq!(ureq::get(format!("{url}/health")).call().expect("it answers").status(), 200);
     terminate(&child);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));

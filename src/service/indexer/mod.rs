@@ -179,7 +179,8 @@ impl Indexer {
 /// listens to; `None` if there is no such peer, so that the service starts empty.
 fn copy_a_peer(config: &Config, token: Option<&str>, empty: impl Fn() -> Models) -> Option<(Models, Vec<Engine>)> {
     let limits = config.copy_limits();
-    config.peers.iter().find_map(|url| match peers::copy(url, token, &limits, &empty) {
+    let others = config.peers.iter().filter(|url| !peers::is_own(url, config.listen));
+    others.into_iter().find_map(|url| match peers::copy(url, token, &limits, &empty) {
         Ok((models, engines)) => {
             tracing::info!(peer = url, models = models.all().len(), engines = engines.len(), "copied a peer");
             Some((models, engines))

@@ -2,6 +2,7 @@
 
 mod copy;
 mod error;
+mod own;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +11,7 @@ use hyper::Uri;
 
 pub(super) use copy::{Limits, copy};
 pub use error::PeerError;
+pub(super) use own::is_own;
 
 /// The most peers that can be registered.
 const MAX_PEERS: usize = 1024;

@@ -113,23 +113,29 @@ mod signals {
     /// write fails, as it does on a full disk. The number is the same on all systems where Rust's is a tier-one target.
     const FILE_TOO_LONG: SignalKind = SignalKind::from_raw(25);
 
-    /// Tells of every SIGINT and SIGTERM. SIGHUP is logged and ignored: a terminal was closed, or somebody rotates logs.
+    /// Tells of every SIGINT and SIGTERM. Signals that would end the process without a last snapshot, and are sent when a
+    /// terminal is closed or logs are rotated, are logged and ignored.
     pub(super) fn watch(tell: Sender<Message>) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
         let context = runtime.enter();
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let (mut hangup, mut too_long) = (signal(SignalKind::hangup())?, signal(FILE_TOO_LONG)?);
+        let (mut user1, mut user2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
         drop(context);
         let listen = async move {
             loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hangup.recv() => {
-                        tracing::info!("SIGHUP is ignored: restart the service to read settings and files again");
-                        continue;
-                    }
+                let ignored = tokio::select! {
+                    _ = interrupt.recv() => None,
+                    _ = terminate.recv() => None,
+                    _ = hangup.recv() => Some("SIGHUP"),
+                    _ = user1.recv() => Some("SIGUSR1"),
+                    _ = user2.recv() => Some("SIGUSR2"),
+                    // The write that it is about fails, and that is logged.
                     _ = too_long.recv() => continue,
+                };
+                if let Some(signal) = ignored {
+                    tracing::info!(signal, "ignored: to read settings and files again, restart the service");
+                    continue;
                 }
                 if tell.send(Message::End).is_err() {
                     return;
