@@ -7,7 +7,7 @@ use std::path::Path;
 /// The longest file with settings or secrets, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The longest message about a file, in bytes. It may repeat what is in the file.
+/// The longest message about a file, in bytes or characters. It may repeat what is in the file.
 const MAX_MESSAGE: usize = 1000;
 
 /// Reads a file, which may be a pipe, as long as it is not too long.
@@ -37,5 +37,5 @@ pub(super) fn shortened(message: &str) -> String {
     if message.len() <= MAX_MESSAGE {
         return message.to_owned();
     }
-    format!("{} ...", &message[..message.floor_char_boundary(MAX_MESSAGE)])
+    message.chars().take(MAX_MESSAGE).chain(" ...".chars()).collect()
 }

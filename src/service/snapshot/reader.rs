@@ -19,8 +19,11 @@ const CHECKSUM: u64 = size_of::<u64>() as u64;
 pub struct Reader<S: Read> {
     name: PathBuf,
     header: Header,
-    parser: Parser<BufReader<Limited<zstd::Decoder<'static, BufReader<Take<S>>>>>>,
+    parser: Parser<BufReader<Limited<Frame<S>>>>,
 }
+
+/// What is compressed in a snapshot.
+type Frame<S> = zstd::Decoder<'static, BufReader<Take<S>>>;
 
 impl Reader<File> {
     /// Opens a snapshot. It is read from end to end and its checksum is checked before this returns.
