@@ -94,8 +94,8 @@ impl Hostile {
                     stream.write_all(b"k")?;
                     thread::sleep(Duration::from_millis(20));
                 }
-                Self::EndlessDump => stream.write_all(&[b' '; 1 << 16])?,
-                Self::Mute | Self::Endless => stream.write_all(&[7; 1 << 16])?,
+                Self::EndlessDump => stream.write_all(&[b' '; 1 << 13])?,
+                Self::Mute | Self::Endless => stream.write_all(&[7; 1 << 13])?,
             }
         }
     }
