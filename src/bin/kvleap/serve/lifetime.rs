@@ -31,8 +31,8 @@ pub(super) fn run(config: Config) -> Outcome {
     let (tell, told) = mpsc::channel();
     signals::watch(tell.clone())?;
     let decided = Arc::new(AtomicBool::new(false));
-    let serves = Arc::clone(&decided);
-    work(tell.clone(), move || Server::start_unless(config, &serves), Message::Started)?;
+    let by_server = Arc::clone(&decided);
+    work(tell.clone(), move || Server::start_unless(config, &by_server), Message::Started)?;
     let mut ends = None;
     let server = loop {
         match told.recv()? {
