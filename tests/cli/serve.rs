@@ -194,7 +194,7 @@ fn a_place_where_no_snapshot_can_be_is_refused_and_left_alone() {
     let other = scratch.file("notes", "my notes");
     let nowhere = scratch.path("missing/snapshot");
     let secret = scratch.file("secret", b"kvleap\0I\x02\0\0\0");
-    std::fs::set_permissions(&secret, Permissions::from_mode(0)).expect("a scratch file");
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o000)).expect("a scratch file");
     let mut places = vec![directory, circle, pipe, other.clone(), nowhere, "/dev/null".to_owned()];
     // For root there is nothing that cannot be read.
     if std::fs::File::open(&secret).is_err() {
