@@ -21,7 +21,7 @@
 //! | `models` | indexes with their publishers |
 //! | `publisher` | who sends one numbered stream of events |
 //! | `doubt`, `media` | why an answer may not be exact; what engines call their storage |
-//! | `tier`, `wire` | storage tiers; decoding what engines publish |
+//! | `tier`, `wire`, `zmtp` | storage tiers; decoding what engines publish; receiving it |
 
 mod budget;
 mod config;
@@ -42,6 +42,7 @@ pub mod snapshot;
 mod tier;
 #[doc(hidden)] // Public only for tests, fuzz targets and benches, which decode batches without an index.
 pub mod wire;
+mod zmtp;
 
 pub use budget::OverBudget;
 pub use config::{
@@ -49,11 +50,11 @@ pub use config::{
     check_variables,
 };
 pub use doubt::{Doubt, Doubts, Exactness};
-pub use engines::{Engine, EngineError, RegisterError};
+pub use engines::{Engine, EngineError, Ignored, RegisterError};
 pub use indexer::{Indexer, StartError};
 pub use ingest::{Ingest, Listener};
 pub use media::{Media, Medium};
-pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, Publishers};
+pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, NameError, NoRoom, Publishers};
 pub use peers::PeerError;
 pub use publisher::Publisher;
 pub use server::{Server, Stopped};

@@ -150,7 +150,7 @@ fn bad_settings_are_refused_by_name() {
     refused(&["--grace-seconds", "9223372036854775807"], "grace_seconds");
     refused(&["--grace-seconds", "18446744073709551615"], "grace_seconds");
     refused(&["--ingest-threads", "100000"], "ingest_threads");
-    refused(&["--config", &scratch.file("near.toml", "listen = \"[::1]:0\"\nmax_model = 3\n")], "\"max_models\"");
+    refused(&["--config", &scratch.file("near.toml", "listen = \"[::1]:0\"\nmax_model = 3\n")], "`max_models`");
     refused(&["--config", &scratch.file("near.toml", "listen = \"[::1]:0\"\nmax_model = 3\n")], "line 2");
     let zeros = scratch.file("zeros", vec![0; 1 << 20]);
     let (_, text) = ended(&["--config", &zeros, "--check-config"]);
@@ -175,7 +175,7 @@ fn variables_that_cannot_be_used_are_refused_by_name() {
             assert!(text.contains(why) && text.lines().count() == 1, "{text}");
         }
     };
-    refused("KVLEAP_MAX_MODEL", b"3", "did you mean \"KVLEAP_MAX_MODELS\"?");
+    refused("KVLEAP_MAX_MODEL", b"3", "did you mean `KVLEAP_MAX_MODELS`?");
     refused("KVLEAP_ADMIN_TOKEN", b"\xff\xfe-a-token-of-good-length", "KVLEAP_ADMIN_TOKEN is not UTF-8");
     let mut command = command(&["--check-config"]);
     command.env("KVLEAP_SERVICE_HOST", "10.0.0.1").env("KVLEAP_PORT", "tcp://10.0.0.1:8090");

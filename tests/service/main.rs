@@ -23,6 +23,7 @@ mod common {
     pub(crate) mod until;
 }
 
+mod bounds;
 mod http;
 mod page;
 #[cfg(feature = "cli")]

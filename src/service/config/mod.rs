@@ -28,7 +28,7 @@ use crate::service::budget::OverBudget;
 use crate::service::engines::Engine;
 use crate::service::ingest;
 use crate::service::media::{Media, Medium};
-use crate::service::models::Models;
+use crate::service::models::{DEFAULT_MAX_WORKERS, Models};
 use crate::service::peers;
 use crate::service::snapshot;
 
@@ -66,6 +66,8 @@ pub struct Config {
     pub shutdown_seconds: u64,
     /// Models at a time, where each group and tenant counts; each model has threads of its own. Default 256.
     pub max_models: usize,
+    /// Workers of a model at a time: engines' ranks. Default 16,384.
+    pub max_workers: usize,
     /// Shards of each index, each with a writer thread. Default 1.
     pub shards: usize,
     /// Events that may wait for a writer. Default 65,536.
@@ -98,6 +100,14 @@ pub struct Config {
     pub ingest_threads: usize,
     /// Seconds for which the blocks of an engine are kept after its connection is lost. Default 60.
     pub grace_seconds: u64,
+    /// Seconds that the answer to a request for missed batches may take as a whole. Default 120.
+    pub replay_seconds: u64,
+    /// The most bytes of a message of an engine; one that announces more is disconnected. Default 32 MiB.
+    pub max_message_bytes: usize,
+    /// Bytes of engines' messages that were received and not applied yet, of all engines together. Beyond it, nothing is
+    /// read from engines whose messages are larger than 64 KiB. At least four times `max_message_bytes`. Default 256
+    /// MiB.
+    pub message_memory: usize,
     /// File to save the state in, so that a restart continues where the last process ended. Without one, nothing is
     /// saved.
     pub snapshot: Option<PathBuf>,
@@ -109,7 +119,7 @@ pub struct Config {
     pub over_budget: OverBudget,
     /// The form of log lines.
     pub log: LogFormat,
-    /// What is logged, as in `info,kvleap=debug`. Default `info,zeromq=warn`, because zeromq logs every reconnection.
+    /// What is logged, as in `info,kvleap=debug`. Default `info`.
     pub log_filter: String,
 }
 
@@ -142,6 +152,7 @@ impl Default for Config {
             body_timeout_seconds: 30,
             shutdown_seconds: 10,
             max_models: 256,
+            max_workers: DEFAULT_MAX_WORKERS,
             shards: 1,
             mailbox: 65_536,
             publish_interval_us: 100,
@@ -156,12 +167,15 @@ impl Default for Config {
             engines: Vec::new(),
             ingest_threads: 2,
             grace_seconds: 60,
+            replay_seconds: 120,
+            max_message_bytes: 32 << 20,
+            message_memory: 256 << 20,
             snapshot: None,
             snapshot_seconds: 60,
             memory_budget: None,
             over_budget: OverBudget::default(),
             log: LogFormat::Text,
-            log_filter: "info,zeromq=warn".to_owned(),
+            log_filter: "info".to_owned(),
         }
     }
 }
@@ -191,17 +205,18 @@ impl Config {
         // The file is parsed alone first, because errors in the merged table could not name its lines.
         if let Err(error) = toml::from_str::<Self>(file) {
             let explained = text::explained(&error, file);
-            let unknown = names::unknown::<Self>(table.keys().map(String::as_str));
+            let setting = names::unknown::<Self>(table.keys().map(String::as_str));
+            let engines = table.get("engines").and_then(toml::Value::as_array).into_iter().flatten();
+            let fields = engines.filter_map(toml::Value::as_table).flat_map(toml::Table::keys);
+            let unknown = match setting {
+                Some(setting) => Some(format!("unknown setting {setting}")),
+                None => names::unknown::<Engine>(fields.map(String::as_str))
+                    .map(|of| format!("unknown field of an engine {of}")),
+            };
             return Err(ConfigError::File(match unknown {
-                Some(unknown) => explained.replace(error.message(), &format!("unknown setting {unknown}")),
+                Some(unknown) => explained.replace(error.message(), &unknown),
                 None => explained,
             }));
-        }
-        let engines = table.get("engines").and_then(toml::Value::as_array).into_iter().flatten();
-        let of_engines = engines.filter_map(toml::Value::as_table).flat_map(toml::Table::keys);
-        // A request may have fields that only other services know, so `Engine` itself accepts them.
-        if let Some(unknown) = names::unknown::<Engine>(of_engines.map(String::as_str)) {
-            return Err(ConfigError::File(format!("an engine has the unknown field {unknown}")));
         }
         let overrides = serde_json::to_value(overrides).map_err(|error| ConfigError::File(error.to_string()))?;
         for (name, value) in overrides.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
@@ -259,13 +274,21 @@ impl Config {
 
     /// Returns a registry without models, with these settings and this [`hash_key`](Self::hash_key).
     pub fn models(&self, key: Option<HashKey>) -> Models {
-        Models::new(self.index(), self.max_models).media(Media::with(&self.media)).hash_key(key)
+        let models = Models::new(self.index(), self.max_models).max_workers(self.max_workers);
+        models.media(Media::with(&self.media)).hash_key(key)
     }
 
     /// Returns the settings of listeners.
     pub fn ingest(&self) -> ingest::Settings {
         let grace = Duration::from_secs(self.grace_seconds);
-        ingest::Settings { threads: self.ingest_threads, grace, ..ingest::Settings::default() }
+        ingest::Settings {
+            threads: self.ingest_threads,
+            grace,
+            replay_whole: Duration::from_secs(self.replay_seconds),
+            message_bytes: self.max_message_bytes,
+            memory: self.message_memory,
+            ..ingest::Settings::default()
+        }
     }
 
     /// Returns how long peers may take, and how much they may send.
@@ -297,7 +320,7 @@ impl Config {
             _ => return Err(ConfigError::HalfTls),
         };
         fleet::check(&self.engines, self.max_models)?;
-        self.peers.iter().try_for_each(|url| peers::check(url))?;
+        peers::check_all(&self.peers)?;
         let secrets = Secrets { access: self.access()?, hash_key: self.hash_key()?, peer_token: self.peer_token()? };
         if secrets.access.is_open() && !self.allow_anonymous && !self.listen.ip().is_loopback() {
             return Err(ConfigError::OpenToAll(self.listen));
@@ -319,6 +342,10 @@ impl Config {
             ("body_timeout_seconds", self.body_timeout_seconds, 1, YEAR),
             ("shutdown_seconds", self.shutdown_seconds, 0, YEAR),
             ("max_models", self.max_models as u64, 1, 1 << 16),
+            ("max_workers", self.max_workers as u64, 1, 1 << 20),
+            ("replay_seconds", self.replay_seconds, 1, YEAR),
+            ("max_message_bytes", self.max_message_bytes as u64, 1 << 10, 1 << 30),
+            ("message_memory", self.message_memory as u64, self.max_message_bytes.saturating_mul(4) as u64, 1 << 40),
             ("shards", self.shards as u64, 1, MAX_SHARDS as u64),
             ("mailbox", self.mailbox as u64, 1, 1 << 24),
             ("publish_interval_us", self.publish_interval_us, 0, 60_000_000),

@@ -18,8 +18,8 @@ pub(super) fn unknown<'a, T: Deserialize<'a>>(mut names: impl Iterator<Item = &'
 pub(super) fn with_nearest(name: &str, known: impl Iterator<Item = impl AsRef<str>>) -> String {
     let alike = known.map(|known| (strsim::jaro(name, known.as_ref()), known)).filter(|(alike, _)| *alike > ALIKE);
     match alike.max_by(|(one, _), (other, _)| one.total_cmp(other)) {
-        Some((_, nearest)) => format!("{name:?}; did you mean {:?}?", nearest.as_ref()),
-        None => format!("{name:?}"),
+        Some((_, nearest)) => format!("`{}`; did you mean `{}`?", name.escape_debug(), nearest.as_ref()),
+        None => format!("`{}`", name.escape_debug()),
     }
 }
 
@@ -66,8 +66,8 @@ mod tests {
     fn a_name_that_is_almost_right_is_recognised() {
         assert_eq!(unknown::<Config>(["listen", "max_models"].into_iter()), None);
         let of = |name| unknown::<Config>([name].into_iter()).expect("unknown");
-        assert_eq!(of("max_model"), r#""max_model"; did you mean "max_models"?"#);
-        assert_eq!(of("snapshots"), r#""snapshots"; did you mean "snapshot"?"#);
-        assert_eq!(of("zzz"), r#""zzz""#);
+        assert_eq!(of("max_model"), "`max_model`; did you mean `max_models`?");
+        assert_eq!(of("snapshots"), "`snapshots`; did you mean `snapshot`?");
+        assert_eq!(of("zzz"), "`zzz`");
     }
 }

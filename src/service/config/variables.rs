@@ -58,7 +58,7 @@ mod tests {
             ("KVLEAP_ADMIN_TOKENS", "KVLEAP_ADMIN_TOKEN"),
             ("KVLEAP_SNAPSHOT_SECOND", "KVLEAP_SNAPSHOT_SECONDS"),
         ] {
-            assert_eq!(checked(unknown, "1"), Err(format!("unknown variable {unknown:?}; did you mean {meant:?}?")));
+            assert_eq!(checked(unknown, "1"), Err(format!("unknown variable `{unknown}`; did you mean `{meant}`?")));
         }
         assert!(checked("KVLEAP_PORT", "8090").is_err_and(|why| why.contains("KVLEAP_PORT")));
     }

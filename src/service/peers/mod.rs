@@ -13,11 +13,10 @@ pub(super) use copy::{Limits, copy};
 pub use error::PeerError;
 pub(super) use own::is_own;
 
-/// The most peers that can be registered.
-const MAX_PEERS: usize = 1024;
+use crate::service::models::check_address;
 
-/// The longest URL of a peer, in bytes.
-const MAX_URL: usize = 2048;
+/// How many peers are kept.
+const MAX_PEERS: usize = 256;
 
 /// The URLs of peers, sorted.
 #[derive(Debug)]
@@ -33,7 +32,7 @@ impl Peers {
         let url = normalised(url);
         self.with(|peers| {
             if peers.len() >= MAX_PEERS && !peers.contains(&url) {
-                return Err(PeerError::TooMany(MAX_PEERS));
+                return Err(PeerError::TooMany { most: MAX_PEERS });
             }
             peers.insert(url);
             Ok(())
@@ -58,9 +57,17 @@ fn normalised(url: &str) -> String {
     url.trim_end_matches('/').to_owned()
 }
 
-/// Checks that a URL can be that of a peer.
-pub(super) fn check(url: &str) -> Result<(), PeerError> {
+/// Checks that these can be the URLs of peers.
+pub(super) fn check_all(urls: &[String]) -> Result<(), PeerError> {
+    if urls.len() > MAX_PEERS {
+        return Err(PeerError::TooMany { most: MAX_PEERS });
+    }
+    urls.iter().try_for_each(|url| check(url))
+}
+
+fn check(url: &str) -> Result<(), PeerError> {
+    check_address("url", url)?;
     let uri = url.parse::<Uri>().ok();
     let good = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
-    if url.len() <= MAX_URL && uri.is_some_and(|uri| good(&uri)) { Ok(()) } else { Err(PeerError::Url(url.to_owned())) }
+    if uri.is_some_and(|uri| good(&uri)) { Ok(()) } else { Err(PeerError::Url(url.to_owned())) }
 }
