@@ -1,5 +1,4 @@
 //! `kvleap serve` in a process of its own, and what it logs.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use std::env;
 use std::io::{BufRead as _, BufReader};
