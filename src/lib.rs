@@ -178,7 +178,7 @@ pub mod service;
 pub mod sim;
 #[cfg(feature = "sweep")]
 pub mod sweep;
-#[cfg(any(feature = "report", feature = "trace"))]
+#[cfg(any(feature = "report", feature = "service", feature = "trace"))]
 mod temporary;
 #[cfg(feature = "trace")]
 pub mod trace;

@@ -45,7 +45,10 @@ pub mod wire;
 mod zmtp;
 
 pub use budget::OverBudget;
-pub use config::{Access, Config, ConfigError, LogFormat, MIN_TOKEN_BYTES, Role, TlsError, TokenError, TokenFileError};
+pub use config::{
+    Access, Config, ConfigError, LogFormat, MIN_TOKEN_BYTES, Role, TlsError, TokenError, TokenFileError,
+    check_variables,
+};
 pub use doubt::{Doubt, Doubts, Exactness};
 pub use engines::{Engine, EngineError, Ignored, RegisterError};
 pub use indexer::{Indexer, StartError};
@@ -54,5 +57,5 @@ pub use media::{Media, Medium};
 pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, NameError, NoRoom, Publishers};
 pub use peers::PeerError;
 pub use publisher::Publisher;
-pub use server::Server;
+pub use server::{Server, Stopped};
 pub use tier::{MAX_RANK, Tier};

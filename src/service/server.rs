@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,9 +17,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::service::config::{self, Config, ConfigError};
+use crate::service::config::Config;
 use crate::service::http;
 use crate::service::indexer::{Indexer, PeriodicTask, StartError};
+use crate::service::snapshot::SnapshotError;
 
 /// A running service. [`Server::stop`] lets requests finish; dropping it ends the service at once.
 #[derive(Debug)]
@@ -39,11 +41,18 @@ impl Server {
     /// # Errors
     /// A setting cannot be used, or the address cannot be listened on.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        config.check()?;
-        let acceptor = match (&config.tls_certificate, &config.tls_key) {
-            (Some(certificate), Some(key)) => Some(config::acceptor(certificate, key).map_err(ConfigError::from)?),
-            _ => None,
-        };
+        Self::start_unless(config, &AtomicBool::new(false))
+    }
+
+    /// Like [`Server::start`], unless somebody ends it before it serves: whoever swaps `decided` to true first decides.
+    /// If that is the caller, who must find false in it, nobody has been answered and nothing is half-written, and the
+    /// process may end. The server swaps it when it is about to serve, and from then on has to be
+    /// [stopped](Server::stop).
+    ///
+    /// # Errors
+    /// Like [`Server::start`]; or [`StartError::Ended`].
+    pub fn start_unless(config: Config, decided: &AtomicBool) -> Result<Self, StartError> {
+        let (secrets, acceptor) = config.prepare()?;
         let mut builder = runtime::Builder::new_multi_thread();
         if config.threads > 0 {
             builder.worker_threads(config.threads);
@@ -55,7 +64,10 @@ impl Server {
         let grace = Duration::from_secs(config.shutdown_seconds);
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let door = Door::new(&config, acceptor);
-        let indexer = Indexer::start(config)?;
+        let indexer = Indexer::start(config, secrets)?;
+        if decided.swap(true, Relaxed) {
+            return Err(StartError::Ended);
+        }
         let (stop, stopped) = oneshot::channel();
         let accepting = runtime.spawn(door.accept(listener, http::router(&indexer), stopped));
         let tasks = indexer.periodic_tasks().map_err(StartError::Runtime)?;
@@ -74,9 +86,8 @@ impl Server {
     }
 
     /// Shuts down: accepts no more connections, gives requests [`Config::shutdown_seconds`] to finish, stops listening
-    /// to the engines, applies what they have sent, and takes a last snapshot. Returns whether all requests could
-    /// finish.
-    pub fn stop(self) -> bool {
+    /// to the engines, applies what they have sent, and takes a last snapshot. Returns what was not possible.
+    pub fn stop(self) -> Stopped {
         let Self { indexer, grace, stop, accepting, tasks, runtime, .. } = self;
         // The receiver waits for this and nothing else, so it is still there.
         let _ = stop.send(());
@@ -87,9 +98,25 @@ impl Server {
             }
         });
         tasks.into_iter().for_each(PeriodicTask::stop);
-        indexer.stop();
+        let snapshot = indexer.stop().err();
         runtime.shutdown_background();
-        finished
+        Stopped { unfinished_requests: !finished, snapshot }
+    }
+}
+
+/// What was not possible when the service stopped.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Whether some requests could not finish in time.
+    pub unfinished_requests: bool,
+    /// Why the last snapshot could not be taken.
+    pub snapshot: Option<SnapshotError>,
+}
+
+impl Stopped {
+    /// Whether everything was finished and saved.
+    pub fn is_complete(&self) -> bool {
+        !self.unfinished_requests && self.snapshot.is_none()
     }
 }
 

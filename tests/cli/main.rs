@@ -4,8 +4,10 @@
 #[path = "../common"]
 mod common {
     pub(crate) mod engine;
+    pub(crate) mod peer;
     pub(crate) mod scratch;
     pub(crate) mod shared;
+    pub(crate) mod until;
 }
 
 mod figures;

@@ -1,12 +1,19 @@
 //! `kvleap serve`: its settings, how it starts and how it stops.
 
-use std::io::{BufRead, BufReader, Read};
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::common::peer::Hostile;
 use crate::common::scratch::Scratch;
+use crate::common::until::until;
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
@@ -43,9 +50,30 @@ fn start(mut command: Command) -> (Child, BufReader<std::process::ChildStderr>, 
     (child, log, format!("http://{}", address.expect("it listens before it ends")))
 }
 
-fn terminate(child: &Child) {
+fn signal(child: &Child, name: &str) {
     let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
+    assert!(Command::new("kill").args([name, &id]).status().expect("kill runs").success());
+}
+
+fn terminate(child: &Child) {
+    signal(child, "-TERM");
+}
+
+/// Reads the log until it has this message, and returns the line.
+fn logged(log: &mut impl BufRead, message: &str) -> Value {
+    let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(&line.expect("UTF-8")).unwrap_or_default());
+    lines.find(|line| line["fields"]["message"] == message).unwrap_or_else(|| panic!("it did not log {message:?}"))
+}
+
+/// Sends the service events of this many blocks with random hashes, which no compression makes short.
+fn fill(url: &str, blocks: u64) {
+    let mut random = fastrand::Rng::with_seed(blocks);
+    let blocks: Vec<_> = (0..blocks).map(|hash| json!({"block_hash": hash, "tokens_hash": random.u64(..)})).collect();
+    let data = json!({"stored": {"parent_hash": null, "blocks": blocks}});
+    let event = json!({"worker_id": 1, "event": {"event_id": 1, "dp_rank": 0, "data": data}});
+    let body = json!({"model_name": "m", "block_size": 16, "events": [event]}).to_string();
+    let answer = ureq::post(format!("{url}/events")).header("content-type", "application/json").send(body);
+    assert_eq!(answer.expect("it answers").status(), 200);
 }
 
 #[test]
@@ -119,4 +147,201 @@ fn bad_settings_are_refused_by_name() {
     refused(&["--log-filter", "=loud="], "log_filter");
     refused(&["--peers", "nonsense"], "nonsense");
     refused(&["--tls-key", "x"], "belong together");
+    refused(&["--grace-seconds", "9223372036854775807"], "grace_seconds");
+    refused(&["--grace-seconds", "18446744073709551615"], "grace_seconds");
+    refused(&["--ingest-threads", "100000"], "ingest_threads");
+    refused(&["--config", &scratch.file("near.toml", "listen = \"[::1]:0\"\nmax_model = 3\n")], "`max_models`");
+    refused(&["--config", &scratch.file("near.toml", "listen = \"[::1]:0\"\nmax_model = 3\n")], "line 2");
+    let zeros = scratch.file("zeros", vec![0; 1 << 20]);
+    let (_, text) = ended(&["--config", &zeros, "--check-config"]);
+    assert!(text.len() < 1500, "{} bytes of message", text.len());
+    refused(&["--config", &scratch.file("long", vec![b' '; (16 << 20) + 1])], "longer than");
+    refused(&["--admin-token-file", "/dev/zero"], "longer than");
+    refused(&["--peer-token-file", &scratch.file("two", "one-token\nanother-token\n")], "more than one");
+    let engine = |size: u32| {
+        format!(
+            "[[engines]]\ninstance_id = {size}\nendpoint = \"tcp://a:1\"\nmodel_name = \"m\"\nblock_size = {size}\n"
+        )
+    };
+    refused(&["--config", &scratch.file("sizes.toml", engine(16) + &engine(32))], "routing group");
+}
+
+#[test]
+fn variables_that_cannot_be_used_are_refused_by_name() {
+    let refused = |name: &str, value: &[u8], why: &str| {
+        for args in [&["--check-config"][..], &["--listen", "127.0.0.1:0"]] {
+            let output = command(args).env(name, OsStr::from_bytes(value)).output().expect("it runs");
+            let text = crate::refusal(&output);
+            assert!(text.contains(why) && text.lines().count() == 1, "{text}");
+        }
+    };
+    refused("KVLEAP_MAX_MODEL", b"3", "did you mean `KVLEAP_MAX_MODELS`?");
+    refused("KVLEAP_ADMIN_TOKEN", b"\xff\xfe-a-token-of-good-length", "KVLEAP_ADMIN_TOKEN is not UTF-8");
+    let mut command = command(&["--check-config"]);
+    command.env("KVLEAP_SERVICE_HOST", "10.0.0.1").env("KVLEAP_PORT", "tcp://10.0.0.1:8090");
+    assert!(command.output().expect("it runs").status.success(), "Kubernetes sets these");
+}
+
+#[test]
+fn a_place_where_no_snapshot_can_be_is_refused_and_left_alone() {
+    let scratch = Scratch::new("places");
+    let directory = scratch.path("directory");
+    std::fs::create_dir(&directory).expect("a directory");
+    let circle = scratch.path("circle");
+    symlink(&circle, &circle).expect("a link");
+    let pipe = scratch.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let other = scratch.file("notes", "my notes");
+    let nowhere = scratch.path("missing/snapshot");
+    let secret = scratch.file("secret", b"kvleap\0I\x02\0\0\0");
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o000)).expect("a scratch file");
+    let mut places = vec![directory, circle, pipe, other.clone(), nowhere, "/dev/null".to_owned()];
+    // For root there is nothing that cannot be read.
+    if std::fs::File::open(&secret).is_err() {
+        places.push(secret);
+    }
+    let before = scratch.names();
+    for place in places {
+        for more in ["--check-config", "--allow-anonymous"] {
+            let args = ["--listen", "127.0.0.1:0", "--snapshot", &place, more];
+            let text = crate::refusal(&command(&args).output().expect("it runs"));
+            assert!(text.contains(&place) && text.lines().count() == 1, "{place}: {text}");
+        }
+    }
+    assert_eq!(scratch.names(), before, "nothing was renamed or made");
+    assert_eq!(std::fs::read(other).expect("it is there"), b"my notes");
+}
+
+#[test]
+fn a_port_that_is_taken_is_refused_in_one_line() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let text = crate::refusal(&command(&["--listen", &address]).output().expect("it runs"));
+    assert!(text.contains(&address) && text.lines().count() == 1, "{text}");
+}
+
+#[test]
+fn a_second_process_does_not_write_the_same_snapshot() {
+    let scratch = Scratch::new("twice");
+    let (snapshot, link) = (scratch.path("snapshot"), scratch.path("link"));
+    symlink(&snapshot, &link).expect("a link");
+    let (mut child, mut log, _) = start(command(&["--snapshot", &snapshot]));
+    for path in [&snapshot, &link] {
+        let (code, text) = ended(&["--listen", "127.0.0.1:0", "--log-filter", "off", "--snapshot", path]);
+        assert_eq!((code, text.lines().count()), (2, 1), "{text}");
+        assert!(text.contains(&format!("process {}", child.id())), "{text}");
+        assert_eq!(ended(&["--check-config", "--snapshot", path]).0, 0, "the settings of a running service are good");
+    }
+    terminate(&child);
+    logged(&mut log, "saved a snapshot");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let (mut child, _log, _) = start(command(&["--snapshot", &link]));
+    terminate(&child);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "the next one may");
+    assert_eq!(scratch.names(), ["link", "snapshot", "snapshot.lock"]);
+}
+
+#[test]
+fn refused_snapshots_do_not_overwrite_each_other_and_are_bounded() {
+    let scratch = Scratch::new("refused");
+    let snapshot = scratch.path("snapshot");
+    for number in 1..=6 {
+        scratch.file("snapshot", format!("kvleap\0I\x02\0\0\0damaged {number}"));
+        let (mut child, _log, _) = start(command(&["--snapshot", &snapshot]));
+        child.kill().expect("it runs");
+        child.wait().expect("it was killed");
+        let kept = std::fs::read(scratch.path(&format!("snapshot.refused.{number}"))).expect("it is kept");
+        assert!(kept.ends_with(format!("damaged {number}").as_bytes()));
+    }
+    let refused: Vec<_> = scratch.names().into_iter().filter(|name| name.contains("refused")).collect();
+    assert_eq!(refused, [3, 4, 5, 6].map(|number| format!("snapshot.refused.{number}")));
+}
+
+/// A process that may write short files only fails like one whose disk is full.
+#[test]
+fn a_last_snapshot_that_fails_is_an_exit_code_and_the_previous_one_stays() {
+    let scratch = Scratch::new("full");
+    let snapshot = scratch.path("snapshot");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 8 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_kvleap"), "serve"]);
+    limited.args(["--snapshot", &snapshot]);
+    let (mut child, mut log, url) = start(limited);
+    fill(&url, 10);
+    terminate(&child);
+    logged(&mut log, "saved a snapshot");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let before = std::fs::read(&snapshot).expect("it was saved");
+
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 8 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_kvleap"), "serve"]);
+    limited.args(["--snapshot", &snapshot, "--snapshot-seconds", "1"]);
+    let (mut child, mut log, url) = start(limited);
+    fill(&url, 10_000);
+    let failed = logged(&mut log, "no snapshot was saved");
+    assert_eq!(failed["level"], "ERROR", "{failed}");
+    let metrics = ureq::get(format!("{url}/metrics")).call().expect("it answers").into_body().read_to_string();
+    let metrics = metrics.expect("text");
+    let failures = metrics.lines().find_map(|line| line.strip_prefix("kvleap_snapshot_failures_total "));
+    assert!(failures.is_some_and(|failures| failures != "0"), "{metrics}");
+    terminate(&child);
+    assert_eq!(logged(&mut log, "the last snapshot was not saved")["level"], "ERROR");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    assert_eq!(std::fs::read(&snapshot).expect("it is still there"), before);
+    assert_eq!(scratch.names(), ["snapshot", "snapshot.lock"]);
+}
+
+#[test]
+fn a_signal_ends_it_while_a_peer_is_copied() {
+    for hostile in Hostile::ALL {
+        for name in ["-TERM", "-INT"] {
+            let (url, requests) = hostile.start();
+            let scratch = Scratch::new("copying");
+            let snapshot = scratch.path("snapshot");
+            let mut command = command(&["--listen", "127.0.0.1:0", "--peers", &url, "--snapshot", &snapshot]);
+            let mut child = command.stderr(Stdio::null()).spawn().expect("it runs");
+            requests.recv().expect("the peer is asked");
+            // It is not ended by a terminal that closes.
+            signal(&child, "-HUP");
+            signal(&child, name);
+            let mut code = None;
+            until("it has ended", || {
+                code = child.try_wait().expect("it can be waited for");
+                code.is_some()
+            });
+            assert_eq!(code.and_then(|code| code.code()), Some(0), "{hostile:?} {name}");
+            assert_eq!(scratch.names(), ["snapshot.lock"], "nothing is half-written");
+        }
+    }
+}
+
+#[test]
+fn a_hangup_does_not_end_it() {
+    let (mut child, mut log, url) = start(command(&[]));
+    for name in ["-HUP", "-USR1", "-USR2"] {
+        signal(&child, name);
+        logged(&mut log, "ignored: to read settings and files again, restart the service");
+    }
+    assert_eq!(ureq::get(format!("{url}/health")).call().expect("it answers").status(), 200);
+    terminate(&child);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let (mut child, mut log, url) = start(command(&["--shutdown-seconds", "3600"]));
+    let mut half = TcpStream::connect(url.strip_prefix("http://").expect("an address")).expect("it listens");
+    half.write_all(b"POST /query HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{").expect("it reads");
+    // A later request is answered, so the service has read what there is of the first.
+    assert_eq!(ureq::get(format!("{url}/health")).call().expect("it answers").status(), 200);
+    terminate(&child);
+    logged(&mut log, "ending");
+    let mut code = None;
+    until("it has ended", || {
+        // It may end between the two.
+        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).stderr(Stdio::null()).status();
+        code = child.try_wait().expect("it can be waited for");
+        code.is_some()
+    });
+    assert_eq!(code.and_then(|code| code.code()), Some(1));
+    logged(&mut log, "told to end again: ending at once, without a last snapshot");
 }

@@ -30,6 +30,7 @@ mod page;
 mod peers;
 mod restore;
 mod safety;
+mod settings;
 mod snapshot;
 #[cfg(feature = "cli")]
 mod survival;

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use fastrand::Rng;
 use kvleap::service::ingest::apply;
 use kvleap::service::mock_publisher::{MockPublisher, Options};
-use kvleap::service::publisher::{Count, State};
-use kvleap::service::snapshot::restore;
+use kvleap::service::publisher::{Count, Resume, State};
+use kvleap::service::snapshot::{SavedModel, SavedPublisher, Writer, restore};
 use kvleap::service::{Config, Model, Models, Tier};
-use kvleap::{Index, Matches, Worker};
+use kvleap::{Block, BlockHasher, Event, EventData, Index, Matches, Worker};
 use serde_json::{Value, json};
 
 use crate::common::engine::free_ports;
 use crate::common::engine_events::{self, batch, cleared, removed};
 use crate::common::judge::Judge;
-use crate::common::peer::{dumping, ok, stub};
+use crate::common::peer::{Hostile, dumping, ok, stub};
 use crate::common::scratch::Scratch;
 use crate::common::service::{Service, config, event, events, stored};
 use crate::common::until::until;
@@ -484,4 +484,53 @@ fn a_copy_asks_engines_only_for_batches_that_it_lacks() {
     for service in [a, b] {
         service.server.stop();
     }
+}
+
+#[test]
+fn a_peer_without_an_end_is_given_up() {
+    for hostile in Hostile::ALL {
+        let (url, requests) = hostile.start();
+        let (good, _) = original();
+        let limits = Config {
+            peer_silence_seconds: if matches!(hostile, Hostile::Mute) { 1 } else { 3600 },
+            peer_timeout_seconds: if matches!(hostile, Hostile::Trickling) { 1 } else { 3600 },
+            max_peer_snapshot_bytes: 1 << 20,
+            max_peer_dump_bytes: 1 << 20,
+            ..config()
+        };
+        let copy = Service::start(Config { peers: vec![url, good.url("")], ..limits });
+        assert!(requests.try_recv().is_ok(), "{hostile:?} was asked");
+        assert_eq!(copy.server.indexer().models().all().len(), 1, "{hostile:?}: the next peer was copied");
+        for service in [good, copy] {
+            service.server.stop();
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_unpacks_to_more_than_is_allowed_is_refused() {
+    let scratch = Scratch::new("unpacks");
+    let path = scratch.path("state");
+    let mut writer = Writer::create(path.as_ref()).expect("a scratch file");
+    let block = Block { sequence: 1, local: 1 };
+    let event =
+        Event { worker: Worker::new(1, 0), id: 1, data: EventData::Stored { parent: None, blocks: vec![block] } };
+    let [model, group, tenant] = ["m", "default", ""].map(str::to_owned);
+    let hashing = BlockHasher::new(4).expect("above 0").hash_block(&[]);
+    writer.model(&SavedModel { model, group, tenant, block_size: 4, hashing }).expect("a scratch file");
+    let resume = postcard::to_stdvec(&Resume::default()).expect("short");
+    let publisher = SavedPublisher { instance: 1, dp_rank: 0, engine: String::new(), resume };
+    writer.publisher(&publisher).expect("a scratch file");
+    (0..100_000).try_for_each(|_| writer.event(&event)).expect("a scratch file");
+    writer.finish().expect("a scratch file");
+    let bytes = fs::read(&path).expect("it was written");
+    assert!(bytes.len() < 10_000, "{} bytes", bytes.len());
+    let copied = |most| {
+        let peer = stub(vec![("/v1/snapshot", ok(bytes.len()), bytes.clone())]);
+        let copy = Service::start(Config { peers: vec![peer], max_peer_snapshot_bytes: most, ..config() });
+        let models = copy.server.indexer().models().all().len();
+        copy.server.stop();
+        models
+    };
+    assert_eq!((copied(1 << 20), copied(4 << 20)), (0, 1));
 }

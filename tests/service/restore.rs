@@ -3,14 +3,16 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use kvleap::service::ingest::{DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
 use kvleap::service::publisher::{Resume, State};
 use kvleap::service::snapshot::{Reason, Replacement, SavedModel, SavedPublisher, Writer, restore, save};
-use kvleap::service::{Doubt, Engine, Key, Model, Models, Publisher, Tier};
+use kvleap::service::{Config, Doubt, Engine, Key, Model, Models, Publisher, Server, StartError, Tier};
 use kvleap::{Block, BlockHasher, Event, EventData, Index, Matches, Worker};
 
 use crate::common::scratch::Scratch;
+use crate::common::service::config;
 
 type Snapshot = Writer<Replacement>;
 
@@ -190,4 +192,31 @@ fn a_snapshot_that_cannot_be_restored_is_refused_with_its_reason() {
         let text = refusal(&write, Index::builder());
         assert!(text.contains("publisher 7/0"), "{text}");
     }
+}
+
+#[test]
+fn a_service_that_is_told_to_end_before_it_serves_leaves_everything_as_it_was() {
+    let scratch = Scratch::new("early");
+    let path = scratch.path("state");
+    save(path.as_ref(), &Models::new(Index::builder(), 1), &[]).expect("a scratch file");
+    let before = fs::read(&path).expect("it was saved");
+    let config = Config { snapshot: Some(path.clone().into()), ..config() };
+    let told = AtomicBool::new(true);
+    let ended = Server::start_unless(config.clone(), &told).expect_err("it was told to end");
+    assert!(matches!(ended, StartError::Ended), "{ended}");
+    assert_eq!(fs::read(&path).expect("it is still there"), before);
+
+    // The file is free for another one, which decides that it serves, and saves when it stops.
+    let decided = AtomicBool::new(false);
+    let server = Server::start_unless(config.clone(), &decided).expect("good settings");
+    assert!(decided.load(Relaxed), "it is too late to end it");
+    let taken = Server::start(config.clone()).expect_err("the file is taken").to_string();
+    assert!(taken.contains(&format!("process {}", std::process::id())), "{taken}");
+    assert!(server.stop().is_complete());
+    fs::remove_file(&path).expect("it is there");
+    let server = Server::start(config).expect("the file is free again");
+    fs::create_dir(&path).expect("a directory");
+    let stopped = server.stop();
+    assert!(stopped.snapshot.is_some() && !stopped.unfinished_requests, "{stopped:?}");
+    assert!(fs::metadata(&path).expect("it is there").is_dir());
 }

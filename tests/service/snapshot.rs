@@ -3,14 +3,17 @@
 use std::fs;
 use std::hash::Hasher;
 use std::io::{self, Cursor, Write};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use kvleap::service::snapshot::{Reader, Reason, Record, SavedModel, SavedPublisher, SnapshotError, Writer};
-use kvleap::{Block, Event, EventData, Worker};
+use kvleap::service::snapshot::{Reader, Reason, Record, SavedModel, SavedPublisher, SnapshotError, Writer, save};
+use kvleap::service::{Config, Models, Server};
+use kvleap::{Block, Event, EventData, Index, Worker};
 use proptest::prelude::*;
 
 use crate::common::random::{self, DENSE, LONG, Shape};
 use crate::common::scratch::Scratch;
+use crate::common::service::config;
 
 fn model(name: &str) -> Record {
     Record::Model(SavedModel {
@@ -215,21 +218,50 @@ fn the_previous_file_stays_until_the_next_is_complete() {
 
     let mut writer = Writer::create(path.as_ref()).expect("a scratch file");
     writer.event(&stored(Worker::default(), None, 0..100_000)).expect("a scratch file");
-    assert_eq!(scratch.names(), ["some.snapshot", "some.snapshot.partial"]);
+    assert_eq!(scratch.names().len(), 2, "it has another name so far");
     assert_eq!(fs::read(&path).expect("it is still there"), before);
     drop(writer);
     assert_eq!(scratch.names(), ["some.snapshot"], "a writer that is dropped leaves nothing");
     assert_eq!(fs::read(&path).expect("it is still there"), before);
 
-    // A partial file that a crash left is overwritten.
-    fs::File::create(scratch.path("some.snapshot.partial")).unwrap().write_all(&vec![1; 1 << 20]).unwrap();
-    write(path.as_ref(), &[]).expect("a scratch file");
-    assert_eq!(scratch.names(), ["some.snapshot"]);
-    assert_eq!(read(&fs::read(&path).unwrap()).expect("intact"), []);
-
     let nowhere = scratch.path("missing/some.snapshot");
     let error = Writer::create(nowhere.as_ref()).expect_err("no such directory");
     assert!(matches!(error.reason, Reason::Unwritable(_)), "{error}");
+}
+
+#[test]
+fn a_link_at_a_name_beside_the_snapshot_is_not_followed() {
+    let scratch = Scratch::new("links");
+    let victim = scratch.file("victim", "precious");
+    for suffix in ["partial", "lock"] {
+        symlink(&victim, scratch.path(&format!("some.snapshot.{suffix}"))).expect("a link");
+    }
+    let path = scratch.path("some.snapshot");
+    write(path.as_ref(), &small()).expect("a scratch file");
+    let config = Config { snapshot: Some(path.into()), ..config() };
+    let error = Server::start(config).expect_err("its lock is a link").to_string();
+    assert!(error.contains("some.snapshot.lock"), "{error}");
+    assert_eq!(fs::read(&victim).expect("it is there"), b"precious");
+}
+
+#[test]
+fn a_link_to_a_snapshot_stays_and_what_it_leads_to_is_replaced() {
+    let scratch = Scratch::new("leads");
+    fs::create_dir(scratch.path("far")).expect("a directory");
+    let link = scratch.path("link");
+    symlink("far/again", &link).expect("a link");
+    symlink("state", scratch.path("far/again")).expect("a link");
+    // The file that they lead to is not there at first.
+    for _ in 0..2 {
+        save(link.as_ref(), &Models::new(Index::builder(), 1), &[]).expect("a scratch file");
+        assert_eq!(scratch.names(), ["far", "link"]);
+        assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
+        let about = fs::symlink_metadata(scratch.path("far/state")).expect("it is there");
+        assert!(about.is_file());
+    }
+    symlink("circle", scratch.path("circle")).expect("a link");
+    let error = save(scratch.path("circle").as_ref(), &Models::new(Index::builder(), 1), &[]).expect_err("a circle");
+    assert!(matches!(error.reason, Reason::Unreadable(_)), "{error}");
 }
 
 /// The stores of further copies are equal to the first, so they compress to almost nothing.

@@ -1,13 +1,14 @@
 //! `kvleap serve`.
 
-use std::error::Error;
+mod lifetime;
+
+use std::env;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc;
 
-use kvleap::service::{Config, LogFormat, Server};
+use kvleap::service::{Config, ConfigError, LogFormat, check_variables};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
@@ -37,8 +38,9 @@ Examples:
 
 Exit codes:
   0  ended when it was told to; with --check-config: the settings are good
-  1  ended when it was told to, but some requests could not finish in time
-  2  did not start: a setting is bad, or the address is taken")]
+  1  ended when it was told to, but some requests could not finish in time, or
+     the last snapshot could not be saved
+  2  did not start: a setting is bad, or the address or the snapshot is taken")]
 pub(crate) struct Args {
     /// File with settings, as TOML
     #[arg(long, value_name = "FILE", env = "KVLEAP_CONFIG")]
@@ -162,6 +164,22 @@ struct Settings {
     #[arg(long, value_name = "FILE", env = "KVLEAP_PEER_TOKEN_FILE")]
     peer_token_file: Option<PathBuf>,
 
+    /// Seconds for which a peer may send nothing while it is copied [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_PEER_SILENCE_SECONDS")]
+    peer_silence_seconds: Option<u64>,
+
+    /// Seconds that copying a peer may take [default: 600]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_PEER_TIMEOUT_SECONDS")]
+    peer_timeout_seconds: Option<u64>,
+
+    /// Bytes of a peer's snapshot, at most, also when it is unpacked [default: 17179869184]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_PEER_SNAPSHOT_BYTES")]
+    max_peer_snapshot_bytes: Option<u64>,
+
+    /// Bytes of a peer's dump, at most [default: 1073741824]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_PEER_DUMP_BYTES")]
+    max_peer_dump_bytes: Option<u64>,
+
     /// File with a secret key for local hashes, 32 hexadecimal digits
     #[arg(long, value_name = "FILE", env = "KVLEAP_HASH_KEY_FILE")]
     hash_key_file: Option<PathBuf>,
@@ -223,6 +241,7 @@ impl Args {
             print(Config::EXAMPLE)?;
             return Ok(ExitCode::SUCCESS);
         }
+        check_variables(env::vars_os())?;
         let config = self.config()?;
         let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| format!("log_filter: {error}"))?;
         if self.check_config {
@@ -231,27 +250,14 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         start_log(config.log, filter);
-        let (told, end) = mpsc::channel();
-        ctrlc::set_handler(move || {
-            // Nobody listens to a second signal: the service is ending already.
-            let _ = told.send(());
-        })?;
-        let server = Server::start(config)?;
-        end.recv()?;
-        tracing::info!("ending");
-        Ok(if server.stop() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        lifetime::run(config)
     }
 
-    fn config(&self) -> Result<Config, Box<dyn Error>> {
-        let file = match &self.config {
-            Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
-            None => String::new(),
-        };
-        let named = |error| match &self.config {
-            Some(path) => format!("{}: {error}", path.display()),
-            None => format!("{error}"),
-        };
-        Ok(Config::load(&file, &self.settings).map_err(named)?)
+    fn config(&self) -> Result<Config, ConfigError> {
+        match &self.config {
+            Some(path) => Config::load_file(path, &self.settings),
+            None => Config::load("", &self.settings),
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use subtle::{Choice, ConstantTimeEq};
 
+use super::text;
+
 /// What a request wants to do. A token is for one role; a token for administration is good for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -75,7 +77,7 @@ impl Access {
     /// # Errors
     /// The file cannot be read, or a token in it cannot be used.
     pub fn add_file(&mut self, role: Role, path: &Path) -> Result<(), TokenFileError> {
-        let text = std::fs::read_to_string(path).map_err(|error| TokenFileError::Read(path.to_owned(), error))?;
+        let text = text::read(path).map_err(|error| TokenFileError::Read(path.to_owned(), error))?;
         Ok(self.add(role, &path.display().to_string(), &text)?)
     }
 
@@ -107,6 +109,17 @@ impl fmt::Debug for Access {
     }
 }
 
+/// Returns the token in a text, which must have exactly one.
+pub(super) fn only_token(origin: &str, text: &str) -> Result<String, TokenError> {
+    let error = |why| Err(TokenError { origin: origin.to_owned(), why });
+    match text.lines().map(str::trim).filter(|token| !token.is_empty()).collect::<Vec<_>>()[..] {
+        [] => error("has no token in it"),
+        [token] if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token.to_owned()),
+        [_] => error("has a token with a space or a character that is not ASCII; no header can carry it"),
+        _ => error("has more than one token in it; give the one to be sent"),
+    }
+}
+
 fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = header.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
@@ -118,6 +131,12 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
 pub struct TokenError {
     origin: String,
     why: &'static str,
+}
+
+impl TokenError {
+    pub(super) fn not_text(origin: &str) -> Self {
+        Self { origin: origin.to_owned(), why: "is not UTF-8; no header can carry it" }
+    }
 }
 
 /// Why a token file cannot be used.

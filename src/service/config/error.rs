@@ -8,8 +8,9 @@ use super::access::{TokenError, TokenFileError};
 use super::tls::TlsError;
 use crate::hash::InvalidHashKey;
 use crate::index;
-use crate::service::engines::EngineError;
+use crate::service::engines::RegisterError;
 use crate::service::peers::PeerError;
+use crate::service::snapshot::SnapshotError;
 
 /// Why the service cannot be configured like this.
 #[derive(Debug, thiserror::Error)]
@@ -24,10 +25,23 @@ pub enum ConfigError {
         /// The setting.
         name: &'static str,
         /// Its value.
-        value: usize,
+        value: u64,
         /// The least allowed value.
-        least: usize,
+        least: u64,
     },
+    /// A number is too large.
+    #[error("{name} is {value}; it must be at most {most}")]
+    TooLarge {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// The largest allowed value.
+        most: u64,
+    },
+    /// An environment variable begins like those of the service, and nobody knows it.
+    #[error("unknown variable {0}")]
+    UnknownVariable(String),
     /// An index cannot be set up with these settings.
     #[error(transparent)]
     Index(#[from] index::ConfigError),
@@ -49,9 +63,12 @@ pub enum ConfigError {
     /// There is a certificate without a key, or a key without a certificate.
     #[error("tls_certificate and tls_key belong together; one of them is missing")]
     HalfTls,
-    /// An engine cannot be subscribed to.
+    /// The engines cannot all be listened to.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engines(#[from] RegisterError),
+    /// No snapshot can be written where it should be.
+    #[error("snapshot: {0}")]
+    Snapshot(#[from] SnapshotError),
     /// The URL of a peer is malformed.
     #[error(transparent)]
     Peer(#[from] PeerError),

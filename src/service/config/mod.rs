@@ -2,21 +2,26 @@
 
 mod access;
 mod error;
+mod fleet;
+mod names;
+mod numbers;
+mod text;
 mod tls;
+mod variables;
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
+use std::env::{self, VarError};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio_rustls::TlsAcceptor;
 
 pub use access::{Access, MIN_TOKEN_BYTES, Role, TokenError, TokenFileError};
 pub use error::ConfigError;
 pub use tls::TlsError;
-pub(super) use tls::acceptor;
+pub use variables::check as check_variables;
 
 use crate::hash::HashKey;
 use crate::index::{Builder, Index};
@@ -26,6 +31,7 @@ use crate::service::ingest;
 use crate::service::media::{Media, Medium};
 use crate::service::models::{DEFAULT_MAX_WORKERS, Models};
 use crate::service::peers;
+use crate::service::snapshot;
 
 /// All settings. Every one has a default. Their names are those in the file; flags have `-` instead of `_`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -76,6 +82,14 @@ pub struct Config {
     pub peers: Vec<String>,
     /// File with the token that the peers require, if they do.
     pub peer_token_file: Option<PathBuf>,
+    /// Seconds for which a peer may send nothing while it is copied. Default 30.
+    pub peer_silence_seconds: u64,
+    /// Seconds that copying a peer may take. Default 600.
+    pub peer_timeout_seconds: u64,
+    /// The longest snapshot of a peer, in bytes, also when it is unpacked. Default 16 GiB.
+    pub max_peer_snapshot_bytes: u64,
+    /// The longest dump of a peer, in bytes; a part of it is in memory at a time. Default 1 GiB.
+    pub max_peer_dump_bytes: u64,
     /// File with the key of local hashes, 32 hexadecimal digits. With a key, nobody who does not know it can prepare
     /// different blocks with equal hashes; but all hashing is then done here, and requests with hashes are refused.
     /// Instances that copy each other need the same key. Without one, hashes are those of Dynamo's router.
@@ -149,6 +163,10 @@ impl Default for Config {
             publish_interval_us: 100,
             peers: Vec::new(),
             peer_token_file: None,
+            peer_silence_seconds: 30,
+            peer_timeout_seconds: 600,
+            max_peer_snapshot_bytes: 16 << 30,
+            max_peer_dump_bytes: 1 << 30,
             hash_key_file: None,
             media: BTreeMap::new(),
             engines: Vec::new(),
@@ -171,18 +189,46 @@ impl Config {
     /// A configuration file with every setting, its default and what it is for.
     pub const EXAMPLE: &str = include_str!("example.toml");
 
-    /// Parses a file, and overrides its settings with those of `overrides`, a structure with some of the same names.
+    /// Reads a file of settings, and overrides them as [`Config::load`] does.
     ///
     /// # Errors
-    /// The file is not TOML, or has an unknown name or value. The message names the line.
+    /// The file cannot be read, is too long, is not TOML, or has an unknown name or value.
+    pub fn load_file(path: &Path, overrides: &impl Serialize) -> Result<Self, ConfigError> {
+        let named = |error: String| ConfigError::File(format!("{}: {error}", path.display()));
+        let file = text::read(path).map_err(|error| named(error.to_string()))?;
+        Self::load(&file, overrides).map_err(|error| named(error.to_string()))
+    }
+
+    /// Parses the text of a file, and overrides its settings with those of `overrides`, a structure with some of the
+    /// same names.
+    ///
+    /// # Errors
+    /// The text is not TOML, or has an unknown name or value. The message names the line.
     pub fn load(file: &str, overrides: &impl Serialize) -> Result<Self, ConfigError> {
-        let wrong = |error: toml::de::Error| ConfigError::File(error.to_string().trim_end().to_owned());
-        // The file is parsed alone first, because errors in the merged table could not name its lines.
-        toml::from_str::<Self>(file).map_err(wrong)?;
+        let wrong = |error: toml::de::Error| ConfigError::File(text::explained(&error, file));
         let mut table: toml::Table = toml::from_str(file).map_err(wrong)?;
-        let overrides = toml::Table::try_from(overrides).map_err(|error| ConfigError::File(error.to_string()))?;
-        table.extend(overrides);
-        Self::deserialize(table).map_err(wrong)
+        // The file is parsed alone first, because errors in the merged table could not name its lines.
+        if let Err(error) = toml::from_str::<Self>(file) {
+            let explained = text::explained(&error, file);
+            let setting = names::unknown::<Self>(table.keys().map(String::as_str));
+            let engines = table.get("engines").and_then(toml::Value::as_array).into_iter().flatten();
+            let fields = engines.filter_map(toml::Value::as_table).flat_map(toml::Table::keys);
+            let unknown = match setting {
+                Some(setting) => Some(format!("unknown setting {setting}")),
+                None => names::unknown::<Engine>(fields.map(String::as_str))
+                    .map(|of| format!("unknown field of an engine {of}")),
+            };
+            return Err(ConfigError::File(match unknown {
+                Some(unknown) => explained.replace(error.message(), &unknown),
+                None => explained,
+            }));
+        }
+        let overrides = serde_json::to_value(overrides).map_err(|error| ConfigError::File(error.to_string()))?;
+        for (name, value) in overrides.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            let value = toml::Value::try_from(value).map_err(|error| ConfigError::File(format!("{name}: {error}")))?;
+            table.insert(name.clone(), value);
+        }
+        Self::deserialize(table).map_err(|error| ConfigError::File(text::shortened(&error.to_string())))
     }
 
     /// Reads the tokens from the files and the environment.
@@ -196,8 +242,10 @@ impl Config {
             if let Some(path) = file {
                 access.add_file(role, path)?;
             }
-            if let Ok(text) = env::var(role.variable()) {
-                access.add(role, role.variable(), &text)?;
+            match env::var(role.variable()) {
+                Ok(text) => access.add(role, role.variable(), &text)?,
+                Err(VarError::NotUnicode(_)) => return Err(TokenError::not_text(role.variable()).into()),
+                Err(VarError::NotPresent) => {}
             }
         }
         Ok(access)
@@ -206,11 +254,11 @@ impl Config {
     /// Reads the token that the peers require.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or does not have one token in it.
     pub fn peer_token(&self) -> Result<Option<String>, ConfigError> {
         let Some(path) = &self.peer_token_file else { return Ok(None) };
-        let text = fs::read_to_string(path).map_err(|error| TokenFileError::Read(path.clone(), error))?;
-        Ok(Some(text.trim().to_owned()))
+        let text = text::read(path).map_err(|error| TokenFileError::Read(path.clone(), error))?;
+        Ok(Some(access::only_token(&path.display().to_string(), &text)?))
     }
 
     /// Returns the settings of every index.
@@ -226,7 +274,7 @@ impl Config {
     /// The file cannot be read, or contains no key.
     pub fn hash_key(&self) -> Result<Option<HashKey>, ConfigError> {
         let Some(path) = &self.hash_key_file else { return Ok(None) };
-        let text = fs::read_to_string(path).map_err(|error| ConfigError::HashKeyFile(path.clone(), error))?;
+        let text = text::read(path).map_err(|error| ConfigError::HashKeyFile(path.clone(), error))?;
         text.trim().parse().map(Some).map_err(|error| ConfigError::HashKey(path.clone(), error))
     }
 
@@ -249,41 +297,50 @@ impl Config {
         }
     }
 
-    /// Checks the settings and all files that they name, without listening on anything or connecting to anybody.
+    /// Returns how long peers may take, and how much they may send.
+    pub(super) fn copy_limits(&self) -> peers::Limits {
+        peers::Limits {
+            silence: Duration::from_secs(self.peer_silence_seconds),
+            whole: Duration::from_secs(self.peer_timeout_seconds),
+            snapshot_bytes: self.max_peer_snapshot_bytes,
+            dump_bytes: self.max_peer_dump_bytes,
+        }
+    }
+
+    /// Checks the settings and all files that they name, without listening on anything, connecting to anybody, or
+    /// taking the file of the snapshots.
     ///
     /// # Errors
     /// The first setting that cannot be used, and why.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let at_least = |name, value: usize, least| {
-            if value < least { Err(ConfigError::TooSmall { name, value, least }) } else { Ok(()) }
-        };
-        at_least("max_connections", self.max_connections, 1)?;
-        at_least("max_models", self.max_models, 1)?;
-        at_least("max_workers", self.max_workers, 1)?;
-        at_least("ingest_threads", self.ingest_threads, 1)?;
-        at_least("replay_seconds", self.replay_seconds as usize, 1)?;
-        at_least("max_message_bytes", self.max_message_bytes, 1 << 10)?;
-        at_least("message_memory", self.message_memory, self.max_message_bytes.saturating_mul(4))?;
-        at_least("memory_budget", self.memory_budget.unwrap_or(u64::MAX) as usize, 1 << 20)?;
-        at_least("snapshot_seconds", self.snapshot_seconds as usize, 1)?;
-        at_least("max_body_bytes", self.max_body_bytes, 1)?;
-        at_least("max_header_bytes", self.max_header_bytes, 8192)?;
-        at_least("header_timeout_seconds", self.header_timeout_seconds as usize, 1)?;
-        at_least("body_timeout_seconds", self.body_timeout_seconds as usize, 1)?;
+        self.prepare().map(drop)
+    }
+
+    /// Does what [`Config::check`] does, and returns what it read: a file may be a pipe, which can be read once.
+    pub(super) fn prepare(&self) -> Result<(Secrets, Option<TlsAcceptor>), ConfigError> {
+        self.check_numbers()?;
         self.index().check()?;
-        match (&self.tls_certificate, &self.tls_key) {
-            (Some(certificate), Some(key)) => drop(acceptor(certificate, key)?),
-            (None, None) => {}
+        let acceptor = match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+            (None, None) => None,
             _ => return Err(ConfigError::HalfTls),
-        }
-        self.engines.iter().try_for_each(Engine::check)?;
+        };
+        fleet::check(&self.engines, self.max_models)?;
         peers::check_all(&self.peers)?;
-        self.peer_token()?;
-        self.hash_key()?;
-        let open = self.access()?.is_open();
-        if open && !self.allow_anonymous && !self.listen.ip().is_loopback() {
+        let secrets = Secrets { access: self.access()?, hash_key: self.hash_key()?, peer_token: self.peer_token()? };
+        if secrets.access.is_open() && !self.allow_anonymous && !self.listen.ip().is_loopback() {
             return Err(ConfigError::OpenToAll(self.listen));
         }
-        Ok(())
+        if let Some(path) = &self.snapshot {
+            snapshot::check(path)?;
+        }
+        Ok((secrets, acceptor))
     }
+}
+
+/// What is in the files and variables with secrets.
+pub(super) struct Secrets {
+    pub(super) access: Access,
+    pub(super) hash_key: Option<HashKey>,
+    pub(super) peer_token: Option<String>,
 }

@@ -9,24 +9,24 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig, crypto};
 
+use super::text;
+
 /// Returns an acceptor of TLS 1.2 and 1.3 with a certificate chain and its key, both in PEM files.
 ///
 /// # Errors
 /// A file cannot be read or has no certificate or key in it, or the key is not that of the certificate.
-pub(in crate::service) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
+pub(super) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
+    let read = |path: &Path| text::read(path).map_err(|error| TlsError::Unreadable(path.to_owned(), error));
     let bad = |path: &Path| {
         let path = path.to_owned();
-        |error| match error {
-            pem::Error::Io(error) => TlsError::Unreadable(path, error),
-            error => TlsError::Pem(path, error),
-        }
+        |error| TlsError::Pem(path, error)
     };
-    let chain: Vec<_> =
-        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect).map_err(bad(certificate))?;
+    let chain = CertificateDer::pem_slice_iter(read(certificate)?.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(bad(certificate))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate(certificate.to_owned()));
     }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(bad(key))?;
+    let secret = PrivateKeyDer::from_pem_slice(read(key)?.as_bytes()).map_err(bad(key))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Refused)?

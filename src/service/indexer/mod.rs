@@ -13,11 +13,11 @@ pub(super) use periodic::PeriodicTask;
 use request_metrics::RequestMetrics;
 
 use crate::service::budget::Budget;
-use crate::service::config::{Access, Config, ConfigError};
+use crate::service::config::{Access, Config, Secrets};
 use crate::service::engines::{Engine, Engines, RegisterError, Selection};
 use crate::service::models::Models;
 use crate::service::peers::{self, Peers};
-use crate::service::snapshot::Snapshots;
+use crate::service::snapshot::{SnapshotError, Snapshots};
 
 /// The service without its server: models, and everything that is kept around them.
 #[derive(Debug)]
@@ -37,16 +37,15 @@ impl Indexer {
     /// Starts the service. When this returns, the state is restored and all engines are listened to.
     ///
     /// # Errors
-    /// A token cannot be used, an engine cannot be listened to, or threads cannot be started.
-    pub(super) fn start(config: Config) -> Result<Arc<Self>, StartError> {
-        let access = config.access()?;
+    /// The snapshot cannot be read or written, an engine cannot be listened to, or threads cannot be started.
+    pub(super) fn start(config: Config, secrets: Secrets) -> Result<Arc<Self>, StartError> {
+        let Secrets { access, hash_key, peer_token } = secrets;
         let budget = config.memory_budget.map(|limit| Budget::new(limit, config.over_budget));
-        let snapshots = config.snapshot.clone().map(Snapshots::new);
-        let key = config.hash_key()?;
-        let empty = || config.models(key);
+        let snapshots = config.snapshot.as_deref().map(Snapshots::take).transpose()?;
+        let empty = || config.models(hash_key);
         // What this instance heard itself is preferred to what a peer did.
-        let restored = match snapshots.as_ref().and_then(|snapshots| snapshots.restore(empty())) {
-            None => copy_a_peer(&config, empty)?,
+        let restored = match snapshots.as_ref().map(|snapshots| snapshots.restore(empty())).transpose()?.flatten() {
+            None => copy_a_peer(&config, peer_token.as_deref(), empty),
             restored => restored,
         };
         let (models, known) = restored.unwrap_or_else(|| (empty(), Vec::new()));
@@ -114,7 +113,8 @@ impl Indexer {
     /// Takes a snapshot now, if there is a file for it.
     pub(super) fn save(&self) {
         if let Some(snapshots) = &self.snapshots {
-            snapshots.save(&self.models, || self.engines());
+            // A failure was logged and counted, and the next attempt may succeed.
+            let _ = snapshots.save(&self.models, || self.engines());
         }
     }
 
@@ -155,32 +155,39 @@ impl Indexer {
     }
 
     /// Stops listening to the engines, takes the last snapshot, and ends the writers.
-    pub(super) fn stop(&self) {
+    ///
+    /// # Errors
+    /// The last snapshot could not be taken. Everything else is done all the same.
+    pub(super) fn stop(&self) -> Result<(), SnapshotError> {
         // Listed before they are stopped, because afterwards they would be missing from the snapshot.
         let engines = self.engines();
         self.engines.stop();
-        if let Some(snapshots) = &self.snapshots {
-            snapshots.save(&self.models, || engines.clone());
-        }
+        let saved = self.snapshots.as_ref().map_or(Ok(()), |snapshots| {
+            let saved = snapshots.save(&self.models, || engines.clone());
+            snapshots.release();
+            saved
+        });
         for model in self.models.all().iter() {
             // If a writer died before, that has been reported.
             let _ = model.index().shutdown();
         }
+        saved
     }
 }
 
 /// Copies the first peer of the configuration that can be copied whole. Returns its models and the engines that it
 /// listens to; `None` if there is no such peer, so that the service starts empty.
-fn copy_a_peer(config: &Config, empty: impl Fn() -> Models) -> Result<Option<(Models, Vec<Engine>)>, ConfigError> {
-    let token = config.peer_token()?;
-    for url in &config.peers {
-        match peers::copy(url, token.as_deref(), &empty) {
-            Ok((models, engines)) => {
-                tracing::info!(peer = url, models = models.all().len(), engines = engines.len(), "copied a peer");
-                return Ok(Some((models, engines)));
-            }
-            Err(error) => tracing::warn!(%error, "a peer could not be copied"),
+fn copy_a_peer(config: &Config, token: Option<&str>, empty: impl Fn() -> Models) -> Option<(Models, Vec<Engine>)> {
+    let limits = config.copy_limits();
+    let others = config.peers.iter().filter(|url| !peers::is_own(url, config.listen));
+    others.into_iter().find_map(|url| match peers::copy(url, token, &limits, &empty) {
+        Ok((models, engines)) => {
+            tracing::info!(peer = url, models = models.all().len(), engines = engines.len(), "copied a peer");
+            Some((models, engines))
         }
-    }
-    Ok(None)
+        Err(error) => {
+            tracing::warn!(%error, "a peer could not be copied");
+            None
+        }
+    })
 }

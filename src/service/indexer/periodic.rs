@@ -1,6 +1,7 @@
 //! Work that is done at intervals, on a thread of its own.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
@@ -23,10 +24,15 @@ impl PeriodicTask {
         let (stop, stopped) = mpsc::channel();
         // The thread must not keep alive what it works on: that may be dropped without being shut down.
         let target: Weak<T> = Arc::downgrade(target);
+        let task = name.to_owned();
         let run = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 let Some(target) = target.upgrade() else { return };
-                work(&target);
+                // What was at hand is lost, and what the panic left is guarded by locks that survive one. Without a
+                // next time, snapshots would end unnoticed.
+                if panic::catch_unwind(AssertUnwindSafe(|| work(&target))).is_err() {
+                    tracing::error!(task, "periodic work panicked, and is tried again");
+                }
             }
         };
         Ok(Self { stop, thread: thread::Builder::new().name(name.to_owned()).spawn(run)? })
@@ -35,7 +41,26 @@ impl PeriodicTask {
     /// Stops the thread, and returns when the work at hand is done.
     pub(in crate::service) fn stop(self) {
         drop(self.stop);
-        // A panic has been reported by the panic hook.
+        // It does not panic.
         let _ = self.thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn work_that_panics_is_tried_again() {
+        let (done, times) = mpsc::channel();
+        let target = Arc::new(Mutex::new(done));
+        let work = |done: &Mutex<Sender<()>>| {
+            done.lock().expect("nobody panics with it").send(()).expect("the test waits");
+            panic!("as it does every time");
+        };
+        let task = PeriodicTask::start("kvleap-test", &target, Duration::from_millis(1), work).expect("a thread");
+        assert!((0..3).all(|_| times.recv().is_ok()));
+        task.stop();
     }
 }

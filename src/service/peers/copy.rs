@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -14,7 +14,23 @@ use super::error::PeerError;
 use crate::service::engines::Engine;
 use crate::service::ingest::{self, DumpError, DynamoEvent};
 use crate::service::models::{Key, Models};
-use crate::service::snapshot::{self, Reader};
+use crate::service::snapshot::{self, Limited, Reader};
+
+/// How long connecting to a peer may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a peer may take, and how much it may send.
+#[derive(Clone, Debug)]
+pub(in crate::service) struct Limits {
+    /// How long it may send nothing.
+    pub(in crate::service) silence: Duration,
+    /// How long all of it may take.
+    pub(in crate::service) whole: Duration,
+    /// The longest snapshot, also when it is unpacked.
+    pub(in crate::service) snapshot_bytes: u64,
+    /// The longest dump.
+    pub(in crate::service) dump_bytes: u64,
+}
 
 /// Copies a peer. Returns all its models, and the engines that it listens to, which this instance is to listen to as
 /// well. `empty` creates the registry that the copy starts with.
@@ -28,19 +44,22 @@ use crate::service::snapshot::{self, Reader};
 pub(in crate::service) fn copy(
     url: &str,
     token: Option<&str>,
+    limits: &Limits,
     empty: impl Fn() -> Models,
 ) -> Result<(Models, Vec<Engine>), PeerError> {
     let url = url.trim_end_matches('/').to_owned();
     let agent = Agent::new_with_config(
         Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_recv_response(Some(Duration::from_secs(30)))
-            .timeout_per_read(Some(Duration::from_secs(30)))
+            .timeout_connect(Some(CONNECT.min(limits.whole)))
+            .timeout_recv_response(Some(limits.silence))
+            .timeout_per_read(Some(limits.silence))
             .build(),
     );
+    let ends = Instant::now() + limits.whole;
     let ask = |path: &str| {
-        let mut request = agent.get(format!("{url}{path}"));
+        let left = ends.saturating_duration_since(Instant::now());
+        let mut request = agent.get(format!("{url}{path}")).config().timeout_global(Some(left)).build();
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -51,15 +70,16 @@ pub(in crate::service) fn copy(
             Err(error) => Err(error.to_string()),
         }
     };
-    // The size is not limited: the operator chose this peer.
-    let body = |answer: Response<Body>| answer.into_body().into_with_config().limit(u64::MAX).reader();
+    let body = |answer: Response<Body>, limit| {
+        Limited::new(answer.into_body().into_with_config().limit(u64::MAX).reader(), limit)
+    };
     let copied = ask("/v1/snapshot").and_then(|answer| match answer {
-        Some(answer) => restore(&url, body(answer), empty()),
+        Some(answer) => restore(&url, body(answer, limits.snapshot_bytes), limits.snapshot_bytes, empty()),
         None if empty().are_keyed() => {
             Err("it has no /v1/snapshot, and the hashes of its /dump have no key (hash_key_file)".to_owned())
         }
         None => match ask("/dump")? {
-            Some(answer) => dump(body(answer), empty()).map(|models| (models, Vec::new())),
+            Some(answer) => dump(body(answer, limits.dump_bytes), empty()).map(|models| (models, Vec::new())),
             None => Err("it has neither /v1/snapshot nor /dump".to_owned()),
         },
     });
@@ -67,11 +87,12 @@ pub(in crate::service) fn copy(
 }
 
 /// Receives a snapshot and restores it.
-fn restore(url: &str, mut body: impl Read, models: Models) -> Result<(Models, Vec<Engine>), String> {
+fn restore(url: &str, mut body: impl Read, limit: u64, models: Models) -> Result<(Models, Vec<Engine>), String> {
     // The file has no name, so it is gone when the process ends, however that happens.
     let mut file = tempfile::tempfile().map_err(|error| format!("no temporary file for its snapshot: {error}"))?;
     io::copy(&mut body, &mut file).map_err(|error| format!("its snapshot did not arrive whole: {error}"))?;
-    let restored = Reader::new(url, file).and_then(|reader| snapshot::read(reader, models));
+    // A few bytes can be unpacked to many.
+    let restored = Reader::limited(url, file, limit).and_then(|reader| snapshot::read(reader, models));
     let (models, engines) = restored.map_err(|error| error.reason.to_string())?;
     for model in models.all().iter() {
         // Publishers over HTTP are not listened to: whether they will speak to this instance is not known yet.

@@ -2,14 +2,16 @@
 
 mod copy;
 mod error;
+mod own;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use hyper::Uri;
 
-pub(super) use copy::copy;
+pub(super) use copy::{Limits, copy};
 pub use error::PeerError;
+pub(super) use own::is_own;
 
 use crate::service::models::check_address;
 

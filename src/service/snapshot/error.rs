@@ -26,8 +26,17 @@ pub enum Reason {
     /// The file cannot be written; the previous one is still there.
     #[error("the snapshot cannot be written ({0}): check the directory, its permissions and the space left")]
     Unwritable(#[source] io::Error),
+    /// There is a directory, a pipe or a device of this name.
+    #[error("no file, but a directory or something else: give the name of a file for the snapshot")]
+    NotAFile,
+    /// Another process writes to the file.
+    #[error("{0} writes its snapshots there: give every process a file of its own")]
+    InUse(String),
+    /// The file that processes lock cannot be created or opened.
+    #[error("{path} cannot be opened ({error}), which shows whose snapshot this is: check it", path = .0.display(), error = .1)]
+    Lock(PathBuf, #[source] io::Error),
     /// The file is something else.
-    #[error("not a snapshot of kvleap: give the file that the service wrote")]
+    #[error("not a snapshot of kvleap: give the file that the service wrote, or another name")]
     NotASnapshot,
     /// The file is of another version.
     #[error("{}", version(*.0))]

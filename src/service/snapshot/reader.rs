@@ -9,6 +9,7 @@ use twox_hash::XxHash3_64;
 
 use super::error::{Reason, SnapshotError};
 use super::format::{Header, Parser, Record, WINDOW_LOG};
+use super::limited::Limited;
 use super::preamble::{MAGIC, VERSION};
 
 const BEGINNING: u64 = (MAGIC.len() + size_of::<u32>()) as u64;
@@ -18,8 +19,11 @@ const CHECKSUM: u64 = size_of::<u64>() as u64;
 pub struct Reader<S: Read> {
     name: PathBuf,
     header: Header,
-    parser: Parser<BufReader<zstd::Decoder<'static, BufReader<Take<S>>>>>,
+    parser: Parser<BufReader<Limited<Frame<S>>>>,
 }
+
+/// What is compressed in a snapshot.
+type Frame<S> = zstd::Decoder<'static, BufReader<Take<S>>>;
 
 impl Reader<File> {
     /// Opens a snapshot. It is read from end to end and its checksum is checked before this returns.
@@ -29,7 +33,7 @@ impl Reader<File> {
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let file = File::open(path);
         file.map_err(Reason::Unreadable)
-            .and_then(|file| Self::checked(path.to_owned(), file))
+            .and_then(|file| Self::checked(path.to_owned(), file, u64::MAX))
             .map_err(|reason| SnapshotError { path: path.to_owned(), reason })
     }
 }
@@ -40,16 +44,21 @@ impl<S: Read + Seek> Reader<S> {
     /// # Errors
     /// Like [`Reader::open`].
     pub fn new(name: impl Into<PathBuf>, source: S) -> Result<Self, SnapshotError> {
-        let name = name.into();
-        Self::checked(name.clone(), source).map_err(|reason| SnapshotError { path: name, reason })
+        Self::limited(name, source, u64::MAX)
     }
 
-    fn checked(name: PathBuf, mut source: S) -> Result<Self, Reason> {
+    /// Like [`Reader::new`], where the records may take this many bytes at most: a few bytes can be unpacked to many.
+    pub(in crate::service) fn limited(name: impl Into<PathBuf>, source: S, limit: u64) -> Result<Self, SnapshotError> {
+        let name = name.into();
+        Self::checked(name.clone(), source, limit).map_err(|reason| SnapshotError { path: name, reason })
+    }
+
+    fn checked(name: PathBuf, mut source: S, limit: u64) -> Result<Self, Reason> {
         let frame = verify(&mut source)?;
         source.seek(SeekFrom::Start(BEGINNING)).map_err(Reason::Unreadable)?;
         let mut frame = zstd::Decoder::new(source.take(frame)).map_err(Reason::Unreadable)?;
         frame.window_log_max(WINDOW_LOG).map_err(Reason::Unreadable)?;
-        let (parser, header) = Parser::begin(BufReader::with_capacity(1 << 17, frame))?;
+        let (parser, header) = Parser::begin(BufReader::with_capacity(1 << 17, Limited::new(frame, limit)))?;
         Ok(Self { name, header, parser })
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::claim::check;
 use super::error::{Reason, SnapshotError};
 use super::format::{Record, SavedModel, SavedPublisher};
 use super::reader::Reader;
@@ -37,13 +38,13 @@ pub struct Saved {
     pub longest_pause: Duration,
 }
 
-/// Saves all models with their publishers to `path`, replacing the previous snapshot. Publishers that are in `engines`
-/// are saved with where they publish.
+/// Saves all models with their publishers to `path`, replacing the previous snapshot; where `path` is a symbolic link,
+/// the file that it leads to is replaced. Publishers that are in `engines` are saved with where they publish.
 ///
 /// # Errors
-/// The file cannot be written, or an index was shut down. The previous snapshot is still there.
+/// The file cannot be written or is no snapshot, or an index was shut down. The previous snapshot is still there.
 pub fn save(path: &Path, models: &Models, engines: &[Engine]) -> Result<Saved, SnapshotError> {
-    save_with(path, models, || engines.to_vec())
+    save_with(&check(path)?, models, || engines.to_vec())
 }
 
 /// Like [`save`], where engines may come and go meanwhile.

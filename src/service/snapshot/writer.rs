@@ -6,13 +6,15 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::NamedTempFile;
 use twox_hash::XxHash3_64;
 
+use super::claim::folder;
 use super::error::{Reason, SnapshotError};
 use super::format::{Header, Records, SavedModel, SavedPublisher, WINDOW_LOG};
 use super::preamble::{MAGIC, VERSION};
 use crate::event::Event;
+use crate::temporary;
 
 /// The compression level of zstd: the fastest that finds columns of hashes which workers share.
 const LEVEL: i32 = 1;
@@ -92,14 +94,15 @@ impl<W: Write> Writer<W> {
 }
 
 impl Writer<Replacement> {
-    /// Begins a snapshot in a file. It has `.partial` behind its name, and replaces the previous one when it is
+    /// Begins a snapshot in a file. It has a random name beside `path`, and replaces the previous one when it is
     /// [finished](Self::finish).
     ///
     /// # Errors
     /// [`Reason::Unwritable`].
     pub fn create(path: &Path) -> Result<Self, SnapshotError> {
-        let file = Replacement::create(path).map_err(unwritable(path))?;
-        Self::new(path, file)
+        // A fixed name could be a link to somebody's file, or that of a file that another process writes.
+        let file = temporary::beside(path).map_err(unwritable(path))?;
+        Self::new(path, Replacement(BufWriter::new(file)))
     }
 
     /// Completes the file, gives it its final name, and waits until file and name are on the disk. Returns its length
@@ -123,25 +126,11 @@ fn unwritable(path: &Path) -> impl Fn(io::Error) -> SnapshotError {
     |source| SnapshotError { path: path.to_owned(), reason: Reason::Unwritable(source) }
 }
 
-/// Returns `path` with a suffix behind the name.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// A file that replaces another one when it is complete. Dropped before that, it is removed.
 #[derive(Debug)]
 pub struct Replacement(BufWriter<NamedTempFile>);
 
 impl Replacement {
-    /// Creates the file beside `path`, under a fixed name: what a crash left there is overwritten, and never piles up.
-    fn create(path: &Path) -> io::Result<Self> {
-        let partial = with_suffix(path, ".partial");
-        let file = File::create(&partial)?;
-        Ok(Self(BufWriter::new(NamedTempFile::from_parts(file, TempPath::try_from_path(partial)?))))
-    }
-
     /// Gives the file its final name. Returns its length.
     fn replace(self, path: &Path) -> io::Result<u64> {
         let file = self.0.into_inner()?;
@@ -150,8 +139,7 @@ impl Replacement {
         file.as_file().sync_all()?;
         let file = file.persist(path)?;
         // The name is on the disk when its directory is.
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        File::open(folder(path))?.sync_all()?;
         file.metadata().map(|data| data.len())
     }
 }
