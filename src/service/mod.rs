@@ -30,6 +30,7 @@ mod engines;
 mod http;
 mod indexer;
 pub mod ingest;
+mod log;
 pub mod media;
 #[cfg(feature = "replay")]
 pub mod mock_publisher;
@@ -49,6 +50,7 @@ pub use doubt::{Doubt, Doubts, Exactness};
 pub use engines::{Engine, EngineError, RegisterError};
 pub use indexer::{Indexer, StartError};
 pub use ingest::{Ingest, Listener};
+pub use log::{LOG_COUNTS, LogCounts};
 pub use media::{Media, Medium};
 pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, Publishers};
 pub use peers::PeerError;

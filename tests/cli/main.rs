@@ -6,9 +6,12 @@ mod common {
     pub(crate) mod engine;
     pub(crate) mod scratch;
     pub(crate) mod shared;
+    pub(crate) mod until;
+    pub(crate) mod zmtp;
 }
 
 mod figures;
+mod log;
 mod publish;
 mod replay;
 mod serve;

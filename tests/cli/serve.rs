@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::common::scratch::Scratch;
 
-fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     command.arg("serve").args(args);
     // Settings in the environment of whoever runs the tests must not change them.
@@ -43,7 +43,7 @@ fn start(mut command: Command) -> (Child, BufReader<std::process::ChildStderr>, 
     (child, log, format!("http://{}", address.expect("it listens before it ends")))
 }
 
-fn terminate(child: &Child) {
+pub(crate) fn terminate(child: &Child) {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
 }

@@ -1,17 +1,17 @@
 //! `kvleap serve`.
 
 use std::error::Error;
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 
-use kvleap::service::{Config, LogFormat, Server};
+use kvleap::service::{Config, Server};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
 use crate::Outcome;
+use crate::log::Log;
 use crate::print::print;
 
 /// Run the standalone indexer: engines' events in, answers over HTTP.
@@ -210,16 +210,10 @@ impl Args {
             print("the settings are good\n")?;
             return Ok(ExitCode::SUCCESS);
         }
-        start_log(config.log, filter);
-        let (told, end) = mpsc::channel();
-        ctrlc::set_handler(move || {
-            // Nobody listens to a second signal: the service is ending already.
-            let _ = told.send(());
-        })?;
-        let server = Server::start(config)?;
-        end.recv()?;
-        tracing::info!("ending");
-        Ok(if server.stop() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        let log = Log::start(config.log, filter)?;
+        let outcome = serve(config);
+        // If nobody reads the log, to print an error would take for ever.
+        if log.end() { outcome } else { Ok(outcome.unwrap_or(ExitCode::from(2))) }
     }
 
     fn config(&self) -> Result<Config, Box<dyn Error>> {
@@ -235,10 +229,15 @@ impl Args {
     }
 }
 
-fn start_log(format: LogFormat, filter: EnvFilter) {
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
-    }
+/// Serves until a signal says that it is enough.
+fn serve(config: Config) -> Outcome {
+    let (told, end) = mpsc::channel();
+    ctrlc::set_handler(move || {
+        // Nobody listens to a second signal: the service is ending already.
+        let _ = told.send(());
+    })?;
+    let server = Server::start(config)?;
+    end.recv()?;
+    tracing::info!("ending");
+    Ok(if server.stop() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -1,0 +1,77 @@
+//! The log of `kvleap serve`, on standard error.
+//!
+//! Whoever logs waits for nobody and never fails: lines go into a bounded queue, and a thread of its own writes them.
+//! Lines that find no room or cannot be written are counted, and so are lines that are left out because there were many
+//! like them.
+
+mod limits;
+mod sink;
+mod text;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use kvleap::service::LogFormat;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, filter::FilterExt, fmt};
+
+use limits::{Limit, Limits};
+use sink::{Lines, Sink};
+use text::Text;
+
+/// How long the process waits at its end for the last lines to be written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The log of this process. Dropping it writes what is left.
+pub(crate) struct Log {
+    sink: Arc<Sink>,
+    limits: Arc<Limits>,
+}
+
+impl Log {
+    /// Starts the log. From now on, panics are logged, too.
+    pub(crate) fn start(format: LogFormat, filter: EnvFilter) -> io::Result<Self> {
+        let (sink, limits) = (Arc::new(Sink::default()), Arc::new(Limits::default()));
+        let filter = filter.and(Limit(Arc::clone(&limits)));
+        let lines = fmt::layer().with_writer(Lines(Arc::clone(&sink))).log_internal_errors(false);
+        match format {
+            LogFormat::Text => {
+                let lines = lines.with_ansi(io::stderr().is_terminal()).fmt_fields(Text);
+                tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+            }
+            LogFormat::Json => tracing_subscriber::registry().with(lines.json().with_filter(filter)).init(),
+        }
+        let log = Self { sink, limits };
+        let (sink, limits) = (Arc::clone(&log.sink), Arc::clone(&log.limits));
+        thread::Builder::new().name("kvleap-log".to_owned()).spawn(move || sink.write_to(io::stderr(), &limits))?;
+        panic::set_hook(Box::new(report));
+        Ok(log)
+    }
+
+    /// Writes what is left, and returns whether that was possible in time. Lines that are logged later are lost.
+    pub(crate) fn end(&self) -> bool {
+        self.limits.report_all();
+        self.sink.end(PATIENCE)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Logs a panic. The standard library's own report would wait for whoever reads standard error.
+fn report(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let place = panic.location().map(tracing::field::display);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(backtrace));
+    tracing::error!(thread = thread::current().name(), place, backtrace, "panicked: {}", text.unwrap_or("no message"));
+}

@@ -1,0 +1,221 @@
+//! The log of `kvleap serve`: it ends nothing when it cannot be written, nothing floods it, and no name forges a line.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::process::{Child, Stdio};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::serve;
+use crate::common::engine::free_ports;
+use crate::common::scratch::Scratch;
+use crate::common::until::until;
+use crate::common::zmtp::Publisher;
+
+/// A service whose standard error is what a test wants.
+struct Service {
+    child: Child,
+    url: String,
+    scratch: Scratch,
+}
+
+impl Service {
+    /// Starts a service, and waits until it answers.
+    fn start(test: &str, more: &[&str], stderr: impl Into<Stdio>) -> Self {
+        let scratch = Scratch::new(test);
+        let address = format!("127.0.0.1:{}", free_ports(1));
+        let snapshot = scratch.path("snapshot");
+        let mut command =
+            serve::command(&["--listen", &address, "--snapshot", &snapshot, "--snapshot-seconds", "3600"]);
+        let child = command.args(more).stderr(stderr).spawn().expect("it runs");
+        let service = Self { child, url: format!("http://{address}"), scratch };
+        until("it answers", || ureq::get(format!("{}/health", service.url)).call().is_ok());
+        service
+    }
+
+    fn post(&self, path: &str, body: &Value) -> u16 {
+        let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+        agent.post(format!("{}{path}", self.url)).send(body.to_string()).expect("it answers").status().as_u16()
+    }
+
+    fn register(&self, instance: u64, model: &str, endpoint: &str) {
+        let engine = json!({"instance_id": instance, "model_name": model, "block_size": 4, "endpoint": endpoint});
+        assert_eq!(self.post("/register", &engine), 201);
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let text = ureq::get(format!("{}/metrics", self.url)).call().expect("it answers");
+        let text = text.into_body().read_to_string().expect("text");
+        let values = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse::<f64>().ok());
+        values.sum()
+    }
+
+    /// Returns one of the counters of its only publisher.
+    fn counted(&self, what: &str) -> u64 {
+        let answer = ureq::get(format!("{}/workers", self.url)).call().expect("it answers");
+        let workers: Value = serde_json::from_str(&answer.into_body().read_to_string().expect("text")).expect("JSON");
+        fn find(value: &Value, name: &str) -> Option<u64> {
+            match value {
+                Value::Object(fields) => fields
+                    .get(name)
+                    .and_then(Value::as_u64)
+                    .or_else(|| fields.values().find_map(|value| find(value, name))),
+                Value::Array(values) => values.iter().find_map(|value| find(value, name)),
+                _ => None,
+            }
+        }
+        find(&workers, what).unwrap_or(0)
+    }
+
+    /// Tells it to end. It must end well, and leave its last snapshot.
+    fn terminate(mut self) {
+        serve::terminate(&self.child);
+        assert_eq!(self.child.wait().expect("it ends").code(), Some(0));
+        assert!(fs::exists(self.scratch.path("snapshot")).expect("the folder is there"), "there is no last snapshot");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Has a service log from its handlers, from its listeners and from its main thread. All of them must go on.
+fn goes_on_with(test: &str, stderr: impl Into<Stdio>) -> Service {
+    let service = Service::start(test, &[], stderr);
+    let publisher = Publisher::bind();
+    service.register(1, "m", &publisher.endpoint());
+    let mut subscriber = publisher.subscriber();
+    // Each batch that cannot be decoded is logged. If the first ended the listener, the second would not be counted.
+    for sequence in 0..2 {
+        subscriber.send(sequence, b"no batch");
+        until("the batch is counted", || service.counted("batches_undecodable") == sequence + 1);
+    }
+    let unknown = json!({"worker_id": 7, "storage_tier": "nowhere", "event": {"event_id": 1, "data": {"removed": {"block_hashes": [1]}}}});
+    service.post("/events", &json!({"model_name": "n", "block_size": 4, "events": [unknown]}));
+    service.register(2, "m", "tcp://127.0.0.1:1");
+    service
+}
+
+#[test]
+fn a_log_on_a_full_disk_ends_nothing() {
+    let service = goes_on_with("full-disk", File::options().write(true).open("/dev/full").expect("Linux has it"));
+    until("it says so", || service.metric("kvleap_log_lines_lost_total") > 0.0);
+    service.terminate();
+}
+
+#[test]
+fn a_log_whose_reader_is_gone_ends_nothing() {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    let service = goes_on_with("no-reader", writer);
+    until("it says so", || service.metric("kvleap_log_lines_lost_total") > 0.0);
+    service.terminate();
+}
+
+#[test]
+fn a_log_that_nobody_reads_ends_nothing() {
+    /// What a pipe takes before its writer waits, unless somebody changed it.
+    const CAPACITY: usize = 1 << 16;
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    writer.write_all(&[b'\n'; CAPACITY]).expect("there is room");
+    goes_on_with("full-pipe", writer).terminate();
+    drop(reader);
+}
+
+#[test]
+fn what_could_not_be_logged_is_reported_when_it_can_be_again() {
+    let (mut reader, mut writer) = io::pipe().expect("a pipe");
+    writer.write_all(&[b'\n'; 1 << 16]).expect("there is room");
+    let service = Service::start("reported", &["--log-filter", "trace"], writer);
+    until("lines are lost", || service.metric("kvleap_log_lines_lost_total") > 0.0);
+    let read = thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("UTF-8");
+        text
+    });
+    service.terminate();
+    let text = read.join().expect("it was read");
+    assert!(text.contains("log lines were lost"), "{text}");
+}
+
+/// Returns what a service logs while a test does something with it, line by line.
+fn logged(test: &str, form: &str, act: impl FnOnce(&Service)) -> Vec<String> {
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    let service = Service::start(test, &["--log", form], writer);
+    let read = thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("UTF-8");
+        text
+    });
+    act(&service);
+    service.terminate();
+    read.join().expect("it was read").lines().map(str::to_owned).collect()
+}
+
+/// Returns how many lines the log has that contain this message, and how many more it says it left out.
+fn lines(log: &[String], message: &str) -> (usize, u64) {
+    let entries = log.iter().map(|line| serde_json::from_str::<Value>(line).expect("one object a line"));
+    let about: Vec<Value> = entries.filter(|entry| entry.to_string().contains(message)).collect();
+    let left_out = about.iter().filter_map(|entry| entry["fields"]["left_out"].as_u64());
+    (about.len(), left_out.sum())
+}
+
+/// How many lines like each other are logged at most: ten, and one that says how many more there were.
+const MOST: usize = 11;
+
+#[test]
+fn batches_that_cannot_be_decoded_do_not_flood_the_log() {
+    const BATCHES: u64 = 2_000;
+    let log = logged("bad-batches", "json", |service| {
+        let publisher = Publisher::bind();
+        service.register(1, "m", &publisher.endpoint());
+        let mut subscriber = publisher.subscriber();
+        (0..BATCHES).for_each(|sequence| subscriber.send(sequence, b"no batch"));
+        until("all are counted", || service.counted("batches_undecodable") == BATCHES);
+    });
+    let (written, left_out) = lines(&log, "skipped a batch");
+    assert!(written <= MOST, "{written} lines");
+    assert_eq!(written as u64 - 1 + left_out, BATCHES, "every line is written or counted");
+}
+
+#[test]
+fn sequence_numbers_that_flap_do_not_flood_the_log() {
+    const RESTARTS: u64 = 1_000;
+    let log = logged("flapping", "json", |service| {
+        let publisher = Publisher::bind();
+        service.register(1, "m", &publisher.endpoint());
+        let mut subscriber = publisher.subscriber();
+        let batch = rmp_serde::to_vec(&json!([1.5, [], null])).expect("plain values");
+        for turn in 0..=RESTARTS {
+            // Batches whose content differs from the known ones: repeats would be taken for repeats.
+            let content = [&batch[..], &turn.to_be_bytes()].concat();
+            subscriber.send(1_000_000 - turn, &content);
+        }
+        until("it restarted often", || service.counted("restarts") == RESTARTS);
+    });
+    assert!(log.len() <= 20 * MOST, "{} lines", log.len());
+}
+
+#[test]
+fn names_forge_no_line() {
+    let forged = "m\n2026-01-01T00:00:00Z ERROR kvleap: forged\r\u{1b}[2J\u{9b}31m\u{2028}end";
+    for form in ["text", "json"] {
+        let log = logged(&format!("forged-{form}"), form, |service| {
+            let engine =
+                json!({"instance_id": 1, "model_name": forged, "block_size": 4, "endpoint": "tcp://127.0.0.1:1"});
+            // Whether or not such a name is taken, nothing may forge a line.
+            service.post("/register", &engine);
+            let engine = json!({"instance_id": 1, "model_name": "m", "block_size": 4, "endpoint": forged});
+            service.post("/register", &engine);
+        });
+        assert!(log.iter().all(|line| line.starts_with(if form == "json" { "{" } else { "20" })), "{log:?}");
+        assert!(!log.iter().any(|line| line.starts_with("2026-01-01")), "{log:?}");
+        let raw = |line: &String| line.chars().any(|c| c.is_control() || c == '\u{2028}');
+        assert!(form == "json" || !log.iter().any(raw), "{log:?}");
+    }
+}
