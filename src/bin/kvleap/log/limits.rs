@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use kvleap::service::LOG_COUNTS;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
-use tracing::level_filters::LevelFilter;
-use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata};
-use tracing_subscriber::layer::{Context, Filter};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
 
 /// Lines from one place of the code, about one worker, that are written in a period.
 const LINES: u64 = 10;
@@ -165,24 +163,11 @@ impl Write for Start {
     }
 }
 
-/// The limits as a filter of lines.
+/// Leaves out what is beyond the limits.
 pub(super) struct Limit(pub(super) Arc<Limits>);
 
-impl<S> Filter<S> for Limit {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        // Whether a level is logged at all is for the other filter to say.
-        Some(LevelFilter::TRACE)
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+impl<S: Subscriber> Layer<S> for Limit {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let admitted = event.metadata().target() == REPORT || self.0.admits(event, Instant::now());
         if !admitted {
             LOG_COUNTS.add_left_out();
@@ -195,7 +180,7 @@ impl<S> Filter<S> for Limit {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-    use tracing_subscriber::layer::{Layer, SubscriberExt};
+    use tracing_subscriber::layer::SubscriberExt;
 
     /// Asks limits about events, at a time that the test sets.
     #[derive(Clone)]
@@ -206,7 +191,7 @@ mod tests {
         admitted: Arc<AtomicU64>,
     }
 
-    impl<S: tracing::Subscriber> Layer<S> for Clock {
+    impl<S: Subscriber> Layer<S> for Clock {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             if self.limits.admits(event, self.now()) {
                 self.admitted.fetch_add(1, Relaxed);

@@ -16,9 +16,9 @@ use std::thread;
 use std::time::Duration;
 
 use kvleap::service::LogFormat;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, filter::FilterExt, fmt};
+use tracing_subscriber::{EnvFilter, fmt};
 
 use limits::{Limit, Limits};
 use sink::{Lines, Sink};
@@ -37,14 +37,14 @@ impl Log {
     /// Starts the log. From now on, panics are logged, too.
     pub(crate) fn start(format: LogFormat, filter: EnvFilter) -> io::Result<Self> {
         let (sink, limits) = (Arc::new(Sink::default()), Arc::new(Limits::default()));
-        let filter = filter.and(Limit(Arc::clone(&limits)));
+        // The limit is a layer and not a filter of one: with those, a line that is left out can mute its whole thread.
+        let admitted = tracing_subscriber::registry().with(filter).with(Limit(Arc::clone(&limits)));
         let lines = fmt::layer().with_writer(Lines(Arc::clone(&sink))).log_internal_errors(false);
         match format {
             LogFormat::Text => {
-                let lines = lines.with_ansi(io::stderr().is_terminal()).fmt_fields(Text);
-                tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+                admitted.with(lines.with_ansi(io::stderr().is_terminal()).fmt_fields(Text)).init();
             }
-            LogFormat::Json => tracing_subscriber::registry().with(lines.json().with_filter(filter)).init(),
+            LogFormat::Json => admitted.with(lines.json()).init(),
         }
         let log = Self { sink, limits };
         let (sink, limits) = (Arc::clone(&log.sink), Arc::clone(&log.limits));
