@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `server` | listens, and shuts down |
 //! | `http` | the routes |
-//! | `page` | the live page and its figures |
+//! | `page`, `metrics` | the live page and its figures; figures for Prometheus |
 //! | `indexer` | everything but the server |
 //! | `config` | settings |
 //! | `peers` | copying another instance |
@@ -21,7 +21,7 @@
 //! | `models` | indexes with their publishers |
 //! | `publisher` | who sends one numbered stream of events |
 //! | `doubt`, `media` | why an answer may not be exact; what engines call their storage |
-//! | `tier`, `wire` | storage tiers; decoding what engines publish |
+//! | `tier`, `wire`, `log` | storage tiers; decoding what engines publish; what is counted of the log |
 
 mod budget;
 mod config;
@@ -32,6 +32,7 @@ mod indexer;
 pub mod ingest;
 mod log;
 pub mod media;
+mod metrics;
 #[cfg(feature = "replay")]
 pub mod mock_publisher;
 mod models;
@@ -52,6 +53,7 @@ pub use indexer::{Indexer, StartError};
 pub use ingest::{Ingest, Listener};
 pub use log::{LOG_COUNTS, LogCounts};
 pub use media::{Media, Medium};
+pub use metrics::ALERTS;
 pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, Publishers};
 pub use peers::PeerError;
 pub use publisher::Publisher;

@@ -55,7 +55,9 @@ impl Server {
         let grace = Duration::from_secs(config.shutdown_seconds);
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let door = Door::new(&config, acceptor);
+        let connections = config.max_connections;
         let indexer = Indexer::start(config)?;
+        indexer.metrics().count_connections(&door.permits, connections);
         let (stop, stopped) = oneshot::channel();
         let accepting = runtime.spawn(door.accept(listener, http::router(&indexer), stopped));
         let tasks = indexer.periodic_tasks().map_err(StartError::Runtime)?;

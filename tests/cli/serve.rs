@@ -81,6 +81,7 @@ fn the_example_configuration_is_valid_and_has_all_settings() {
     // All settings in the example's comments are known.
     let text = std::fs::read_to_string(example()).expect("the example");
     assert_eq!(ended(&["--example-config"]), (0, text.clone()));
+    assert_eq!(ended(&["--example-alerts"]), (0, kvleap::service::ALERTS.to_owned()));
     let setting = |line: &str| {
         line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && rest.contains(" = ")).map(str::to_owned)
     };

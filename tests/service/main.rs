@@ -24,6 +24,7 @@ mod common {
 }
 
 mod http;
+mod metrics;
 mod page;
 #[cfg(feature = "cli")]
 mod peers;

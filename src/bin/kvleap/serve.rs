@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 
-use kvleap::service::{Config, Server};
+use kvleap::service::{ALERTS, Config, Server};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
@@ -29,6 +29,8 @@ Examples:
       or allow_anonymous.
   kvleap serve --example-config > kvleap.toml
       A file to start from, with every setting.
+  kvleap serve --example-alerts > alerts.yml
+      Alerts for Prometheus, for everything that an operator should know.
   kvleap serve --config kvleap.toml --check-config
       Says whether it could start with these settings.
   KVLEAP_READ_TOKEN=... KVLEAP_ADMIN_TOKEN=... \\
@@ -51,6 +53,10 @@ pub(crate) struct Args {
     /// Print a file with every setting, its default and what it is for, and exit
     #[arg(long)]
     example_config: bool,
+
+    /// Print a file with alerts for Prometheus, and exit
+    #[arg(long)]
+    example_alerts: bool,
 
     #[command(flatten)]
     settings: Settings,
@@ -201,6 +207,10 @@ impl Args {
     pub(crate) fn run(self) -> Outcome {
         if self.example_config {
             print(Config::EXAMPLE)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.example_alerts {
+            print(ALERTS)?;
             return Ok(ExitCode::SUCCESS);
         }
         let config = self.config()?;
