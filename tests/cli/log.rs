@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::thread;
 
@@ -12,6 +13,9 @@ use crate::common::engine::free_ports;
 use crate::common::scratch::Scratch;
 use crate::common::until::until;
 use crate::common::zmtp::Publisher;
+
+/// What a pipe takes before its writer waits, unless somebody changed it.
+const CAPACITY: usize = 1 << 16;
 
 /// A service whose standard error is what a test wants.
 struct Service {
@@ -119,8 +123,6 @@ fn a_log_whose_reader_is_gone_ends_nothing() {
 
 #[test]
 fn a_log_that_nobody_reads_ends_nothing() {
-    /// What a pipe takes before its writer waits, unless somebody changed it.
-    const CAPACITY: usize = 1 << 16;
     let (reader, mut writer) = io::pipe().expect("a pipe");
     writer.write_all(&[b'\n'; CAPACITY]).expect("there is room");
     goes_on_with("full-pipe", writer).terminate();
@@ -128,19 +130,15 @@ fn a_log_that_nobody_reads_ends_nothing() {
 }
 
 #[test]
-fn what_could_not_be_logged_is_reported_when_it_can_be_again() {
-    let (mut reader, mut writer) = io::pipe().expect("a pipe");
-    writer.write_all(&[b'\n'; 1 << 16]).expect("there is room");
-    let service = Service::start("reported", &["--log-filter", "trace"], writer);
-    until("lines are lost", || service.metric("kvleap_log_lines_lost_total") > 0.0);
-    let read = thread::spawn(move || {
-        let mut text = String::new();
-        reader.read_to_string(&mut text).expect("UTF-8");
-        text
-    });
-    service.terminate();
-    let text = read.join().expect("it was read");
-    assert!(text.contains("log lines were lost"), "{text}");
+fn a_service_that_cannot_start_ends_although_nobody_reads_why() {
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    writer.write_all(&[b'\n'; CAPACITY]).expect("there is room");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let mut child = serve::command(&["--listen", &address]).stderr(writer).spawn().expect("it runs");
+    until("it ends", || child.try_wait().expect("it is a child").is_some());
+    assert_eq!(child.wait().expect("it ended").code(), Some(2));
+    drop(reader);
 }
 
 /// Returns what a service logs while a test does something with it, line by line.

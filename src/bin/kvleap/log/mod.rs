@@ -75,3 +75,47 @@ fn report(panic: &PanicHookInfo<'_>) {
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(backtrace));
     tracing::error!(thread = thread::current().name(), place, backtrace, "panicked: {}", text.unwrap_or("no message"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Returns what is logged, as text.
+    pub(super) fn captured(ansi: bool, log: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let lines = memory.clone();
+        let to = fmt().with_writer(move || lines.clone()).with_ansi(ansi).fmt_fields(Text).without_time();
+        tracing::subscriber::with_default(to.finish(), log);
+        let bytes = memory.0.lock().expect("no panic").clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_panic_is_one_line_of_the_log() {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(report));
+        let text = captured(false, || {
+            panic::catch_unwind(|| panic!("two\nlines")).expect_err("it panics");
+        });
+        panic::set_hook(before);
+        let line = text.lines().find(|line| line.contains("panicked")).expect("it is logged");
+        assert!(line.contains("ERROR") && line.contains("panicked: two\\nlines"), "{text}");
+        assert!(line.contains("place=src/bin/kvleap/log/mod.rs:"), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}

@@ -98,7 +98,8 @@ impl Sink {
     /// they are.
     pub(super) fn end(&self, patience: Duration) -> bool {
         let mut state = self.state();
-        state.ended = true;
+        // Whoever ended it before has waited.
+        let patience = if std::mem::replace(&mut state.ended, true) { Duration::ZERO } else { patience };
         self.changed.notify_all();
         let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
         let waited = self.changed.wait_timeout_while(state, patience, busy);
@@ -175,6 +176,7 @@ impl<W: Write> Output<W> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::captured;
     use super::*;
 
     /// Takes a few bytes at a time, and fails or is interrupted where it is told to.
@@ -215,5 +217,15 @@ mod tests {
         (0..ROOM / line.len()).for_each(|_| sink.put(&line, ROOM));
         assert_eq!(sink.state().waiting.len(), ROOM);
         assert!(!sink.end(Duration::from_millis(1)), "nobody writes them");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_reported_when_something_can_be_again() {
+        let sink = Sink::default();
+        ["first\n", "second\n"].iter().for_each(|line| sink.put(line.as_bytes(), ROOM));
+        sink.end(Duration::ZERO);
+        let out = Fragile { written: Vec::new(), answers: vec![Err(ErrorKind::StorageFull)] };
+        let report = captured(false, || sink.write_to(out, &Limits::default()));
+        assert!(report.contains("log lines were lost"), "{report}");
     }
 }

@@ -68,42 +68,17 @@ fn is_harmful(sign: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::io;
-    use std::sync::{Arc, Mutex};
-    use tracing_subscriber::fmt;
-
-    #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Memory {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(ansi: bool, log: impl FnOnce()) -> String {
-        let memory = Memory::default();
-        let lines = memory.clone();
-        let to = fmt().with_writer(move || lines.clone()).with_ansi(ansi).fmt_fields(Text).without_time();
-        tracing::subscriber::with_default(to.finish(), log);
-        let bytes = memory.0.lock().expect("no panic").clone();
-        String::from_utf8(bytes).expect("UTF-8")
-    }
+    use crate::log::tests::captured;
 
     #[test]
     fn no_value_ends_a_line_or_commands_a_terminal() {
         let name = "m\nERROR forged\r\u{1b}[2J\u{9b}1m\u{7}\u{2028}\u{202e}";
         let escaped = "m\\nERROR forged\\r\\u{1b}[2J\\u{9b}1m\\u{7}\\u{2028}\\u{202e}";
-        let text = logged(false, || tracing::info!(shown = %name, debug = name, number = 3, "of {name}"));
+        let text = captured(false, || tracing::info!(shown = %name, debug = name, number = 3, "of {name}"));
         let line =
             format!(" INFO kvleap::log::text::tests: of {escaped} shown={escaped} debug=\"{escaped}\" number=3\n");
         assert_eq!(text, line);
-        let colours = logged(true, || tracing::info!(shown = %name, "of {name}"));
+        let colours = captured(true, || tracing::info!(shown = %name, "of {name}"));
         assert_eq!((colours.lines().count(), colours.contains("[2J"), colours.contains("\u{1b}[2J")), (1, true, false));
     }
 }
