@@ -221,9 +221,11 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         let log = Log::start(config.log, filter)?;
-        let outcome = serve(config);
-        // If nobody reads the log, to print an error would take for ever.
-        if log.end() { outcome } else { Ok(outcome.unwrap_or(ExitCode::from(2))) }
+        Ok(serve(config).unwrap_or_else(|error| {
+            // The log prints it, because printing it here would take for ever if nobody reads standard error.
+            log.print(&format!("error: {error}\n"));
+            ExitCode::from(2)
+        }))
     }
 
     fn config(&self) -> Result<Config, Box<dyn Error>> {

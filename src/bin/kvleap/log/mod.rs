@@ -27,7 +27,7 @@ use text::Text;
 /// How long the process waits at its end for the last lines to be written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The log of this process. Dropping it writes what is left.
+/// The log of this process. Dropping it writes what is left; lines that are logged later are lost.
 pub(crate) struct Log {
     sink: Arc<Sink>,
     limits: Arc<Limits>,
@@ -53,16 +53,16 @@ impl Log {
         Ok(log)
     }
 
-    /// Writes what is left, and returns whether that was possible in time. Lines that are logged later are lost.
-    pub(crate) fn end(&self) -> bool {
-        self.limits.report_all();
-        self.sink.end(PATIENCE)
+    /// Prints lines as they are, behind what was logged before.
+    pub(crate) fn print(&self, lines: &str) {
+        self.sink.put(lines.as_bytes(), sink::ROOM);
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.end();
+        self.limits.report_all();
+        self.sink.end(PATIENCE);
     }
 }
 
