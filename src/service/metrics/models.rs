@@ -49,19 +49,26 @@ pub(super) fn put(text: &mut Exposition, indexer: &Indexer, models: &[Arc<Model>
             family.sample(labels, status.shards.iter().map(figure).sum::<f64>());
         }
     }
-    let held: Vec<_> = all.iter().map(|(_, labels, status)| (labels, held(status))).collect();
+    let holders: Vec<_> = all.iter().map(|(_, labels, status)| (labels, holders(status))).collect();
     let mut family = text.family(Kind::Gauge, "kvleap_workers", "Workers that the index knows");
-    held.iter().for_each(|(labels, held)| family.sample(labels, held.len()));
+    for (labels, holders) in &holders {
+        family.sample(labels, holders.len());
+    }
     let mut family = text.family(Kind::Gauge, "kvleap_blocks_held", "Blocks held, summed over the workers");
-    held.iter().for_each(|(labels, held)| family.sample(labels, held.values().sum::<u64>()));
+    for (labels, holders) in &holders {
+        family.sample(labels, holders.values().sum::<u64>());
+    }
     let mut family = text.family(Kind::Gauge, "kvleap_mailbox_depth", "Events that wait for a writer");
     for (_, labels, status) in &all {
-        status.shards.iter().for_each(|shard| family.sample(&labels.with("shard", shard.shard), shard.mailbox_depth));
+        for shard in &status.shards {
+            family.sample(&labels.with("shard", shard.shard), shard.mailbox_depth);
+        }
     }
     let mut family = text.family(Kind::Gauge, "kvleap_mailbox_capacity", "Events that may wait for a writer");
     for (_, labels, status) in &all {
-        let capacity = indexer.config().mailbox;
-        status.shards.iter().for_each(|shard| family.sample(&labels.with("shard", shard.shard), capacity));
+        for shard in &status.shards {
+            family.sample(&labels.with("shard", shard.shard), indexer.config().mailbox);
+        }
     }
     let help = "Time from an event's acceptance to its visibility";
     let mut family = text.family(Kind::Histogram, "kvleap_staleness_seconds", help);
@@ -81,19 +88,23 @@ pub(super) fn put(text: &mut Exposition, indexer: &Indexer, models: &[Arc<Model>
     }
     let help = "Tokens of the prompts looked up, in whole blocks";
     let mut family = text.family(Kind::Counter, "kvleap_tokens_asked_total", help);
-    all.iter().for_each(|(model, labels, _)| family.sample(labels, model.tokens_asked()));
+    for (model, labels, _) in &all {
+        family.sample(labels, model.tokens_asked());
+    }
     let help = "Of these tokens, those that the worker with the longest match holds";
     let mut family = text.family(Kind::Counter, "kvleap_tokens_found_total", help);
-    all.iter().for_each(|(model, labels, _)| family.sample(labels, model.tokens_found()));
+    for (model, labels, _) in &all {
+        family.sample(labels, model.tokens_found());
+    }
 }
 
 /// Returns how many blocks each worker holds. In the index, what a worker holds on one tier is held by a further worker
 /// on each slower one that it has.
-fn held(status: &Status) -> HashMap<Worker, u64> {
-    let mut held = HashMap::new();
+fn holders(status: &Status) -> HashMap<Worker, u64> {
+    let mut holders = HashMap::new();
     for worker in &status.workers {
-        let on_all_tiers = held.entry(Tier::split(worker.worker).0).or_default();
+        let on_all_tiers = holders.entry(Tier::split(worker.worker).0).or_default();
         *on_all_tiers = worker.held_blocks.max(*on_all_tiers);
     }
-    held
+    holders
 }

@@ -28,9 +28,9 @@ pub(super) fn put(text: &mut Exposition) {
     let spent = Some(ticks(&stat, 14).unwrap_or(0.0) + ticks(&stat, 15).unwrap_or(0.0)).filter(|_| !stat.is_empty());
     let help = "Total user and system CPU time spent in seconds";
     put(Kind::Counter, "process_cpu_seconds_total", help, spent);
-    let start = field(&read("/proc/stat"), "btime").zip(ticks(&stat, 22)).map(|(boot, since)| boot + since);
+    let began = field(&read("/proc/stat"), "btime").zip(ticks(&stat, 22)).map(|(boot, since)| boot + since);
     let help = "Start time of the process since unix epoch in seconds";
-    put(Kind::Gauge, "process_start_time_seconds", help, start);
+    put(Kind::Gauge, "process_start_time_seconds", help, began);
 }
 
 /// Returns the number behind this name at the beginning of a line.

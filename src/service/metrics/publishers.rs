@@ -45,7 +45,9 @@ pub(super) fn put(text: &mut Exposition, models: &[Arc<Model>]) {
     }
     let mut family = text.family(Kind::Counter, "kvleap_publisher_total", "What is counted of a publisher, by kind");
     for (labels, publisher) in &listed {
-        Count::ALL.iter().for_each(|&what| family.sample(&labels.with("kind", what.name()), publisher.count(what)));
+        for what in Count::ALL {
+            family.sample(&labels.with("kind", what.name()), publisher.count(what));
+        }
     }
     let help = "Events of a publisher that were left out, by reason";
     let mut family = text.family(Kind::Counter, "kvleap_publisher_skipped_total", help);

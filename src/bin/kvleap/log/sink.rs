@@ -220,7 +220,8 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_reported_when_something_can_be_again() {
         let sink = Sink::default();
-        ["first\n", "second\n"].iter().for_each(|line| sink.put(line.as_bytes(), ROOM));
+        sink.put(b"first\n", ROOM);
+        sink.put(b"second\n", ROOM);
         sink.end(Duration::ZERO);
         let out = Fragile { written: Vec::new(), answers: vec![Err(ErrorKind::StorageFull)] };
         let report = captured(false, || sink.write_to(out, &Limits::default()));
