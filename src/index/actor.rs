@@ -26,6 +26,8 @@ pub(crate) enum Message {
     Export(Option<Worker>, Sender<Vec<Event>>),
     /// Answer with figures about the shard and its workers.
     Status(Sender<(ShardStatus, Vec<WorkerStatus>)>),
+    /// Answer with figures about these workers.
+    StatusOf(Vec<Worker>, Sender<Vec<WorkerStatus>>),
     #[cfg(test)]
     Panic,
 }
@@ -176,6 +178,9 @@ impl Actor {
                     ..status
                 };
                 let _ = reply.send((status, workers));
+            }
+            Message::StatusOf(workers, reply) => {
+                let _ = reply.send(self.writer.status_of(&workers));
             }
             #[cfg(test)]
             Message::Panic => panic!("asked to panic, by a test"),

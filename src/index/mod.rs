@@ -140,6 +140,17 @@ impl Index {
         }
     }
 
+    /// Whether less than half of the mailbox of the worker's shard is in use, so that an event of the worker can be
+    /// [sent](Index::send) without waiting, unless many others send at the same time. Also true when a send would fail,
+    /// because that takes no time either. Cheap, and never waits for the writer: callers that must not block can ask
+    /// before they send, and try again a little later.
+    pub fn has_room(&self, worker: Worker) -> bool {
+        match &*self.shard(worker).mailbox.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(mailbox) => mailbox.capacity().is_none_or(|most| mailbox.len() < most.div_ceil(2)),
+            None => true,
+        }
+    }
+
     /// Forgets a worker that is gone, and rejects what it may still send. Like [`Index::send`] of
     /// [`EventData::WorkerRemoved`].
     ///
@@ -236,6 +247,22 @@ impl Index {
         }
         status.workers.sort_unstable_by_key(|worker| worker.worker);
         status
+    }
+
+    /// Returns the state of these workers, after what was accepted before the call, in no particular order. Workers that
+    /// the index does not know are missing. Waits for the writers to answer. The cost for a writer is in proportion to the
+    /// workers that are asked about, however many there are.
+    ///
+    /// # Errors
+    /// The index was shut down, or a writer died.
+    pub fn status_of(&self, workers: &[Worker]) -> Result<Vec<WorkerStatus>, Closed> {
+        let mut by_shard: Vec<Vec<Worker>> = vec![Vec::new(); self.0.shards.len()];
+        workers.iter().for_each(|&worker| by_shard[self.shard_number(worker)].push(worker));
+        let asked = self.0.shards.iter().zip(by_shard).filter(|(_, workers)| !workers.is_empty());
+        let replies: Result<Vec<_>, _> =
+            asked.map(|(shard, workers)| shard.ask(|reply| Message::StatusOf(workers, reply))).collect();
+        let answers: Result<Vec<_>, _> = replies?.into_iter().map(|reply| reply.recv().map_err(|_| Closed)).collect();
+        Ok(answers?.concat())
     }
 
     /// Returns the whole state as events, after what was accepted before the call. Applied in order to an empty index they
@@ -445,6 +472,22 @@ mod tests {
         index.send(stored(3)).expect("open");
         index.flush().expect("open");
         assert!((0..4).all(|id| depth(&index, id) == 1), "nothing accepted is lost");
+    }
+
+    #[test]
+    fn there_is_room_until_half_of_the_mailbox_is_in_use() {
+        let index = Index::builder().mailbox(5).build().expect("valid settings");
+        let worker = Worker::new(1, 0);
+        let hold = held_up(&index);
+        for id in 0..5 {
+            assert_eq!(index.has_room(worker), id < 3, "{id} events wait");
+            index.send(stored(id)).expect("open");
+        }
+        hold.recv().expect("the writer waits");
+        index.flush().expect("open");
+        assert!(index.has_room(worker));
+        index.shutdown().expect("no panic");
+        assert!(index.has_room(worker), "a send would fail at once");
     }
 
     #[test]

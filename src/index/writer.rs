@@ -148,6 +148,11 @@ impl Writer {
         (status, shard.workers().map(WorkerStatus::of).collect())
     }
 
+    /// Returns figures about those of these workers that the shard knows.
+    pub(super) fn status_of(&self, workers: &[Worker]) -> Vec<WorkerStatus> {
+        workers.iter().filter_map(|&worker| self.shard.worker(worker)).map(WorkerStatus::of).collect()
+    }
+
     /// How long the worker's last event took from acceptance to visibility.
     pub(crate) fn note_lag(&mut self, worker: Worker, lag: Duration) {
         self.shard.note_lag(worker, lag);

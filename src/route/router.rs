@@ -12,6 +12,8 @@ use crate::index::Matches;
 #[derive(Debug)]
 pub struct Router {
     policy: Box<dyn Policy>,
+    /// The version of the fleet that the policy was told of.
+    told: u64,
     random: Random,
     fleet: Fleet,
     in_flight: InFlight,
@@ -38,6 +40,7 @@ impl Router {
             candidates: Mask::default(),
             block_size: settings.block_size,
             policy: settings.policy,
+            told: 0,
         }
     }
 
@@ -143,7 +146,6 @@ impl Router {
         if let Some(predictions) = &mut self.predictions {
             predictions.join(seat, worker);
         }
-        self.policy.fleet_changed(&mut self.fleet.iter());
         true
     }
 
@@ -154,7 +156,6 @@ impl Router {
         if let Some(predictions) = &mut self.predictions {
             predictions.leave(seat, worker);
         }
-        self.policy.fleet_changed(&mut self.fleet.iter());
         true
     }
 
@@ -261,6 +262,11 @@ impl Router {
                 (_, false) => Refusal::NoneAvailable,
                 _ => Refusal::NoCandidate,
             });
+        }
+        // Only now: a fleet of a thousand workers that is set up one by one is told once.
+        if self.told != self.fleet.version() {
+            self.told = self.fleet.version();
+            self.policy.fleet_changed(&mut self.fleet.iter());
         }
         if let Some(predictions) = &mut self.predictions {
             predictions.look_up(&self.fleet, request.blocks);

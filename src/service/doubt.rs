@@ -79,6 +79,8 @@ doubts! {
     Repeated = "repeated_hash", AtLeast;
     /// Events of a rank that is too high were skipped.
     Rank = "rank_too_high", AtLeast;
+    /// Events of a rank were skipped because the model has as many workers as it may have.
+    Workers = "too_many_workers", AtLeast;
     /// Blocks were refused or forgotten because of the memory budget.
     Budget = "over_budget", AtLeast;
     /// Batches are missing and cannot be recovered.
@@ -95,6 +97,8 @@ doubts! {
     EventIds = "event_ids", Unknown;
     /// The connection was lost, and the engine could not be asked whether it restarted in the meantime.
     Unheard = "reconnected_unasked", Unknown;
+    /// The service failed while it applied what the engine said.
+    Failure = "service_failed", Unknown;
     /// The engine's way of hashing changed without a restart.
     Hashing = "hashing_changed", Unknown;
     /// The state is from a snapshot, and the engine cannot be asked for what it has said since.

@@ -21,7 +21,8 @@
 //! | `models` | indexes with their publishers |
 //! | `publisher` | who sends one numbered stream of events |
 //! | `doubt`, `media` | why an answer may not be exact; what engines call their storage |
-//! | `tier`, `wire`, `log` | storage tiers; decoding what engines publish; what is counted of the log |
+//! | `tier`, `wire`, `zmtp` | storage tiers; decoding what engines publish; receiving it |
+//! | `log` | what is counted of the log |
 
 mod budget;
 mod config;
@@ -44,17 +45,18 @@ pub mod snapshot;
 mod tier;
 #[doc(hidden)] // Public only for tests, fuzz targets and benches, which decode batches without an index.
 pub mod wire;
+mod zmtp;
 
 pub use budget::OverBudget;
 pub use config::{Access, Config, ConfigError, LogFormat, MIN_TOKEN_BYTES, Role, TlsError, TokenError, TokenFileError};
 pub use doubt::{Doubt, Doubts, Exactness};
-pub use engines::{Engine, EngineError, RegisterError};
+pub use engines::{Engine, EngineError, Ignored, RegisterError};
 pub use indexer::{Indexer, StartError};
 pub use ingest::{Ingest, Listener};
 pub use log::{LOG_COUNTS, LogCounts};
 pub use media::{Media, Medium};
 pub use metrics::ALERTS;
-pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, Publishers};
+pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, NameError, NoRoom, Publishers};
 pub use peers::PeerError;
 pub use publisher::Publisher;
 pub use server::Server;

@@ -40,6 +40,8 @@ pub struct Publisher {
     seat: u8,
     /// A [`Connection`].
     connection: AtomicU8,
+    /// Whether it was removed from its model. Written and read while `position` is held.
+    left: AtomicBool,
     doubts: Mutex<RankDoubts>,
     /// Whether there are any in `doubts`, for readers that must not take its lock.
     doubtful: AtomicBool,
@@ -51,6 +53,8 @@ pub struct Publisher {
     seen_ms: AtomicU64,
     lag_ms: AtomicU64,
     next_sequence: AtomicU64,
+    /// Why there is no connection.
+    last_error: Mutex<Option<String>>,
     /// Held while a batch is handed over, so that a publisher's batches come one after another.
     position: Mutex<Position>,
     /// What the service remembers of its workers outside the index. All publishers of one worker share it. Locked after
@@ -110,6 +114,7 @@ impl Publisher {
             copies,
             seat: 0,
             connection: AtomicU8::new(connection as u8),
+            left: AtomicBool::default(),
             doubts: Mutex::default(),
             doubtful: AtomicBool::default(),
             lookahead: AtomicU32::new(UNKNOWN_LOOKAHEAD),
@@ -118,6 +123,7 @@ impl Publisher {
             seen_ms: AtomicU64::default(),
             lag_ms: AtomicU64::default(),
             next_sequence: AtomicU64::default(),
+            last_error: Mutex::default(),
             position: Mutex::default(),
             records: Arc::default(),
         }
@@ -194,6 +200,17 @@ impl Publisher {
         !matches!(self.connection(), Connection::Unreachable | Connection::Gone)
     }
 
+    /// Notes that it is removed from its model: nothing that it says from now on may be indexed, because nobody could
+    /// remove it again.
+    pub(in crate::service) fn leave(&self, _position: &mut Position) {
+        self.left.store(true, Relaxed);
+    }
+
+    /// Whether it was removed from its model.
+    pub(in crate::service) fn has_left(&self, _position: &Position) -> bool {
+        self.left.load(Relaxed)
+    }
+
     /// Returns what is doubted about any of its workers.
     pub fn doubts(&self) -> Doubts {
         self.doubts_by_worker().into_iter().fold(Doubts::NONE, |all, (_, doubts)| all.and(doubts))
@@ -207,10 +224,13 @@ impl Publisher {
         by_rank.map(|(rank, doubts)| (Worker::new(self.worker.id, rank), doubts.and(of_connection))).collect()
     }
 
-    /// Returns what is doubted about any of its workers, given all doubts about the workers of the model.
+    /// Returns what is doubted about any of its workers, given all doubts about the workers of the model, sorted.
     pub(in crate::service) fn doubts_among(&self, all: &[(Worker, Doubts)]) -> Doubts {
+        // Sorted, so that it takes a look at the doubts about its own instance only.
+        let from = all.partition_point(|(worker, _)| worker.id < self.worker.id);
+        let instance = all[from..].iter().take_while(|(worker, _)| worker.id == self.worker.id);
         let workers = self.workers();
-        let own = all.iter().filter(|(worker, _)| workers.contains(worker));
+        let own = instance.filter(|(worker, _)| workers.binary_search(worker).is_ok());
         own.fold(self.doubts(), |sum, &(_, doubts)| sum.and(doubts))
     }
 
@@ -249,6 +269,19 @@ impl Publisher {
     pub fn last_seen(&self) -> Option<SystemTime> {
         let ms = self.seen_ms.load(Relaxed);
         (ms > 0).then(|| UNIX_EPOCH + Duration::from_millis(ms))
+    }
+
+    /// Returns why there is no connection to it, or why its last replay failed; `None` since it was heard.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why there is no connection, or that there is one.
+    pub(in crate::service) fn set_last_error(&self, error: Option<&str>) {
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_deref() != error {
+            *last = error.map(str::to_owned);
+        }
     }
 
     /// Returns where it is, for a snapshot. Exact while [`Model::at_rest`](crate::service::Model::at_rest) is held.

@@ -7,6 +7,7 @@ mod common {
     pub(crate) mod scratch;
     pub(crate) mod shared;
     pub(crate) mod until;
+    #[allow(dead_code, reason = "the log needs a publisher that only sends")]
     pub(crate) mod zmtp;
 }
 

@@ -58,6 +58,11 @@ impl Serve {
         }
     }
 
+    /// Drops what was logged so far.
+    pub(crate) fn forget_log(&self) {
+        while self.log.try_recv().is_ok() {}
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it was killed");

@@ -634,3 +634,64 @@ fn equal_seeds_choose_alike() {
     assert_eq!(choices(1), choices(1));
     assert_ne!(choices(1), choices(2));
 }
+
+// --- the fleet
+
+/// Counts how often it is told of the fleet.
+#[derive(Debug, Default)]
+struct Told(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Policy for Told {
+    fn name(&self) -> &'static str {
+        "told"
+    }
+
+    fn why(&self) -> &'static str {
+        "the first"
+    }
+
+    fn choose(&mut self, _: &Request<'_>, candidates: &Candidates<'_>, _: &mut Random) -> Option<usize> {
+        candidates.iter().next()
+    }
+
+    fn fleet_changed(&mut self, workers: &mut dyn Iterator<Item = (usize, Worker)>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert!(workers.count() > 0);
+    }
+}
+
+#[test]
+fn a_policy_is_told_of_the_fleet_when_it_has_to_choose() {
+    let policy = Told::default();
+    let told = std::sync::Arc::clone(&policy.0);
+    let told = || told.load(std::sync::atomic::Ordering::Relaxed);
+    let mut router = router(1000, policy);
+    assert_eq!(told(), 0, "nothing was chosen yet");
+    for _ in 0..3 {
+        router.decide(&ask(&[]), &[], 0).expect("a candidate");
+        assert_eq!(told(), 1, "nothing has changed since");
+    }
+    router.remove_worker(worker(1));
+    router.remove_worker(worker(2));
+    assert!(!router.remove_worker(worker(2)) && !router.add_worker(worker(3)));
+    router.explain(&ask(&[]), &[], 0).expect("a candidate");
+    assert_eq!(told(), 2);
+}
+
+#[test]
+fn a_session_goes_to_the_same_worker_whether_the_fleet_has_just_changed_or_not() {
+    let mut router = router(40, SessionAffinity::default());
+    for id in 0..60 {
+        router.remove_worker(worker(id % 40));
+        router.add_worker(worker(id % 40));
+        (0..40).for_each(|of| {
+            let load = Load { requests: (of * 7 + id) as u32 % 5, ..Load::default() };
+            router.set_load(worker(of), load);
+        });
+        router.set_available(worker((id * 3) % 40), false);
+        let request = Request { session: Some(id), ..Request::default() };
+        let chosen: Vec<_> = (0..4).map(|_| router.decide(&request, &[], 0).expect("a candidate").worker).collect();
+        assert!(chosen.iter().all(|&other| other == chosen[0]), "{chosen:?}");
+        router.set_available(worker((id * 3) % 40), true);
+    }
+}

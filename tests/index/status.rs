@@ -201,3 +201,24 @@ fn writers_are_pinned_to_cores_that_exist() {
     let unpinned = Index::builder().build().expect("valid settings");
     assert_eq!(unpinned.status().shards[0].pinned, None);
 }
+
+#[test]
+fn the_state_of_some_workers_is_that_of_all() {
+    for shards in [1, 3] {
+        let index = Index::builder().shards(shards).build().expect("valid settings");
+        for id in 0..20 {
+            index.send(stored(Worker::new(id, 0), 1, None, &[id, id + 1])).expect("open");
+            index.send(stored(Worker::new(id, 0), 2, Some(99), &[id])).expect("open");
+        }
+        let asked = [Worker::new(3, 0), Worker::new(99, 0), Worker::new(17, 0)];
+        let mut some = index.status_of(&asked).expect("open");
+        some.sort_unstable_by_key(|of| of.worker);
+        let all = index.status().workers;
+        let same = all.iter().filter(|of| asked.contains(&of.worker));
+        assert!(same.map(|of| format!("{of:?}")).eq(some.iter().map(|of| format!("{of:?}"))));
+        assert_eq!((some.len(), some[0].held_blocks, some[0].rejected(Rejection::UnknownParent)), (2, 2, 1));
+        assert!(index.status_of(&[]).expect("open").is_empty());
+        index.shutdown().expect("the writers are alive");
+        assert!(index.status_of(&asked).is_err());
+    }
+}

@@ -6,9 +6,9 @@ use std::time::Duration;
 use kvleap::service::ingest::{
     DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, Settings, Source, StorageTier, apply, dynamo_events,
 };
-use kvleap::service::publisher::{Copies, Count, State};
-use kvleap::service::{Config, Doubt, Doubts, Ingest, Listener, Model, OverBudget, Publisher, Tier};
-use kvleap::{BlockHasher, Worker};
+use kvleap::service::publisher::{Copies, Count, Skip, State};
+use kvleap::service::{Config, Doubt, Doubts, Ingest, Key, Listener, Model, Models, OverBudget, Publisher, Tier};
+use kvleap::{BlockHasher, Index, Worker};
 use serde_json::{Value, json};
 
 use crate::common::engine_events::{batch, cleared, removed, stored};
@@ -99,6 +99,7 @@ const ROWS: [Row; Doubt::ALL.len()] = [
     }),
     (Doubt::Repeated, || left_out(Doubt::Repeated, &stored(&[5, 5], None, &[1; 8], json!({})), "GPU")),
     (Doubt::Rank, rank_too_high),
+    (Doubt::Workers, too_many_workers),
     (Doubt::Budget, over_budget),
     (Doubt::Gap, gap),
     (Doubt::Undecodable, || lasting(Doubt::Undecodable, |stream| stream.publish_bytes(b"\xc1"))),
@@ -114,6 +115,7 @@ const ROWS: [Row; Doubt::ALL.len()] = [
     }),
     (Doubt::EventIds, event_ids),
     (Doubt::Unheard, reconnected_unasked),
+    (Doubt::Failure, service_failed),
     (Doubt::Hashing, hashing_changed),
     (Doubt::Restored, restored),
     (Doubt::Copied, copied),
@@ -205,6 +207,25 @@ fn rank_too_high() {
     assert_eq!(stream.doubts(), Doubt::Rank.into());
 }
 
+fn too_many_workers() {
+    let models = Models::new(Index::builder().seed(1), 1).max_workers(3);
+    let mut stream = Stream::new();
+    stream.model = models.get_or_add(&Key::new("m"), 4).expect("valid settings");
+    stream.model.publishers().put(&stream.publisher);
+    let chain = stored(&[1], None, &tokens(0, 1), json!({}));
+    // A hostile publisher names a thousand ranks. Three of them and its own have room.
+    for rank in (0..1000).rev() {
+        stream.publish_bytes(&batch(std::slice::from_ref(&chain), Some(rank)));
+    }
+    assert_eq!(stream.doubts(), Doubt::Workers.into());
+    assert_eq!(stream.publisher.workers().len(), 4);
+    assert_eq!(stream.publisher.skipped(Skip::Workers), 996);
+    assert_eq!(stream.model.index().status().workers.len(), 4);
+    assert_eq!(stream.depth(Tier::Device, &tokens(0, 1)), 1, "its own rank has its place");
+    stream.publish_bytes(&batch(&[cleared()], Some(0)));
+    assert_eq!(stream.doubts(), Doubts::NONE);
+}
+
 fn over_budget() {
     let config = Config { memory_budget: Some(1 << 20), over_budget: OverBudget::Refuse, ..service::config() };
     let service = Service::start(config);
@@ -263,6 +284,52 @@ fn exact_once_cleared(service: Service) {
     service.server.stop();
 }
 
+/// Fails where a message about one worker is logged: the only way to make a listener panic from outside.
+struct PanickingLog;
+
+impl PanickingLog {
+    const WORKER: Worker = Worker::new(0xDEAD, 0);
+}
+
+impl tracing::Subscriber for PanickingLog {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("kvleap::service::ingest::feed")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut panics = false;
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            panics |= field.name() == "worker" && format!("{value:?}") == Self::WORKER.to_string();
+        });
+        assert!(!panics, "asked to panic, by a test");
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+fn service_failed() {
+    tracing::subscriber::set_global_default(PanickingLog).expect("no other test sets one");
+    let harness = Harness::of(PanickingLog::WORKER, Settings::default());
+    let mut first = harness.engine.subscriber();
+    harness.send(&mut first, 0..2);
+    first.send(2, b"\xc1");
+    // The listener fails over this batch, which is not applied and not tried again. Then it connects anew.
+    let mut second = harness.engine.subscriber();
+    harness.send(&mut second, 3..4);
+    assert!(harness.holds(0) && harness.holds(3), "what was applied before and after is still there");
+    assert_eq!(harness.publisher.count(Count::Failures), 1);
+    assert!(harness.publisher.doubts().has(Doubt::Failure));
+    second.send(4, &payload(&[cleared()]));
+    until("the clear is applied", || harness.publisher.doubts().is_empty());
+}
+
 fn hashing_changed() {
     // One plain block, and then one that looks ahead. The second is credited even if the token behind it differs.
     let mut stream = Stream::new();
@@ -307,8 +374,12 @@ struct Harness {
 
 impl Harness {
     fn new(settings: Settings) -> Self {
+        Self::of(WORKER, settings)
+    }
+
+    fn of(worker: Worker, settings: Settings) -> Self {
         let (engine, model) = (zmtp::Publisher::bind(), model(4));
-        let publisher = Arc::new(Publisher::zmq(WORKER, engine.endpoint()));
+        let publisher = Arc::new(Publisher::zmq(worker, engine.endpoint()));
         model.publishers().put(&publisher);
         let ingest = Ingest::start(settings).expect("threads");
         let source = Source { endpoint: engine.endpoint(), ..Source::default() };
@@ -326,7 +397,7 @@ impl Harness {
     }
 
     fn holds(&self, block: u64) -> bool {
-        depth(&self.model, Tier::Device, WORKER, &hasher().hash(&[block as u32; 4])) == 1
+        depth(&self.model, Tier::Device, self.publisher.worker(), &hasher().hash(&[block as u32; 4])) == 1
     }
 
     fn comes_to(&self, doubts: impl IntoIterator<Item = Doubt>) {

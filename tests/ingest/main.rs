@@ -19,8 +19,10 @@ mod common {
 }
 
 mod exactness;
+mod hostile;
 #[cfg(feature = "cli")]
 mod limits;
 #[cfg(feature = "cli")]
 mod publishers;
+mod soak;
 mod wire;

@@ -27,7 +27,7 @@ const RANKS: u16 = 2;
 const BLOCK_SIZE: u32 = 16;
 
 /// Returns how long engines are killed and restarted: `KVLEAP_CHAOS_SECONDS`, or a few seconds.
-fn chaos() -> Duration {
+pub(crate) fn chaos() -> Duration {
     let seconds = env::var("KVLEAP_CHAOS_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
     Duration::from_secs(seconds.unwrap_or(6))
 }

@@ -7,6 +7,7 @@ mod common {
     #[allow(dead_code, reason = "these tests do not look at what a model holds")]
     pub(crate) mod model;
     pub(crate) mod scratch;
+    #[allow(dead_code, reason = "these tests kill no service in the middle of its work")]
     pub(crate) mod serve;
     pub(crate) mod shared;
     pub(crate) mod until;

@@ -161,7 +161,7 @@ fn tenants_and_groups_see_only_their_own() {
         assert!(status == 404 && answer["error"].as_str().is_some_and(|error| error.contains("no model")), "{answer}");
         assert_eq!(service.post("/query", &at(json!({"model_name": "m", "token_ids": []}), Some(stranger))).0, 404);
     }
-    let one_more = at(events(&[]), Some(("tenant_id", "u")));
+    let one_more = at(events(&[stored((1, 0), "device", 1, &LOCALS)]), Some(("tenant_id", "u")));
     assert_eq!(service.post("/events", &one_more).0, 507, "the limit of models is reached");
     service.server.stop();
 }
@@ -225,7 +225,6 @@ fn workers_are_registered_listed_and_unregistered() {
     assert_eq!(leave(json!({"instance_id": 8, "model_name": "m", "tenant_id": "t"})), 404);
     assert_eq!(leave(json!({"instance_id": 8, "model_name": "m"})), 200);
     assert_eq!(leave(json!({"instance_id": 7, "model_name": "m", "dp_rank": 1, "routing_group": "default"})), 200);
-    service.flush();
     let (_, answer) = service.post("/query_by_hash", &query(&LOCALS));
     assert_eq!(answer["scores"], json!({"7": {"0": 16}}), "its blocks are dropped");
     assert_eq!(service.get("/workers").1.as_array().map(Vec::len), Some(1));

@@ -23,6 +23,7 @@ mod common {
     pub(crate) mod until;
 }
 
+mod bounds;
 mod http;
 mod metrics;
 mod page;

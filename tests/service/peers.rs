@@ -399,6 +399,38 @@ fn a_registered_engine_replaces_its_blocks_from_a_dump() {
     copy.server.stop();
 }
 
+/// A dump lists models of which no engine is ever heard, and one without any engine.
+#[test]
+fn a_model_of_a_dump_ends_when_none_of_its_engines_speaks() {
+    let dump = json!({
+        "m:default": {"block_size": 4, "events": [stored((1, 0), "device", 1, &[1, 2])]},
+        "n:default": {"block_size": 4, "events": []},
+    });
+    let copy = Service::start(Config { peers: vec![dumping(&dump)], grace_seconds: 1, ..config() });
+    until("the models are gone", || copy.server.indexer().models().all().is_empty());
+    let ask = json!({"model_name": "m", "block_hashes": [1, 2]});
+    assert_eq!(copy.post("/query_by_hash", &ask).1["instances"], json!({}));
+    assert_eq!(copy.post("/events", &events(&[stored((1, 0), "device", 1, &[1, 2])])).0, 200);
+    assert_eq!(copy.post("/query_by_hash", &ask).1["scores"], json!({"1": {"0": 8}}), "it may come back");
+    copy.server.stop();
+}
+
+#[test]
+fn a_peer_with_more_workers_or_longer_names_than_allowed_is_refused() {
+    let many: Vec<_> = (0..4).map(|id| stored((id, 0), "device", 1, &[1])).collect();
+    let long = format!("{}:default", "x".repeat(257));
+    for dump in [
+        json!({"m:default": {"block_size": 4, "events": many}}),
+        json!({long: {"block_size": 4, "events": [many[0]]}}),
+        json!({"a\nb:default": {"block_size": 4, "events": [many[0]]}}),
+        json!({":default": {"block_size": 4, "events": [many[0]]}}),
+    ] {
+        let cold = Service::start(Config { peers: vec![dumping(&dump)], max_workers: 3, ..config() });
+        assert!(cold.server.indexer().models().all().is_empty(), "{dump}");
+        cold.server.stop();
+    }
+}
+
 #[test]
 fn a_copy_asks_engines_only_for_batches_that_it_lacks() {
     let ports = free_ports(2);

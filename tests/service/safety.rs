@@ -272,6 +272,12 @@ fn other_settings_override_those_of_the_file() {
     assert_eq!(Config::load("", &json!({})).expect("good"), Config::default());
     let unknown = Config::load("threads = 3\nthread = 3\n", &json!({})).expect_err("an unknown name").to_string();
     assert!(unknown.contains("line 2") && unknown.contains("thread"), "{unknown}");
+    let engine = "[[engines]]\ninstance_id = 1\nendpoint = \"tcp://x:1\"\nmodel_name = \"m\"\nblock_size = 4\n";
+    assert_eq!(Config::load(engine, &json!({})).expect("good").engines.len(), 1);
+    let unknown = format!("{engine}replay_endpont = \"tcp://x:2\"\n");
+    let unknown = Config::load(&unknown, &json!({})).expect_err("an unknown field").to_string();
+    assert!(unknown.contains("line 6") && unknown.contains("`replay_endpont`"), "{unknown}");
+    assert!(unknown.contains("`replay_endpoint`"), "{unknown}");
     let mistyped = Config::load("threads = \"3\"", &json!({})).expect_err("not a number").to_string();
     assert!(mistyped.contains("line 1"), "{mistyped}");
 }

@@ -92,7 +92,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         place: "src/service/ingest/sequence.rs",
-        forbidden: &["tokio", "std::time", "zeromq", "crate::index"],
+        forbidden: &["tokio", "std::time", "zmtp", "crate::index"],
         except: &[],
         why: "sequence numbers are judged in a simulated world, without sockets and clocks",
     },

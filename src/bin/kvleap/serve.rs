@@ -140,6 +140,10 @@ struct Settings {
     #[arg(long, value_name = "N", env = "KVLEAP_MAX_MODELS")]
     max_models: Option<usize>,
 
+    /// Workers of a model at a time, at most: ranks of engines [default: 16384]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAX_WORKERS")]
+    max_workers: Option<usize>,
+
     /// Shards of each index, each with a writer thread [default: 1]
     #[arg(long, value_name = "N", env = "KVLEAP_SHARDS")]
     shards: Option<usize>,
@@ -177,6 +181,18 @@ struct Settings {
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_GRACE_SECONDS")]
     grace_seconds: Option<u64>,
 
+    /// Seconds that an answer to a request for missed batches may take as a whole [default: 120]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_REPLAY_SECONDS")]
+    replay_seconds: Option<u64>,
+
+    /// Bytes of a message of an engine, at most [default: 33554432]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_MESSAGE_BYTES")]
+    max_message_bytes: Option<usize>,
+
+    /// Bytes of engines' messages in memory, at most, of all engines together [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MESSAGE_MEMORY")]
+    message_memory: Option<usize>,
+
     /// File for snapshots of all state, from which a restart continues
     #[arg(long, value_name = "FILE", env = "KVLEAP_SNAPSHOT")]
     snapshot: Option<PathBuf>,
@@ -198,7 +214,7 @@ struct Settings {
     #[arg(long, value_name = "FORM", env = "KVLEAP_LOG", value_parser = ["text", "json"])]
     log: Option<String>,
 
-    /// What is logged, for instance info,kvleap=debug [default: info,zeromq=warn]
+    /// What is logged, for instance info,kvleap=debug [default: info]
     #[arg(long, value_name = "FILTER", env = "KVLEAP_LOG_FILTER")]
     log_filter: Option<String>,
 }

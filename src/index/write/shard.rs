@@ -421,6 +421,11 @@ impl Shard {
         self.slots.iter().map(|(&worker, &slot)| (worker, slot))
     }
 
+    /// A worker and what it holds.
+    pub(crate) fn worker(&self, worker: Worker) -> Option<&WorkerState> {
+        self.slots.get(&worker).map(|&slot| &self.workers[slot as usize])
+    }
+
     /// The workers and what they hold.
     pub(crate) fn workers(&self) -> impl Iterator<Item = &WorkerState> {
         self.slots.values().map(|&slot| &self.workers[slot as usize])

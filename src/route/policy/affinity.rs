@@ -16,9 +16,24 @@ use crate::route::ConfigError;
 #[derive(Clone, Debug)]
 pub struct SessionAffinity {
     bound: f64,
-    /// The points of all workers, ascending, with the seats of the workers.
-    ring: Vec<(u64, u32)>,
+    /// All workers with their seats.
+    workers: Vec<(u32, Worker)>,
+    ring: Ring,
     without_session: LeastLoaded,
+}
+
+/// The points of all workers, ascending, with the seats of the workers.
+///
+/// Sorting them costs as much as many walks over them, so it is done only if a second session is asked about: a router
+/// for a single choice never pays for it.
+#[derive(Clone, Debug, Default)]
+enum Ring {
+    /// Nobody has asked about a session since workers have come or gone.
+    #[default]
+    Unasked,
+    /// One session was asked about.
+    Asked,
+    Sorted(Vec<(u64, u32)>),
 }
 
 /// Points of each worker on the ring. With this many, the largest share of the sessions is about a fifth above the
@@ -27,7 +42,7 @@ const POINTS: u64 = 64;
 
 impl Default for SessionAffinity {
     fn default() -> Self {
-        Self { bound: 1.25, ring: Vec::new(), without_session: LeastLoaded::default() }
+        Self { bound: 1.25, workers: Vec::new(), ring: Ring::Unasked, without_session: LeastLoaded::default() }
     }
 }
 
@@ -43,6 +58,19 @@ impl SessionAffinity {
         } else {
             Err(ConfigError::OutOfRange { name: "bound", value: bound, least: 1.0 })
         }
+    }
+
+    /// Notes that a session is asked about. The next one is looked up in the sorted ring.
+    fn ask(&mut self) {
+        self.ring = match self.ring {
+            Ring::Unasked => Ring::Asked,
+            _ => {
+                let of = |&(seat, worker): &(u32, Worker)| points(worker).map(move |point| (point, seat));
+                let mut ring: Vec<_> = self.workers.iter().flat_map(of).collect();
+                ring.sort_unstable();
+                Ring::Sorted(ring)
+            }
+        };
     }
 }
 
@@ -61,19 +89,28 @@ impl Policy for SessionAffinity {
         let requests = |seat: usize| f64::from(candidates.requests()[seat]);
         let in_flight: f64 = candidates.iter().map(requests).sum();
         let room = (self.bound * (in_flight + 1.0) / candidates.mask().len() as f64).ceil();
-        let point = mix(mix(session));
-        let from = self.ring.partition_point(|&(at, _)| at < point);
-        let (before, after) = self.ring.split_at(from);
-        let mut seats = after.iter().chain(before).map(|&(_, seat)| seat as usize);
-        seats.find(|&seat| candidates.mask().contains(seat) && requests(seat) < room)
+        let has_room = |seat: usize| requests(seat) < room;
+        let session = mix(mix(session));
+        if let Ring::Sorted(ring) = &self.ring {
+            let from = ring.partition_point(|&(point, _)| point < session);
+            let (before, after) = ring.split_at(from);
+            let mut seats = after.iter().chain(before).map(|&(_, seat)| seat as usize);
+            return seats.find(|&seat| candidates.mask().contains(seat) && has_room(seat));
+        }
+        self.ask();
+        let distance = |seat: usize| points(candidates.worker(seat)).map(|point| point.wrapping_sub(session)).min();
+        candidates.iter().filter(|&seat| has_room(seat)).min_by_key(|&seat| (distance(seat), seat))
     }
 
     fn fleet_changed(&mut self, workers: &mut dyn Iterator<Item = (usize, Worker)>) {
-        self.ring.clear();
-        for (seat, worker) in workers {
-            let name = mix(worker.id ^ mix(u64::from(worker.dp_rank) + 1));
-            self.ring.extend((0..POINTS).map(|point| (mix(name.wrapping_add(point)), seat as u32)));
-        }
-        self.ring.sort_unstable();
+        self.workers.clear();
+        self.workers.extend(workers.map(|(seat, worker)| (seat as u32, worker)));
+        self.ring = Ring::Unasked;
     }
+}
+
+/// Returns the points of a worker on the ring.
+fn points(worker: Worker) -> impl Iterator<Item = u64> {
+    let name = mix(worker.id ^ mix(u64::from(worker.dp_rank) + 1));
+    (0..POINTS).map(move |point| mix(name.wrapping_add(point)))
 }

@@ -55,7 +55,8 @@ pub trait Policy: fmt::Debug + Send {
         None
     }
 
-    /// Called when workers have come or gone. `workers` are the current ones with their seats, in no particular order.
+    /// Called before a choice if workers have come or gone since the last one. `workers` are the current ones with their
+    /// seats, in no particular order.
     fn fleet_changed(&mut self, _workers: &mut dyn Iterator<Item = (usize, Worker)>) {}
 }
 

@@ -159,7 +159,7 @@ mod tests {
     use crate::index::Index;
     use crate::service::ingest::{DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
     use crate::service::models::Key;
-    use crate::service::publisher::{Copies, Publisher, Skip};
+    use crate::service::publisher::{Publisher, Skip};
     use std::sync::Arc;
 
     const A: Worker = Worker::new(1, 0);
@@ -181,7 +181,7 @@ mod tests {
     fn fleet() -> (Models, Arc<Model>, Arc<Publisher>) {
         let models = Models::new(Index::builder(), 1);
         let model = models.get_or_add(&Key::new("m"), 16).expect("new");
-        let publisher = model.publishers().enter(A, None, Copies::Single).expect("the first");
+        let publisher = model.publishers().enter_over_http(&[A]).remove(0).expect("the first");
         (models, model, publisher)
     }
 

@@ -24,7 +24,7 @@ use crate::service::budget::OverBudget;
 use crate::service::engines::Engine;
 use crate::service::ingest;
 use crate::service::media::{Media, Medium};
-use crate::service::models::Models;
+use crate::service::models::{DEFAULT_MAX_WORKERS, Models};
 use crate::service::peers;
 
 /// All settings. Every one has a default. Their names are those in the file; flags have `-` instead of `_`.
@@ -61,6 +61,8 @@ pub struct Config {
     pub shutdown_seconds: u64,
     /// Models at a time, where each group and tenant counts; each model has threads of its own. Default 256.
     pub max_models: usize,
+    /// Workers of a model at a time: engines' ranks. Default 16,384.
+    pub max_workers: usize,
     /// Shards of each index, each with a writer thread. Default 1.
     pub shards: usize,
     /// Events that may wait for a writer. Default 65,536.
@@ -85,6 +87,14 @@ pub struct Config {
     pub ingest_threads: usize,
     /// Seconds for which the blocks of an engine are kept after its connection is lost. Default 60.
     pub grace_seconds: u64,
+    /// Seconds that the answer to a request for missed batches may take as a whole. Default 120.
+    pub replay_seconds: u64,
+    /// The most bytes of a message of an engine; one that announces more is disconnected. Default 32 MiB.
+    pub max_message_bytes: usize,
+    /// Bytes of engines' messages that were received and not applied yet, of all engines together. Beyond it, nothing is
+    /// read from engines whose messages are larger than 64 KiB. At least four times `max_message_bytes`. Default 256
+    /// MiB.
+    pub message_memory: usize,
     /// File to save the state in, so that a restart continues where the last process ended. Without one, nothing is
     /// saved.
     pub snapshot: Option<PathBuf>,
@@ -96,7 +106,7 @@ pub struct Config {
     pub over_budget: OverBudget,
     /// The form of log lines.
     pub log: LogFormat,
-    /// What is logged, as in `info,kvleap=debug`. Default `info,zeromq=warn`, because zeromq logs every reconnection.
+    /// What is logged, as in `info,kvleap=debug`. Default `info`.
     pub log_filter: String,
 }
 
@@ -129,6 +139,7 @@ impl Default for Config {
             body_timeout_seconds: 30,
             shutdown_seconds: 10,
             max_models: 256,
+            max_workers: DEFAULT_MAX_WORKERS,
             shards: 1,
             mailbox: 65_536,
             publish_interval_us: 100,
@@ -139,12 +150,15 @@ impl Default for Config {
             engines: Vec::new(),
             ingest_threads: 2,
             grace_seconds: 60,
+            replay_seconds: 120,
+            max_message_bytes: 32 << 20,
+            message_memory: 256 << 20,
             snapshot: None,
             snapshot_seconds: 60,
             memory_budget: None,
             over_budget: OverBudget::default(),
             log: LogFormat::Text,
-            log_filter: "info,zeromq=warn".to_owned(),
+            log_filter: "info".to_owned(),
         }
     }
 }
@@ -162,7 +176,6 @@ impl Config {
         // The file is parsed alone first, because errors in the merged table could not name its lines.
         toml::from_str::<Self>(file).map_err(wrong)?;
         let mut table: toml::Table = toml::from_str(file).map_err(wrong)?;
-        check_engine_fields(&table)?;
         let overrides = toml::Table::try_from(overrides).map_err(|error| ConfigError::File(error.to_string()))?;
         table.extend(overrides);
         Self::deserialize(table).map_err(wrong)
@@ -214,13 +227,21 @@ impl Config {
 
     /// Returns a registry without models, with these settings and this [`hash_key`](Self::hash_key).
     pub fn models(&self, key: Option<HashKey>) -> Models {
-        Models::new(self.index(), self.max_models).media(Media::with(&self.media)).hash_key(key)
+        let models = Models::new(self.index(), self.max_models).max_workers(self.max_workers);
+        models.media(Media::with(&self.media)).hash_key(key)
     }
 
     /// Returns the settings of listeners.
     pub fn ingest(&self) -> ingest::Settings {
         let grace = Duration::from_secs(self.grace_seconds);
-        ingest::Settings { threads: self.ingest_threads, grace, ..ingest::Settings::default() }
+        ingest::Settings {
+            threads: self.ingest_threads,
+            grace,
+            replay_whole: Duration::from_secs(self.replay_seconds),
+            message_bytes: self.max_message_bytes,
+            memory: self.message_memory,
+            ..ingest::Settings::default()
+        }
     }
 
     /// Checks the settings and all files that they name, without listening on anything or connecting to anybody.
@@ -233,7 +254,11 @@ impl Config {
         };
         at_least("max_connections", self.max_connections, 1)?;
         at_least("max_models", self.max_models, 1)?;
+        at_least("max_workers", self.max_workers, 1)?;
         at_least("ingest_threads", self.ingest_threads, 1)?;
+        at_least("replay_seconds", self.replay_seconds as usize, 1)?;
+        at_least("max_message_bytes", self.max_message_bytes, 1 << 10)?;
+        at_least("message_memory", self.message_memory, self.max_message_bytes.saturating_mul(4))?;
         at_least("memory_budget", self.memory_budget.unwrap_or(u64::MAX) as usize, 1 << 20)?;
         at_least("snapshot_seconds", self.snapshot_seconds as usize, 1)?;
         at_least("max_body_bytes", self.max_body_bytes, 1)?;
@@ -247,7 +272,7 @@ impl Config {
             _ => return Err(ConfigError::HalfTls),
         }
         self.engines.iter().try_for_each(Engine::check)?;
-        self.peers.iter().try_for_each(|url| peers::check(url))?;
+        peers::check_all(&self.peers)?;
         self.peer_token()?;
         self.hash_key()?;
         let open = self.access()?.is_open();
@@ -255,18 +280,5 @@ impl Config {
             return Err(ConfigError::OpenToAll(self.listen));
         }
         Ok(())
-    }
-}
-
-/// Checks that engines in the file have known fields only. A request may have others, so [`Engine`] itself accepts
-/// them.
-fn check_engine_fields(file: &toml::Table) -> Result<(), ConfigError> {
-    let known = toml::Table::try_from(Engine { replay_endpoint: Some(String::new()), ..Engine::default() })
-        .map_err(|error| ConfigError::File(error.to_string()))?;
-    let engines = file.get("engines").and_then(toml::Value::as_array).into_iter().flatten();
-    let unknown = |name: &&String| !known.contains_key(*name);
-    match engines.filter_map(toml::Value::as_table).flat_map(toml::Table::keys).find(unknown) {
-        Some(name) => Err(ConfigError::File(format!("unknown field `{name}` of an engine"))),
-        None => Ok(()),
     }
 }

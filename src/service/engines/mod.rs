@@ -4,14 +4,14 @@ mod engine;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Ignored};
 
 use crate::event::Worker;
 use crate::index::Closed;
 use crate::service::ingest::{self, Ingest, Listener};
-use crate::service::models::{Key, Model, ModelError, Models};
+use crate::service::models::{Key, Model, ModelError, Models, NoRoom};
 use crate::service::publisher::{Connection, Copies, Publisher};
 
 /// The engines that the service listens to, by model, worker and endpoint.
@@ -77,22 +77,37 @@ impl Engines {
     /// worker: it is an offloading connector, or the same engine at a new address, until the old one counts as gone.
     pub(in crate::service) fn register(&self, models: &Models, engine: Engine) -> Result<(), RegisterError> {
         engine.check()?;
+        let engine = Engine { tenant_id: Key::tenant(&engine.tenant_id).to_owned(), ..engine };
+        let key = engine.key();
+        // No model is removed while this is held.
+        let mut listening = self.listening();
+        let model = models.get_or_add(&key, engine.block_size)?;
+        let registered = self.listen(&mut listening, model, engine);
+        if registered.is_err() {
+            models.remove_if_abandoned(&key);
+        }
+        registered
+    }
+
+    fn listen(
+        &self,
+        listening: &mut BTreeMap<Name, Listening>,
+        model: Arc<Model>,
+        engine: Engine,
+    ) -> Result<(), RegisterError> {
         let worker = engine.worker();
         let name = (engine.key(), worker, engine.endpoint.clone());
         let taken = |endpoint: &str| RegisterError::Taken { worker, endpoint: endpoint.to_owned() };
-        // No model is removed while this is held.
-        let mut listening = self.listening();
-        let model = models.get_or_add(&engine.key(), engine.block_size)?;
         match listening.get(&name) {
             Some(known) if known.engine == engine => return Ok(()),
             Some(known) => return Err(taken(&known.engine.endpoint)),
             None => {}
         }
-        let others = model.publishers().of(worker);
+        let mut others = model.publishers().of(worker);
         let same = others.iter().any(|other| other.endpoint() == Some(&engine.endpoint));
         // A publisher that is gone gives up its seat.
-        if let Some(gone) = others.iter().find(|other| !same && other.connection() == Connection::Gone) {
-            self.leave(&mut listening, &model, gone);
+        if let Some(gone) = others.iter().position(|other| !same && other.connection() == Connection::Gone) {
+            self.leave(listening, &model, &others.remove(gone));
         }
         let zmq = others.iter().filter(|other| other.endpoint().is_some());
         if let Some(other) = zmq.into_iter().find(|other| other.counts_copies() != (engine.copies == Copies::Counted)) {
@@ -101,9 +116,13 @@ impl Engines {
         if let Some(other) = model.publishers().speaker(worker).filter(|other| other.worker() != worker) {
             ingest::give_up(&model, &other, worker)?;
         }
-        let entered = ingest::enter(&model, worker, Some(&engine.endpoint), engine.copies)?;
-        let last = others.last().and_then(|other| other.endpoint());
-        let publisher = entered.ok_or_else(|| taken(last.unwrap_or_default()))?;
+        let publisher = match ingest::enter(&model, worker, &engine.endpoint, engine.copies)? {
+            Ok(publisher) => publisher,
+            Err(NoRoom::Publishers) => {
+                return Err(taken(others.last().and_then(|other| other.endpoint()).unwrap_or_default()));
+            }
+            Err(no_room) => return Err(no_room.into()),
+        };
         let listener = self.ingest().listen(engine.source(), model, publisher, None);
         tracing::info!(%worker, model = %engine.key(), endpoint = engine.endpoint, "listening to an engine");
         listening.insert(name, Listening { engine, listener });
@@ -111,41 +130,43 @@ impl Engines {
     }
 
     /// Stops listening to publishers and forgets what they hold; returns how many they were. Models that have no
-    /// publishers any more are removed. Waits for batches that are being handed over, and for the writers.
+    /// publishers any more are removed. Waits for batches that are being handed over, and until no lookup finds anything
+    /// of the publishers.
     pub(in crate::service) fn unregister(&self, models: &Models, selection: Selection<'_>) -> usize {
         let mut left = 0;
         for model in models.all().iter().filter(|model| selection.has_model(model.key())) {
             let mut listening = self.listening();
-            for publisher in
-                model.publishers().all().iter().filter(|publisher| selection.has_worker(publisher.worker()))
-            {
+            let mut selected = model.publishers().of_instance(selection.instance);
+            selected.retain(|publisher| selection.has_worker(publisher.worker()));
+            for publisher in &selected {
                 self.leave(&mut listening, model, publisher);
-                left += 1;
             }
+            left += selected.len();
             models.remove_if_abandoned(model.key());
+            drop(listening);
+            if !selected.is_empty() {
+                // This fails only if the model was shut down, and then nothing of it is found.
+                let _ = model.index().flush();
+            }
         }
         left
     }
 
-    /// Drops what unreachable publishers hold that no listener follows: they were copied from a peer and not heard
-    /// since. Called when the grace period after the copy is over; listeners look after their own publishers.
+    /// Drops unreachable publishers that no listener follows, with what they hold: they were copied from a peer and not
+    /// heard since. Called when the grace period after the copy is over; listeners look after their own publishers.
+    ///
+    /// Models that have no publishers are removed. So are those that never had any: a snapshot or a dump may list some.
     pub(in crate::service) fn expire_unheard(&self, models: &Models) {
         for model in models.all().iter() {
-            let mut listening = self.listening();
-            for publisher in
-                model.publishers().all().iter().filter(|publisher| publisher.connection() == Connection::Unreachable)
-            {
+            let listening = self.listening();
+            for publisher in model.publishers().all() {
                 let endpoint = publisher.endpoint().unwrap_or_default().to_owned();
-                if listening.contains_key(&(model.key().clone(), publisher.worker(), endpoint)) {
-                    continue;
-                }
-                // This fails only if the model was shut down, and then it holds nothing.
-                let _ = ingest::expire(model, publisher);
-                // Another publisher speaks for its worker, so nothing is lost without this one.
-                if publisher.connection() == Connection::Gone && model.publishers().has_company(publisher) {
-                    self.leave(&mut listening, model, publisher);
+                if !listening.contains_key(&(model.key().clone(), publisher.worker(), endpoint)) {
+                    // This fails only if the model was shut down, and then it holds nothing.
+                    let _ = ingest::forget_unheard(model, &publisher);
                 }
             }
+            models.remove_if_abandoned(model.key());
         }
     }
 
@@ -158,7 +179,6 @@ impl Engines {
         if ingest::forget(model, publisher).is_ok() {
             tracing::info!(%worker, model = %model.key(), "stopped listening to a publisher");
         }
-        model.publishers().remove(publisher);
     }
 
     /// Stops listening to all engines, and keeps what they hold. Waits for batches that are being handed over.
@@ -205,7 +225,47 @@ pub enum RegisterError {
         /// Where the other publishes.
         endpoint: String,
     },
+    /// The model has as many workers as it may have.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The service is shutting down.
     #[error("the service is shutting down")]
     Closed(#[from] Closed),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Index;
+
+    fn engine(port: u16, copies: Copies) -> Engine {
+        let endpoint = format!("tcp://127.0.0.1:{port}");
+        Engine {
+            instance_id: 7,
+            endpoint,
+            model_name: "m".to_owned(),
+            routing_group: "default".to_owned(),
+            block_size: 4,
+            copies,
+            ..Engine::default()
+        }
+    }
+
+    #[test]
+    fn a_publisher_that_is_gone_does_not_decide_how_its_successor_counts() {
+        let engines = Engines::start(ingest::Settings::default()).expect("threads");
+        let models = Models::new(Index::builder(), 1);
+        engines.register(&models, engine(1, Copies::Counted)).expect("the first");
+        let other =
+            engines.register(&models, engine(2, Copies::Single)).expect_err("its other publisher counts copies");
+        assert!(matches!(other, RegisterError::Copies { .. }));
+        models.all()[0].publishers().all()[0].set_connection(Connection::Gone);
+        engines.register(&models, engine(2, Copies::Single)).expect("the other one is gone");
+        let publishers = models.all()[0].publishers().all();
+        assert_eq!(
+            publishers.iter().map(|publisher| publisher.endpoint()).collect::<Vec<_>>(),
+            [Some("tcp://127.0.0.1:2")]
+        );
+        engines.stop();
+    }
 }

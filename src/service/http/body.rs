@@ -11,6 +11,7 @@ use hyper::StatusCode;
 use hyper::body::Body as _;
 use hyper::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use tokio::time::timeout;
 
 use super::refusal::Refusal;
@@ -38,12 +39,29 @@ pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Ref
 
 /// Parses a body of JSON.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Refusal::bad(format!("invalid JSON: {error}")))
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => Refusal::bad(cut(error.to_string())),
+        _ => Refusal::bad(cut(format!("invalid JSON: {error}"))),
+    })
 }
 
 /// Parses a body of msgpack.
 pub(super) fn unpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    rmp_serde::from_slice(body).map_err(|error| Refusal::bad(format!("invalid msgpack: {error}")))
+    rmp_serde::from_slice(body).map_err(|error| Refusal::bad(cut(format!("invalid msgpack: {error}"))))
+}
+
+/// How many bytes of an error are returned: it may repeat what the client sent.
+const MAX_ERROR: usize = 1000;
+
+/// Cuts the middle out of an error that is too long. What is wrong stands at its beginning, what is right at its end.
+pub(super) fn cut(error: String) -> String {
+    if error.len() <= MAX_ERROR {
+        return error;
+    }
+    let (begin, end) = (MAX_ERROR / 2, error.len() - MAX_ERROR / 2);
+    // Bytes, because the middle of a character may be there.
+    let (begin, end) = (&error.as_bytes()[..begin], &error.as_bytes()[end..]);
+    format!("{} ... {}", String::from_utf8_lossy(begin), String::from_utf8_lossy(end))
 }
 
 /// Returns an answer in JSON; `room` is about how many bytes it takes.

@@ -1,6 +1,7 @@
 //! The routing decision of `POST /v1/match`, made from the matches and from loads that the caller reports.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
@@ -10,10 +11,12 @@ use crate::event::Worker;
 use crate::index::Matches;
 use crate::route::{Considered, Decision, Explanation, Load, Request, Router, policy};
 use crate::service::models::Model;
+use crate::service::publisher::Publisher;
 use crate::service::tier::{MAX_RANK, Tier};
 
 /// How to choose a worker. The service does not track requests in flight: it knows only the loads in the request.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Ask {
     /// Default `cost`.
     policy: Option<String>,
@@ -28,11 +31,19 @@ pub(super) struct Ask {
     credits: Option<[f32; Tier::ALL.len()]>,
 }
 
+impl Ask {
+    /// Returns how many workers it names.
+    pub(super) fn loads(&self) -> usize {
+        self.loads.len()
+    }
+}
+
 /// The default credits: loading a block from host memory is taken to cost a third of computing it, and from a disk two
 /// thirds. That is more than it usually costs, so that a block on the device is clearly preferred.
 const CREDITS: [f32; Tier::ALL.len()] = [1.0, 0.7, 0.3];
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct InFlight {
     instance_id: u64,
     #[serde(default)]
@@ -89,7 +100,8 @@ struct Candidate {
     cost: Option<f32>,
 }
 
-/// Chooses among the `named` workers, or among all that have a publisher; never one whose connection is lost.
+/// Chooses among all workers that have a publisher, or among those of them that are `named`; never one whose connection
+/// is lost.
 pub(super) fn choose(
     model: &Model,
     ask: &Ask,
@@ -131,17 +143,12 @@ fn router(model: &Model, ask: &Ask, named: Option<&[Worker]>) -> Result<Router, 
         (worker, tier as usize)
     });
     let mut router = builder.build().map_err(|error| Refusal::bad(error.to_string()))?;
-    // All known workers, and whether a publisher that speaks for them is connected.
-    let mut known: HashMap<Worker, bool> = HashMap::new();
-    for publisher in model.publishers().all().iter() {
-        publisher.workers().into_iter().for_each(|worker| *known.entry(worker).or_default() |= publisher.is_present());
-    }
-    let candidates: Vec<_> = match named {
-        Some(named) => named.iter().copied().filter(|worker| worker.dp_rank <= MAX_RANK).collect(),
-        None => known.keys().copied().collect(),
-    };
-    for worker in candidates.into_iter().filter(|worker| known.get(worker) != Some(&false)) {
-        router.add_worker(worker);
+    match named {
+        Some(named) => present_among(model, named, |worker| _ = router.add_worker(worker)),
+        None => {
+            let known = presence(&model.publishers().all()).into_iter();
+            known.filter(|(_, present)| *present).for_each(|(worker, _)| _ = router.add_worker(worker));
+        }
     }
     for of in &ask.loads {
         let worker = Worker::new(of.instance_id, of.dp_rank);
@@ -150,6 +157,27 @@ fn router(model: &Model, ask: &Ask, named: Option<&[Worker]>) -> Result<Router, 
         router.set_available(worker, of.available);
     }
     Ok(router)
+}
+
+/// Returns the workers that these publishers speak for, and whether one that speaks for them is connected.
+fn presence(publishers: &[Arc<Publisher>]) -> HashMap<Worker, bool> {
+    let mut known: HashMap<Worker, bool> = HashMap::new();
+    for publisher in publishers {
+        publisher.workers().into_iter().for_each(|worker| *known.entry(worker).or_default() |= publisher.is_present());
+    }
+    known
+}
+
+/// Calls `add` with those of the named workers, which are sorted, that are known and present. A rank that has said
+/// nothing yet is known if another one of its instance is.
+fn present_among(model: &Model, named: &[Worker], mut add: impl FnMut(Worker)) {
+    for named in named.chunk_by(|a, b| a.id == b.id) {
+        let publishers = model.publishers().of_instance(named[0].id);
+        let known = presence(&publishers);
+        let any = publishers.iter().any(|publisher| publisher.is_present());
+        let is_present = |worker: &&Worker| worker.dp_rank <= MAX_RANK && *known.get(worker).unwrap_or(&any);
+        named.iter().filter(is_present).for_each(|&worker| add(worker));
+    }
 }
 
 impl Candidate {

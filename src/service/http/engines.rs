@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -33,12 +34,14 @@ impl From<RegisterError> for Refusal {
             RegisterError::Taken { .. } | RegisterError::Copies { .. } => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            RegisterError::NoRoom(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
             RegisterError::Closed(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Unregister {
     instance_id: u64,
     model_name: String,
@@ -50,6 +53,8 @@ struct Unregister {
 pub(super) async fn unregister(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
     let body = body::read(indexer.config(), request).await?;
     let ask: Unregister = body::parse(&body)?;
+    let [group, tenant] = [&ask.routing_group, &ask.tenant_id].map(|name| name.as_deref().unwrap_or(""));
+    Key::check_parts(&ask.model_name, group, tenant)?;
     let left = blocking(move || {
         indexer.unregister(Selection {
             instance: ask.instance_id,
@@ -64,6 +69,7 @@ pub(super) async fn unregister(State(indexer): State<Arc<Indexer>>, request: Req
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Filter {
     model_name: Option<String>,
     routing_group: Option<String>,
@@ -80,7 +86,11 @@ impl Filter {
     }
 }
 
-pub(super) async fn list(State(indexer): State<Arc<Indexer>>, Query(filter): Query<Filter>) -> Response {
+pub(super) async fn list(
+    State(indexer): State<Arc<Indexer>>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(filter) = filter.map_err(|error| Refusal::bad(body::cut(error.body_text())))?;
     let models = indexer.models().all();
     let known = models.iter().filter(|model| filter.has(model));
     let known: Vec<_> = known.map(|model| (model, model.publishers().all(), model.doubts())).collect();
@@ -88,7 +98,7 @@ pub(super) async fn list(State(indexer): State<Arc<Indexer>>, Query(filter): Que
         let instances = publishers.chunk_by(|a, b| a.worker().id == b.worker().id);
         instances.map(|publishers| Instance::new(model, publishers, doubts))
     });
-    body::json(StatusCode::OK, &instances.collect::<Vec<_>>(), 1024)
+    Ok(body::json(StatusCode::OK, &instances.collect::<Vec<_>>(), 1024))
 }
 
 #[derive(Serialize)]
@@ -117,6 +127,8 @@ struct Listener<'a> {
     last_sequence: Option<u64>,
     lag_seconds: f64,
     seen_seconds_ago: Option<f64>,
+    /// Why there is no connection, or why the last replay failed.
+    last_error: Option<String>,
     counts: BTreeMap<&'static str, u64>,
     skipped: BTreeMap<&'static str, u64>,
     /// Further publishers of the same worker.
@@ -163,6 +175,7 @@ impl<'a> Listener<'a> {
             last_sequence: publisher.last_sequence(),
             lag_seconds: publisher.lag().as_secs_f64(),
             seen_seconds_ago: publisher.last_seen().map(ago),
+            last_error: publisher.last_error(),
             counts: Count::ALL.iter().map(|&what| (what.name(), publisher.count(what))).collect(),
             skipped: skipped.filter(|&(_, times)| times > 0).collect(),
             others: others.iter().map(|other| Self::new(std::slice::from_ref(other), doubts)).collect(),

@@ -1,6 +1,6 @@
 //! `POST /events`: events of engines that do not publish over ZMQ, in the format of Dynamo's router.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use super::refusal::{Refusal, blocking};
 use super::{body, lookup};
 use crate::event::Worker;
-use crate::index::Rejection;
+use crate::index::{Closed, Rejection};
 use crate::service::indexer::Indexer;
 use crate::service::ingest::{self, DynamoEvent};
-use crate::service::models::{Key, Model};
-use crate::service::publisher::{Copies, Publisher, Skip};
+use crate::service::models::{Key, Model, NoRoom};
+use crate::service::publisher::{Publisher, Skip};
 use crate::service::tier::{MAX_RANK, Tier};
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Told {
     model_name: String,
     routing_group: Option<String>,
@@ -60,50 +61,119 @@ fn apply(indexer: &Indexer, told: Told) -> Result<Outcome, Refusal> {
     let group = routing_group.unwrap_or_else(|| Key::DEFAULT_GROUP.to_owned());
     let tenant = Key::tenant(&tenant_id.unwrap_or_default()).to_owned();
     let key = Key { model: model_name, group, tenant };
+    indexer.models().check(&key, block_size)?;
     let mut outcome = Outcome::default();
-    let mut by_worker: BTreeMap<Worker, Vec<DynamoEvent>> = BTreeMap::new();
-    for event in events {
-        if event.event.dp_rank > MAX_RANK {
-            *outcome.skipped.entry(Skip::Rank.name()).or_default() += 1;
-        } else {
-            by_worker.entry(Worker::new(event.worker_id, event.event.dp_rank)).or_default().push(event);
+    let events = usable(indexer, &key, events, &mut outcome);
+    while !events.is_empty() {
+        let model = indexer.models().get_or_add(&key, block_size)?;
+        match tell(&model, &events) {
+            Ok(told) => return Ok(outcome.and(told)),
+            // The model was removed meanwhile, with what it was told, because its last engine left.
+            Err(Untold::Closed(_)) if !indexer.models().has(&model) => {}
+            Err(Untold::Closed(closed)) => return Err(closed.into()),
+            Err(Untold::NoSeat(worker)) => {
+                return Err(Refusal::new(
+                    StatusCode::CONFLICT,
+                    format!("too many publishers speak for worker {worker}"),
+                ));
+            }
         }
     }
-    let (model, publishers) = publishers(indexer, &key, block_size, &by_worker.keys())?;
-    let before = rejections(&model, &by_worker);
-    for (publisher, events) in publishers.into_iter().zip(by_worker.values()) {
-        let skipped = skips(&publisher);
-        let applied = ingest::dynamo_events(&model, &publisher, events)?;
-        outcome.applied += applied.events;
-        outcome.blocks += applied.blocks;
-        add(&mut outcome.skipped, Skip::ALL.map(Skip::name), skipped, skips(&publisher));
+    Ok(outcome)
+}
+
+/// Sorts events by worker, and skips those that make nobody known: of ranks that are too high, and of workers that are
+/// not known yet and say only what is not indexed.
+fn usable(indexer: &Indexer, key: &Key, mut events: Vec<DynamoEvent>, outcome: &mut Outcome) -> Vec<DynamoEvent> {
+    let model = indexer.models().get(&key.model, &key.group, &key.tenant);
+    let is_known = |worker| model.as_ref().is_some_and(|model| model.publishers().over_http(worker).is_some());
+    // Stable, so that every worker's events stay in order.
+    events.sort_by_key(DynamoEvent::worker);
+    let mut skipped = HashSet::new();
+    for events in events.chunk_by(|a, b| a.worker() == b.worker()) {
+        let worker = events[0].worker();
+        if worker.dp_rank > MAX_RANK {
+            outcome.skip(Skip::Rank, events.len() as u64);
+        } else if events.iter().all(DynamoEvent::is_shared) && !is_known(worker) {
+            outcome.skip(Skip::Shared, events.len() as u64);
+        } else {
+            continue;
+        }
+        skipped.insert(worker);
+    }
+    events.retain(|event| !skipped.contains(&event.worker()));
+    events
+}
+
+/// Why a model was not told of events.
+enum Untold {
+    Closed(Closed),
+    /// Too many publishers speak for this worker.
+    NoSeat(Worker),
+}
+
+impl From<Closed> for Untold {
+    fn from(closed: Closed) -> Self {
+        Self::Closed(closed)
+    }
+}
+
+/// Tells a model of events, which are sorted by worker, and returns when they are visible. The cost is in proportion to
+/// the events and their workers, however many workers there are.
+fn tell(model: &Model, events: &[DynamoEvent]) -> Result<Outcome, Untold> {
+    let by_worker = || events.chunk_by(|a, b| a.worker() == b.worker());
+    let workers: Vec<_> = by_worker().map(|events| events[0].worker()).collect();
+    let mut outcome = Outcome::default();
+    let entered = ingest::enter_over_http(model, &workers)?;
+    if let Some(place) = entered.iter().position(|entered| matches!(entered, Err(NoRoom::Publishers))) {
+        return Err(Untold::NoSeat(workers[place]));
+    }
+    let before = rejections(model, &workers)?;
+    for (entered, events) in entered.into_iter().zip(by_worker()) {
+        match entered {
+            Ok(publisher) => outcome = outcome.and(tell_worker(model, publisher, events)?),
+            Err(NoRoom::Memory) => outcome.skip(Skip::Budget, events.len() as u64),
+            Err(_) => outcome.skip(Skip::Workers, events.len() as u64),
+        }
     }
     model.index().flush()?;
-    let after = rejections(&model, &by_worker);
+    let after = rejections(model, &workers)?;
     add(&mut outcome.rejected, Rejection::ALL.map(Rejection::name), before, after);
     outcome.applied = outcome.applied.saturating_sub(outcome.rejected.values().sum());
     Ok(outcome)
 }
 
-/// Returns the model and the publishers of these workers, and creates those that do not exist yet.
-fn publishers<'w>(
-    indexer: &Indexer,
-    key: &Key,
-    block_size: u32,
-    workers: &(impl Iterator<Item = &'w Worker> + Clone),
-) -> Result<(Arc<Model>, Vec<Arc<Publisher>>), Refusal> {
+fn tell_worker(model: &Model, mut publisher: Arc<Publisher>, events: &[DynamoEvent]) -> Result<Outcome, Closed> {
     loop {
-        let model = indexer.models().get_or_add(key, block_size)?;
-        let publishers = workers.clone().map(|&worker| match ingest::enter(&model, worker, None, Copies::Single)? {
-            Some(publisher) => Ok(publisher),
-            None => Err(Refusal::new(StatusCode::CONFLICT, format!("too many publishers speak for worker {worker}"))),
-        });
-        let publishers = publishers.collect::<Result<Vec<_>, Refusal>>()?;
-        // A model without publishers may have been removed in the meantime.
-        let known = indexer.models().get(&key.model, &key.group, &key.tenant);
-        if publishers.is_empty() || known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
-            return Ok((model, publishers));
+        let skipped = skips(&publisher);
+        match ingest::dynamo_events(model, &publisher, events) {
+            Ok(applied) => {
+                let mut outcome = Outcome { applied: applied.events, blocks: applied.blocks, ..Outcome::default() };
+                add(&mut outcome.skipped, Skip::ALL.map(Skip::name), skipped, skips(&publisher));
+                return Ok(outcome);
+            }
+            // It was unregistered a moment ago, and speaks again.
+            Err(closed) => match ingest::enter_over_http(model, &[publisher.worker()])?.remove(0) {
+                Ok(other) if !Arc::ptr_eq(&other, &publisher) => publisher = other,
+                _ => return Err(closed),
+            },
         }
+    }
+}
+
+impl Outcome {
+    fn skip(&mut self, why: Skip, events: u64) {
+        *self.skipped.entry(why.name()).or_default() += events;
+    }
+
+    /// Adds another outcome.
+    fn and(mut self, other: Self) -> Self {
+        self.applied += other.applied;
+        self.blocks += other.blocks;
+        for (sum, more) in [(&mut self.skipped, other.skipped), (&mut self.rejected, other.rejected)] {
+            more.into_iter().for_each(|(why, times)| *sum.entry(why).or_default() += times);
+        }
+        self
     }
 }
 
@@ -112,13 +182,11 @@ fn skips(publisher: &Publisher) -> [u64; Skip::ALL.len()] {
 }
 
 /// Returns how many events of these workers the index has rejected so far, by reason.
-fn rejections<T>(model: &Model, workers: &BTreeMap<Worker, T>) -> [u64; Rejection::ALL.len()] {
-    let status = model.index().status();
-    let ours = status.workers.iter().filter(|worker| workers.contains_key(&Tier::split(worker.worker).0));
-    let strangers = status.shards.iter().map(|shard| shard.rejected_strangers);
-    ours.map(|worker| worker.rejected)
-        .chain(strangers)
-        .fold(Default::default(), |sum: [u64; _], rejected| std::array::from_fn(|why| sum[why] + rejected[why]))
+fn rejections(model: &Model, workers: &[Worker]) -> Result<[u64; Rejection::ALL.len()], Closed> {
+    let workers: Vec<_> = workers.iter().flat_map(|&worker| Tier::ALL.map(|tier| tier.worker(worker))).collect();
+    let status = model.index().status_of(&workers)?;
+    let sum = |sum: [u64; _], rejected: [u64; _]| std::array::from_fn(|why| sum[why] + rejected[why]);
+    Ok(status.iter().map(|worker| worker.rejected).fold(Default::default(), sum))
 }
 
 /// Adds the differences between two readings of counters.

@@ -12,7 +12,16 @@ use super::body::Name;
 use super::refusal::Refusal;
 use crate::index::Matches;
 use crate::service::indexer::Indexer;
-use crate::service::models::Model;
+use crate::service::models::{Key, Model, check_name};
+
+/// The model that a request is about.
+pub(super) enum Found {
+    Model(Arc<Model>),
+    /// Its last engine left a while ago, so nobody holds anything.
+    Removed {
+        block_size: u32,
+    },
+}
 
 /// Returns the model that a request is about.
 pub(super) fn model(
@@ -20,9 +29,14 @@ pub(super) fn model(
     name: &Name<'_>,
     group: Option<&Name<'_>>,
     tenant: Option<&Name<'_>>,
-) -> Result<Arc<Model>, Refusal> {
+) -> Result<Found, Refusal> {
     let (name, group, tenant) = (Name::or(Some(name), ""), Name::group(group), Name::tenant(tenant));
-    indexer.models().get_even_removed(name, group, tenant).ok_or_else(|| {
+    if let Some(model) = indexer.models().get(name, group, tenant) {
+        return Ok(Found::Model(model));
+    }
+    Key::check_parts(name, group, tenant)?;
+    let removed = indexer.models().removed_block_size(name, group, tenant);
+    removed.map(|block_size| Found::Removed { block_size }).ok_or_else(|| {
         let of = if tenant.is_empty() { String::new() } else { format!(" of tenant {tenant:?}") };
         Refusal::not_found(format!("no model {name:?} in routing group {group:?}{of}"))
     })
@@ -67,14 +81,22 @@ pub(super) fn look_up<T>(
 /// Hashes a prompt as the engines of the model do. Their hashes may look ahead by different numbers of tokens, so there
 /// is one result for each number. A worker is found with its own number only, so the answers are about different
 /// workers.
-pub(super) fn hash(model: &Model, tokens: &[u32], lora: Option<&Name<'_>>, salt: Option<&Name<'_>>) -> Vec<Hashes> {
+///
+/// A salt is not kept, and is as long as the engine accepts it.
+pub(super) fn hash(
+    model: &Model,
+    tokens: &[u32],
+    lora: Option<&Name<'_>>,
+    salt: Option<&Name<'_>>,
+) -> Result<Vec<Hashes>, Refusal> {
+    check_name("lora_name", Name::or(lora, ""))?;
     let hasher = model.hasher().lora(Name::or(lora, "")).namespace(Name::or(salt, ""));
     let prompts = model.publishers().lookaheads().map(|ahead| {
         let mut prompt = Hashes::default();
         hasher.lookahead(ahead).hash_into(tokens, &mut prompt.0);
         prompt
     });
-    prompts.collect()
+    Ok(prompts.collect())
 }
 
 /// Local hashes, in memory that the thread uses again.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, Name};
 use super::decision::{self, Choice};
-use super::lookup::{self, Hashes};
+use super::lookup::{self, Found, Hashes};
 use super::refusal::Refusal;
 use crate::event::Worker;
 use crate::index::Matches;
@@ -21,6 +21,7 @@ use crate::service::publisher;
 use crate::service::tier::Tier;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Ask<'a> {
     #[serde(borrow)]
     model_name: Name<'a>,
@@ -84,7 +85,13 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
     let body = body::read(indexer.config(), request).await?;
     let _timer = indexer.metrics().answers.start_timer();
     let ask: Ask = body::parse(&body)?;
+    check_length(&indexer, "workers", ask.workers.as_ref().map_or(0, Vec::len))?;
+    check_length(&indexer, "loads", ask.route.as_ref().map_or(0, decision::Ask::loads))?;
     let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
+    let model = match model {
+        Found::Model(model) => model,
+        Found::Removed { block_size } => return nothing(&indexer, &ask, block_size),
+    };
     let (prompts, tokens) = prompt(&indexer, &model, &ask)?;
     lookup::look_up(&indexer, &model, &prompts, |matches| {
         let candidates = Candidates::new(ask.workers.as_deref());
@@ -112,24 +119,69 @@ pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) 
     })
 }
 
-/// Returns the hashes of the prompt's blocks, for every lookahead that engines have, and its length in tokens.
-fn prompt(indexer: &Indexer, model: &Model, ask: &Ask<'_>) -> Result<(Vec<Hashes>, u64), Refusal> {
+/// Refuses a list of more workers than a model may have.
+fn check_length(indexer: &Indexer, field: &str, workers: usize) -> Result<(), Refusal> {
+    let most = indexer.models().most_workers();
+    if workers <= most {
+        return Ok(());
+    }
+    Err(Refusal::bad(format!("{field} names {workers} workers; a model has at most {most} (max_workers)")))
+}
+
+/// Answers that nobody holds anything of the prompt.
+fn nothing(indexer: &Indexer, ask: &Ask<'_>, block_size: u32) -> Result<Response, Refusal> {
+    let blocks = match given(indexer, ask)? {
+        Given::Tokens(tokens) => tokens.len() / block_size as usize,
+        Given::Hashes(hashes) => hashes.0.len(),
+    };
+    if ask.route.is_some() {
+        return Err(Refusal::bad("no worker can be chosen: all engines of the model have left"));
+    }
+    let answer = Answer {
+        block_size,
+        blocks,
+        exactness: Exactness::default(),
+        matches: Vec::new(),
+        degraded: Vec::new(),
+        watermarks: Vec::new(),
+        route: None,
+    };
+    Ok(body::json(StatusCode::OK, &answer, 256))
+}
+
+/// The prompt, as the client gives it.
+enum Given<'a> {
+    Tokens(&'a [u32]),
+    Hashes(&'a Hashes),
+}
+
+fn given<'a>(indexer: &Indexer, ask: &'a Ask<'_>) -> Result<Given<'a>, Refusal> {
     match (&ask.token_ids, &ask.block_hashes) {
-        (Some(tokens), None) => {
-            let hashes = lookup::hash(model, tokens, ask.lora_name.as_ref(), ask.cache_salt.as_ref());
-            Ok((hashes, tokens.len() as u64))
-        }
-        (None, Some(given)) if ask.lora_name.is_none() && ask.cache_salt.is_none() => {
+        (Some(tokens), None) => Ok(Given::Tokens(tokens)),
+        (None, Some(hashes)) if ask.lora_name.is_none() && ask.cache_salt.is_none() => {
             lookup::accepts_hashes(indexer)?;
-            let mut hashes = Hashes::default();
-            hashes.0.extend_from_slice(&given.0);
-            let tokens = hashes.0.len() as u64 * u64::from(model.block_size());
-            Ok((vec![hashes], tokens))
+            Ok(Given::Hashes(hashes))
         }
         (None, Some(_)) => {
             Err(Refusal::bad("lora_name and cache_salt are part of the hashes; leave them out with block_hashes"))
         }
         _ => Err(Refusal::bad("give either token_ids or block_hashes")),
+    }
+}
+
+/// Returns the hashes of the prompt's blocks, for every lookahead that engines have, and its length in tokens.
+fn prompt(indexer: &Indexer, model: &Model, ask: &Ask<'_>) -> Result<(Vec<Hashes>, u64), Refusal> {
+    match given(indexer, ask)? {
+        Given::Tokens(tokens) => {
+            let hashes = lookup::hash(model, tokens, ask.lora_name.as_ref(), ask.cache_salt.as_ref())?;
+            Ok((hashes, tokens.len() as u64))
+        }
+        Given::Hashes(given) => {
+            let mut hashes = Hashes::default();
+            hashes.0.extend_from_slice(&given.0);
+            let tokens = hashes.0.len() as u64 * u64::from(model.block_size());
+            Ok((vec![hashes], tokens))
+        }
     }
 }
 
@@ -157,7 +209,7 @@ fn none(doubts: &Doubts) -> bool {
     doubts.is_empty()
 }
 
-/// Returns the best `k` of the candidates, with what is known of them.
+/// Returns the best `k` of the candidates, with what is known of them. The doubts are sorted by worker.
 fn found(
     model: &Model,
     matches: &[Matches],
@@ -183,7 +235,8 @@ fn found(
     publishers.truncate(k.unwrap_or(usize::MAX));
     let described = publishers.into_iter().map(|(Reverse([gpu, cpu, disk]), worker)| {
         let publisher = model.publishers().speaker(worker);
-        let reasons = doubts.iter().find(|(other, _)| *other == worker).map_or(Doubts::NONE, |&(_, doubts)| doubts);
+        let doubts_at = doubts.binary_search_by_key(&worker, |&(other, _)| other);
+        let reasons = doubts_at.map_or(Doubts::NONE, |at| doubts[at].1);
         Match {
             instance_id: worker.id,
             dp_rank: worker.dp_rank,

@@ -10,8 +10,10 @@ use serde::Deserialize;
 use super::body;
 use super::refusal::Refusal;
 use crate::service::indexer::Indexer;
+use crate::service::peers::PeerError;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Peer {
     url: String,
 }
@@ -19,7 +21,13 @@ struct Peer {
 pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
     let body = body::read(indexer.config(), request).await?;
     let peer: Peer = body::parse(&body)?;
-    indexer.peers().add(&peer.url).map_err(|error| Refusal::bad(error.to_string()))?;
+    indexer.peers().add(&peer.url).map_err(|error| {
+        let status = match error {
+            PeerError::TooMany { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Refusal::new(status, error.to_string())
+    })?;
     Ok(body::ok(StatusCode::CREATED))
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::body::{self, Name};
-use super::lookup::{self, Hashes};
+use super::lookup::{self, Found, Hashes};
 use super::refusal::Refusal;
 use super::scores::{Row, Scores};
 use crate::index::Matches;
@@ -18,6 +18,7 @@ use crate::service::indexer::Indexer;
 use crate::service::models::Model;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ByTokens<'a> {
     #[serde(borrow)]
     model_name: Name<'a>,
@@ -29,12 +30,14 @@ struct ByTokens<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ByHash<'a> {
     #[serde(borrow)]
     model_name: Name<'a>,
     routing_group: Option<Name<'a>>,
     tenant_id: Option<Name<'a>>,
     block_hashes: Hashes,
+    lora_name: Option<IgnoredAny>,
     cache_salt: Option<IgnoredAny>,
 }
 
@@ -42,26 +45,39 @@ pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, request: Requ
     let body = body::read(indexer.config(), request).await?;
     let _timer = indexer.metrics().answers.start_timer();
     let ask: ByTokens = body::parse(&body)?;
-    let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
-    let prompts = lookup::hash(&model, &ask.token_ids, ask.lora_name.as_ref(), ask.cache_salt.as_ref());
-    Ok(answer(&indexer, &model, &prompts))
+    match lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())? {
+        Found::Removed { block_size } => Ok(nothing(block_size)),
+        Found::Model(model) => {
+            let prompts = lookup::hash(&model, &ask.token_ids, ask.lora_name.as_ref(), ask.cache_salt.as_ref())?;
+            Ok(answer(&indexer, &model, &prompts))
+        }
+    }
 }
 
 pub(super) async fn by_hash(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
     let body = body::read(indexer.config(), request).await?;
     let _timer = indexer.metrics().answers.start_timer();
     let ask: ByHash = body::parse(&body)?;
-    if ask.cache_salt.is_some() {
-        return Err(Refusal::bad("cache_salt is part of the hashes; leave it out with block_hashes"));
+    if ask.cache_salt.is_some() || ask.lora_name.is_some() {
+        return Err(Refusal::bad("lora_name and cache_salt are part of the hashes; leave them out with block_hashes"));
     }
-    let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
+    let found = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
     lookup::accepts_hashes(&indexer)?;
-    Ok(answer(&indexer, &model, std::slice::from_ref(&ask.block_hashes)))
+    Ok(match found {
+        Found::Removed { block_size } => nothing(block_size),
+        Found::Model(model) => answer(&indexer, &model, std::slice::from_ref(&ask.block_hashes)),
+    })
 }
 
 thread_local! {
     /// Memory for the rows of an answer, which the thread uses again.
     static ROWS: RefCell<Vec<Row>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Answers that nobody holds anything of the prompt.
+fn nothing(block_size: u32) -> Response {
+    let scores = Scores { rows: &[], block_size, doubts: &[] };
+    body::json(StatusCode::OK, &scores, scores.room())
 }
 
 /// Looks up the prompts, and answers with what was found.

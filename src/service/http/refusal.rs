@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::index::Closed;
-use crate::service::models::ModelError;
+use crate::service::models::{ModelError, NameError};
 
 /// A refusal: a status, and `{"error": "why"}`.
 #[derive(Debug)]
@@ -45,12 +45,18 @@ impl From<Closed> for Refusal {
 impl From<ModelError> for Refusal {
     fn from(error: ModelError) -> Self {
         let status = match error {
-            ModelError::ZeroBlockSize => StatusCode::BAD_REQUEST,
+            ModelError::ZeroBlockSize | ModelError::Name(_) => StatusCode::BAD_REQUEST,
             ModelError::OtherBlockSize { .. } => StatusCode::CONFLICT,
             ModelError::TooMany { .. } => StatusCode::INSUFFICIENT_STORAGE,
             ModelError::Index(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Self {
+        Self::bad(error.to_string())
     }
 }
 

@@ -11,7 +11,6 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use super::change::Change;
 use super::dynamo::{DynamoBlock, DynamoData, DynamoEvent, StorageTier};
@@ -19,8 +18,7 @@ use super::worker_feed::WorkerFeed;
 use crate::event::{Block, Worker};
 use crate::index::Closed;
 use crate::service::doubt::Doubt;
-use crate::service::models::Model;
-use crate::service::publisher::Publisher;
+use crate::service::models::{Model, NoRoom};
 use crate::service::tier::{MAX_RANK, Tier};
 
 /// Why a dump is refused.
@@ -38,6 +36,9 @@ pub(in crate::service) enum DumpError {
     /// A hash stands for two prefixes.
     #[error("hash {block} of worker {worker} stands for two different prefixes")]
     TwoMeanings { worker: Worker, block: u64 },
+    /// It has more workers than the model may have.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The index did not accept all of it.
     #[error("the index did not accept all of it; the log may say why")]
     Rejected,
@@ -62,7 +63,8 @@ pub(in crate::service) fn take_dump(model: &Model, events: Vec<DynamoEvent>) -> 
         said.take(storage_tier, event.data).map_err(|block| DumpError::TwoMeanings { worker, block })?;
     }
     for (worker, said) in workers {
-        let publisher = Arc::new(Publisher::http(worker));
+        let mut entered = model.publishers().enter_over_http(&[worker]);
+        let publisher = entered.remove(0)?;
         publisher.doubt(Doubt::Copied);
         publisher.set_copied();
         {
@@ -71,12 +73,11 @@ pub(in crate::service) fn take_dump(model: &Model, events: Vec<DynamoEvent>) -> 
             let (stores, gaps) = said.tree(worker)?.changes();
             let gaps = Tier::ALL.into_iter().zip(&gaps).filter(|(_, gaps)| !gaps.is_empty());
             let removals = gaps.map(|(tier, hashes)| Change::Removed { tier, hashes });
-            let mut writer = feed.writer(0);
+            let Some(mut writer) = feed.writer(0) else { return Err(DumpError::Rejected) };
             for change in stores.into_iter().chain(removals) {
                 writer.apply(change)?;
             }
         }
-        model.publishers().put(&publisher);
     }
     model.index().flush()?;
     let status = model.index().status();

@@ -107,6 +107,16 @@ impl DynamoEvent {
         Self { worker_id: worker.id, storage_tier, event: NumberedEvent { event_id, data, dp_rank: worker.dp_rank } }
     }
 
+    /// Returns the worker that it is about.
+    pub(in crate::service) fn worker(&self) -> Worker {
+        Worker::new(self.worker_id, self.event.dp_rank)
+    }
+
+    /// Whether it is about storage that no instance owns, which is not indexed.
+    pub(in crate::service) fn is_shared(&self) -> bool {
+        self.storage_tier == StorageTier::External
+    }
+
     /// Returns what it changes, or why it is skipped.
     fn change(&self) -> Result<Change<'_>, Skip> {
         if self.event.dp_rank > MAX_RANK {
@@ -144,7 +154,8 @@ pub struct Applied {
 /// instance that `publisher` speaks for.
 ///
 /// # Errors
-/// The index was shut down.
+/// The index was shut down, or the publisher was removed from its model. Nothing was handed to the index then, or only
+/// what is forgotten with the model.
 pub fn dynamo_events<'e>(
     model: &Model,
     publisher: &Publisher,
@@ -152,6 +163,9 @@ pub fn dynamo_events<'e>(
 ) -> Result<Applied, Closed> {
     let _applying = model.applying();
     let mut position = publisher.position();
+    if publisher.has_left(&position) {
+        return Err(Closed);
+    }
     let mut records = publisher.records();
     let mut applied = Applied::default();
     for said in events {

@@ -34,6 +34,9 @@ pub(super) fn apply_batch(
     let decoded = Batch::decode(payload);
     let _applying = model.applying();
     let mut position = publisher.position();
+    // If the rest fails, the batch is not tried again: it would fail again.
+    position.fingerprint = None;
+    publisher.advance(&mut position, sequence + 1);
     if sequence == 0 {
         // Nothing came before the first batch, so nothing of it can have been missed.
         publisher.settle(Doubt::JoinedLate);
@@ -47,7 +50,6 @@ pub(super) fn apply_batch(
         }
     }
     position.fingerprint = Some(fingerprint);
-    publisher.advance(&mut position, sequence + 1);
     publisher.add(Count::Batches, 1);
     Ok(())
 }

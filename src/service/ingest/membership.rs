@@ -6,27 +6,50 @@ use super::tier_writer::TierWriter;
 use crate::event::Worker;
 use crate::index::Closed;
 use crate::service::doubt::Doubt;
-use crate::service::models::Model;
+use crate::service::models::{Model, NoRoom};
 use crate::service::publisher::{Connection, Copies, Count, Position, Publisher, TierMap, WorkerRecord};
 
-/// Adds a publisher of `worker`, see [`Publishers::enter`](crate::service::Publishers). Returns `None` if the worker
-/// has too many already.
+/// Adds a publisher of `worker` at this endpoint, see [`Publishers`](crate::service::Publishers). The inner error says
+/// that there is no room for it.
 ///
 /// # Errors
 /// The index was shut down.
 pub(in crate::service) fn enter(
     model: &Model,
     worker: Worker,
-    endpoint: Option<&str>,
+    endpoint: &str,
     copies: Copies,
-) -> Result<Option<Arc<Publisher>>, Closed> {
+) -> Result<Result<Arc<Publisher>, NoRoom>, Closed> {
     let others = model.publishers().of(worker);
     if let Some(first) = others.first()
-        && others.iter().all(|other| other.endpoint() != endpoint)
+        && others.iter().all(|other| other.endpoint() != Some(endpoint))
     {
         share(model, first)?;
     }
     Ok(model.publishers().enter(worker, endpoint, copies))
+}
+
+/// Returns the publishers over HTTP of these workers, and adds those that are missing and have room. While the memory
+/// budget is exceeded, there is none.
+///
+/// # Errors
+/// The index was shut down.
+pub(in crate::service) fn enter_over_http(
+    model: &Model,
+    workers: &[Worker],
+) -> Result<Vec<Result<Arc<Publisher>, NoRoom>>, Closed> {
+    if model.allowance().is_exhausted() {
+        let known = |&worker| model.publishers().over_http(worker).ok_or(NoRoom::Memory);
+        return Ok(workers.iter().map(known).collect());
+    }
+    for &worker in workers {
+        if let Some(other) = model.publishers().get(worker)
+            && model.publishers().over_http(worker).is_none()
+        {
+            share(model, &other)?;
+        }
+    }
+    Ok(model.publishers().enter_over_http(workers))
 }
 
 /// Prepares for a second publisher of the same worker: from now on, the record says which of them stored which block.
@@ -47,6 +70,7 @@ pub(in crate::service) fn give_up(model: &Model, publisher: &Publisher, worker: 
     let _applying = model.applying();
     let _position = publisher.position();
     if let Some(record) = publisher.records().workers.remove(&worker.dp_rank) {
+        model.publishers().forget_named(1);
         remove(model, worker, &record)?;
     }
     publisher.drop_rank(worker.dp_rank);
@@ -88,24 +112,55 @@ pub(in crate::service) fn expire(model: &Model, publisher: &Publisher) -> Result
     Ok(())
 }
 
-/// Removes a publisher's workers from the index, on all tiers. Further events about them are rejected until a listener
-/// or an event over HTTP adds them again. If another publisher speaks for the same workers, what that one stored stays.
+/// Removes a publisher's workers from the index, on all tiers, and the publisher from the model. Further events about
+/// these workers are rejected until a listener or an event over HTTP adds them again. If another publisher speaks for
+/// them, what that one stored stays.
 ///
 /// The publisher's listener must have been stopped.
 ///
 /// # Errors
 /// The index was shut down.
 pub(in crate::service) fn forget(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
-    if model.publishers().has_company(publisher) {
-        return drop_all(model, publisher);
-    }
     let _applying = model.applying();
-    let _position = publisher.position();
-    let mut records = publisher.records();
-    for (dp_rank, record) in std::mem::take(&mut *records).workers {
-        remove(model, Worker::new(publisher.worker().id, dp_rank), &record)?;
+    remove_publisher(model, publisher, &mut publisher.position())
+}
+
+/// Like [`forget`], if the publisher has not been heard, or not for too long. Returns whether that is so.
+///
+/// # Errors
+/// The index was shut down.
+pub(in crate::service) fn forget_unheard(model: &Model, publisher: &Publisher) -> Result<bool, Closed> {
+    let _applying = model.applying();
+    let mut position = publisher.position();
+    // It may have spoken over HTTP just now.
+    let is_heard = matches!(publisher.connection(), Connection::Live | Connection::Replaying);
+    if !is_heard {
+        tracing::warn!(worker = %publisher.worker(), "the publisher is gone: dropping what it stored");
+        remove_publisher(model, publisher, &mut position)?;
     }
+    Ok(!is_heard)
+}
+
+fn remove_publisher(model: &Model, publisher: &Publisher, position: &mut Position) -> Result<(), Closed> {
+    publisher.leave(position);
+    let forgotten = if model.publishers().has_company(publisher) {
+        clear(model, publisher, position)
+    } else {
+        remove_all(model, publisher)
+    };
+    model.publishers().remove(publisher);
+    forgotten
+}
+
+fn remove_all(model: &Model, publisher: &Publisher) -> Result<(), Closed> {
+    let records = std::mem::take(&mut *publisher.records());
+    model.publishers().forget_named(records.others(publisher.worker().dp_rank));
     publisher.trust();
+    for (dp_rank, record) in records.workers {
+        let worker = Worker::new(publisher.worker().id, dp_rank);
+        model.allowance().forget(worker);
+        remove(model, worker, &record)?;
+    }
     Ok(())
 }
 
@@ -129,4 +184,53 @@ pub(super) fn lose(model: &Model, publisher: &Publisher, from: u64, to: u64) {
         _ if from == to => Doubt::Unheard,
         _ => Doubt::Gap,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{Index, Matches};
+    use crate::service::ingest::{DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, StorageTier, dynamo_events};
+    use crate::service::models::{Key, Models};
+
+    const KNOWN: Worker = Worker::new(1, 0);
+    const NEW: Worker = Worker::new(2, 0);
+
+    fn model() -> Arc<Model> {
+        Models::new(Index::builder(), 1).get_or_add(&Key::new("m"), 4).expect("new")
+    }
+
+    #[test]
+    fn nobody_new_enters_while_the_memory_budget_is_exceeded() {
+        let model = model();
+        let known = enter_over_http(&model, &[KNOWN]).expect("open").remove(0).expect("room");
+        model.allowance().set_exhausted(true);
+        let entered = enter_over_http(&model, &[KNOWN, NEW]).expect("open");
+        assert!(Arc::ptr_eq(entered[0].as_ref().expect("it is known"), &known));
+        assert_eq!(entered[1].as_ref().map(|new| new.worker()), Err(&NoRoom::Memory));
+        model.allowance().set_exhausted(false);
+        assert!(enter_over_http(&model, &[NEW]).expect("open")[0].is_ok());
+    }
+
+    /// A request has found the publisher when the publisher is unregistered: nobody could remove its blocks any more.
+    #[test]
+    fn nothing_is_indexed_of_a_publisher_that_has_left() {
+        let model = model();
+        let publisher = enter_over_http(&model, &[KNOWN]).expect("open").remove(0).expect("room");
+        let blocks = vec![DynamoBlock { block_hash: 1, tokens_hash: 11 }];
+        let event = NumberedEvent { event_id: 1, data: DynamoData::Stored { parent_hash: None, blocks }, dp_rank: 0 };
+        let event = DynamoEvent { worker_id: 1, storage_tier: StorageTier::Device, event };
+        forget(&model, &publisher).expect("open");
+        assert_eq!(dynamo_events(&model, &publisher, [&event]), Err(Closed));
+        let depth = || {
+            model.index().flush().expect("open");
+            let mut matches = Matches::new();
+            model.index().find(&[11], &mut matches);
+            matches.depth(KNOWN)
+        };
+        assert_eq!((depth(), model.publishers().all().len()), (0, 0));
+        let again = enter_over_http(&model, &[KNOWN]).expect("open").remove(0).expect("room");
+        dynamo_events(&model, &again, [&event]).expect("it is back");
+        assert_eq!(depth(), 1);
+    }
 }

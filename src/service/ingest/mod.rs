@@ -1,13 +1,15 @@
 //! From an engine's messages to events of the index: subscriptions, replays, sequence numbers, normalising.
 //!
 //! Each [`Listener`] follows one publisher over ZMQ. Listeners run on threads other than those of the server: if a
-//! mailbox is full or a snapshot is being taken, a listener waits and reads no further, which slows its own publisher
-//! down and nothing else.
+//! mailbox is filling up or a snapshot is being taken, a listener waits and reads no further, which slows its own
+//! publisher down and nothing else. It occupies no thread while it waits, so there are as many threads as are set.
 
+mod binding;
 mod change;
 mod dumped;
 mod dynamo;
 mod feed;
+mod follower;
 mod listener;
 mod membership;
 mod normalise;
@@ -16,10 +18,12 @@ mod sequence;
 mod settings;
 mod subscription;
 mod tier_writer;
+mod trouble;
 mod worker_feed;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{self, Handle, Runtime};
 
@@ -30,18 +34,35 @@ pub use dynamo::{Applied, DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, S
 #[doc(hidden)] // Public only for tests, fuzz targets and benches, which feed an index without sockets.
 pub use feed::apply;
 pub use listener::Listener;
-pub(super) use membership::{enter, expire, forget, give_up};
+pub(super) use membership::{enter, enter_over_http, forget, forget_unheard, give_up};
 pub use settings::{Settings, Source};
+
+use binding::Bindings;
+use sequence::Room;
 
 use crate::service::models::Model;
 use crate::service::publisher::{Publisher, Resume};
+use crate::service::zmtp::{Limits, Memory};
 
 /// The threads that listeners run on.
 #[derive(Debug)]
 pub struct Ingest {
     runtime: Runtime,
-    settings: Arc<Settings>,
+    shared: Arc<Shared>,
 }
+
+/// What all listeners share.
+#[derive(Debug)]
+struct Shared {
+    settings: Arc<Settings>,
+    limits: Limits,
+    bindings: Bindings,
+    /// The room for batches that are held during replays.
+    room: Arc<Room>,
+}
+
+/// How long a message may take to arrive, from its first frame on.
+const MESSAGE: Duration = Duration::from_secs(30);
 
 impl Ingest {
     /// Starts the threads.
@@ -52,7 +73,12 @@ impl Ingest {
         let threads = settings.threads.max(1);
         let mut runtime = runtime::Builder::new_multi_thread();
         runtime.worker_threads(threads).thread_name("kvleap-ingest").enable_all();
-        Ok(Self { runtime: runtime.build()?, settings: Arc::new(settings) })
+        let memory = Memory::new(settings.memory);
+        let limits = Limits { message: settings.message_bytes, patience: MESSAGE, memory };
+        let bindings = Bindings::new(limits.clone());
+        let room = Arc::new(Room::new(settings.memory / 2));
+        let shared = Shared { settings: Arc::new(settings), limits, bindings, room };
+        Ok(Self { runtime: runtime.build()?, shared: Arc::new(shared) })
     }
 
     /// Follows a publisher: its batches go to `model` and its state to `publisher`. It is followed from where a
@@ -67,7 +93,12 @@ impl Ingest {
         if let Some(resume) = resume {
             publisher.resume(resume);
         }
-        Listener::spawn(self.runtime.handle(), source, model, publisher, Arc::clone(&self.settings))
+        Listener::spawn(self.runtime.handle(), source, model, publisher, Arc::clone(&self.shared))
+    }
+
+    /// Returns how many bytes of messages are in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.shared.limits.memory.used()
     }
 
     pub(super) fn handle(&self) -> &Handle {

@@ -21,6 +21,8 @@
 //! Every call appends to a list of steps, which the caller must take in order before the next call.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::service::publisher::fingerprint;
 
@@ -50,12 +52,43 @@ pub(super) enum Step<P> {
 }
 
 /// How many batches are held, and how often to ask again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) held_batches: usize,
-    pub(super) held_bytes: usize,
+    /// The room for the batches that this and other sequencers hold.
+    pub(super) room: Arc<Room>,
     /// Replays without progress before missing batches count as lost.
     pub(super) attempts: u32,
+}
+
+/// Room for held batches, in bytes.
+#[derive(Debug)]
+pub(super) struct Room {
+    free: AtomicUsize,
+}
+
+/// A part of the room, which is free again when this is dropped.
+#[derive(Debug)]
+struct Share {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Room {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { free: AtomicUsize::new(bytes) }
+    }
+
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Share> {
+        let taken = self.free.fetch_update(Relaxed, Relaxed, |free| free.checked_sub(bytes));
+        taken.is_ok().then(|| Share { room: Arc::clone(self), bytes })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.free.fetch_add(self.bytes, Relaxed);
+    }
 }
 
 /// Where one publisher is in its numbers.
@@ -78,8 +111,7 @@ pub(super) struct Sequencer<P> {
     /// The replay that is under way.
     replay: Option<PendingReplay>,
     /// Live batches that arrived while earlier ones were missing.
-    held: BTreeMap<u64, P>,
-    held_bytes: usize,
+    held: BTreeMap<u64, (P, Share)>,
     /// Replays since the last one that brought a batch.
     attempts: u32,
 }
@@ -107,7 +139,6 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             unproven: true,
             replay: None,
             held: BTreeMap::new(),
-            held_bytes: 0,
             attempts: 0,
         }
     }
@@ -121,7 +152,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         (self.fresh, self.unproven) = (true, true);
         self.attempts = 0;
         // What is held is of another publisher, or the replay brings it again.
-        self.drop_held();
+        self.held.clear();
         if !self.replays {
             // Batches may be missing, and nobody can be asked: an empty range is lost.
             self.lose(self.next, steps);
@@ -142,7 +173,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         // A number comes again: the publisher restarted. This has to be known before `live` is overwritten, and before
         // the batch is compared with `next`, which the restart sets to 0.
         if self.live.is_some_and(|last| sequence <= last) {
-            self.drop_held();
+            self.held.clear();
             self.restart(steps);
         }
         self.live = Some(sequence);
@@ -231,11 +262,20 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if self.attempts < self.limits.attempts {
             return self.ask(replay.probe, steps);
         }
-        if self.unproven {
-            // It is not known whether this is the same publisher, nor what it has sent.
+        if self.unproven || (!replay.probe && self.held.is_empty()) {
+            // It is not known whether this is the same publisher, or what else the answer would have brought.
             self.lose(self.next, steps);
         }
         self.release(steps);
+    }
+
+    /// Ends the replay, which took too long as a whole. Nobody knows what it would still have brought.
+    pub(super) fn replay_endless(&mut self, steps: &mut Vec<Step<P>>) {
+        if self.replay.take().is_some() {
+            self.attempts = self.limits.attempts;
+            self.lose(self.next, steps);
+            self.release(steps);
+        }
     }
 
     /// Asks for the missing batches, and for the last one that was applied, which proves that the publisher is the
@@ -252,13 +292,11 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
 
     /// Applies the held batches, and asks again if batches before them are still missing or some could not be held.
     fn release(&mut self, steps: &mut Vec<Step<P>>) {
-        while let Some((sequence, payload)) = self.held.pop_first() {
-            self.held_bytes -= payload.as_ref().len();
+        while let Some((sequence, (payload, share))) = self.held.pop_first() {
             if sequence > self.next {
                 // The batches before this one are still missing. Put it back until they were asked for often enough.
                 if self.replays && self.attempts < self.limits.attempts {
-                    self.held_bytes += payload.as_ref().len();
-                    self.held.insert(sequence, payload);
+                    self.held.insert(sequence, (payload, share));
                     return self.ask(false, steps);
                 }
                 self.lose(sequence, steps);
@@ -293,12 +331,10 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
 
     /// Holds a live batch until the replay is over, if there is room.
     fn hold(&mut self, sequence: u64, payload: P, steps: &mut Vec<Step<P>>) {
-        let bytes = payload.as_ref().len();
-        if self.held.len() >= self.limits.held_batches || self.held_bytes + bytes > self.limits.held_bytes {
-            steps.push(Step::HeldBack);
-        } else {
-            self.held_bytes += bytes;
-            self.held.insert(sequence, payload);
+        let has_room = self.held.len() < self.limits.held_batches;
+        match self.limits.room.take(payload.as_ref().len()).filter(|_| has_room) {
+            Some(share) => drop(self.held.insert(sequence, (payload, share))),
+            None => steps.push(Step::HeldBack),
         }
     }
 
@@ -324,11 +360,6 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if self.fresh {
             self.live = None;
         }
-    }
-
-    fn drop_held(&mut self) {
-        self.held.clear();
-        self.held_bytes = 0;
     }
 }
 

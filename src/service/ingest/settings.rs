@@ -47,12 +47,18 @@ pub struct Settings {
     pub silence: Duration,
     /// How long a replay may pause before it counts as unanswered. Default 5 s.
     pub replay_timeout: Duration,
+    /// How long a replay may take as a whole, before what it did not bring counts as lost. Default 120 s.
+    pub replay_whole: Duration,
     /// Replays without progress before missing batches count as lost. Default 3.
     pub replay_attempts: u32,
     /// Live batches that are held during a replay; later ones are left to the next replay. Default 16,384.
     pub held_batches: usize,
-    /// The bytes that these batches may take. Default 64 MiB.
-    pub held_bytes: usize,
+    /// The most bytes of a message; a publisher that announces a longer one is disconnected. Default 32 MiB.
+    pub message_bytes: usize,
+    /// The bytes of the messages of all publishers together that were received and not handed over yet. Beyond it,
+    /// nothing is read from those whose messages are larger than 64 KiB. Held batches may take half of it. Default
+    /// 256 MiB.
+    pub memory: usize,
 }
 
 impl Default for Settings {
@@ -63,9 +69,11 @@ impl Default for Settings {
             probe: Duration::from_secs(5),
             silence: Duration::from_secs(60),
             replay_timeout: Duration::from_secs(5),
+            replay_whole: Duration::from_secs(120),
             replay_attempts: 3,
             held_batches: 1 << 14,
-            held_bytes: 64 << 20,
+            message_bytes: 32 << 20,
+            memory: 256 << 20,
         }
     }
 }

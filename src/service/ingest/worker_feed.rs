@@ -19,7 +19,8 @@ pub(super) struct WorkerFeed<'a> {
     model: &'a Model,
     publisher: &'a Publisher,
     worker: Worker,
-    record: &'a mut WorkerRecord,
+    /// `None` if the model has no room for the worker: then all events are skipped.
+    record: Option<&'a mut WorkerRecord>,
 }
 
 impl<'a> WorkerFeed<'a> {
@@ -31,32 +32,47 @@ impl<'a> WorkerFeed<'a> {
         dp_rank: u32,
     ) -> Result<Self, Closed> {
         let worker = Worker::new(publisher.worker().id, dp_rank);
-        publisher.note_rank(dp_rank);
-        let record = match records.workers.entry(dp_rank) {
-            Entry::Occupied(entry) => entry.into_mut(),
+        let record: Option<&mut WorkerRecord> = match records.workers.entry(dp_rank) {
+            Entry::Occupied(entry) => Some(entry.into_mut()),
+            // Whoever was registered has its room already.
+            Entry::Vacant(_) if worker != publisher.worker() && !model.publishers().name_worker() => None,
             Entry::Vacant(entry) => {
                 let tier_map = records.shared.then(TierMap::default);
-                let mut record = WorkerRecord { tier_map, ..WorkerRecord::default() };
+                let mut record = Box::new(WorkerRecord { tier_map, ..WorkerRecord::default() });
                 TierWriter::new(model.index(), publisher, worker, &mut record, 0).begin()?;
-                entry.insert(record)
+                Some(entry.insert(record))
             }
         };
+        if record.is_some() {
+            publisher.note_rank(dp_rank);
+        }
         Ok(Self { model, publisher, worker, record })
     }
 
-    /// Returns the writer of the worker's tiers; its events have this id.
-    pub(super) fn writer(&mut self, id: u64) -> TierWriter<'_> {
-        TierWriter::new(self.model.index(), self.publisher, self.worker, self.record, id)
+    /// Returns the writer of the worker's tiers; its events have this id. `None` if the model has no room for the worker.
+    pub(super) fn writer(&mut self, id: u64) -> Option<TierWriter<'_>> {
+        let record = self.record.as_deref_mut()?;
+        Some(TierWriter::new(self.model.index(), self.publisher, self.worker, record, id))
+    }
+
+    /// Skips an event because the model has no room for the worker.
+    fn refuse(&self) {
+        self.publisher.skip(Skip::Workers);
+        self.publisher.doubt(Doubt::Workers);
     }
 
     /// Takes an event of a batch: normalises it and makes the change, or counts why that is not possible.
     pub(super) fn take(&mut self, batch: &Batch<'_>, event: &wire::Event<'_>, id: u64) -> Result<(), Closed> {
+        let Some(record) = self.record.as_deref_mut() else {
+            self.refuse();
+            return Ok(());
+        };
         let mut normaliser = Normaliser {
             hasher: self.model.hasher(),
             media: self.model.media(),
             publishers: self.model.publishers(),
             publisher: self.publisher,
-            record: &mut *self.record,
+            record,
         };
         let why = match normaliser.change(batch, event) {
             Ok(change) => return self.make(change, id).map(drop),
@@ -73,11 +89,16 @@ impl<'a> WorkerFeed<'a> {
         Ok(())
     }
 
-    /// Makes a change. Returns how many blocks it names; `None` if the memory budget does not allow it.
+    /// Makes a change. Returns how many blocks it names; `None` if the memory budget or the number of workers does not
+    /// allow it.
     ///
     /// The order matters: doubts that the event ends are settled before it is applied, because applying it may raise
     /// new ones, and a clear ends all doubts only once it is applied.
     pub(super) fn make(&mut self, change: Change<'_>, id: u64) -> Result<Option<u64>, Closed> {
+        let Some(record) = self.record.as_deref_mut() else {
+            self.refuse();
+            return Ok(None);
+        };
         let counts = self.publisher.counts_copies();
         let exhausted = self.model.allowance().is_exhausted();
         let ended = match &change {
@@ -92,16 +113,19 @@ impl<'a> WorkerFeed<'a> {
             }
             Change::Stored { tier, blocks, .. } => {
                 self.model.allowance().note_stored(self.worker, blocks);
-                self.record.omitted.stored(*tier, blocks.iter().map(|block| block.sequence), counts)
+                record.omitted.stored(*tier, blocks.iter().map(|block| block.sequence), counts)
             }
             Change::Placed { .. } | Change::Cleared => Doubts::NONE,
-            Change::Removed { tier, hashes } => self.record.omitted.removed(Some(*tier), hashes),
+            Change::Removed { tier, hashes } => record.omitted.removed(Some(*tier), hashes),
         };
         self.publisher.settle_rank(self.worker.dp_rank, ended);
         let blocks = count(self.publisher, &change);
         let placed = if let Change::Placed { tier, .. } = change { Some(tier) } else { None };
         let cleared = change == Change::Cleared;
-        let unknown = self.writer(id).apply(change)?;
+        let unknown = match self.writer(id) {
+            Some(mut writer) => writer.apply(change)?,
+            None => Vec::new(),
+        };
         match placed {
             Some(_) if !unknown.is_empty() => self.omit(placed, &unknown, Skip::UnknownHash),
             // Removing a block that is not there changes nothing, so there is nothing to doubt.
@@ -118,7 +142,9 @@ impl<'a> WorkerFeed<'a> {
         self.publisher.skip(why);
         if let Some(doubt) = why.doubt() {
             self.publisher.doubt_rank(self.worker.dp_rank, doubt);
-            self.record.omitted.add(tier, hashes, doubt, self.publisher.counts_copies());
+            if let Some(record) = &mut self.record {
+                record.omitted.add(tier, hashes, doubt, self.publisher.counts_copies());
+            }
         }
     }
 
@@ -126,11 +152,13 @@ impl<'a> WorkerFeed<'a> {
     /// may go on naming blocks that are gone.
     fn skip_removal(&mut self, tier: Option<Tier>, hashes: &[u64], why: Skip) {
         self.publisher.skip(why);
-        if why.doubt().is_some() {
-            if !self.record.omitted.has_all(tier, hashes) {
+        if why.doubt().is_some()
+            && let Some(record) = &mut self.record
+        {
+            if !record.omitted.has_all(tier, hashes) {
                 self.publisher.doubt_rank(self.worker.dp_rank, Doubt::UnknownEvent);
             }
-            let ended = self.record.omitted.removed(tier, hashes);
+            let ended = record.omitted.removed(tier, hashes);
             self.publisher.settle_rank(self.worker.dp_rank, ended);
         }
     }

@@ -13,7 +13,7 @@ use crate::service::publisher::{Count, Publisher, Skip, State};
 /// What is known about one model.
 struct Of {
     labels: Labels,
-    publishers: Arc<Vec<Arc<Publisher>>>,
+    publishers: Vec<Arc<Publisher>>,
     doubts: Vec<(Worker, Doubts)>,
 }
 

@@ -46,6 +46,11 @@ impl Allowance {
         }
     }
 
+    /// Forgets what a worker stored last, because it has left.
+    pub(in crate::service) fn forget(&self, worker: Worker) {
+        self.recent().remove(&worker);
+    }
+
     /// Returns, by worker, the sequence hashes that it stored last, oldest first.
     pub(in crate::service) fn recent(&self) -> MutexGuard<'_, HashMap<Worker, VecDeque<u64>>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)

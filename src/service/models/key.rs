@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::names::{NameError, check_name};
+
 /// What an index is for. A request sees the blocks of exactly one key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -28,6 +30,24 @@ impl Key {
     /// Returns the tenant that this name means: the empty one for [`Key::DEFAULT_TENANT`].
     pub(in crate::service) fn tenant(name: &str) -> &str {
         if name == Self::DEFAULT_TENANT { "" } else { name }
+    }
+
+    /// Checks that the names are such that the service can keep them.
+    ///
+    /// # Errors
+    /// A name is too long, or would break a line of the log; or the model has none.
+    pub(in crate::service) fn check(&self) -> Result<(), NameError> {
+        Self::check_parts(&self.model, &self.group, &self.tenant)
+    }
+
+    /// Like [`Key::check`], for the parts of a key.
+    pub(in crate::service) fn check_parts(model: &str, group: &str, tenant: &str) -> Result<(), NameError> {
+        if model.is_empty() {
+            return Err(NameError::Empty { field: "model_name" });
+        }
+        check_name("model_name", model)?;
+        check_name("routing_group", group)?;
+        check_name("tenant_id", tenant)
     }
 
     pub(super) fn parts(&self) -> [&str; 3] {

@@ -1,7 +1,7 @@
 //! One index, and what the service keeps around it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::allowance::Allowance;
 use super::key::Key;
@@ -28,9 +28,8 @@ pub struct Model {
 }
 
 impl Model {
-    pub(super) fn new(key: Key, hasher: BlockHasher, media: Arc<Media>, index: Index) -> Self {
-        let (publishers, allowance) = (Publishers::default(), Allowance::default());
-        let (gate, tokens_asked, tokens_found) = Default::default();
+    pub(super) fn new(key: Key, hasher: BlockHasher, media: Arc<Media>, index: Index, publishers: Publishers) -> Self {
+        let (allowance, gate, tokens_asked, tokens_found) = Default::default();
         Self { key, hasher, media, index, publishers, allowance, gate, tokens_asked, tokens_found }
     }
 
@@ -102,6 +101,11 @@ impl Model {
     /// Locks out [`at_rest`](Self::at_rest). Held while a batch is handed over, so that exports see whole batches.
     pub fn applying(&self) -> RwLockReadGuard<'_, ()> {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether [`at_rest`](Self::at_rest) is held, so that handing a batch over would wait.
+    pub(in crate::service) fn is_at_rest(&self) -> bool {
+        matches!(self.gate.try_read(), Err(TryLockError::WouldBlock))
     }
 
     /// Waits until no batch is being handed over, and keeps it so: while this is held, the index is between two

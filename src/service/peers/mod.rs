@@ -11,6 +11,11 @@ use hyper::Uri;
 pub(super) use copy::copy;
 pub use error::PeerError;
 
+use crate::service::models::check_address;
+
+/// How many peers are kept.
+const MAX_PEERS: usize = 256;
+
 /// The URLs of peers, sorted.
 #[derive(Debug)]
 pub(super) struct Peers(Mutex<BTreeSet<String>>);
@@ -22,8 +27,14 @@ impl Peers {
 
     pub(super) fn add(&self, url: &str) -> Result<(), PeerError> {
         check(url)?;
-        self.with(|peers| peers.insert(normalised(url)));
-        Ok(())
+        let url = normalised(url);
+        self.with(|peers| {
+            if peers.len() >= MAX_PEERS && !peers.contains(&url) {
+                return Err(PeerError::TooMany { most: MAX_PEERS });
+            }
+            peers.insert(url);
+            Ok(())
+        })
     }
 
     /// Removes a peer. Returns whether it was there.
@@ -44,8 +55,16 @@ fn normalised(url: &str) -> String {
     url.trim_end_matches('/').to_owned()
 }
 
-/// Checks that a URL can be that of a peer.
-pub(super) fn check(url: &str) -> Result<(), PeerError> {
+/// Checks that these can be the URLs of peers.
+pub(super) fn check_all(urls: &[String]) -> Result<(), PeerError> {
+    if urls.len() > MAX_PEERS {
+        return Err(PeerError::TooMany { most: MAX_PEERS });
+    }
+    urls.iter().try_for_each(|url| check(url))
+}
+
+fn check(url: &str) -> Result<(), PeerError> {
+    check_address("url", url)?;
     let uri = url.parse::<Uri>().ok();
     let good = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
     if uri.is_some_and(|uri| good(&uri)) { Ok(()) } else { Err(PeerError::Url(url.to_owned())) }

@@ -51,6 +51,8 @@ names! {
         Restarts = "restarts",
         /// Times that the connection was lost.
         Disconnects = "disconnects",
+        /// Times that following it failed because of a defect of the service.
+        Failures = "failures",
         /// Batches that named another rank than the publisher was registered as. They are applied to the registered one.
         Contradictions = "rank_contradictions",
         /// Times that its blocks were dropped because it had been gone for too long.
@@ -89,6 +91,8 @@ names! {
         Hashing = "other_hashing",
         /// Its data-parallel rank is above [`MAX_RANK`](crate::service::MAX_RANK).
         Rank = "rank_too_high",
+        /// The model has as many workers as it may have, see `max_workers`.
+        Workers = "too_many_workers",
         /// The memory budget is exhausted.
         Budget = "over_budget",
     }
@@ -110,6 +114,7 @@ impl Skip {
             Self::Keys => Doubt::Keys,
             Self::Hashing => Doubt::Hashing,
             Self::Rank => Doubt::Rank,
+            Self::Workers => Doubt::Workers,
             Self::Budget => Doubt::Budget,
         })
     }

@@ -16,6 +16,9 @@ pub struct RankDoubts {
     others: Doubts,
 }
 
+/// How many ranks a doubt may name. Ranks that have blocks are bounded elsewhere.
+const MOST: usize = 1 << 14;
+
 impl RankDoubts {
     /// Returns the ranks that the publisher speaks for, ascending: those that its batches named, or the `registered`
     /// one before the first batch.
@@ -49,8 +52,11 @@ impl RankDoubts {
         self.change(|doubts| *doubts = doubts.and(doubt.into()));
     }
 
-    /// Raises a doubt about one rank.
+    /// Raises a doubt about one rank. If too many were named, it is about all of them.
     pub(in crate::service) fn raise_for(&mut self, rank: u32, doubt: Doubt) {
+        if self.named.len() >= MOST && !self.named.contains_key(&rank) {
+            return self.raise(doubt);
+        }
         let doubts = self.named.entry(rank).or_insert(self.others);
         *doubts = doubts.and(doubt.into());
     }

@@ -10,10 +10,17 @@ use super::tier_map::TierMap;
 /// What the service remembers of a publisher's workers outside the index. All publishers of one worker share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerRecords {
-    /// By data-parallel rank.
-    pub workers: BTreeMap<u32, WorkerRecord>,
+    /// By data-parallel rank. Boxed, because a node of the map has room for eleven.
+    pub workers: BTreeMap<u32, Box<WorkerRecord>>,
     /// Whether several publishers speak for them.
     pub shared: bool,
+}
+
+impl WorkerRecords {
+    /// Returns how many workers there are beside the one of this rank.
+    pub(in crate::service) fn others(&self, registered: u32) -> usize {
+        self.workers.len() - usize::from(self.workers.contains_key(&registered))
+    }
 }
 
 /// What the service remembers of one worker outside the index. It stays empty for engines without salts, cache groups

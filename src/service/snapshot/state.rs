@@ -77,7 +77,11 @@ pub(in crate::service) fn write<W: io::Write>(
         writer.model(&SavedModel { model: name, group, tenant, block_size, hashing })?;
         for publishers in publishers.chunk_by(|a, b| a.worker() == b.worker()) {
             let paused = Instant::now();
-            let (mut resumes, parts) = at_rest(model, publishers).map_err(closed)?;
+            let (mut resumes, parts) = match at_rest(model, publishers) {
+                // The model was removed meanwhile, because its last engine left.
+                Err(Closed) if !models.has(model) => break,
+                read => read.map_err(closed)?,
+            };
             saved.longest_pause = saved.longest_pause.max(paused.elapsed());
             for (publisher, resume) in publishers.iter().zip(&mut resumes) {
                 let Worker { id: instance, dp_rank } = publisher.worker();

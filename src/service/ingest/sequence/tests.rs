@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { held_batches: 4, held_bytes: 1 << 20, attempts: 2 };
+fn limits() -> Limits {
+    Limits { held_batches: 4, room: Arc::new(Room::new(1 << 20)), attempts: 2 }
+}
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +66,7 @@ struct World {
 impl World {
     fn new(replays: bool, remembers: usize) -> Self {
         Self {
-            sequencer: Sequencer::new(LIMITS, replays, 0, None),
+            sequencer: Sequencer::new(limits(), replays, 0, None),
             replays,
             life: 0,
             said: 0,
@@ -293,7 +295,7 @@ fn a_publisher_that_cannot_be_asked_may_have_been_there_before() {
     let mut world = World::new(true, 1000);
     world.say();
     world.act(Act::Reconnect { restarted: None });
-    for _ in 0..=LIMITS.attempts {
+    for _ in 0..=limits().attempts {
         world.act(Act::Fail);
     }
     assert!(world.joined_late && !world.sequencer.is_replaying());
@@ -338,7 +340,7 @@ fn held_batches_are_bounded_and_the_rest_is_replayed_later() {
     world.act(Act::Say { arrives: false });
     for _ in 0..50 {
         world.act(Act::Say { arrives: true });
-        assert!(world.sequencer.held.len() <= LIMITS.held_batches);
+        assert!(world.sequencer.held.len() <= limits().held_batches);
     }
     world.settle();
     assert_eq!((world.applied.len(), world.degraded), (53, false));

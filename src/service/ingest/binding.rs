@@ -1,0 +1,290 @@
+//! Sockets that are bound here, so that publishers connect to them. Several publishers may share one: each is told by
+//! its topic.
+//!
+//! Engines behind a load balancer or in pods are deployed like this: all of them connect to one address, and put
+//! their name into the topic, as in `kv@10.0.0.7:8000@model`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use crate::service::zmtp::{self, Connection, Endpoint, Error, Limits, Message, Role, Stream};
+
+/// How long whoever connects may take for the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// The most connections to one bound socket.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// What ends the part of a topic that a registration may leave open.
+const SEPARATORS: &[u8] = b"@/:|";
+
+/// The sockets that are bound.
+#[derive(Debug)]
+pub(super) struct Bindings {
+    limits: Limits,
+    /// By endpoint. An async lock, because it is held while a socket is bound.
+    open: tokio::sync::Mutex<HashMap<String, Weak<Shared>>>,
+}
+
+/// One publisher's part of a bound socket.
+pub(super) struct Binding {
+    shared: Arc<Shared>,
+    seat: u64,
+    arrivals: Receiver<(u64, Arrival)>,
+    /// The connection that speaks for the publisher: the last one that began to.
+    current: Option<u64>,
+}
+
+/// What happens on a bound socket, as far as one publisher is concerned.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    Connected,
+    Message(Message),
+    Disconnected(Error),
+}
+
+/// A bound socket.
+#[derive(Debug)]
+struct Shared {
+    seats: Arc<Mutex<Seats>>,
+    /// The task that owns the socket and all connections to it.
+    accepting: AbortHandle,
+}
+
+#[derive(Debug, Default)]
+struct Seats {
+    all: Vec<Seat>,
+    last: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Seat {
+    number: u64,
+    topic: String,
+    arrivals: Sender<(u64, Arrival)>,
+}
+
+impl Bindings {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, open: tokio::sync::Mutex::default() }
+    }
+
+    /// Takes part in the socket at this endpoint, which is bound if it is not yet. The part ends when what is returned is
+    /// dropped, and the socket is closed with the last one.
+    pub(super) async fn subscribe(&self, endpoint: &str, topic: &str) -> Result<Binding, Error> {
+        let mut open = self.open.lock().await;
+        open.retain(|_, shared| shared.strong_count() > 0);
+        let shared = match open.get(endpoint).and_then(Weak::upgrade) {
+            Some(shared) => shared,
+            None => {
+                let listener = Endpoint::parse(endpoint)?.bind().await?;
+                let seats = Arc::default();
+                let door =
+                    Door { endpoint: endpoint.to_owned(), seats: Arc::clone(&seats), limits: self.limits.clone() };
+                let accepting = tokio::spawn(Arc::new(door).accept(listener)).abort_handle();
+                let shared = Arc::new(Shared { seats, accepting });
+                open.insert(endpoint.to_owned(), Arc::downgrade(&shared));
+                shared
+            }
+        };
+        let (sender, arrivals) = channel(1);
+        let seat = {
+            let mut seats = lock(&shared.seats);
+            if seats.all.iter().any(|seat| seat.topic == topic) {
+                return Err(Error::TopicTaken { endpoint: endpoint.to_owned(), topic: topic.to_owned() });
+            }
+            seats.last += 1;
+            let number = seats.last;
+            seats.all.push(Seat { number, topic: topic.to_owned(), arrivals: sender });
+            number
+        };
+        Ok(Binding { shared, seat, arrivals, current: None })
+    }
+}
+
+impl Binding {
+    /// Waits for what happens next. Nothing is lost if the future is dropped before it is ready.
+    pub(super) async fn next(&mut self) -> Arrival {
+        loop {
+            let Some((connection, arrival)) = self.arrivals.recv().await else {
+                // The socket sends for as long as this seat exists.
+                return std::future::pending().await;
+            };
+            match &arrival {
+                Arrival::Connected => self.current = Some(connection),
+                // A publisher that restarted may connect before its old connection is read to its end. What comes from
+                // there is of its former life.
+                Arrival::Message(_) if self.current != Some(connection) => continue,
+                Arrival::Disconnected(_) if self.current != Some(connection) => continue,
+                Arrival::Disconnected(_) => self.current = None,
+                Arrival::Message(_) => {}
+            }
+            return arrival;
+        }
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        lock(&self.shared.seats).all.retain(|seat| seat.number != self.seat);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn lock(seats: &Mutex<Seats>) -> MutexGuard<'_, Seats> {
+    seats.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Seats {
+    /// Returns the publisher of this topic: the one that is registered with the whole topic, or else with the longest
+    /// part of it up to a separator. The empty topic is a part of all.
+    fn find(&self, topic: &[u8]) -> Option<&Seat> {
+        let is_part = |of: &&Seat| {
+            topic.strip_prefix(of.topic.as_bytes()).is_some_and(|rest| {
+                let ends = |bytes: Option<&u8>| bytes.is_some_and(|byte| SEPARATORS.contains(byte));
+                of.topic.is_empty() || rest.is_empty() || ends(rest.first()) || ends(of.topic.as_bytes().last())
+            })
+        };
+        self.all.iter().filter(is_part).max_by_key(|seat| seat.topic.len())
+    }
+}
+
+/// What every connection to a bound socket has to pass.
+struct Door {
+    endpoint: String,
+    seats: Arc<Mutex<Seats>>,
+    limits: Limits,
+}
+
+impl Door {
+    /// Accepts connections for ever. All of them end when this is dropped.
+    async fn accept(self: Arc<Self>, listener: zmtp::Listener) {
+        let mut connections = JoinSet::new();
+        let mut last = 0;
+        loop {
+            let stream = tokio::select! {
+                stream = listener.accept() => stream,
+                Some(_) = connections.join_next() => continue,
+            };
+            match stream {
+                Ok(_) if connections.len() >= MAX_CONNECTIONS => {
+                    tracing::warn!(
+                        endpoint = self.endpoint,
+                        most = MAX_CONNECTIONS,
+                        "too many connections: one was closed"
+                    );
+                }
+                Ok(stream) => {
+                    last += 1;
+                    connections.spawn(Arc::clone(&self).run(last, stream));
+                }
+                Err(error) => {
+                    // Most likely there are no file descriptors left; some will be freed.
+                    tracing::warn!(endpoint = self.endpoint, %error, "a connection could not be accepted");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn run(self: Arc<Self>, number: u64, stream: Box<dyn Stream>) {
+        let error = self.follow(number, stream).await;
+        tracing::debug!(endpoint = self.endpoint, %error, "a connection to a bound socket ended");
+    }
+
+    /// Hands what a connection brings to the publishers that it speaks for, until it ends. Returns why it did.
+    async fn follow(&self, number: u64, stream: Box<dyn Stream>) -> Error {
+        let late = |_| Error::TimedOut { endpoint: self.endpoint.clone(), patience: HANDSHAKE };
+        let begin = async {
+            let mut connection = Connection::new(stream, Role::Subscriber, &self.limits).await?;
+            // Which topics there are is not known beforehand.
+            connection.subscribe("").await?;
+            Ok::<_, Error>(connection)
+        };
+        let mut connection = match timeout(HANDSHAKE, begin).await.map_err(late).flatten() {
+            Ok(connection) => connection,
+            Err(error) => return error,
+        };
+        // The publishers that were told of this connection.
+        let mut told: Vec<Seat> = Vec::new();
+        // A publisher without a topic is whoever connects.
+        let whoever = lock(&self.seats).all.iter().find(|seat| seat.topic.is_empty()).cloned();
+        if let Some(seat) = whoever {
+            tell(&mut told, &seat, number).await;
+        }
+        let mut strangers = 0_u64;
+        let error = loop {
+            let message = match connection.next().await {
+                Ok(message) => message,
+                Err(error) => break error,
+            };
+            let topic = topic(&message);
+            let found = lock(&self.seats).find(topic).cloned();
+            let Some(seat) = found else {
+                strangers += 1;
+                if strangers.is_power_of_two() {
+                    let topic = topic.escape_ascii().to_string();
+                    tracing::warn!(endpoint = self.endpoint, topic, strangers, "no engine is registered for a topic");
+                }
+                continue;
+            };
+            tell(&mut told, &seat, number).await;
+            // A publisher that is not listened to any more does not take it, and nobody misses it.
+            let _ = seat.arrivals.send((number, Arrival::Message(message))).await;
+        };
+        let why = error.to_string();
+        for seat in told {
+            let _ = seat.arrivals.send((number, Arrival::Disconnected(Error::Ended(why.clone())))).await;
+        }
+        error
+    }
+}
+
+/// Tells a publisher of a connection, if it was not told yet.
+async fn tell(told: &mut Vec<Seat>, seat: &Seat, connection: u64) {
+    if told.iter().all(|other| other.number != seat.number) {
+        told.push(seat.clone());
+        let _ = seat.arrivals.send((connection, Arrival::Connected)).await;
+    }
+}
+
+/// Returns the topic of a message: the frame before its number. A message without one has an empty topic.
+fn topic(message: &[Bytes]) -> &[u8] {
+    message.len().checked_sub(3).map_or(&[], |place| &message[place])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_belongs_to_the_longest_registered_part_of_it() {
+        let seats = |topics: &[&str]| {
+            let seat =
+                |(number, topic): (u64, &&str)| Seat { number, topic: (*topic).to_owned(), arrivals: channel(1).0 };
+            Seats { all: (0..).zip(topics).map(seat).collect(), last: 0 }
+        };
+        let find = |seats: &Seats, topic: &str| seats.find(topic.as_bytes()).map(|seat| seat.topic.clone());
+        let pods = seats(&["kv@pod-1", "kv@pod-1@large", "kv@pod-10@m"]);
+        assert_eq!(find(&pods, "kv@pod-1@m").as_deref(), Some("kv@pod-1"));
+        assert_eq!(find(&pods, "kv@pod-1").as_deref(), Some("kv@pod-1"));
+        assert_eq!(find(&pods, "kv@pod-1@large").as_deref(), Some("kv@pod-1@large"));
+        assert_eq!(find(&pods, "kv@pod-10@m").as_deref(), Some("kv@pod-10@m"));
+        assert_eq!(find(&pods, "kv@pod-11@m"), None, "another pod whose name begins alike");
+        assert_eq!(find(&pods, ""), None);
+        let open = seats(&["", "kv@a/"]);
+        assert_eq!(find(&open, "anything").as_deref(), Some(""));
+        assert_eq!(find(&open, "kv@a/b").as_deref(), Some("kv@a/"));
+    }
+}

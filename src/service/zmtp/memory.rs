@@ -1,0 +1,58 @@
+//! An allowance of memory for the messages of all connections together.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The unit in which memory is taken.
+const UNIT: usize = 1 << 10;
+
+/// An allowance of memory for the messages of all connections together. Whoever needs more than there is waits until
+/// others have freed some.
+#[derive(Clone, Debug)]
+pub(in crate::service) struct Memory {
+    units: Arc<Semaphore>,
+    most: usize,
+}
+
+/// Memory that was taken. It is given back when this is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Taken(Option<OwnedSemaphorePermit>);
+
+impl Memory {
+    /// Creates an allowance of this many bytes, rounded up to whole units of 1 KiB.
+    pub(in crate::service) fn new(bytes: usize) -> Self {
+        let most = bytes.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        Self { units: Arc::new(Semaphore::new(most)), most }
+    }
+
+    /// Returns how many bytes are in use.
+    pub(in crate::service) fn used(&self) -> usize {
+        (self.most - self.units.available_permits()) * UNIT
+    }
+
+    /// Takes this many bytes, rounded up to whole units, and adds them to `taken`. Waits while there are not enough.
+    /// Nothing is taken if the future is dropped before it is ready.
+    pub(super) async fn take(&self, bytes: usize, taken: &mut Taken) {
+        let units = bytes.div_ceil(UNIT).min(self.most) as u32;
+        let more = Arc::clone(&self.units).acquire_many_owned(units).await;
+        taken.add(more.expect("the semaphore is never closed"));
+    }
+
+    /// Like [`Memory::take`], but takes nothing if there is not enough.
+    pub(super) fn try_take(&self, bytes: usize, taken: &mut Taken) {
+        let units = bytes.div_ceil(UNIT) as u32;
+        if let Ok(more) = Arc::clone(&self.units).try_acquire_many_owned(units) {
+            taken.add(more);
+        }
+    }
+}
+
+impl Taken {
+    fn add(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.0 {
+            Some(taken) => taken.merge(more),
+            None => self.0 = Some(more),
+        }
+    }
+}
