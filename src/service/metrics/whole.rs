@@ -12,6 +12,8 @@ pub(super) fn put(text: &mut Exposition, indexer: &Indexer) {
     let mut gauge = |name: &str, help: &str, value: f64| text.family(Kind::Gauge, name, help).value(value);
     gauge("kvleap_models", "Models, counting groups and tenants", indexer.models().all().len() as f64);
     gauge("kvleap_models_limit", "Models at a time, at most", config.max_models as f64);
+    gauge("kvleap_message_bytes", "Bytes of engines' messages in memory", indexer.message_bytes() as f64);
+    gauge("kvleap_message_bytes_limit", "Bytes of engines' messages in memory, at most", config.message_memory as f64);
     if let Some((open, limit)) = indexer.metrics().connections() {
         gauge("kvleap_connections", "HTTP connections that are open", open as f64);
         gauge("kvleap_connections_limit", "HTTP connections at a time, at most", limit as f64);
