@@ -257,7 +257,9 @@ impl Index {
     /// The index was shut down, or a writer died.
     pub fn status_of(&self, workers: &[Worker]) -> Result<Vec<WorkerStatus>, Closed> {
         let mut by_shard: Vec<Vec<Worker>> = vec![Vec::new(); self.0.shards.len()];
-        workers.iter().for_each(|&worker| by_shard[self.shard_number(worker)].push(worker));
+        for &worker in workers {
+            by_shard[self.shard_number(worker)].push(worker);
+        }
         let asked = self.0.shards.iter().zip(by_shard).filter(|(_, workers)| !workers.is_empty());
         let replies: Result<Vec<_>, _> =
             asked.map(|(shard, workers)| shard.ask(|reply| Message::StatusOf(workers, reply))).collect();

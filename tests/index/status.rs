@@ -211,12 +211,13 @@ fn the_state_of_some_workers_is_that_of_all() {
             index.send(stored(Worker::new(id, 0), 2, Some(99), &[id])).expect("open");
         }
         let asked = [Worker::new(3, 0), Worker::new(99, 0), Worker::new(17, 0)];
-        let mut some = index.status_of(&asked).expect("open");
-        some.sort_unstable_by_key(|of| of.worker);
+        let mut answer = index.status_of(&asked).expect("open");
+        answer.sort_unstable_by_key(|of| of.worker);
         let all = index.status().workers;
-        let same = all.iter().filter(|of| asked.contains(&of.worker));
-        assert!(same.map(|of| format!("{of:?}")).eq(some.iter().map(|of| format!("{of:?}"))));
-        assert_eq!((some.len(), some[0].held_blocks, some[0].rejected(Rejection::UnknownParent)), (2, 2, 1));
+        let expected = all.iter().filter(|of| asked.contains(&of.worker));
+        assert!(expected.map(|of| format!("{of:?}")).eq(answer.iter().map(|of| format!("{of:?}"))));
+        let three = &answer[0];
+        assert_eq!((answer.len(), three.held_blocks, three.rejected(Rejection::UnknownParent)), (2, 2, 1));
         assert!(index.status_of(&[]).expect("open").is_empty());
         index.shutdown().expect("the writers are alive");
         assert!(index.status_of(&asked).is_err());

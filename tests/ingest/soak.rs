@@ -269,7 +269,7 @@ fn judge(service: &Service, engines: &mut [Engine]) -> usize {
             let workers = service.get("/workers?model_name=mock");
             let of = workers.as_array().expect("a list").iter().find(|of| of["instance_id"] == engine.instance);
             let listener = of.expect("it is registered")["listeners"]["0"].clone();
-            if std::env::var_os("SOAK_DEBUG").is_some() {
+            if std::env::var_os("SOAK_DEBUG").is_some() && listener["last_sequence"].as_u64() != last {
                 eprintln!("{} {last:?} {listener} {:?}", engine.instance, service.occupied());
                 sleep(Duration::from_secs(1));
             }

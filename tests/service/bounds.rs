@@ -21,7 +21,7 @@ fn query() -> Value {
 }
 
 /// Returns the reason of a refusal with this status.
-fn refusal(answer: (u16, Value), status: u16) -> String {
+fn refusal(answer: &(u16, Value), status: u16) -> String {
     assert_eq!(answer.0, status, "{}", answer.1);
     answer.1["error"].as_str().expect("a reason").to_owned()
 }
@@ -80,7 +80,7 @@ fn nothing_but_its_name_is_left_of_a_model_whose_last_engine_left() {
     assert_eq!((status, &answer["blocks"], &answer["matches"]), (200, &json!(2), &json!([])), "{answer}");
     let mut ask = query();
     ask["route"] = json!({});
-    assert!(refusal(service.post("/v1/match", &ask), 400).contains("no worker"));
+    assert!(refusal(&service.post("/v1/match", &ask), 400).contains("no worker"));
     ask["model_name"] = json!("a");
     assert_eq!(service.post("/v1/match", &ask).0, 404, "only as many names are kept as there may be models");
     service.server.stop();
@@ -142,20 +142,20 @@ fn a_field_that_nobody_knows_is_refused_by_name() {
         ("/register_peer", json!({"url": "http://x:1"}), "uri", "url"),
         ("/deregister_peer", json!({"url": "http://x:1"}), "uri", "url"),
     ] {
-        let why = refusal(service.post(path, &with(&body, wrong)), 400);
+        let why = refusal(&service.post(path, &with(&body, wrong)), 400);
         assert!(why.contains(&format!("`{wrong}`")) && why.contains(&format!("`{known}`")), "{path}: {why}");
         assert!(!why.contains("invalid JSON"), "{why}");
-        let why = refusal(service.post(path, &with(&body, &"x".repeat(100_000))), 400);
+        let why = refusal(&service.post(path, &with(&body, &"x".repeat(100_000))), 400);
         assert!(why.len() < 2000, "{path}: {} bytes", why.len());
     }
     for route in [json!({"polcy": "cost"}), json!({"loads": [{"instance_id": 7, "request": 3}]})] {
         let mut ask = query();
         ask["route"] = route;
-        assert!(refusal(service.post("/v1/match", &ask), 400).contains("unknown field"));
+        assert!(refusal(&service.post("/v1/match", &ask), 400).contains("unknown field"));
     }
     let packed = rmp_serde::to_vec_named(&with(&events(&[]), "tenantid")).expect("msgpack");
-    assert!(refusal(service.send("/events", "application/msgpack", &packed), 400).contains("tenantid"));
-    let why = refusal(service.get("/workers?routing_gruop=x"), 400);
+    assert!(refusal(&service.send("/events", "application/msgpack", &packed), 400).contains("tenantid"));
+    let why = refusal(&service.get("/workers?routing_gruop=x"), 400);
     assert!(why.contains("routing_gruop") && why.contains("routing_group"), "{why}");
     service.server.stop();
 }
@@ -192,14 +192,14 @@ fn names_have_a_length_and_one_line() {
     {
         let mut body = events(&[stored((7, 0), "device", 1, &LOCALS)]);
         body[field] = json!(name);
-        let why = refusal(service.post("/events", &body), 400);
+        let why = refusal(&service.post("/events", &body), 400);
         assert!(why.contains(field) && why.len() < 300, "{why}");
-        let why = refusal(service.post("/register", &engine(&json!({field: name}))), 400);
+        let why = refusal(&service.post("/register", &engine(&json!({field: name}))), 400);
         assert!(why.contains(field) && why.len() < 300, "{why}");
         let mut ask = query();
         ask[field] = json!(name);
-        assert!(refusal(service.post("/query_by_hash", &ask), 400).contains(field));
-        assert!(refusal(service.post("/v1/match", &ask), 400).contains(field));
+        assert!(refusal(&service.post("/query_by_hash", &ask), 400).contains(field));
+        assert!(refusal(&service.post("/v1/match", &ask), 400).contains(field));
     }
     for (field, at) in [
         ("endpoint", format!("ipc://{}", "x".repeat(2000))),
@@ -208,22 +208,22 @@ fn names_have_a_length_and_one_line() {
         ("topic", "x".repeat(2000)),
         ("topic", "\u{1b}[2J".to_owned()),
     ] {
-        assert!(refusal(service.post("/register", &engine(&json!({field: at}))), 400).contains(field));
+        assert!(refusal(&service.post("/register", &engine(&json!({field: at}))), 400).contains(field));
     }
     let leave = json!({"instance_id": 7, "model_name": ""});
-    assert!(refusal(service.post("/unregister", &leave), 400).contains("model_name"));
+    assert!(refusal(&service.post("/unregister", &leave), 400).contains("model_name"));
     let mut nameless = events(&[stored((7, 0), "device", 1, &LOCALS)]);
     nameless["model_name"] = json!("");
     for body in [nameless, engine(&json!({"model_name": ""}))] {
         let path = if body["events"].is_array() { "/events" } else { "/register" };
-        assert!(refusal(service.post(path, &body), 400).contains("model_name"));
+        assert!(refusal(&service.post(path, &body), 400).contains("model_name"));
     }
     assert!(service.server.indexer().models().all().is_empty());
     let longest = json!({"model_name": "x".repeat(256)});
     assert_eq!(service.post("/register", &engine(&longest)).0, 201);
     let ask = json!({"model_name": "x".repeat(256), "token_ids": [1], "lora_name": long});
-    assert!(refusal(service.post("/query", &ask), 400).contains("lora_name"));
-    assert!(refusal(service.post("/v1/match", &ask), 400).contains("lora_name"));
+    assert!(refusal(&service.post("/query", &ask), 400).contains("lora_name"));
+    assert!(refusal(&service.post("/v1/match", &ask), 400).contains("lora_name"));
     service.server.stop();
 }
 
@@ -242,7 +242,7 @@ fn what_can_never_work_is_refused_with_what_to_do() {
         (json!({"replay_endpoint": "tcp://127.0.0.1:0"}), "replay_endpoint"),
         (json!({"replay_endpoint": "tcp://127.0.0.1:1"}), "replay_endpoint"),
     ] {
-        let why = refusal(service.post("/register", &engine(&more)), 400);
+        let why = refusal(&service.post("/register", &engine(&more)), 400);
         assert!(why.contains(words), "{more}: {why}");
     }
     service.server.stop();
@@ -252,9 +252,9 @@ fn what_can_never_work_is_refused_with_what_to_do() {
 fn peers_are_bounded_in_number_and_length() {
     let service = Service::start(config());
     let add = |url: String| service.post("/register_peer", &json!({"url": url}));
-    assert!(refusal(add(format!("http://x/{}", "y".repeat(5000))), 400).len() < 300);
+    assert!(refusal(&add(format!("http://x/{}", "y".repeat(5000))), 400).len() < 300);
     let refused = (0..300).map(|port| add(format!("http://x:{}", 1000 + port))).find(|answer| answer.0 != 201);
-    assert!(refusal(refused.expect("a bound"), 507).contains("peers"));
+    assert!(refusal(&refused.expect("a bound"), 507).contains("peers"));
     assert_eq!(add("http://x:1000".to_owned()).0, 201, "it is known");
     let urls: Vec<_> = (0..300).map(|port| format!("http://127.0.0.1:{}", 1 + port)).collect();
     assert!(Server::start(Config { peers: urls, ..config() }).is_err());
@@ -268,7 +268,7 @@ fn a_model_has_a_bounded_number_of_workers() {
     let (status, answer) = service.post("/events", &events(&sent));
     let expected = json!({"applied": 3, "blocks": 6, "skipped": {"too_many_workers": 7}, "rejected": {}});
     assert_eq!((status, answer), (200, expected));
-    assert!(refusal(service.post("/register", &engine(&json!({}))), 507).contains("max_workers"));
+    assert!(refusal(&service.post("/register", &engine(&json!({}))), 507).contains("max_workers"));
     let second = engine(&json!({"instance_id": 1}));
     assert_eq!(service.post("/register", &second).0, 201, "its worker is known");
     assert_eq!(service.post("/events", &events(&sent[..3])).1["applied"], 3, "and so are these");
@@ -280,7 +280,7 @@ fn a_model_has_a_bounded_number_of_workers() {
     for (field, list) in [("workers", json!({"workers": named})), ("loads", json!({"route": {"loads": loads}}))] {
         let mut ask = query();
         list.as_object().expect("fields").iter().for_each(|(name, value)| ask[name] = value.clone());
-        assert!(refusal(service.post("/v1/match", &ask), 400).contains(field));
+        assert!(refusal(&service.post("/v1/match", &ask), 400).contains(field));
     }
     service.server.stop();
 }

@@ -352,7 +352,7 @@ fn a_dump_of_another_implementation_is_accepted_in_any_order() {
                 }
             }
         }
-        for publisher in model.publishers().all().iter() {
+        for publisher in &model.publishers().all() {
             assert_eq!((publisher.state(), publisher.source()), (State::Unreachable, "http"));
             assert!(publisher.doubts().iter().any(|doubt| doubt.name() == "copied"), "seed {seed}");
         }

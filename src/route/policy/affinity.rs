@@ -62,14 +62,13 @@ impl SessionAffinity {
 
     /// Notes that a session is asked about. The next one is looked up in the sorted ring.
     fn ask(&mut self) {
-        self.ring = match self.ring {
-            Ring::Unasked => Ring::Asked,
-            _ => {
-                let of = |&(seat, worker): &(u32, Worker)| points(worker).map(move |point| (point, seat));
-                let mut ring: Vec<_> = self.workers.iter().flat_map(of).collect();
-                ring.sort_unstable();
-                Ring::Sorted(ring)
-            }
+        self.ring = if let Ring::Unasked = self.ring {
+            Ring::Asked
+        } else {
+            let of = |&(seat, worker): &(u32, Worker)| points(worker).map(move |point| (point, seat));
+            let mut ring: Vec<_> = self.workers.iter().flat_map(of).collect();
+            ring.sort_unstable();
+            Ring::Sorted(ring)
         };
     }
 }

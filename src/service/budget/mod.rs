@@ -118,7 +118,7 @@ fn bytes(model: &Model) -> u64 {
 /// Forgets a share of what every worker holds, in thousandths, tier by tier.
 fn forget(model: &Model, thousandths: usize) -> Result<(), Closed> {
     let publishers = model.publishers().all();
-    for publisher in publishers.iter() {
+    for publisher in &publishers {
         let _at_rest = model.at_rest();
         let mut forgotten = 0;
         for worker in publisher.workers().into_iter().flat_map(|worker| Tier::ALL.map(|tier| tier.worker(worker))) {

@@ -143,12 +143,14 @@ fn router(model: &Model, ask: &Ask, named: Option<&[Worker]>) -> Result<Router, 
         (worker, tier as usize)
     });
     let mut router = builder.build().map_err(|error| Refusal::bad(error.to_string()))?;
-    match named {
-        Some(named) => present_among(model, named, |worker| _ = router.add_worker(worker)),
-        None => {
-            let known = presence(&model.publishers().all()).into_iter();
-            known.filter(|(_, present)| *present).for_each(|(worker, _)| _ = router.add_worker(worker));
-        }
+    let candidates = if let Some(named) = named {
+        present_among(model, named)
+    } else {
+        let known = presence(&model.publishers().all()).into_iter();
+        known.filter(|(_, present)| *present).map(|(worker, _)| worker).collect()
+    };
+    for worker in candidates {
+        router.add_worker(worker);
     }
     for of in &ask.loads {
         let worker = Worker::new(of.instance_id, of.dp_rank);
@@ -168,16 +170,18 @@ fn presence(publishers: &[Arc<Publisher>]) -> HashMap<Worker, bool> {
     known
 }
 
-/// Calls `add` with those of the named workers, which are sorted, that are known and present. A rank that has said
-/// nothing yet is known if another one of its instance is.
-fn present_among(model: &Model, named: &[Worker], mut add: impl FnMut(Worker)) {
+/// Returns those of the named workers, which are sorted, that are known and present. A rank that has said nothing yet is
+/// known if another one of its instance is.
+fn present_among(model: &Model, named: &[Worker]) -> Vec<Worker> {
+    let mut candidates = Vec::new();
     for named in named.chunk_by(|a, b| a.id == b.id) {
         let publishers = model.publishers().of_instance(named[0].id);
         let known = presence(&publishers);
         let any = publishers.iter().any(|publisher| publisher.is_present());
         let is_present = |worker: &&Worker| worker.dp_rank <= MAX_RANK && *known.get(worker).unwrap_or(&any);
-        named.iter().filter(is_present).for_each(|&worker| add(worker));
+        candidates.extend(named.iter().filter(is_present));
     }
+    candidates
 }
 
 impl Candidate {

@@ -171,7 +171,9 @@ impl Outcome {
         self.applied += other.applied;
         self.blocks += other.blocks;
         for (sum, more) in [(&mut self.skipped, other.skipped), (&mut self.rejected, other.rejected)] {
-            more.into_iter().for_each(|(why, times)| *sum.entry(why).or_default() += times);
+            for (why, times) in more {
+                *sum.entry(why).or_default() += times;
+            }
         }
         self
     }

@@ -230,7 +230,9 @@ impl Publishers {
 
     /// Notes that this many of the workers that publishers have named are gone.
     pub(in crate::service) fn forget_named(&self, workers: usize) {
-        self.named.fetch_sub(workers, Relaxed);
+        let fewer = |named: usize| Some(named.saturating_sub(workers));
+        // The update never fails, because it always has a number.
+        let _ = self.named.fetch_update(Relaxed, Relaxed, fewer);
     }
 
     /// Removes a publisher.
