@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `server` | listens, and shuts down |
 //! | `http` | the routes |
-//! | `page` | the live page and its figures |
+//! | `page`, `metrics` | the live page and its figures; figures for Prometheus |
 //! | `indexer` | everything but the server |
 //! | `config` | settings |
 //! | `peers` | copying another instance |
@@ -22,6 +22,7 @@
 //! | `publisher` | who sends one numbered stream of events |
 //! | `doubt`, `media` | why an answer may not be exact; what engines call their storage |
 //! | `tier`, `wire`, `zmtp` | storage tiers; decoding what engines publish; receiving it |
+//! | `log` | what is counted of the log |
 
 mod budget;
 mod config;
@@ -30,7 +31,9 @@ mod engines;
 mod http;
 mod indexer;
 pub mod ingest;
+mod log;
 pub mod media;
+mod metrics;
 #[cfg(feature = "replay")]
 pub mod mock_publisher;
 mod models;
@@ -53,7 +56,9 @@ pub use doubt::{Doubt, Doubts, Exactness};
 pub use engines::{Engine, EngineError, Ignored, RegisterError};
 pub use indexer::{Indexer, StartError};
 pub use ingest::{Ingest, Listener};
+pub use log::{LOG_COUNTS, LogCounts};
 pub use media::{Media, Medium};
+pub use metrics::ALERTS;
 pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, NameError, NoRoom, Publishers};
 pub use peers::PeerError;
 pub use publisher::Publisher;

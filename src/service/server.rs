@@ -64,7 +64,9 @@ impl Server {
         let grace = Duration::from_secs(config.shutdown_seconds);
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let door = Door::new(&config, acceptor);
+        let connections = config.max_connections;
         let indexer = Indexer::start(config, secrets)?;
+        indexer.metrics().count_connections(&door.permits, connections);
         if decided.swap(true, Relaxed) {
             return Err(StartError::Ended);
         }

@@ -8,9 +8,12 @@ mod common {
     pub(crate) mod scratch;
     pub(crate) mod shared;
     pub(crate) mod until;
+    #[allow(dead_code, reason = "the log needs a publisher that only sends")]
+    pub(crate) mod zmtp;
 }
 
 mod figures;
+mod log;
 mod publish;
 mod replay;
 mod serve;

@@ -15,7 +15,7 @@ use crate::common::peer::Hostile;
 use crate::common::scratch::Scratch;
 use crate::common::until::until;
 
-fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     command.arg("serve").args(args);
     // Settings in the environment of whoever runs the tests must not change them.
@@ -55,7 +55,7 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &id]).status().expect("kill runs").success());
 }
 
-fn terminate(child: &Child) {
+pub(crate) fn terminate(child: &Child) {
     signal(child, "-TERM");
 }
 
@@ -109,6 +109,7 @@ fn the_example_configuration_is_valid_and_has_all_settings() {
     // All settings in the example's comments are known.
     let text = std::fs::read_to_string(example()).expect("the example");
     assert_eq!(ended(&["--example-config"]), (0, text.clone()));
+    assert_eq!(ended(&["--example-alerts"]), (0, kvleap::service::ALERTS.to_owned()));
     let setting = |line: &str| {
         line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && rest.contains(" = ")).map(str::to_owned)
     };

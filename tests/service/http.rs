@@ -17,11 +17,6 @@ fn query(locals: &[u64]) -> Value {
     json!({"model_name": "m", "block_hashes": hashes})
 }
 
-fn metrics(service: &Service) -> String {
-    let answer = service.agent.get(service.url("/metrics")).call().expect("it answers");
-    answer.into_body().read_to_string().expect("text")
-}
-
 #[test]
 fn events_are_found_by_hash_and_by_tokens() {
     let service = Service::start(config());
@@ -286,49 +281,6 @@ fn peers_are_registered_listed_and_removed() {
     assert_eq!(service.post("/deregister_peer", &peer), (200, json!({"status": "ok"})));
     assert_eq!(service.post("/deregister_peer", &peer), (404, json!({"error": "peer not found"})));
     assert_eq!(service.get("/peers"), (200, json!([])));
-    service.server.stop();
-}
-
-#[test]
-fn metrics_add_up() {
-    let service = Service::start(config());
-    service.post("/events", &events(&[stored((7, 0), "device", 1, &LOCALS)]));
-    for _ in 0..3 {
-        service.post("/query_by_hash", &query(&LOCALS));
-    }
-    service.get("/nothing");
-    let text = metrics(&service);
-    for line in [
-        r#"kvleap_blocks_held{group="default",model="m",tenant=""} 4"#,
-        r#"kvleap_blocks_distinct{group="default",model="m",tenant=""} 4"#,
-        r#"kvleap_runs{group="default",model="m",tenant=""} 1"#,
-        r#"kvleap_index_rejected_total{group="default",model="m",reason="unknown_parent",tenant=""} 0"#,
-        "kvleap_lookup_seconds_count 3",
-        r#"kvleap_http_responses_total{class="2xx"} 4"#,
-        r#"kvleap_http_responses_total{class="4xx"} 1"#,
-        r#"kvleap_publishers{group="default",model="m",state="live",tenant=""} 1"#,
-        r#"kvleap_publisher_total{group="default",instance="7",kind="blocks",model="m",rank="0",tenant=""} 4"#,
-    ] {
-        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
-    }
-    service.server.stop();
-}
-
-#[test]
-fn every_metric_is_in_the_operators_table() {
-    let scratch = Scratch::new("metrics");
-    let snapshot = Some(scratch.path("snapshot").into());
-    let service = Service::start(Config { snapshot, memory_budget: Some(1 << 30), ..config() });
-    let orphan = json!({"stored": {"parent_hash": 999, "blocks": [{"block_hash": 1, "tokens_hash": 2}]}});
-    service.post("/events", &events(&[stored((7, 0), "external", 1, &LOCALS), event((7, 0), "device", orphan)]));
-    let text = metrics(&service);
-    let manual = include_str!("../../OPERATIONS.md");
-    let names = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
-    let missing: Vec<_> = names.filter(|name| !manual.contains(&format!("`{name}`"))).collect();
-    assert!(missing.is_empty(), "{missing:?}");
-    let documented = manual.split('`').filter(|name| name.starts_with("kvleap_") && !name.contains('{'));
-    let gone: Vec<_> = documented.filter(|name| !text.contains(*name) && !name.contains("snapshot_age")).collect();
-    assert!(gone.is_empty(), "{gone:?}");
     service.server.stop();
 }
 

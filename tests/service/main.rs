@@ -25,6 +25,7 @@ mod common {
 
 mod bounds;
 mod http;
+mod metrics;
 mod page;
 #[cfg(feature = "cli")]
 mod peers;

@@ -7,6 +7,8 @@
 
 #![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "each subcommand uses some of the shared helpers"))]
 
+#[cfg(feature = "service")]
+mod log;
 #[macro_use]
 mod missing;
 mod numbers;

@@ -3,16 +3,16 @@
 mod lifetime;
 
 use std::env;
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kvleap::service::{Config, ConfigError, LogFormat, check_variables};
+use kvleap::service::{ALERTS, Config, ConfigError, check_variables};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
 use crate::Outcome;
+use crate::log::Log;
 use crate::print::print;
 
 /// Run the standalone indexer: engines' events in, answers over HTTP.
@@ -30,6 +30,8 @@ Examples:
       or allow_anonymous.
   kvleap serve --example-config > kvleap.toml
       A file to start from, with every setting.
+  kvleap serve --example-alerts > alerts.yml
+      Alerts for Prometheus, for everything that an operator should know.
   kvleap serve --config kvleap.toml --check-config
       Says whether it could start with these settings.
   KVLEAP_READ_TOKEN=... KVLEAP_ADMIN_TOKEN=... \\
@@ -53,6 +55,10 @@ pub(crate) struct Args {
     /// Print a file with every setting, its default and what it is for, and exit
     #[arg(long)]
     example_config: bool,
+
+    /// Print a file with alerts for Prometheus, and exit
+    #[arg(long)]
+    example_alerts: bool,
 
     #[command(flatten)]
     settings: Settings,
@@ -241,6 +247,10 @@ impl Args {
             print(Config::EXAMPLE)?;
             return Ok(ExitCode::SUCCESS);
         }
+        if self.example_alerts {
+            print(ALERTS)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         check_variables(env::vars_os())?;
         let config = self.config()?;
         let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| format!("log_filter: {error}"))?;
@@ -249,8 +259,12 @@ impl Args {
             print("the settings are good\n")?;
             return Ok(ExitCode::SUCCESS);
         }
-        start_log(config.log, filter);
-        lifetime::run(config)
+        let log = Log::start(config.log, filter)?;
+        Ok(lifetime::run(config).unwrap_or_else(|error| {
+            // The log prints it, because printing it here would take for ever if nobody reads standard error.
+            log.print(&format!("error: {error}\n"));
+            ExitCode::from(2)
+        }))
     }
 
     fn config(&self) -> Result<Config, ConfigError> {
@@ -258,13 +272,5 @@ impl Args {
             Some(path) => Config::load_file(path, &self.settings),
             None => Config::load("", &self.settings),
         }
-    }
-}
-
-fn start_log(format: LogFormat, filter: EnvFilter) {
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
     }
 }

@@ -61,6 +61,11 @@ impl Engines {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns how many bytes of engines' messages are in memory.
+    pub(in crate::service) fn message_bytes(&self) -> usize {
+        self.ingest().bytes()
+    }
+
     fn ingest(&self) -> &Ingest {
         self.ingest.as_ref().expect("only the drop takes it")
     }

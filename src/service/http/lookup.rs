@@ -71,7 +71,10 @@ pub(super) fn look_up<T>(
             model.index().find(&prompt.0, into);
         }
         indexer.metrics().lookups.observe(began.elapsed().as_secs_f64());
-        read(&matches[..prompts.len()])
+        let matches = &matches[..prompts.len()];
+        let found = matches.iter().filter_map(Matches::best).map(|layer| layer.depth()).max().unwrap_or(0);
+        model.count_lookup(prompts.iter().map(|prompt| prompt.0.len()).max().unwrap_or(0), found);
+        read(matches)
     })
 }
 

@@ -81,6 +81,11 @@ impl Indexer {
         self.engines.all()
     }
 
+    /// Returns how many bytes of engines' messages are in memory.
+    pub(super) fn message_bytes(&self) -> usize {
+        self.engines.message_bytes()
+    }
+
     /// Listens to an engine. An engine that is registered with the same settings is left alone. If its worker is known
     /// from a snapshot, a peer or events over HTTP, the listener continues from there.
     ///

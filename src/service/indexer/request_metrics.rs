@@ -1,10 +1,13 @@
 //! What requests count, for Prometheus.
 
+use std::sync::{Arc, OnceLock};
+
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, Opts, Registry};
+use tokio::sync::Semaphore;
 
 /// Counters that requests write to. They are atomics, and reaching them takes no lock. What models and publishers count
-/// themselves is collected in `http/prometheus.rs` when somebody asks.
+/// themselves is collected in `metrics/` when somebody asks.
 #[derive(Debug)]
 pub(in crate::service) struct RequestMetrics {
     registry: Registry,
@@ -16,6 +19,8 @@ pub(in crate::service) struct RequestMetrics {
     responses: [IntCounter; 4],
     /// Requests without the token that they need.
     pub(in crate::service) denied: IntCounter,
+    /// What connections take permits from, and how many permits it had at first.
+    connections: OnceLock<(Arc<Semaphore>, usize)>,
 }
 
 impl Default for RequestMetrics {
@@ -41,7 +46,7 @@ impl Default for RequestMetrics {
             counter(opts.const_label("class", class))
         });
         let denied = counter(Opts::new("kvleap_http_denied_total", "Requests without the token that they need"));
-        Self { registry, lookups, answers, responses, denied }
+        Self { registry, lookups, answers, responses, denied, connections: OnceLock::new() }
     }
 }
 
@@ -49,6 +54,18 @@ impl RequestMetrics {
     pub(in crate::service) fn responded(&self, status: u16) {
         let class = usize::from(status / 100).saturating_sub(2);
         self.responses[class.min(self.responses.len() - 1)].inc();
+    }
+
+    /// Tells what connections take their permits from, and how many permits it had at first.
+    pub(in crate::service) fn count_connections(&self, permits: &Arc<Semaphore>, limit: usize) {
+        // A server says this once, when it starts.
+        let _ = self.connections.set((Arc::clone(permits), limit));
+    }
+
+    /// Returns how many connections are open, and how many may be; `None` without a server.
+    pub(in crate::service) fn connections(&self) -> Option<(usize, usize)> {
+        let (permits, limit) = self.connections.get()?;
+        Some((limit.saturating_sub(permits.available_permits()), *limit))
     }
 
     pub(in crate::service) fn gather(&self) -> Vec<MetricFamily> {

@@ -1,5 +1,6 @@
 //! One index, and what the service keeps around it.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::allowance::Allowance;
@@ -22,12 +23,14 @@ pub struct Model {
     publishers: Publishers,
     allowance: Allowance,
     gate: RwLock<()>,
+    tokens_asked: AtomicU64,
+    tokens_found: AtomicU64,
 }
 
 impl Model {
     pub(super) fn new(key: Key, hasher: BlockHasher, media: Arc<Media>, index: Index, publishers: Publishers) -> Self {
-        let allowance = Allowance::default();
-        Self { key, hasher, media, index, publishers, allowance, gate: RwLock::new(()) }
+        let (allowance, gate, tokens_asked, tokens_found) = Default::default();
+        Self { key, hasher, media, index, publishers, allowance, gate, tokens_asked, tokens_found }
     }
 
     /// Returns what it is for.
@@ -71,6 +74,23 @@ impl Model {
     /// Like [`Model::doubts`], as of this answer.
     pub fn doubts_about(&self, matches: &Matches) -> Vec<(Worker, Doubts)> {
         self.publishers.doubts(matches.incomplete().map(|worker| Tier::split(worker).0))
+    }
+
+    /// Counts a prompt of this many whole blocks, of which the worker with the longest match holds so many.
+    pub(in crate::service) fn count_lookup(&self, blocks: usize, found: u32) {
+        let tokens = |blocks: u64| blocks * u64::from(self.block_size());
+        self.tokens_asked.fetch_add(tokens(blocks as u64), Relaxed);
+        self.tokens_found.fetch_add(tokens(found.into()), Relaxed);
+    }
+
+    /// Returns how many tokens prompts had that were looked up, in whole blocks.
+    pub(in crate::service) fn tokens_asked(&self) -> u64 {
+        self.tokens_asked.load(Relaxed)
+    }
+
+    /// Returns how many of these tokens the worker with the longest match held.
+    pub(in crate::service) fn tokens_found(&self) -> u64 {
+        self.tokens_found.load(Relaxed)
     }
 
     /// Returns what the memory budget allows it.
