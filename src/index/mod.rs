@@ -18,7 +18,10 @@ mod status;
 mod write;
 mod writer;
 
-use std::sync::atomic::{AtomicBool, Ordering::Acquire};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Relaxed},
+};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -261,6 +264,12 @@ impl Index {
     pub fn export_worker(&self, worker: Worker) -> Result<Vec<Event>, Closed> {
         let answer = self.shard(worker).ask(|reply| Message::Export(Some(worker), reply))?;
         answer.recv().map_err(|_| Closed)
+    }
+
+    /// Whether all writers run. One that died has said so in the log, and [`Index::status`] says which it is; this waits
+    /// for nobody.
+    pub fn is_alive(&self) -> bool {
+        self.0.shards.iter().all(|shard| !shard.dead.load(Relaxed))
     }
 
     /// Applies an export, and returns when it is visible. It replaces what the index knew of the workers in it. Other events

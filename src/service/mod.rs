@@ -21,12 +21,13 @@
 //! | `models` | indexes with their publishers |
 //! | `publisher` | who sends one numbered stream of events |
 //! | `doubt`, `media` | why an answer may not be exact; what engines call their storage |
-//! | `tier`, `wire` | storage tiers; decoding what engines publish |
+//! | `tier`, `wire`, `files` | storage tiers; decoding what engines publish; files that may be open |
 
 mod budget;
 mod config;
 pub mod doubt;
 mod engines;
+mod files;
 mod http;
 mod indexer;
 pub mod ingest;
@@ -47,6 +48,7 @@ pub use budget::OverBudget;
 pub use config::{Access, Config, ConfigError, LogFormat, MIN_TOKEN_BYTES, Role, TlsError, TokenError, TokenFileError};
 pub use doubt::{Doubt, Doubts, Exactness};
 pub use engines::{Engine, EngineError, RegisterError};
+pub use files::raise_file_limit;
 pub use indexer::{Indexer, StartError};
 pub use ingest::{Ingest, Listener};
 pub use media::{Media, Medium};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 
-use kvleap::service::{Config, LogFormat, Server};
+use kvleap::service::{Config, LogFormat, Server, raise_file_limit};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
@@ -106,9 +106,17 @@ struct Settings {
     #[arg(long, value_name = "N", env = "KVLEAP_THREADS")]
     threads: Option<usize>,
 
-    /// Connections at a time, at most; others wait [default: 1024]
+    /// Connections at a time, at most; others are answered with 503 [default: 1024]
     #[arg(long, value_name = "N", env = "KVLEAP_MAX_CONNECTIONS")]
     max_connections: Option<usize>,
+
+    /// Connections at a time from one address, at most; 0 is no bound [default: three quarters of --max-connections]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAX_CONNECTIONS_PER_ADDRESS")]
+    max_connections_per_address: Option<usize>,
+
+    /// Names under which clients reach the service while it has no tokens, besides addresses and local names
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "KVLEAP_ALLOWED_HOSTS")]
+    allowed_hosts: Option<Vec<String>>,
 
     /// Bytes of a request's body, at most [default: 8388608]
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_BODY_BYTES")]
@@ -125,6 +133,18 @@ struct Settings {
     /// Seconds that a request's body may take to arrive [default: 30]
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_BODY_TIMEOUT_SECONDS")]
     body_timeout_seconds: Option<u64>,
+
+    /// Bytes of all bodies in progress together, at most [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_BODIES_BYTES")]
+    max_bodies_bytes: Option<usize>,
+
+    /// Seconds for which a client may take nothing of what is sent to it [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_WRITE_TIMEOUT_SECONDS")]
+    write_timeout_seconds: Option<u64>,
+
+    /// Transfers of /dump and /v1/snapshot at a time, at most; others wait a while [default: 2]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAX_TRANSFERS")]
+    max_transfers: Option<usize>,
 
     /// Seconds that requests in progress have to finish when the service ends [default: 10]
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_SHUTDOWN_SECONDS")]
@@ -216,6 +236,7 @@ impl Args {
             // Nobody listens to a second signal: the service is ending already.
             let _ = told.send(());
         })?;
+        raise_file_limit();
         let server = Server::start(config)?;
         end.recv()?;
         tracing::info!("ending");

@@ -49,6 +49,12 @@ pub struct Config {
     pub threads: usize,
     /// Connections at a time; further ones wait until one ends. Default 1,024.
     pub max_connections: usize,
+    /// Connections at a time from one address; the networks of IPv6 addresses count as one address. 0 is no bound.
+    /// Default: three quarters of `max_connections`.
+    pub max_connections_per_address: Option<usize>,
+    /// Names under which clients reach the service while it has no tokens, besides addresses and local names. A name
+    /// that begins with a dot stands for all that end with it, and `*` for any.
+    pub allowed_hosts: Vec<String>,
     /// The largest request body, in bytes. Default 8 MiB: a million tokens.
     pub max_body_bytes: usize,
     /// The largest request head, in bytes, at least 8,192. Default 16 KiB.
@@ -57,6 +63,12 @@ pub struct Config {
     pub header_timeout_seconds: u64,
     /// Seconds that a request's body may take to arrive. Default 30.
     pub body_timeout_seconds: u64,
+    /// Bytes that all bodies in progress may take together. Default 256 MiB.
+    pub max_bodies_bytes: usize,
+    /// Seconds for which a client may take nothing of what is sent to it. Default 30.
+    pub write_timeout_seconds: u64,
+    /// Transfers of `/dump` and `/v1/snapshot` at a time; further ones wait a while. Default 2.
+    pub max_transfers: usize,
     /// Seconds that requests in progress get to finish when the service shuts down. Default 10.
     pub shutdown_seconds: u64,
     /// Models at a time, where each group and tenant counts; each model has threads of its own. Default 256.
@@ -123,10 +135,15 @@ impl Default for Config {
             tls_key: None,
             threads: 0,
             max_connections: 1024,
+            max_connections_per_address: None,
+            allowed_hosts: Vec::new(),
             max_body_bytes: 8 << 20,
             max_header_bytes: 16 << 10,
             header_timeout_seconds: 60,
             body_timeout_seconds: 30,
+            max_bodies_bytes: 256 << 20,
+            write_timeout_seconds: 30,
+            max_transfers: 2,
             shutdown_seconds: 10,
             max_models: 256,
             shards: 1,
@@ -240,6 +257,9 @@ impl Config {
         at_least("max_header_bytes", self.max_header_bytes, 8192)?;
         at_least("header_timeout_seconds", self.header_timeout_seconds as usize, 1)?;
         at_least("body_timeout_seconds", self.body_timeout_seconds as usize, 1)?;
+        at_least("max_bodies_bytes", self.max_bodies_bytes, 1)?;
+        at_least("write_timeout_seconds", self.write_timeout_seconds as usize, 1)?;
+        at_least("max_transfers", self.max_transfers, 1)?;
         self.index().check()?;
         match (&self.tls_certificate, &self.tls_key) {
             (Some(certificate), Some(key)) => drop(acceptor(certificate, key)?),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{Query, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::body;
-use super::refusal::{Refusal, blocking};
+use super::body::{self, Whole};
+use super::refusal::Refusal;
+use super::shares::Shares;
 use crate::event::Worker;
 use crate::service::doubt::{Doubts, Exactness};
 use crate::service::engines::{Engine, RegisterError, Selection};
@@ -18,10 +19,13 @@ use crate::service::indexer::Indexer;
 use crate::service::models::{Key, Model};
 use crate::service::publisher::{self, Count, Publisher, Skip};
 
-pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) async fn register(
+    State(indexer): State<Arc<Indexer>>,
+    State(shares): State<Arc<Shares>>,
+    body: Whole,
+) -> Result<Response, Refusal> {
     let engine: Engine = body::parse(&body)?;
-    blocking(move || indexer.register(engine)).await?.map_err(Refusal::from)?;
+    shares.blocking(move || indexer.register(engine)).await?.map_err(Refusal::from)?;
     Ok(body::ok(StatusCode::CREATED))
 }
 
@@ -33,6 +37,7 @@ impl From<RegisterError> for Refusal {
             RegisterError::Taken { .. } | RegisterError::Copies { .. } => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            RegisterError::TooMany { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
             RegisterError::Closed(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }
@@ -47,19 +52,23 @@ struct Unregister {
     dp_rank: Option<u32>,
 }
 
-pub(super) async fn unregister(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) async fn unregister(
+    State(indexer): State<Arc<Indexer>>,
+    State(shares): State<Arc<Shares>>,
+    body: Whole,
+) -> Result<Response, Refusal> {
     let ask: Unregister = body::parse(&body)?;
-    let left = blocking(move || {
-        indexer.unregister(Selection {
-            instance: ask.instance_id,
-            model: &ask.model_name,
-            group: ask.routing_group.as_deref(),
-            tenant: Key::tenant(ask.tenant_id.as_deref().unwrap_or("")),
-            dp_rank: ask.dp_rank,
+    let left = shares
+        .blocking(move || {
+            indexer.unregister(Selection {
+                instance: ask.instance_id,
+                model: &ask.model_name,
+                group: ask.routing_group.as_deref(),
+                tenant: Key::tenant(ask.tenant_id.as_deref().unwrap_or("")),
+                dp_rank: ask.dp_rank,
+            })
         })
-    })
-    .await?;
+        .await?;
     if left == 0 { Err(Refusal::not_found("no such worker is known")) } else { Ok(body::ok(StatusCode::OK)) }
 }
 

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::body::{self, Name};
+use super::body::{self, Name, Whole};
 use super::decision::{self, Choice};
 use super::lookup::{self, Hashes};
 use super::refusal::Refusal;
@@ -80,8 +80,7 @@ struct Watermark {
     published_seconds_ago: f64,
 }
 
-pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) async fn post(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
     let _timer = indexer.metrics().answers.start_timer();
     let ask: Ask = body::parse(&body)?;
     let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;

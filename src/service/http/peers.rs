@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use super::body;
+use super::body::{self, Whole};
 use super::refusal::Refusal;
 use crate::service::indexer::Indexer;
 
@@ -16,15 +16,13 @@ struct Peer {
     url: String,
 }
 
-pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) async fn register(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
     let peer: Peer = body::parse(&body)?;
     indexer.peers().add(&peer.url).map_err(|error| Refusal::bad(error.to_string()))?;
     Ok(body::ok(StatusCode::CREATED))
 }
 
-pub(super) async fn deregister(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) async fn deregister(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
     let peer: Peer = body::parse(&body)?;
     if indexer.peers().remove(&peer.url) {
         Ok(body::ok(StatusCode::OK))

@@ -9,14 +9,18 @@ use hyper::header::CONTENT_TYPE;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, Opts, Registry};
 
-use super::refusal::{Refusal, blocking};
+use super::refusal::Refusal;
+use super::shares::Shares;
 use crate::index::{Rejection, ShardStatus};
 use crate::service::indexer::Indexer;
 use crate::service::models::Model;
 use crate::service::publisher::{self, Count, Skip};
 
-pub(super) async fn metrics(State(indexer): State<Arc<Indexer>>) -> Result<Response, Refusal> {
-    let text = blocking(move || text(&indexer)).await?;
+pub(super) async fn metrics(
+    State(indexer): State<Arc<Indexer>>,
+    State(shares): State<Arc<Shares>>,
+) -> Result<Response, Refusal> {
+    let text = shares.blocking(move || text(&indexer)).await?;
     Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }
 

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::body::{self, Name};
+use super::body::{self, Name, Whole};
 use super::lookup::{self, Hashes};
 use super::refusal::Refusal;
 use super::scores::{Row, Scores};
@@ -38,8 +38,7 @@ struct ByHash<'a> {
     cache_salt: Option<IgnoredAny>,
 }
 
-pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
     let _timer = indexer.metrics().answers.start_timer();
     let ask: ByTokens = body::parse(&body)?;
     let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
@@ -47,8 +46,7 @@ pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, request: Requ
     Ok(answer(&indexer, &model, &prompts))
 }
 
-pub(super) async fn by_hash(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) async fn by_hash(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
     let _timer = indexer.metrics().answers.start_timer();
     let ask: ByHash = body::parse(&body)?;
     if ask.cache_salt.is_some() {

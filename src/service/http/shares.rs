@@ -1,0 +1,102 @@
+//! What all requests share: memory for bodies, threads that may wait, and transfers of the whole state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::refusal::Refusal;
+use crate::service::config::Config;
+
+/// How many requests may occupy a thread while they wait for writers or for another process. Further ones wait without
+/// a thread.
+const WAITING: usize = 64;
+
+/// How long a request waits for such a thread, or for a transfer to end, before it is refused.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much of every body is not counted, so that small requests do not wait for memory behind large ones.
+pub(super) const UNCOUNTED: usize = 64 << 10;
+
+/// Returns how many threads for blocking work requests and transfers may take together.
+pub(in crate::service) fn blocking_threads(config: &Config) -> usize {
+    WAITING.saturating_add(config.max_transfers)
+}
+
+/// What all requests share.
+#[derive(Debug)]
+pub(super) struct Shares {
+    waiting: Arc<Semaphore>,
+    transfers: Arc<Semaphore>,
+    /// Bytes.
+    bodies: Arc<Semaphore>,
+    /// For one body that may take what it needs, although there is no memory left. Without it, many bodies that have a
+    /// part of what they need could wait for each other.
+    exempt: Arc<Semaphore>,
+}
+
+impl Shares {
+    pub(super) fn new(config: &Config) -> Self {
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        Self {
+            waiting: semaphore(WAITING),
+            transfers: semaphore(config.max_transfers),
+            bodies: semaphore(config.max_bodies_bytes),
+            exempt: semaphore(1),
+        }
+    }
+
+    /// Runs work that may wait for a writer or another process on a thread for blocking work.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let busy = || Refusal::busy("too many requests are waiting for writers; try again later");
+        let permit = soon(&self.waiting).await.ok_or_else(busy)?;
+        let failed =
+            |_| Refusal::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, "this request failed; the log may say why");
+        let work = move || {
+            // Held by the thread, because the client may hang up before the work is done.
+            let _permit = permit;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(failed)
+    }
+
+    /// Waits until a transfer of the whole state may begin. It ends when the permit is dropped.
+    pub(super) async fn transfer(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let busy =
+            || Refusal::busy("other transfers of the whole state are in progress (max_transfers); try again later");
+        soon(&self.transfers).await.ok_or_else(busy)
+    }
+
+    /// Waits for memory for more bytes of a body.
+    pub(super) async fn memory(&self, held: &mut Held, bytes: usize) {
+        if held.exempt.is_some() {
+            return;
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // Neither of them is ever closed.
+        tokio::select! {
+            biased;
+            Ok(permit) = Arc::clone(&self.bodies).acquire_many_owned(bytes) => match &mut held.bytes {
+                Some(held) => held.merge(permit),
+                none => *none = Some(permit),
+            },
+            Ok(permit) = Arc::clone(&self.exempt).acquire_owned() => held.exempt = Some(permit),
+            else => {}
+        }
+    }
+}
+
+/// The memory that a body has of what all bodies may take.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    bytes: Option<OwnedSemaphorePermit>,
+    exempt: Option<OwnedSemaphorePermit>,
+}
+
+async fn soon(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    timeout(PATIENCE, Arc::clone(semaphore).acquire_owned()).await.ok()?.ok()
+}
