@@ -408,6 +408,7 @@ mod tests {
         hold.recv().expect("the writer waits");
         assert!(flush.recv().is_err() && export.recv().is_err());
 
+        assert!(!index.is_alive());
         assert_eq!(index.flush(), Err(Closed));
         assert_eq!(index.export(), Err(Closed));
         assert_eq!(index.import(vec![stored(3)]), Err(ImportError::Closed));

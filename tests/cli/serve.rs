@@ -1,6 +1,6 @@
 //! `kvleap serve`: its settings, how it starts and how it stops.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -35,12 +35,31 @@ fn start(mut command: Command) -> (Child, BufReader<std::process::ChildStderr>, 
     command.args(["--listen", "127.0.0.1:0", "--log", "json"]).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it runs");
     let mut log = BufReader::new(child.stderr.take().expect("piped"));
-    let address = log.by_ref().lines().find_map(|line| {
+    let address = logged(&mut log, "listening")["address"].as_str().expect("an address").to_owned();
+    (child, log, format!("http://{address}"))
+}
+
+/// Reads the log until it has this message, and returns its fields.
+fn logged(log: &mut impl BufRead, message: &str) -> Value {
+    let entry = log.lines().find_map(|line| {
         let entry: Value = serde_json::from_str(&line.expect("UTF-8")).expect("one JSON object per line");
-        let listening = entry["fields"]["message"] == "listening";
-        listening.then(|| entry["fields"]["address"].as_str().expect("an address").to_owned())
+        (entry["fields"]["message"] == message).then(|| entry["fields"].clone())
     });
-    (child, log, format!("http://{}", address.expect("it listens before it ends")))
+    entry.unwrap_or_else(|| panic!("it does not log {message:?}"))
+}
+
+/// Returns the command with these limits of open files, the soft and the hard one.
+#[cfg(unix)]
+fn limited(soft: u32, hard: u32, args: &[&str]) -> Command {
+    let inner = command(args);
+    let mut outer = Command::new("sh");
+    outer.args(["-c", &format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"")]);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        assert!(value.is_none());
+        outer.env_remove(name);
+    }
+    outer
 }
 
 fn terminate(child: &Child) {
@@ -121,4 +140,56 @@ fn bad_settings_are_refused_by_name() {
     refused(&["--log-filter", "=loud="], "log_filter");
     refused(&["--peers", "nonsense"], "nonsense");
     refused(&["--tls-key", "x"], "belong together");
+}
+
+#[cfg(unix)]
+#[test]
+fn open_files_are_shared_out_and_engines_beyond_them_are_refused() {
+    const ENGINES: u64 = 40;
+    let mut command = limited(64, 256, &[]);
+    command.args(["--listen", "127.0.0.1:0", "--log", "json"]).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let files = logged(&mut log, "open files: the limit, and what it allows");
+    assert_eq!((&files["limit"], &files["connections"], &files["engines"]), (&json!(256), &json!(80), &json!(ENGINES)));
+    let url = format!("http://{}", logged(&mut log, "listening")["address"].as_str().expect("an address"));
+    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let post = |path: &str, body: &Value| {
+        let answer = agent.post(format!("{url}{path}")).send(body.to_string()).expect("it answers");
+        (answer.status().as_u16(), answer.into_body().read_to_string().expect("text"))
+    };
+    let engine = |instance: u64| json!({"instance_id": instance, "model_name": "m", "block_size": 16, "endpoint": "tcp://127.0.0.1:9"});
+    for instance in 1..=ENGINES {
+        assert_eq!(post("/register", &engine(instance)).0, 201, "engine {instance}");
+    }
+    let (status, why) = post("/register", &engine(ENGINES + 1));
+    assert!(status == 507 && why.contains("ulimit -n"), "{status} {why}");
+    assert_eq!(post("/register", &engine(1)).0, 201, "it is registered already");
+    // An engine that leaves makes room.
+    assert_eq!(post("/unregister", &json!({"instance_id": 1, "model_name": "m"})).0, 200);
+    assert_eq!(post("/register", &engine(ENGINES + 1)).0, 201);
+    assert_eq!(agent.get(format!("{url}/ready")).call().expect("it answers").status(), 200);
+    terminate(&child);
+    // Read to the end, so that it never waits for a full pipe.
+    let _ = log.lines().count();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn connections_that_cannot_be_accepted_wait_and_do_not_fill_the_log() {
+    let (mut child, mut log, url) = start(limited(40, 40, &[]));
+    let at = url.trim_start_matches("http://").to_owned();
+    // More than there are files for.
+    let clients: Vec<_> = (0..60).map(|_| std::net::TcpStream::connect(&at).expect("the system accepts it")).collect();
+    let mut lines = 0;
+    while logged(&mut log, "a connection could not be accepted; it waits")["failures"] != 8 {
+        lines += 1;
+    }
+    assert_eq!(lines, 3, "the first, second and fourth failure");
+    drop(clients);
+    assert_eq!(ureq::get(format!("{url}/ready")).call().expect("it answers").status(), 200);
+    terminate(&child);
+    let _ = log.lines().count();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }

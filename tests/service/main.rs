@@ -19,10 +19,10 @@ mod common {
     #[cfg(feature = "cli")]
     pub(crate) mod serve;
     pub(crate) mod service;
-    #[cfg(feature = "cli")]
     pub(crate) mod until;
 }
 
+mod door;
 mod http;
 mod page;
 #[cfg(feature = "cli")]

@@ -138,6 +138,10 @@ struct Settings {
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_BODIES_BYTES")]
     max_bodies_bytes: Option<usize>,
 
+    /// Bytes of all answers together that wait to be read, at most [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_ANSWERS_BYTES")]
+    max_answers_bytes: Option<usize>,
+
     /// Seconds for which a client may take nothing of what is sent to it [default: 30]
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_WRITE_TIMEOUT_SECONDS")]
     write_timeout_seconds: Option<u64>,

@@ -65,6 +65,9 @@ pub struct Config {
     pub body_timeout_seconds: u64,
     /// Bytes that all bodies in progress may take together. Default 256 MiB.
     pub max_bodies_bytes: usize,
+    /// Bytes that all answers which wait to be read may take together; answers of up to 64 KiB do not count. Default 256
+    /// MiB.
+    pub max_answers_bytes: usize,
     /// Seconds for which a client may take nothing of what is sent to it. Default 30.
     pub write_timeout_seconds: u64,
     /// Transfers of `/dump` and `/v1/snapshot` at a time; further ones wait a while. Default 2.
@@ -142,6 +145,7 @@ impl Default for Config {
             header_timeout_seconds: 60,
             body_timeout_seconds: 30,
             max_bodies_bytes: 256 << 20,
+            max_answers_bytes: 256 << 20,
             write_timeout_seconds: 30,
             max_transfers: 2,
             shutdown_seconds: 10,
@@ -258,6 +262,7 @@ impl Config {
         at_least("header_timeout_seconds", self.header_timeout_seconds as usize, 1)?;
         at_least("body_timeout_seconds", self.body_timeout_seconds as usize, 1)?;
         at_least("max_bodies_bytes", self.max_bodies_bytes, 1)?;
+        at_least("max_answers_bytes", self.max_answers_bytes, 1)?;
         at_least("write_timeout_seconds", self.write_timeout_seconds as usize, 1)?;
         at_least("max_transfers", self.max_transfers, 1)?;
         self.index().check()?;

@@ -18,6 +18,7 @@ mod shares;
 mod snapshot;
 mod status;
 mod stream;
+mod unread;
 
 use std::sync::Arc;
 
@@ -88,6 +89,7 @@ pub(super) fn router(indexer: &Arc<Indexer>, readiness: &Arc<Readiness>, hosts: 
         ("/register_peer", post(peers::register)),
         ("/deregister_peer", post(peers::deregister)),
     ];
+    let shares = Arc::new(Shares::new(indexer.config()));
     Router::new()
         .route("/health", get(ready::health))
         .route("/ready", get(ready::ready))
@@ -99,13 +101,10 @@ pub(super) fn router(indexer: &Arc<Indexer>, readiness: &Arc<Readiness>, hosts: 
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not have this method").unread()
         })
+        .layer(middleware::from_fn_with_state(Arc::clone(&shares), unread::limit))
         .layer(middleware::from_fn_with_state(Arc::clone(hosts), hosts::check))
         .layer(middleware::from_fn_with_state(Arc::clone(readiness), count))
-        .with_state(Api {
-            indexer: Arc::clone(indexer),
-            readiness: Arc::clone(readiness),
-            shares: Arc::new(Shares::new(indexer.config())),
-        })
+        .with_state(Api { indexer: Arc::clone(indexer), readiness: Arc::clone(readiness), shares })
 }
 
 /// Returns the routes for a connection that is not served beyond probes, and why it is not.

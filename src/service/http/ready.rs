@@ -56,3 +56,19 @@ pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
         Some(why) => Refusal::busy(why).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::config::Config;
+
+    #[test]
+    fn it_is_ready_between_its_beginning_and_its_end() {
+        let readiness = Readiness::default();
+        assert!(readiness.obstacle().is_some_and(|why| why.contains("restored")));
+        readiness.set_restored(&Indexer::start(Config::default()).expect("it starts"));
+        assert_eq!(readiness.obstacle(), None);
+        readiness.set_stopping();
+        assert!(readiness.obstacle().is_some_and(|why| why.contains("shutting down")));
+    }
+}

@@ -1,4 +1,4 @@
-//! What all requests share: memory for bodies, threads that may wait, and transfers of the whole state.
+//! What all requests share: memory for bodies and answers, threads that may wait, and transfers of the whole state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,10 @@ use crate::service::config::Config;
 const WAITING: usize = 64;
 
 /// How long a request waits for such a thread, or for a transfer to end, before it is refused.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How much of every body is not counted, so that small requests do not wait for memory behind large ones.
+/// How much of every body is not counted, and which answers are not, in bytes, so that small requests do not wait for
+/// memory behind large ones.
 pub(super) const UNCOUNTED: usize = 64 << 10;
 
 /// Returns how many threads for blocking work requests and transfers may take together.
@@ -34,6 +35,9 @@ pub(super) struct Shares {
     /// For one body that may take what it needs, although there is no memory left. Without it, many bodies that have a
     /// part of what they need could wait for each other.
     exempt: Arc<Semaphore>,
+    /// Bytes.
+    answers: Arc<Semaphore>,
+    max_answers_bytes: usize,
 }
 
 impl Shares {
@@ -44,6 +48,8 @@ impl Shares {
             transfers: semaphore(config.max_transfers),
             bodies: semaphore(config.max_bodies_bytes),
             exempt: semaphore(1),
+            answers: semaphore(config.max_answers_bytes),
+            max_answers_bytes: config.max_answers_bytes,
         }
     }
 
@@ -69,6 +75,13 @@ impl Shares {
         let busy =
             || Refusal::busy("other transfers of the whole state are in progress (max_transfers); try again later");
         soon(&self.transfers).await.ok_or_else(busy)
+    }
+
+    /// Returns memory for an answer of this length, until the permit is dropped. An answer that is longer than all may
+    /// be takes all there is.
+    pub(super) fn answer(&self, length: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(length.min(self.max_answers_bytes)).unwrap_or(u32::MAX);
+        Arc::clone(&self.answers).try_acquire_many_owned(bytes).ok()
     }
 
     /// Waits for memory for more bytes of a body.
