@@ -47,7 +47,7 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// Threads that serve requests; 0, the default, is one per core.
     pub threads: usize,
-    /// Connections at a time; further ones wait until one ends. Default 1,024.
+    /// Connections at a time; further ones get one answer, which is 503 except for probes. Default 1,024.
     pub max_connections: usize,
     /// Connections at a time from one address; the networks of IPv6 addresses count as one address. 0 is no bound.
     /// Default: three quarters of `max_connections`.

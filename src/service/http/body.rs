@@ -61,6 +61,9 @@ fn too_large(limit: usize) -> Refusal {
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes")).unread()
 }
 
+/// The size of the parts in which a body is kept while it arrives, in bytes.
+const PART: usize = 64 << 10;
+
 /// A body that arrives.
 #[derive(Debug, Default)]
 struct Arriving {
@@ -72,15 +75,16 @@ struct Arriving {
 
 impl Arriving {
     async fn receive(&mut self, mut body: Body, shares: &Shares) -> Result<Bytes, Refusal> {
-        // Most bodies arrive in one piece, which is not copied. Others are copied together, because a piece keeps the
-        // memory that it was received in, and a client may send pieces of one byte.
+        // Most bodies arrive in one piece, which is not copied. What comes after the first piece is copied, because a
+        // piece keeps the memory that it was received in, and a client may send pieces of one byte. The parts have a
+        // fixed size: memory that grew and moved would take more than is counted.
         let mut first = Bytes::new();
-        let mut whole = Vec::new();
+        let mut parts: Vec<Vec<u8>> = Vec::new();
         let mut length = 0;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Refusal::bad(format!("the body did not arrive whole: {error}")))?;
             // Trailers mean nothing here.
-            let Ok(data) = frame.into_data() else { continue };
+            let Ok(mut data) = frame.into_data() else { continue };
             length += data.len();
             if length > self.limit {
                 return Err(too_large(self.limit));
@@ -94,10 +98,22 @@ impl Arriving {
                 first = data;
                 continue;
             }
-            whole.extend_from_slice(&std::mem::take(&mut first));
-            whole.extend_from_slice(&data);
+            while !data.is_empty() {
+                if parts.last().is_none_or(|part| part.len() == PART) {
+                    parts.push(Vec::with_capacity(PART));
+                }
+                let part = parts.last_mut().expect("one was pushed");
+                part.extend_from_slice(&data.split_to(data.len().min(PART - part.len())));
+            }
         }
-        Ok(if whole.is_empty() { first } else { whole.into() })
+        if parts.is_empty() {
+            return Ok(first);
+        }
+        let mut whole = Vec::with_capacity(length);
+        whole.extend_from_slice(&first);
+        // Each part is freed when it is copied.
+        parts.into_iter().for_each(|part| whole.extend_from_slice(&part));
+        Ok(whole.into())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -60,8 +61,7 @@ impl Shares {
     ) -> Result<T, Refusal> {
         let busy = || Refusal::busy("too many requests are waiting for writers; try again later");
         let permit = soon(&self.waiting).await.ok_or_else(busy)?;
-        let failed =
-            |_| Refusal::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, "this request failed; the log may say why");
+        let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "this request failed; the log may say why");
         let work = move || {
             // Held by the thread, because the client may hang up before the work is done.
             let _permit = permit;

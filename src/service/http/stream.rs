@@ -1,6 +1,7 @@
 //! Answers that are streamed while they are written.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -16,6 +17,9 @@ use super::refusal::Refusal;
 /// How many bytes are buffered on their way to a reader.
 const CHUNK: usize = 64 << 10;
 
+/// How many transfers ended because their readers hung up, or took nothing for too long.
+static ABANDONED: AtomicU64 = AtomicU64::new(0);
+
 /// Streams an answer of this content type, which the log calls `what`. It is written on a thread for blocking work,
 /// which waits while the reader is slow. If writing fails, or the reader does not take a chunk within the write timeout,
 /// the transfer ends with an error. There are few transfers at a time; the others wait, and are refused in the end.
@@ -28,13 +32,18 @@ pub(super) async fn answer(
     let permit = api.shares.transfer().await?;
     let (sender, body) = Channel::<Bytes, io::Error>::new(1);
     let patience = Duration::from_secs(api.indexer.config().write_timeout_seconds);
-    let chunks = Chunks { sender, handle: Handle::current(), patience };
+    let chunks = Chunks { sender, handle: Handle::current(), patience, abandoned: false };
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let mut out = BufWriter::with_capacity(CHUNK, chunks);
         if let Err(error) = write(&mut out).and_then(|()| out.flush()) {
-            tracing::warn!(%error, "{what} ended early");
-            out.into_parts().0.sender.abort(error);
+            let chunks = out.into_parts().0;
+            // A reader may hang up as often as it likes, and must not fill the log.
+            let times = if chunks.abandoned { ABANDONED.fetch_add(1, Relaxed) + 1 } else { 1 };
+            if times.is_power_of_two() {
+                tracing::warn!(%error, times, "{what} ended early");
+            }
+            chunks.sender.abort(error);
         }
     });
     Ok(([(CONTENT_TYPE, content_type)], Body::new(body)).into_response())
@@ -45,6 +54,8 @@ struct Chunks {
     sender: Sender<Bytes, io::Error>,
     handle: Handle,
     patience: Duration,
+    /// Whether the connection is gone.
+    abandoned: bool,
 }
 
 impl Write for Chunks {
@@ -54,7 +65,10 @@ impl Write for Chunks {
         let sending = self.sender.send_data(Bytes::copy_from_slice(bytes));
         match self.handle.block_on(async { timeout(self.patience, sending).await }) {
             Ok(Ok(())) => Ok(bytes.len()),
-            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the reader has disconnected")),
+            Ok(Err(_)) => {
+                self.abandoned = true;
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, "the reader has disconnected"))
+            }
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the reader is too slow")),
         }
     }
