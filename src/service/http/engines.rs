@@ -24,8 +24,8 @@ pub(super) async fn register(
     State(shares): State<Arc<Shares>>,
     body: Whole,
 ) -> Result<Response, Refusal> {
-    let engine: Engine = body::parse(&body)?;
-    shares.blocking(move || indexer.register(engine)).await?.map_err(Refusal::from)?;
+    let work = move || indexer.register(body::parse::<Engine>(&body)?).map_err(Refusal::from);
+    shares.change(work).await??;
     Ok(body::ok(StatusCode::CREATED))
 }
 
@@ -57,18 +57,17 @@ pub(super) async fn unregister(
     State(shares): State<Arc<Shares>>,
     body: Whole,
 ) -> Result<Response, Refusal> {
-    let ask: Unregister = body::parse(&body)?;
-    let left = shares
-        .blocking(move || {
-            indexer.unregister(Selection {
-                instance: ask.instance_id,
-                model: &ask.model_name,
-                group: ask.routing_group.as_deref(),
-                tenant: Key::tenant(ask.tenant_id.as_deref().unwrap_or("")),
-                dp_rank: ask.dp_rank,
-            })
-        })
-        .await?;
+    let work = move || {
+        let ask: Unregister = body::parse(&body)?;
+        Ok::<_, Refusal>(indexer.unregister(Selection {
+            instance: ask.instance_id,
+            model: &ask.model_name,
+            group: ask.routing_group.as_deref(),
+            tenant: Key::tenant(ask.tenant_id.as_deref().unwrap_or("")),
+            dp_rank: ask.dp_rank,
+        }))
+    };
+    let left = shares.change(work).await??;
     if left == 0 { Err(Refusal::not_found("no such worker is known")) } else { Ok(body::ok(StatusCode::OK)) }
 }
 

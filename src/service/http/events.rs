@@ -53,7 +53,7 @@ pub(super) async fn post(
     let form = headers.get(CONTENT_TYPE).map(|form| form.as_bytes().to_ascii_lowercase());
     let packed =
         form.is_some_and(|form| form.starts_with(b"application/msgpack") || form.starts_with(b"application/x-msgpack"));
-    let outcome = shares.blocking(move || {
+    let outcome = shares.change(move || {
         let told: Told = if packed { body::unpack(&body)? } else { body::parse(&body)? };
         apply(&indexer, told)
     });

@@ -1,14 +1,12 @@
 //! `POST /v1/match`: who holds how much of a prompt, how sure that is, and who should serve it.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::body::{self, Name, Whole};
+use super::body::{self, Name};
 use super::decision::{self, Choice};
 use super::lookup::{self, Hashes};
 use super::refusal::Refusal;
@@ -80,12 +78,12 @@ struct Watermark {
     published_seconds_ago: f64,
 }
 
-pub(super) async fn post(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
+pub(super) fn post(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
     let _timer = indexer.metrics().answers.start_timer();
-    let ask: Ask = body::parse(&body)?;
-    let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
-    let (prompts, tokens) = prompt(&indexer, &model, &ask)?;
-    lookup::look_up(&indexer, &model, &prompts, |matches| {
+    let ask: Ask = body::parse(body)?;
+    let model = lookup::model(indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
+    let (prompts, tokens) = prompt(indexer, &model, &ask)?;
+    lookup::look_up(indexer, &model, &prompts, |matches| {
         let candidates = Candidates::new(ask.workers.as_deref());
         let mut doubts = model.doubts_about(&matches[0]);
         doubts.retain(|&(worker, _)| candidates.has(worker));

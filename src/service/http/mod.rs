@@ -30,6 +30,7 @@ use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
 
+use body::Whole;
 pub(super) use hosts::Hosts;
 pub(super) use ready::Readiness;
 use refusal::Refusal;
@@ -73,9 +74,9 @@ pub(super) fn router(indexer: &Arc<Indexer>, readiness: &Arc<Readiness>, hosts: 
         part.route_layer(middleware::from_fn_with_state((Arc::clone(indexer), role), authorize))
     };
     let reading = vec![
-        ("/query", post(query::by_tokens)),
-        ("/query_by_hash", post(query::by_hash)),
-        ("/v1/match", post(matches::post)),
+        ("/query", computed(query::by_tokens)),
+        ("/query_by_hash", computed(query::by_hash)),
+        ("/v1/match", computed(matches::post)),
         ("/metrics", get(prometheus::metrics)),
         ("/peers", get(peers::list)),
         ("/v1/status", get(status::figures)),
@@ -86,8 +87,8 @@ pub(super) fn router(indexer: &Arc<Indexer>, readiness: &Arc<Readiness>, hosts: 
         ("/v1/snapshot", get(snapshot::stream).head(snapshot::head)),
         ("/register", post(engines::register)),
         ("/unregister", post(engines::unregister)),
-        ("/register_peer", post(peers::register)),
-        ("/deregister_peer", post(peers::deregister)),
+        ("/register_peer", computed(peers::register)),
+        ("/deregister_peer", computed(peers::deregister)),
     ];
     let shares = Arc::new(Shares::new(indexer.config()));
     Router::new()
@@ -105,6 +106,13 @@ pub(super) fn router(indexer: &Arc<Indexer>, readiness: &Arc<Readiness>, hosts: 
         .layer(middleware::from_fn_with_state(Arc::clone(hosts), hosts::check))
         .layer(middleware::from_fn_with_state(Arc::clone(readiness), count))
         .with_state(Api { indexer: Arc::clone(indexer), readiness: Arc::clone(readiness), shares })
+}
+
+/// Returns a route whose answers are computed from the bodies of requests, without waiting for anybody.
+fn computed(answer: fn(&Indexer, &[u8]) -> Result<Response, Refusal>) -> MethodRouter<Api> {
+    post(move |State(Api { indexer, shares, .. }): State<Api>, body: Whole| async move {
+        shares.compute(body.len(), move || answer(&indexer, &body)).await?
+    })
 }
 
 /// Returns the routes for a connection that is not served beyond probes, and why it is not.

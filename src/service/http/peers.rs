@@ -7,7 +7,7 @@ use axum::response::Response;
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use super::body::{self, Whole};
+use super::body;
 use super::refusal::Refusal;
 use crate::service::indexer::Indexer;
 
@@ -16,14 +16,14 @@ struct Peer {
     url: String,
 }
 
-pub(super) async fn register(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
-    let peer: Peer = body::parse(&body)?;
+pub(super) fn register(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
+    let peer: Peer = body::parse(body)?;
     indexer.peers().add(&peer.url).map_err(|error| Refusal::bad(error.to_string()))?;
     Ok(body::ok(StatusCode::CREATED))
 }
 
-pub(super) async fn deregister(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
-    let peer: Peer = body::parse(&body)?;
+pub(super) fn deregister(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
+    let peer: Peer = body::parse(body)?;
     if indexer.peers().remove(&peer.url) {
         Ok(body::ok(StatusCode::OK))
     } else {

@@ -20,7 +20,7 @@ pub(super) async fn metrics(
     State(indexer): State<Arc<Indexer>>,
     State(shares): State<Arc<Shares>>,
 ) -> Result<Response, Refusal> {
-    let text = shares.blocking(move || text(&indexer)).await?;
+    let text = shares.collect(move || text(&indexer)).await?;
     Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }
 

@@ -1,15 +1,13 @@
 //! `POST /query` and `POST /query_by_hash`: who holds how much of a prompt, as Dynamo's indexer answers it.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::body::{self, Name, Whole};
+use super::body::{self, Name};
 use super::lookup::{self, Hashes};
 use super::refusal::Refusal;
 use super::scores::{Row, Scores};
@@ -38,23 +36,23 @@ struct ByHash<'a> {
     cache_salt: Option<IgnoredAny>,
 }
 
-pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
+pub(super) fn by_tokens(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
     let _timer = indexer.metrics().answers.start_timer();
-    let ask: ByTokens = body::parse(&body)?;
-    let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
+    let ask: ByTokens = body::parse(body)?;
+    let model = lookup::model(indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
     let prompts = lookup::hash(&model, &ask.token_ids, ask.lora_name.as_ref(), ask.cache_salt.as_ref());
-    Ok(answer(&indexer, &model, &prompts))
+    Ok(answer(indexer, &model, &prompts))
 }
 
-pub(super) async fn by_hash(State(indexer): State<Arc<Indexer>>, body: Whole) -> Result<Response, Refusal> {
+pub(super) fn by_hash(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
     let _timer = indexer.metrics().answers.start_timer();
-    let ask: ByHash = body::parse(&body)?;
+    let ask: ByHash = body::parse(body)?;
     if ask.cache_salt.is_some() {
         return Err(Refusal::bad("cache_salt is part of the hashes; leave it out with block_hashes"));
     }
-    let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
-    lookup::accepts_hashes(&indexer)?;
-    Ok(answer(&indexer, &model, std::slice::from_ref(&ask.block_hashes)))
+    let model = lookup::model(indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
+    lookup::accepts_hashes(indexer)?;
+    Ok(answer(indexer, &model, std::slice::from_ref(&ask.block_hashes)))
 }
 
 thread_local! {

@@ -1,6 +1,8 @@
 //! What all requests share: memory for bodies and answers, threads that may wait, and transfers of the whole state.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -14,6 +16,13 @@ use crate::service::config::Config;
 /// a thread.
 const WAITING: usize = 64;
 
+/// How many threads serve metrics and the figures of the live page, which wait for the writers of all models.
+const FIGURES: usize = 4;
+
+/// From which length on a body is long, in bytes. Parsing one takes milliseconds, in which a thread of the server would
+/// serve hundreds of others.
+const LONG: usize = 1 << 20;
+
 /// How long a request waits for such a thread, or for a transfer to end, before it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -23,13 +32,22 @@ pub(super) const UNCOUNTED: usize = 64 << 10;
 
 /// Returns how many threads for blocking work requests and transfers may take together.
 pub(in crate::service) fn blocking_threads(config: &Config) -> usize {
-    WAITING.saturating_add(config.max_transfers)
+    // No operating system has more threads than this, and the runtime could not count them.
+    config.max_transfers.min(1 << 20) + WAITING + FIGURES + computing(config)
+}
+
+/// Returns how many threads answer requests with long bodies: as many as the server has.
+fn computing(config: &Config) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    if config.threads > 0 { config.threads } else { cores() }
 }
 
 /// What all requests share.
 #[derive(Debug)]
 pub(super) struct Shares {
     waiting: Arc<Semaphore>,
+    figures: Arc<Semaphore>,
+    computing: Arc<Semaphore>,
     transfers: Arc<Semaphore>,
     /// Bytes.
     bodies: Arc<Semaphore>,
@@ -46,6 +64,8 @@ impl Shares {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             waiting: semaphore(WAITING),
+            figures: semaphore(FIGURES),
+            computing: semaphore(computing(config)),
             transfers: semaphore(config.max_transfers),
             bodies: semaphore(config.max_bodies_bytes),
             exempt: semaphore(1),
@@ -54,20 +74,32 @@ impl Shares {
         }
     }
 
-    /// Runs work that may wait for a writer or another process on a thread for blocking work.
-    pub(super) async fn blocking<T: Send + 'static>(
+    /// Changes something. That may wait for a writer or another process, so it is done on a thread for blocking work.
+    pub(super) async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let busy = || Refusal::busy("too many requests are waiting for writers; try again later");
-        let permit = soon(&self.waiting).await.ok_or_else(busy)?;
-        let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "this request failed; the log may say why");
-        let work = move || {
-            // Held by the thread, because the client may hang up before the work is done.
-            let _permit = permit;
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(failed)
+        blocking(&self.waiting, "too many requests are waiting for writers; try again later", work).await
+    }
+
+    /// Collects figures, like [`change`](Self::change). Neither can take the threads of the other.
+    pub(super) async fn collect<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        blocking(&self.figures, "too many requests for figures are waiting for writers; try again later", work).await
+    }
+
+    /// Computes an answer from a body of this length: at once, or on another thread if it takes long.
+    pub(super) async fn compute<T: Send + 'static>(
+        &self,
+        length: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        if length < LONG {
+            return Ok(work());
+        }
+        blocking(&self.computing, "too many requests with long bodies are waiting; try again later", work).await
     }
 
     /// Waits until a transfer of the whole state may begin. It ends when the permit is dropped.
@@ -108,6 +140,22 @@ impl Shares {
 pub(super) struct Held {
     bytes: Option<OwnedSemaphorePermit>,
     exempt: Option<OwnedSemaphorePermit>,
+}
+
+/// Does work on a thread for blocking work, when there is a permit for it.
+async fn blocking<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    busy: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let permit = soon(permits).await.ok_or_else(|| Refusal::busy(busy))?;
+    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "this request failed; the log may say why");
+    let work = move || {
+        // Held by the thread, because the client may hang up before the work is done.
+        let _permit = permit;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
 async fn soon(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {

@@ -16,6 +16,6 @@ pub(super) async fn figures(
     State(indexer): State<Arc<Indexer>>,
     State(shares): State<Arc<Shares>>,
 ) -> Result<Response, Refusal> {
-    let status = shares.blocking(move || Status::of(&indexer)).await?;
+    let status = shares.collect(move || Status::of(&indexer)).await?;
     Ok(body::json(StatusCode::OK, &status, 1 << 12))
 }

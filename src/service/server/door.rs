@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -48,10 +49,20 @@ pub(super) struct Door {
     service: OnceLock<Router>,
     /// What is served before that, while all connections are taken, and to an address that has too many.
     starting: Router,
-    full: Router,
-    crowded: Router,
+    full: Limit,
+    crowded: Limit,
     ordinary: Terms,
     reserve: Terms,
+}
+
+/// A limit on connections.
+struct Limit {
+    /// What a connection beyond it is served.
+    service: Router,
+    /// What is said then.
+    why: String,
+    /// How often it was reached.
+    times: AtomicU64,
 }
 
 /// On which terms a connection is served.
@@ -100,14 +111,18 @@ impl Door {
         };
         let full = format!("all {connections} connections are taken (max_connections)");
         let crowded = format!("all {from_one} connections of this address are taken (max_connections_per_address)");
+        let limit = |why: String| {
+            let service = http::reserve(readiness, hosts, why.clone());
+            Limit { service, why, times: AtomicU64::new(0) }
+        };
         Self {
             tls,
             permits: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             addresses: Arc::new(Addresses::new(from_one)),
             service: OnceLock::new(),
             starting: http::reserve(readiness, hosts, "the service is starting: its state is being restored"),
-            full: http::reserve(readiness, hosts, full),
-            crowded: http::reserve(readiness, hosts, crowded),
+            full: limit(full),
+            crowded: limit(crowded),
             ordinary: terms(header_timeout, write_timeout),
             reserve,
         }
@@ -167,10 +182,10 @@ impl Door {
 
     fn admit(&self, address: IpAddr) -> Admission {
         let Some(service) = self.service.get() else { return Admission::Reserve(self.starting.clone()) };
-        let Some(counted) = self.addresses.count(address) else { return Admission::Reserve(self.crowded.clone()) };
+        let Some(counted) = self.addresses.count(address) else { return self.crowded.refuse(address) };
         match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => Admission::Ordinary(service.clone(), permit, counted),
-            Err(_) => Admission::Reserve(self.full.clone()),
+            Err(_) => self.full.refuse(address),
         }
     }
 
@@ -190,6 +205,17 @@ impl Door {
         if let Err(error) = served.await {
             tracing::debug!(error, "a connection ended early");
         }
+    }
+}
+
+impl Limit {
+    /// Refuses a connection beyond the limit. Logs the first, second, fourth, eighth ...
+    fn refuse(&self, address: IpAddr) -> Admission {
+        let times = self.times.fetch_add(1, Relaxed) + 1;
+        if times.is_power_of_two() {
+            tracing::warn!(%address, times, "a connection is served for probes only: {}", self.why);
+        }
+        Admission::Reserve(self.service.clone())
     }
 }
 
