@@ -161,3 +161,39 @@ async fn blocking<T: Send + 'static>(
 async fn soon(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     timeout(PATIENCE, Arc::clone(semaphore).acquire_owned()).await.ok()?.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn bodies_wait_for_memory_and_never_all_of_them() {
+        let shares = Shares::new(&Config { max_bodies_bytes: 100, ..Config::default() });
+        let [mut first, mut second, mut third] = [const { None::<Held> }; 3].map(Option::unwrap_or_default);
+        let takes = |held: &mut Held, bytes| pin!(shares.memory(held, bytes)).now_or_never().is_some();
+        assert!(takes(&mut first, 60) && takes(&mut first, 40));
+        // One body gets what it needs although there is nothing left; the next waits.
+        assert!(takes(&mut second, 1) && takes(&mut second, 1_000_000));
+        assert!(!takes(&mut third, 1));
+        drop(first);
+        assert!(takes(&mut third, 100));
+        drop(second);
+        assert!(takes(&mut third, 1));
+    }
+
+    #[test]
+    fn requests_for_figures_and_for_changes_do_not_take_each_others_threads() {
+        let shares = Shares::new(&Config::default());
+        let taken = Arc::clone(&shares.waiting).try_acquire_many_owned(WAITING as u32).expect("all of them");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let _entered = runtime.enter();
+        assert!(runtime.block_on(shares.collect(|| ())).is_ok());
+        assert!(shares.change(|| ()).now_or_never().is_none(), "it waits");
+        drop(taken);
+        assert!(runtime.block_on(shares.change(|| ())).is_ok());
+    }
+}
