@@ -88,7 +88,16 @@ impl Filter {
     }
 }
 
-pub(super) async fn list(State(indexer): State<Arc<Indexer>>, Query(filter): Query<Filter>) -> Response {
+pub(super) async fn list(
+    State(indexer): State<Arc<Indexer>>,
+    State(shares): State<Arc<Shares>>,
+    Query(filter): Query<Filter>,
+) -> Result<Response, Refusal> {
+    // It waits for nobody, but a long list takes long.
+    shares.collect(move || listed(&indexer, &filter)).await
+}
+
+fn listed(indexer: &Indexer, filter: &Filter) -> Response {
     let models = indexer.models().all();
     let known = models.iter().filter(|model| filter.has(model));
     let known: Vec<_> = known.map(|model| (model, model.publishers().all(), model.doubts())).collect();

@@ -16,8 +16,9 @@ use crate::service::config::Config;
 /// a thread.
 const WAITING: usize = 64;
 
-/// How many threads serve metrics and the figures of the live page, which wait for the writers of all models.
-const FIGURES: usize = 4;
+/// How many threads serve metrics, the figures of the live page and the list of workers. The first two wait for the
+/// writers of all models.
+const FIGURES: usize = 8;
 
 /// From which length on a body is long, in bytes. Parsing one takes milliseconds, in which a thread of the server would
 /// serve hundreds of others.
