@@ -58,7 +58,9 @@ fn clients_that_read_nothing_lock_nobody_out() {
     });
     let deaf: Vec<_> = (0..4).map(|_| deaf(&service)).collect();
     until("there is room again", || status(&ask(&service, "/peers")).ends_with("200"));
-    deaf.into_iter().for_each(|stream| until_dropped(stream, "a client that does not read is disconnected"));
+    for stream in deaf {
+        until_dropped(stream, "a client that does not read is disconnected");
+    }
     service.server.stop();
 }
 
@@ -298,9 +300,9 @@ fn a_body_that_stops_holds_up_large_ones_until_its_time_is_over() {
 fn bodies_in_the_smallest_pieces_arrive_whole() {
     let service = Service::start(config());
     let body = json!({"model_name": "m", "token_ids": [1, 2, 3]}).to_string();
-    let chunks: String = body.chars().map(|piece| format!("1\r\n{piece}\r\n")).collect();
+    let chunks: Vec<_> = body.chars().map(|piece| format!("1\r\n{piece}\r\n")).collect();
     let head = "POST /query HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
-    let answer = until_closed(&send(&service, &format!("{head}{chunks}0\r\n\r\n")));
+    let answer = until_closed(&send(&service, &format!("{head}{}0\r\n\r\n", chunks.concat())));
     assert!(status(&answer).ends_with("404") && answer.contains("no model"), "{answer}");
     service.server.stop();
 }
@@ -333,14 +335,11 @@ fn an_open_service_answers_only_to_names_that_nobody_can_register() {
     closed.server.stop();
 }
 
-/// A peer that accepts connections, says nothing, and closes them when this is dropped.
-struct MutePeer(Arc<std::net::TcpListener>);
-
 #[cfg(feature = "cli")]
 #[test]
 fn it_is_alive_but_not_ready_while_its_state_is_restored() {
-    let mute = MutePeer(Arc::new(std::net::TcpListener::bind("127.0.0.1:0").expect("a port")));
-    let peer = format!("http://{}", mute.0.local_addr().expect("an address"));
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let peer = format!("http://{}", mute.local_addr().expect("an address"));
     let port = crate::common::engine::free_ports(1);
     let listen = SocketAddr::from(([127, 0, 0, 1], port));
     let starting = thread::spawn(move || Service::start(Config { listen, peers: vec![peer], ..config() }));
@@ -350,12 +349,12 @@ fn it_is_alive_but_not_ready_while_its_state_is_restored() {
         until_closed(&stream)
     };
     until("it listens", || status(&ask("/health")).ends_with("200"));
-    let (_waiting, _) = mute.0.accept().expect("the service asks its peer");
+    let (asking, _) = mute.accept().expect("the service asks its peer");
     let not_ready = ask("/ready");
     assert!(status(&not_ready).ends_with("503") && not_ready.contains("restored"), "{not_ready}");
     assert!(status(&ask("/peers")).ends_with("503"));
     assert!(!starting.is_finished());
-    drop((mute, _waiting));
+    drop((mute, asking));
     let service = starting.join().expect("it starts cold");
     assert_eq!(service.get("/ready"), (200, json!({"status": "ok"})));
     assert_eq!(service.get("/health"), (200, Value::Null));

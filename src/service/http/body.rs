@@ -111,8 +111,9 @@ impl Arriving {
         }
         let mut whole = Vec::with_capacity(length);
         whole.extend_from_slice(&first);
-        // Each part is freed when it is copied.
-        parts.into_iter().for_each(|part| whole.extend_from_slice(&part));
+        for part in parts {
+            whole.extend_from_slice(&part);
+        }
         Ok(whole.into())
     }
 }
