@@ -89,6 +89,11 @@ impl<M> Mailbox<M> {
         lock(&self.state).used
     }
 
+    /// Whether nothing can be put in any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).sender.is_none()
+    }
+
     /// Whether no message waits to be taken out.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {

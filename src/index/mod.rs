@@ -306,8 +306,15 @@ impl Index {
         answer.recv().map_err(|_| Closed)
     }
 
+    /// Whether all writers run. One that died has said so in the log, and [`Index::status`] says which it is; this waits
+    /// for nobody.
+    pub fn is_alive(&self) -> bool {
+        self.0.shards.iter().all(|shard| !shard.mailbox.is_closed())
+    }
+
     /// Applies an export, and returns when it is visible. It replaces what the index knew of the workers in it. Like
-    /// [`Index::send`], it waits while a mailbox is full. Other events wait behind it, and shards become visible one by one. A block that an import removes is gone with all its copies.
+    /// [`Index::send`], it waits while a mailbox is full. Other events wait behind it, and shards become visible one by
+    /// one. A block that an import removes is gone with all its copies.
     ///
     /// # Errors
     /// The index was shut down, or an event was rejected, most likely because a limit is lower than the exporter's. The other
@@ -444,6 +451,7 @@ mod tests {
         hold.recv().expect("the writer waits");
         assert!(flush.recv().is_err() && export.recv().is_err());
 
+        assert!(!index.is_alive());
         assert_eq!(index.flush(), Err(Closed));
         assert_eq!(index.export(), Err(Closed));
         assert_eq!(index.import(vec![stored(3)]), Err(ImportError::Closed));

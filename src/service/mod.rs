@@ -22,12 +22,13 @@
 //! | `publisher` | who sends one numbered stream of events |
 //! | `doubt`, `media` | why an answer may not be exact; what engines call their storage |
 //! | `tier`, `wire`, `zmtp` | storage tiers; decoding what engines publish; receiving it |
-//! | `log` | what is counted of the log |
+//! | `files`, `log` | files that may be open; what is counted of the log |
 
 mod budget;
 mod config;
 pub mod doubt;
 mod engines;
+mod files;
 mod http;
 mod indexer;
 pub mod ingest;
@@ -54,6 +55,7 @@ pub use config::{
 };
 pub use doubt::{Doubt, Doubts, Exactness};
 pub use engines::{Engine, EngineError, Ignored, RegisterError};
+pub use files::raise_file_limit;
 pub use indexer::{Indexer, StartError};
 pub use ingest::{Ingest, Listener};
 pub use log::{LOG_COUNTS, LogCounts};

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader, Read, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -42,12 +42,22 @@ fn start(mut command: Command) -> (Child, BufReader<std::process::ChildStderr>, 
     command.args(["--listen", "127.0.0.1:0", "--log", "json"]).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it runs");
     let mut log = BufReader::new(child.stderr.take().expect("piped"));
-    let address = log.by_ref().lines().find_map(|line| {
-        let entry: Value = serde_json::from_str(&line.expect("UTF-8")).expect("one JSON object per line");
-        let listening = entry["fields"]["message"] == "listening";
-        listening.then(|| entry["fields"]["address"].as_str().expect("an address").to_owned())
-    });
-    (child, log, format!("http://{}", address.expect("it listens before it ends")))
+    let address = logged(&mut log, "listening")["fields"]["address"].as_str().expect("an address").to_owned();
+    (child, log, format!("http://{address}"))
+}
+
+/// Returns the command with these limits of open files, the soft and the hard one.
+#[cfg(unix)]
+fn limited(soft: u32, hard: u32, args: &[&str]) -> Command {
+    let inner = command(args);
+    let mut outer = Command::new("sh");
+    outer.args(["-c", &format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"")]);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        assert!(value.is_none());
+        outer.env_remove(name);
+    }
+    outer
 }
 
 fn signal(child: &Child, name: &str) {
@@ -124,7 +134,9 @@ fn the_example_configuration_is_valid_and_has_all_settings() {
     }
     // The values in the comments are the defaults, except those of settings without one.
     let defaults = on.iter().filter(|line| {
-        !["_file = ", "tls_", "peers", "media", "snapshot = ", "memory_budget"].iter().any(|of| line.contains(of))
+        !["_file = ", "tls_", "peers", "media", "per_address", "allowed_hosts", "snapshot = ", "memory_budget"]
+            .iter()
+            .any(|of| line.contains(of))
     });
     let defaults: Vec<_> = defaults.map(String::as_str).take_while(|line| *line != "[[engines]]").collect();
     let config = kvleap::service::Config::load(&defaults.join("\n"), &json!({})).expect("known names");
@@ -345,4 +357,56 @@ fn a_second_signal_ends_it_at_once() {
     });
     assert_eq!(code.and_then(|code| code.code()), Some(1));
     logged(&mut log, "told to end again: ending at once, without a last snapshot");
+}
+
+#[cfg(unix)]
+#[test]
+fn open_files_are_shared_out_and_engines_beyond_them_are_refused() {
+    const ENGINES: u64 = 40;
+    let mut command = limited(64, 256, &[]);
+    command.args(["--listen", "127.0.0.1:0", "--log", "json"]).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let files = &logged(&mut log, "open files: the limit, and what it allows")["fields"];
+    assert_eq!((&files["limit"], &files["connections"], &files["engines"]), (&json!(256), &json!(80), &json!(ENGINES)));
+    let url = format!("http://{}", logged(&mut log, "listening")["fields"]["address"].as_str().expect("an address"));
+    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let post = |path: &str, body: &Value| {
+        let answer = agent.post(format!("{url}{path}")).send(body.to_string()).expect("it answers");
+        (answer.status().as_u16(), answer.into_body().read_to_string().expect("text"))
+    };
+    let engine = |instance: u64| json!({"instance_id": instance, "model_name": "m", "block_size": 16, "endpoint": "tcp://127.0.0.1:9"});
+    for instance in 1..=ENGINES {
+        assert_eq!(post("/register", &engine(instance)).0, 201, "engine {instance}");
+    }
+    let (status, why) = post("/register", &engine(ENGINES + 1));
+    assert!(status == 507 && why.contains("ulimit -n"), "{status} {why}");
+    assert_eq!(post("/register", &engine(1)).0, 201, "it is registered already");
+    // An engine that leaves makes room.
+    assert_eq!(post("/unregister", &json!({"instance_id": 1, "model_name": "m"})).0, 200);
+    assert_eq!(post("/register", &engine(ENGINES + 1)).0, 201);
+    assert_eq!(agent.get(format!("{url}/ready")).call().expect("it answers").status(), 200);
+    terminate(&child);
+    // Read to the end, so that it never waits for a full pipe.
+    let _ = log.lines().count();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn connections_that_cannot_be_accepted_wait_and_do_not_fill_the_log() {
+    let (mut child, mut log, url) = start(limited(40, 40, &[]));
+    let at = url.trim_start_matches("http://").to_owned();
+    // More than there are files for.
+    let clients: Vec<_> = (0..60).map(|_| TcpStream::connect(&at).expect("the system accepts it")).collect();
+    let mut lines = 0;
+    while logged(&mut log, "a connection could not be accepted; it waits")["fields"]["failures"] != 8 {
+        lines += 1;
+    }
+    assert_eq!(lines, 3, "the first, second and fourth failure");
+    drop(clients);
+    assert_eq!(ureq::get(format!("{url}/ready")).call().expect("it answers").status(), 200);
+    terminate(&child);
+    let _ = log.lines().count();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }

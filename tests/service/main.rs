@@ -19,11 +19,11 @@ mod common {
     #[cfg(feature = "cli")]
     pub(crate) mod serve;
     pub(crate) mod service;
-    #[cfg(feature = "cli")]
     pub(crate) mod until;
 }
 
 mod bounds;
+mod door;
 mod http;
 mod metrics;
 mod page;

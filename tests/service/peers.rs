@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread;
 
 use fastrand::Rng;
 use kvleap::service::ingest::apply;
@@ -378,6 +381,29 @@ fn a_dump_of_another_implementation_is_accepted_in_any_order() {
         assert_eq!(of_rank.map(|worker| worker.held_blocks).sum::<u64>(), 0, "seed {seed}");
         copy.server.stop();
     }
+}
+
+#[test]
+fn a_peer_that_has_no_time_is_asked_again() {
+    let dump = json!({"m:default": {"block_size": 4, "events": [stored((1, 0), "device", 1, &[1, 2])]}}).to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let peer = thread::spawn(move || {
+        let busy = "503 Service Unavailable\r\nretry-after: 0";
+        for (head, body) in [(busy, ""), ("404 Not Found", ""), (busy, ""), ("200 OK", dump.as_str())] {
+            let (stream, _) = listener.accept().expect("a connection");
+            let mut stream = BufReader::new(stream);
+            let mut request = String::new();
+            while stream.read_line(&mut request).is_ok_and(|read| read > 2) {}
+            let answer =
+                format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            stream.get_mut().write_all(answer.as_bytes()).expect("it reads");
+        }
+    });
+    let copy = Service::start(Config { peers: vec![url], ..config() });
+    peer.join().expect("no panic");
+    assert!(copy.server.indexer().models().get("m", "default", "").is_some(), "it was copied");
+    copy.server.stop();
 }
 
 /// A listener follows a worker that was also copied from a dump. What the listener receives stays, and what came from

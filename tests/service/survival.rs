@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::iter;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -19,6 +20,9 @@ use crate::common::serve::{self, Serve};
 use crate::common::until::until;
 
 const ENGINES: u64 = 3;
+
+/// What a service logs first.
+const OPEN_FILES: &str = "open files: the limit, and what it allows";
 
 /// Mock engines, and a configuration file that names them.
 struct Fleet {
@@ -209,7 +213,8 @@ fn a_damaged_snapshot_is_put_aside() {
     let mut child = command.spawn().expect("it runs");
     let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().expect("it runs").expect("UTF-8")).expect("JSON");
-    let refused = next();
+    // The share of open files is logged before.
+    let refused = iter::repeat_with(&mut next).find(|line| line["fields"]["message"] != OPEN_FILES).expect("endless");
     assert_eq!(refused["fields"]["message"], "a cold start", "{refused}");
     assert!(refused["fields"]["error"].as_str().is_some_and(|text| text.contains("checksum")), "{refused}");
     while next()["fields"]["message"] != "saved a snapshot" {}

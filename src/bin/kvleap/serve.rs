@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kvleap::service::{ALERTS, Config, ConfigError, check_variables};
+use kvleap::service::{ALERTS, Config, ConfigError, check_variables, raise_file_limit};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
@@ -114,9 +114,17 @@ struct Settings {
     #[arg(long, value_name = "N", env = "KVLEAP_THREADS")]
     threads: Option<usize>,
 
-    /// Connections at a time, at most; others wait [default: 1024]
+    /// Connections at a time, at most; others are answered with 503 [default: 1024]
     #[arg(long, value_name = "N", env = "KVLEAP_MAX_CONNECTIONS")]
     max_connections: Option<usize>,
+
+    /// Connections at a time from one address, at most; 0 is no bound [default: three quarters of --max-connections]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAX_CONNECTIONS_PER_ADDRESS")]
+    max_connections_per_address: Option<usize>,
+
+    /// Names under which clients reach the service while it has no tokens, besides addresses and local names
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "KVLEAP_ALLOWED_HOSTS")]
+    allowed_hosts: Option<Vec<String>>,
 
     /// Bytes of a request's body, at most [default: 8388608]
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_BODY_BYTES")]
@@ -133,6 +141,22 @@ struct Settings {
     /// Seconds that a request's body may take to arrive [default: 30]
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_BODY_TIMEOUT_SECONDS")]
     body_timeout_seconds: Option<u64>,
+
+    /// Bytes of all bodies in progress together, at most [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_BODIES_BYTES")]
+    max_bodies_bytes: Option<usize>,
+
+    /// Bytes of all answers together that wait to be read, at most [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_ANSWERS_BYTES")]
+    max_answers_bytes: Option<usize>,
+
+    /// Seconds for which a client may take nothing of what is sent to it [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "KVLEAP_WRITE_TIMEOUT_SECONDS")]
+    write_timeout_seconds: Option<u64>,
+
+    /// Transfers of /dump and /v1/snapshot at a time, at most; others wait a while [default: 2]
+    #[arg(long, value_name = "N", env = "KVLEAP_MAX_TRANSFERS")]
+    max_transfers: Option<usize>,
 
     /// Seconds that requests in progress have to finish when the service ends [default: 10]
     #[arg(long, value_name = "SECONDS", env = "KVLEAP_SHUTDOWN_SECONDS")]
@@ -260,6 +284,7 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         let log = Log::start(config.log, filter)?;
+        raise_file_limit();
         Ok(lifetime::run(config).unwrap_or_else(|error| {
             // The log prints it, because printing it here would take for ever if nobody reads standard error.
             log.print(&format!("error: {error}\n"));

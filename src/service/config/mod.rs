@@ -53,8 +53,14 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// Threads that serve requests; 0, the default, is one per core.
     pub threads: usize,
-    /// Connections at a time; further ones wait until one ends. Default 1,024.
+    /// Connections at a time; further ones get one answer, which is 503 except for probes. Default 1,024.
     pub max_connections: usize,
+    /// Connections at a time from one address; the networks of IPv6 addresses count as one address. 0 is no bound.
+    /// Default: three quarters of `max_connections`.
+    pub max_connections_per_address: Option<usize>,
+    /// Names under which clients reach the service while it has no tokens, besides addresses and local names. A name
+    /// that begins with a dot stands for all that end with it, and `*` for any.
+    pub allowed_hosts: Vec<String>,
     /// The largest request body, in bytes. Default 8 MiB: a million tokens.
     pub max_body_bytes: usize,
     /// The largest request head, in bytes, at least 8,192. Default 16 KiB.
@@ -63,6 +69,15 @@ pub struct Config {
     pub header_timeout_seconds: u64,
     /// Seconds that a request's body may take to arrive. Default 30.
     pub body_timeout_seconds: u64,
+    /// Bytes that all bodies in progress may take together. Default 256 MiB.
+    pub max_bodies_bytes: usize,
+    /// Bytes that all answers which wait to be read may take together; answers of up to 64 KiB do not count. Default 256
+    /// MiB.
+    pub max_answers_bytes: usize,
+    /// Seconds for which a client may take nothing of what is sent to it. Default 30.
+    pub write_timeout_seconds: u64,
+    /// Transfers of `/dump` and `/v1/snapshot` at a time; further ones wait a while. Default 2.
+    pub max_transfers: usize,
     /// Seconds that requests in progress get to finish when the service shuts down. Default 10.
     pub shutdown_seconds: u64,
     /// Models at a time, where each group and tenant counts; each model has threads of its own. Default 256.
@@ -150,10 +165,16 @@ impl Default for Config {
             tls_key: None,
             threads: 0,
             max_connections: 1024,
+            max_connections_per_address: None,
+            allowed_hosts: Vec::new(),
             max_body_bytes: 8 << 20,
             max_header_bytes: 16 << 10,
             header_timeout_seconds: 60,
             body_timeout_seconds: 30,
+            max_bodies_bytes: 256 << 20,
+            max_answers_bytes: 256 << 20,
+            write_timeout_seconds: 30,
+            max_transfers: 2,
             shutdown_seconds: 10,
             max_models: 256,
             max_workers: DEFAULT_MAX_WORKERS,

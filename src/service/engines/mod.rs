@@ -10,6 +10,7 @@ pub use engine::{Engine, EngineError, Ignored};
 
 use crate::event::Worker;
 use crate::index::Closed;
+use crate::service::files::Files;
 use crate::service::ingest::{self, Ingest, Listener};
 use crate::service::models::{Key, Model, ModelError, Models, NoRoom};
 use crate::service::publisher::{Connection, Copies, Publisher};
@@ -20,6 +21,7 @@ pub(in crate::service) struct Engines {
     /// `None` only while this is dropped.
     ingest: Option<Ingest>,
     listening: Mutex<BTreeMap<Name, Listening>>,
+    files: Files,
 }
 
 type Name = (Key, Worker, String);
@@ -53,8 +55,8 @@ impl Selection<'_> {
 }
 
 impl Engines {
-    pub(in crate::service) fn start(settings: ingest::Settings) -> io::Result<Self> {
-        Ok(Self { ingest: Some(Ingest::start(settings)?), listening: Mutex::default() })
+    pub(in crate::service) fn start(settings: ingest::Settings, files: Files) -> io::Result<Self> {
+        Ok(Self { ingest: Some(Ingest::start(settings)?), listening: Mutex::default(), files })
     }
 
     fn listening(&self) -> MutexGuard<'_, BTreeMap<Name, Listening>> {
@@ -106,6 +108,10 @@ impl Engines {
         match listening.get(&name) {
             Some(known) if known.engine == engine => return Ok(()),
             Some(known) => return Err(taken(&known.engine.endpoint)),
+            None if listening.len() >= self.files.engines => {
+                let Files { engines, limit, .. } = self.files;
+                return Err(RegisterError::TooMany { engines, limit });
+            }
             None => {}
         }
         let mut others = model.publishers().of(worker);
@@ -233,6 +239,17 @@ pub enum RegisterError {
     /// The model has as many workers as it may have.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    /// Each engine needs files that the process may have open, and there are too few for one more.
+    #[error(
+        "{engines} engines are listened to, and the limit of {limit} open files allows no more: raise it (`ulimit -n`, \
+         or LimitNOFILE of systemd)"
+    )]
+    TooMany {
+        /// How many may be listened to.
+        engines: usize,
+        /// How many files may be open.
+        limit: usize,
+    },
     /// The service is shutting down.
     #[error("the service is shutting down")]
     Closed(#[from] Closed),
@@ -258,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_publisher_that_is_gone_does_not_decide_how_its_successor_counts() {
-        let engines = Engines::start(ingest::Settings::default()).expect("threads");
+        let engines = Engines::start(ingest::Settings::default(), Files::share(1)).expect("threads");
         let models = Models::new(Index::builder(), 1);
         engines.register(&models, engine(1, Copies::Counted)).expect("the first");
         let other =

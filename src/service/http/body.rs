@@ -1,12 +1,13 @@
 //! Bodies: limited in size and time on the way in, JSON on the way out.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::Request;
+use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::Body as _;
 use hyper::header::CONTENT_TYPE;
@@ -14,26 +15,107 @@ use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use tokio::time::timeout;
 
+use super::Api;
 use super::refusal::Refusal;
-use crate::service::config::Config;
+use super::shares::{Held, Shares, UNCOUNTED};
 use crate::service::models::Key;
 
-/// Reads the whole body of a request.
-pub(super) async fn read(config: &Config, request: Request) -> Result<Bytes, Refusal> {
-    let limit = config.max_body_bytes;
-    let too_large =
-        || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes")).unread();
-    let body = request.into_body();
-    // A body that is declared too long is refused before any of it is kept.
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
+/// The whole body of a request.
+#[derive(Debug)]
+pub(super) struct Whole {
+    bytes: Bytes,
+    /// Given back when the request is done with the body.
+    _held: Held,
+}
+
+impl Deref for Whole {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
-    let whole = Limited::new(body, limit).collect();
-    match timeout(Duration::from_secs(config.body_timeout_seconds), whole).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Refusal::bad(format!("the body did not arrive whole: {error}"))),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive").unread()),
+}
+
+impl FromRequest<Api> for Whole {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
+        let config = api.indexer.config();
+        let body = request.into_body();
+        // A body that is declared too long is refused before any of it is kept.
+        if body.size_hint().lower() > config.max_body_bytes as u64 {
+            return Err(too_large(config.max_body_bytes));
+        }
+        let mut arriving = Arriving { limit: config.max_body_bytes, ..Arriving::default() };
+        let patience = Duration::from_secs(config.body_timeout_seconds);
+        match timeout(patience, arriving.receive(body, &api.shares)).await {
+            Ok(bytes) => Ok(Self { bytes: bytes?, _held: arriving.held }),
+            Err(_) if arriving.waits => {
+                Err(Refusal::busy("other requests take all memory for bodies (max_bodies_bytes)").unread())
+            }
+            Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive").unread()),
+        }
+    }
+}
+
+fn too_large(limit: usize) -> Refusal {
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes")).unread()
+}
+
+/// The size of the parts in which a body is kept while it arrives, in bytes.
+const PART: usize = 64 << 10;
+
+/// A body that arrives.
+#[derive(Debug, Default)]
+struct Arriving {
+    limit: usize,
+    held: Held,
+    /// Whether it waits for memory, and not for the client.
+    waits: bool,
+}
+
+impl Arriving {
+    async fn receive(&mut self, mut body: Body, shares: &Shares) -> Result<Bytes, Refusal> {
+        // Most bodies arrive in one piece, which is not copied. What comes after the first piece is copied, because a
+        // piece keeps the memory that it was received in, and a client may send pieces of one byte. The parts have a
+        // fixed size: memory that grew and moved would take more than is counted.
+        let mut first = Bytes::new();
+        let mut parts: Vec<Vec<u8>> = Vec::new();
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Refusal::bad(format!("the body did not arrive whole: {error}")))?;
+            // Trailers mean nothing here.
+            let Ok(mut data) = frame.into_data() else { continue };
+            length += data.len();
+            if length > self.limit {
+                return Err(too_large(self.limit));
+            }
+            if length > UNCOUNTED {
+                self.waits = true;
+                shares.memory(&mut self.held, data.len()).await;
+                self.waits = false;
+            }
+            if length == data.len() {
+                first = data;
+                continue;
+            }
+            while !data.is_empty() {
+                if parts.last().is_none_or(|part| part.len() == PART) {
+                    parts.push(Vec::with_capacity(PART));
+                }
+                let part = parts.last_mut().expect("one was pushed");
+                part.extend_from_slice(&data.split_to(data.len().min(PART - part.len())));
+            }
+        }
+        if parts.is_empty() {
+            return Ok(first);
+        }
+        let mut whole = Vec::with_capacity(length);
+        whole.extend_from_slice(&first);
+        for part in parts {
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole.into())
     }
 }
 

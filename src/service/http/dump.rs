@@ -1,27 +1,40 @@
 //! `GET /dump`: the whole state, as events that rebuild it.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
-use serde::ser::{Error, Serialize, SerializeMap, Serializer};
+use axum::response::{IntoResponse, Response};
+use hyper::header::CONTENT_TYPE;
+use serde::ser::{Error, Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::stream;
-use crate::event::{Event, EventData};
+use super::refusal::Refusal;
+use super::{Api, stream};
+use crate::event::{Event, EventData, Worker};
+use crate::index::Closed;
 use crate::service::indexer::Indexer;
 use crate::service::ingest;
 use crate::service::models::Model;
+use crate::service::tier::Tier;
 
-/// Streams the dump: one model is in memory at a time. Each model is dumped as it is between two batches; models are
-/// not synchronised with each other. If the dump ends early, the transfer ends with an error.
-pub(super) async fn dump(State(indexer): State<Arc<Indexer>>) -> Response {
-    stream::answer("application/json", "a dump", move |out| Ok(serde_json::to_writer(out, &Dump(&indexer))?))
+const FORM: &str = "application/json";
+
+/// Streams the dump: the blocks of one worker are in memory at a time, as they are between two batches. Workers are not
+/// synchronised with each other. If the dump ends early, the transfer ends with an error.
+pub(super) async fn dump(State(api): State<Api>) -> Result<Response, Refusal> {
+    let indexer = Arc::clone(&api.indexer);
+    stream::answer(&api, FORM, "a dump", move |out| Ok(serde_json::to_writer(out, &Dump(&indexer))?)).await
+}
+
+/// Answers with the head alone, and starts no dump for it.
+pub(super) async fn head() -> Response {
+    [(CONTENT_TYPE, FORM)].into_response()
 }
 
 struct Dump<'a>(&'a Indexer);
 
 struct Content<'a>(&'a Model);
+
+struct Events<'a>(&'a Model);
 
 impl Serialize for Dump<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -32,24 +45,36 @@ impl Serialize for Dump<'_> {
 
 impl Serialize for Content<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let events = {
-            let _at_rest = self.0.at_rest();
-            self.0.index().export().map_err(S::Error::custom)?
-        };
         let mut map = serializer.serialize_map(Some(2))?;
         map.serialize_entry("block_size", &self.0.block_size())?;
-        map.serialize_entry("events", &Events(Cell::new(events)))?;
+        map.serialize_entry("events", &Events(self.0))?;
         map.end()
     }
 }
 
-/// Events that are converted one by one, as they are written.
-struct Events(Cell<Vec<Event>>);
-
-impl Serialize for Events {
+impl Serialize for Events<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // An importer starts empty, so it needs no clears, and in some importers a clear would empty all tiers.
-        let events = self.0.take().into_iter().filter(|event| event.data != EventData::Cleared);
-        serializer.collect_seq(ingest::dump(events))
+        let known = self.0.index().status().workers;
+        let mut workers: Vec<_> = known.into_iter().map(|status| Tier::split(status.worker).0).collect();
+        workers.sort_unstable();
+        workers.dedup();
+        let mut list = serializer.serialize_seq(None)?;
+        for worker in workers {
+            for events in at_rest(self.0, worker).map_err(S::Error::custom)? {
+                // An importer starts empty, so it needs no clears, and in some importers a clear would empty all tiers.
+                let events = events.into_iter().filter(|event| event.data != EventData::Cleared);
+                for event in ingest::dump(events) {
+                    list.serialize_element(&event)?;
+                }
+            }
+        }
+        list.end()
     }
+}
+
+/// Returns what a worker holds on each tier, between two batches.
+fn at_rest(model: &Model, worker: Worker) -> Result<[Vec<Event>; Tier::ALL.len()], Closed> {
+    let _at_rest = model.at_rest();
+    let [device, host, disk] = Tier::ALL.map(|tier| model.index().export_worker(tier.worker(worker)));
+    Ok([device?, host?, disk?])
 }

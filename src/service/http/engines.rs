@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Query, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::body;
-use super::refusal::{Refusal, blocking};
+use super::body::{self, Whole};
+use super::refusal::Refusal;
+use super::shares::Shares;
 use crate::event::Worker;
 use crate::service::doubt::{Doubts, Exactness};
 use crate::service::engines::{Engine, RegisterError, Selection};
@@ -19,10 +20,13 @@ use crate::service::indexer::Indexer;
 use crate::service::models::{Key, Model};
 use crate::service::publisher::{self, Count, Publisher, Skip};
 
-pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
-    let engine: Engine = body::parse(&body)?;
-    blocking(move || indexer.register(engine)).await?.map_err(Refusal::from)?;
+pub(super) async fn register(
+    State(indexer): State<Arc<Indexer>>,
+    State(shares): State<Arc<Shares>>,
+    body: Whole,
+) -> Result<Response, Refusal> {
+    let work = move || indexer.register(body::parse::<Engine>(&body)?).map_err(Refusal::from);
+    shares.change(work).await??;
     Ok(body::ok(StatusCode::CREATED))
 }
 
@@ -34,7 +38,9 @@ impl From<RegisterError> for Refusal {
             RegisterError::Taken { .. } | RegisterError::Copies { .. } => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
-            RegisterError::NoRoom(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
+            RegisterError::NoRoom(_) | RegisterError::TooMany { .. } => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string())
+            }
             RegisterError::Closed(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }
@@ -50,21 +56,24 @@ struct Unregister {
     dp_rank: Option<u32>,
 }
 
-pub(super) async fn unregister(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
-    let ask: Unregister = body::parse(&body)?;
-    let [group, tenant] = [&ask.routing_group, &ask.tenant_id].map(|name| name.as_deref().unwrap_or(""));
-    Key::check_parts(&ask.model_name, group, tenant)?;
-    let left = blocking(move || {
-        indexer.unregister(Selection {
+pub(super) async fn unregister(
+    State(indexer): State<Arc<Indexer>>,
+    State(shares): State<Arc<Shares>>,
+    body: Whole,
+) -> Result<Response, Refusal> {
+    let work = move || {
+        let ask: Unregister = body::parse(&body)?;
+        let [group, tenant] = [&ask.routing_group, &ask.tenant_id].map(|name| name.as_deref().unwrap_or(""));
+        Key::check_parts(&ask.model_name, group, tenant)?;
+        Ok::<_, Refusal>(indexer.unregister(Selection {
             instance: ask.instance_id,
             model: &ask.model_name,
             group: ask.routing_group.as_deref(),
             tenant: Key::tenant(ask.tenant_id.as_deref().unwrap_or("")),
             dp_rank: ask.dp_rank,
-        })
-    })
-    .await?;
+        }))
+    };
+    let left = shares.change(work).await??;
     if left == 0 { Err(Refusal::not_found("no such worker is known")) } else { Ok(body::ok(StatusCode::OK)) }
 }
 
@@ -88,9 +97,15 @@ impl Filter {
 
 pub(super) async fn list(
     State(indexer): State<Arc<Indexer>>,
+    State(shares): State<Arc<Shares>>,
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(filter) = filter.map_err(|error| Refusal::bad(body::cut(error.body_text())))?;
+    // It waits for nobody, but a long list takes long.
+    shares.collect(move || listed(&indexer, &filter)).await
+}
+
+fn listed(indexer: &Indexer, filter: &Filter) -> Response {
     let models = indexer.models().all();
     let known = models.iter().filter(|model| filter.has(model));
     let known: Vec<_> = known.map(|model| (model, model.publishers().all(), model.doubts())).collect();
@@ -98,7 +113,7 @@ pub(super) async fn list(
         let instances = publishers.chunk_by(|a, b| a.worker().id == b.worker().id);
         instances.map(|publishers| Instance::new(model, publishers, doubts))
     });
-    Ok(body::json(StatusCode::OK, &instances.collect::<Vec<_>>(), 1024))
+    body::json(StatusCode::OK, &instances.collect::<Vec<_>>(), 1024)
 }
 
 #[derive(Serialize)]

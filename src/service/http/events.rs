@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde::{Deserialize, Serialize};
 
-use super::refusal::{Refusal, blocking};
-use super::{body, lookup};
+use super::body::{self, Whole};
+use super::lookup;
+use super::refusal::Refusal;
+use super::shares::Shares;
 use crate::event::Worker;
 use crate::index::{Closed, Rejection};
 use crate::service::indexer::Indexer;
@@ -43,12 +45,16 @@ struct Outcome {
 }
 
 /// Answers when everything that was applied is visible.
-pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let form = request.headers().get(CONTENT_TYPE).map(|form| form.as_bytes().to_ascii_lowercase());
+pub(super) async fn post(
+    State(indexer): State<Arc<Indexer>>,
+    State(shares): State<Arc<Shares>>,
+    headers: HeaderMap,
+    body: Whole,
+) -> Result<Response, Refusal> {
+    let form = headers.get(CONTENT_TYPE).map(|form| form.as_bytes().to_ascii_lowercase());
     let packed =
         form.is_some_and(|form| form.starts_with(b"application/msgpack") || form.starts_with(b"application/x-msgpack"));
-    let body = body::read(indexer.config(), request).await?;
-    let outcome = blocking(move || {
+    let outcome = shares.change(move || {
         let told: Told = if packed { body::unpack(&body)? } else { body::parse(&body)? };
         apply(&indexer, told)
     });

@@ -1,9 +1,7 @@
 //! `POST /v1/match`: who holds how much of a prompt, how sure that is, and who should serve it.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -81,19 +79,18 @@ struct Watermark {
     published_seconds_ago: f64,
 }
 
-pub(super) async fn post(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) fn post(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
     let _timer = indexer.metrics().answers.start_timer();
-    let ask: Ask = body::parse(&body)?;
-    check_length(&indexer, "workers", ask.workers.as_ref().map_or(0, Vec::len))?;
-    check_length(&indexer, "loads", ask.route.as_ref().map_or(0, decision::Ask::loads))?;
-    let model = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
+    let ask: Ask = body::parse(body)?;
+    check_length(indexer, "workers", ask.workers.as_ref().map_or(0, Vec::len))?;
+    check_length(indexer, "loads", ask.route.as_ref().map_or(0, decision::Ask::loads))?;
+    let model = lookup::model(indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
     let model = match model {
         Found::Model(model) => model,
-        Found::Removed { block_size } => return nothing(&indexer, &ask, block_size),
+        Found::Removed { block_size } => return nothing(indexer, &ask, block_size),
     };
-    let (prompts, tokens) = prompt(&indexer, &model, &ask)?;
-    lookup::look_up(&indexer, &model, &prompts, |matches| {
+    let (prompts, tokens) = prompt(indexer, &model, &ask)?;
+    lookup::look_up(indexer, &model, &prompts, |matches| {
         let candidates = Candidates::new(ask.workers.as_deref());
         let mut doubts = model.doubts_about(&matches[0]);
         doubts.retain(|&(worker, _)| candidates.has(worker));

@@ -5,59 +5,95 @@ mod decision;
 mod dump;
 mod engines;
 mod events;
+mod hosts;
 mod lookup;
 mod matches;
 mod peers;
 mod prometheus;
 mod query;
+mod ready;
 mod refusal;
-
 mod scores;
+mod shares;
 mod snapshot;
 mod status;
 mod stream;
+mod unread;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRef, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
 
+use body::Whole;
+pub(super) use hosts::Hosts;
+pub(super) use ready::Readiness;
 use refusal::Refusal;
+use shares::Shares;
+pub(super) use shares::blocking_threads;
 
 use crate::service::config::Role;
 use crate::service::indexer::Indexer;
 use crate::service::page;
 
+/// What the routes are about.
+#[derive(Clone, Debug)]
+struct Api {
+    indexer: Arc<Indexer>,
+    readiness: Arc<Readiness>,
+    shares: Arc<Shares>,
+}
+
+impl FromRef<Api> for Arc<Indexer> {
+    fn from_ref(api: &Api) -> Self {
+        Self::clone(&api.indexer)
+    }
+}
+
+impl FromRef<Api> for Arc<Readiness> {
+    fn from_ref(api: &Api) -> Self {
+        Self::clone(&api.readiness)
+    }
+}
+
+impl FromRef<Api> for Arc<Shares> {
+    fn from_ref(api: &Api) -> Self {
+        Self::clone(&api.shares)
+    }
+}
+
 /// Returns all routes.
-pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
-    let part = |role: Role, routes: &[(&str, MethodRouter<Arc<Indexer>>)]| {
+pub(super) fn router(indexer: &Arc<Indexer>, readiness: &Arc<Readiness>, hosts: &Arc<Hosts>) -> Router {
+    let part = |role: Role, routes: &[(&str, MethodRouter<Api>)]| {
         let part = routes.iter().fold(Router::new(), |router, (path, route)| router.route(path, route.clone()));
         part.route_layer(middleware::from_fn_with_state((Arc::clone(indexer), role), authorize))
     };
     let reading = vec![
-        ("/query", post(query::by_tokens)),
-        ("/query_by_hash", post(query::by_hash)),
-        ("/v1/match", post(matches::post)),
+        ("/query", computed(query::by_tokens)),
+        ("/query_by_hash", computed(query::by_hash)),
+        ("/v1/match", computed(matches::post)),
         ("/metrics", get(prometheus::metrics)),
         ("/peers", get(peers::list)),
         ("/v1/status", get(status::figures)),
         ("/workers", get(engines::list)),
     ];
     let administration = [
-        ("/dump", get(dump::dump)),
-        ("/v1/snapshot", get(snapshot::stream)),
+        ("/dump", get(dump::dump).head(dump::head)),
+        ("/v1/snapshot", get(snapshot::stream).head(snapshot::head)),
         ("/register", post(engines::register)),
         ("/unregister", post(engines::unregister)),
-        ("/register_peer", post(peers::register)),
-        ("/deregister_peer", post(peers::deregister)),
+        ("/register_peer", computed(peers::register)),
+        ("/deregister_peer", computed(peers::deregister)),
     ];
+    let shares = Arc::new(Shares::new(indexer.config()));
     Router::new()
-        .route("/health", get(async || StatusCode::OK))
+        .route("/health", get(ready::health))
+        .route("/ready", get(ready::ready))
         .merge(page::routes())
         .merge(part(Role::Read, &reading))
         .merge(part(Role::Write, &[("/events", post(events::post))]))
@@ -66,8 +102,29 @@ pub(super) fn router(indexer: &Arc<Indexer>) -> Router {
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not have this method").unread()
         })
-        .layer(middleware::from_fn_with_state(Arc::clone(indexer), count))
-        .with_state(Arc::clone(indexer))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shares), unread::limit))
+        .layer(middleware::from_fn_with_state(Arc::clone(hosts), hosts::check))
+        .layer(middleware::from_fn_with_state(Arc::clone(readiness), count))
+        .with_state(Api { indexer: Arc::clone(indexer), readiness: Arc::clone(readiness), shares })
+}
+
+/// Returns a route whose answers are computed from the bodies of requests, without waiting for anybody.
+fn computed(answer: fn(&Indexer, &[u8]) -> Result<Response, Refusal>) -> MethodRouter<Api> {
+    post(move |State(Api { indexer, shares, .. }): State<Api>, body: Whole| async move {
+        shares.compute(body.len(), move || answer(&indexer, &body)).await?
+    })
+}
+
+/// Returns the routes for a connection that is not served beyond probes, and why it is not.
+pub(super) fn reserve(readiness: &Arc<Readiness>, hosts: &Arc<Hosts>, why: impl Into<String>) -> Router {
+    let why = why.into();
+    Router::new()
+        .route("/health", get(ready::health))
+        .route("/ready", get(ready::ready))
+        .fallback(async || Refusal::busy(why).unread())
+        .layer(middleware::from_fn_with_state(Arc::clone(hosts), hosts::check))
+        .layer(middleware::from_fn_with_state(Arc::clone(readiness), count))
+        .with_state(Arc::clone(readiness))
 }
 
 async fn authorize(
@@ -96,8 +153,10 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     headers.get(ORIGIN).is_some_and(|origin| place(origin).as_deref() != host)
 }
 
-async fn count(State(indexer): State<Arc<Indexer>>, request: Request, next: Next) -> Response {
+async fn count(State(readiness): State<Arc<Readiness>>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    indexer.metrics().responded(response.status().as_u16());
+    if let Some(indexer) = readiness.indexer() {
+        indexer.metrics().responded(response.status().as_u16());
+    }
     response
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -18,9 +18,8 @@ struct Peer {
     url: String,
 }
 
-pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
-    let peer: Peer = body::parse(&body)?;
+pub(super) fn register(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
+    let peer: Peer = body::parse(body)?;
     indexer.peers().add(&peer.url).map_err(|error| {
         let status = match error {
             PeerError::TooMany { .. } => StatusCode::INSUFFICIENT_STORAGE,
@@ -31,9 +30,8 @@ pub(super) async fn register(State(indexer): State<Arc<Indexer>>, request: Reque
     Ok(body::ok(StatusCode::CREATED))
 }
 
-pub(super) async fn deregister(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
-    let peer: Peer = body::parse(&body)?;
+pub(super) fn deregister(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
+    let peer: Peer = body::parse(body)?;
     if indexer.peers().remove(&peer.url) {
         Ok(body::ok(StatusCode::OK))
     } else {

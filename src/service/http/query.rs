@@ -1,9 +1,7 @@
 //! `POST /query` and `POST /query_by_hash`: who holds how much of a prompt, as Dynamo's indexer answers it.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -41,31 +39,29 @@ struct ByHash<'a> {
     cache_salt: Option<IgnoredAny>,
 }
 
-pub(super) async fn by_tokens(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) fn by_tokens(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
     let _timer = indexer.metrics().answers.start_timer();
-    let ask: ByTokens = body::parse(&body)?;
-    match lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())? {
+    let ask: ByTokens = body::parse(body)?;
+    match lookup::model(indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())? {
         Found::Removed { block_size } => Ok(nothing(block_size)),
         Found::Model(model) => {
             let prompts = lookup::hash(&model, &ask.token_ids, ask.lora_name.as_ref(), ask.cache_salt.as_ref())?;
-            Ok(answer(&indexer, &model, &prompts))
+            Ok(answer(indexer, &model, &prompts))
         }
     }
 }
 
-pub(super) async fn by_hash(State(indexer): State<Arc<Indexer>>, request: Request) -> Result<Response, Refusal> {
-    let body = body::read(indexer.config(), request).await?;
+pub(super) fn by_hash(indexer: &Indexer, body: &[u8]) -> Result<Response, Refusal> {
     let _timer = indexer.metrics().answers.start_timer();
-    let ask: ByHash = body::parse(&body)?;
+    let ask: ByHash = body::parse(body)?;
     if ask.cache_salt.is_some() || ask.lora_name.is_some() {
         return Err(Refusal::bad("lora_name and cache_salt are part of the hashes; leave them out with block_hashes"));
     }
-    let found = lookup::model(&indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
-    lookup::accepts_hashes(&indexer)?;
+    let found = lookup::model(indexer, &ask.model_name, ask.routing_group.as_ref(), ask.tenant_id.as_ref())?;
+    lookup::accepts_hashes(indexer)?;
     Ok(match found {
         Found::Removed { block_size } => nothing(block_size),
-        Found::Model(model) => answer(&indexer, &model, std::slice::from_ref(&ask.block_hashes)),
+        Found::Model(model) => answer(indexer, &model, std::slice::from_ref(&ask.block_hashes)),
     })
 }
 

@@ -2,10 +2,13 @@
 
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use crate::index::Closed;
 use crate::service::models::{ModelError, NameError};
+
+/// How many seconds a client that was refused for the moment should wait before it tries again.
+const RETRY_SECONDS: &str = "5";
 
 /// A refusal: a status, and `{"error": "why"}`.
 #[derive(Debug)]
@@ -23,6 +26,11 @@ impl Refusal {
     /// Marks a refusal that is sent before the body was read. It closes the connection, and tells the client so.
     pub(super) fn unread(self) -> Self {
         Self { unread: true, ..self }
+    }
+
+    /// Creates a refusal of a request that may be sent again later.
+    pub(super) fn busy(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
     }
 
     /// Creates a refusal of a request that cannot be understood.
@@ -60,18 +68,15 @@ impl From<NameError> for Refusal {
     }
 }
 
-/// Runs work that may wait for a writer or another process on a thread for blocking work.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "this request failed; the log may say why");
-    tokio::task::spawn_blocking(work).await.map_err(failed)
-}
-
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = serde_json::json!({ "error": self.why }).to_string();
         let mut response = (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
         }
         if self.unread {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,45 +1,76 @@
 //! Answers that are streamed while they are written.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use http_body_util::channel::{Channel, Sender};
 use hyper::header::CONTENT_TYPE;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::Api;
+use super::refusal::Refusal;
 
 /// How many bytes are buffered on their way to a reader.
 const CHUNK: usize = 64 << 10;
 
+/// How many transfers ended because their readers hung up, or took nothing for too long.
+static ABANDONED: AtomicU64 = AtomicU64::new(0);
+
 /// Streams an answer of this content type, which the log calls `what`. It is written on a thread for blocking work,
-/// which waits while the reader is slow. If writing fails, the transfer ends with an error.
-pub(super) fn answer(
+/// which waits while the reader is slow. If writing fails, or the reader does not take a chunk within the write timeout,
+/// the transfer ends with an error. There are few transfers at a time; the others wait, and are refused in the end.
+pub(super) async fn answer(
+    api: &Api,
     content_type: &'static str,
     what: &'static str,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
-) -> Response {
+) -> Result<Response, Refusal> {
+    let permit = api.shares.transfer().await?;
     let (sender, body) = Channel::<Bytes, io::Error>::new(1);
-    let handle = Handle::current();
+    let patience = Duration::from_secs(api.indexer.config().write_timeout_seconds);
+    let chunks = Chunks { sender, handle: Handle::current(), patience, abandoned: false };
     tokio::task::spawn_blocking(move || {
-        let mut out = BufWriter::with_capacity(CHUNK, Chunks { sender, handle });
+        let _permit = permit;
+        let mut out = BufWriter::with_capacity(CHUNK, chunks);
         if let Err(error) = write(&mut out).and_then(|()| out.flush()) {
-            tracing::warn!(%error, "{what} ended early");
-            out.into_parts().0.sender.abort(error);
+            let chunks = out.into_parts().0;
+            // A reader may hang up as often as it likes, and must not fill the log.
+            let times = if chunks.abandoned { ABANDONED.fetch_add(1, Relaxed) + 1 } else { 1 };
+            if times.is_power_of_two() {
+                tracing::warn!(%error, times, "{what} ended early");
+            }
+            chunks.sender.abort(error);
         }
     });
-    ([(CONTENT_TYPE, content_type)], Body::new(body)).into_response()
+    Ok(([(CONTENT_TYPE, content_type)], Body::new(body)).into_response())
 }
 
 /// Writes to the body of an answer.
 struct Chunks {
     sender: Sender<Bytes, io::Error>,
     handle: Handle,
+    patience: Duration,
+    /// Whether the connection is gone.
+    abandoned: bool,
 }
 
 impl Write for Chunks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.handle.block_on(self.sender.send_data(Bytes::copy_from_slice(bytes)));
-        sent.map(|()| bytes.len()).map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the reader has disconnected"))
+        // Whoever compresses may write more than a chunk at once.
+        let bytes = &bytes[..bytes.len().min(CHUNK)];
+        let sending = self.sender.send_data(Bytes::copy_from_slice(bytes));
+        match self.handle.block_on(async { timeout(self.patience, sending).await }) {
+            Ok(Ok(())) => Ok(bytes.len()),
+            Ok(Err(_)) => {
+                self.abandoned = true;
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, "the reader has disconnected"))
+            }
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the reader is too slow")),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

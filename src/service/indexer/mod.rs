@@ -15,6 +15,7 @@ use request_metrics::RequestMetrics;
 use crate::service::budget::Budget;
 use crate::service::config::{Access, Config, Secrets};
 use crate::service::engines::{Engine, Engines, RegisterError, Selection};
+use crate::service::files::Files;
 use crate::service::models::Models;
 use crate::service::peers::{self, Peers};
 use crate::service::snapshot::{SnapshotError, Snapshots};
@@ -49,7 +50,8 @@ impl Indexer {
             restored => restored,
         };
         let (models, known) = restored.unwrap_or_else(|| (empty(), Vec::new()));
-        let engines = Engines::start(config.ingest()).map_err(StartError::Runtime)?;
+        let engines =
+            Engines::start(config.ingest(), Files::share(config.max_connections)).map_err(StartError::Runtime)?;
         let peers = Peers::new(&config.peers);
         let started = SystemTime::now();
         let metrics = RequestMetrics::default();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::exposition::{Buckets, Exposition, Kind, Labels};
 use crate::event::Worker;
 use crate::index::{Rejection, ShardStatus, Status};
-use crate::service::indexer::Indexer;
 use crate::service::models::Model;
 use crate::service::tier::Tier;
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use ureq::http::Response;
@@ -32,6 +34,12 @@ pub(in crate::service) struct Limits {
     pub(in crate::service) dump_bytes: u64,
 }
 
+/// How often a peer that has no time is asked.
+const ATTEMPTS: u32 = 4;
+
+/// How long to wait before it is asked again, at most.
+const PAUSE: Duration = Duration::from_secs(5);
+
 /// Copies a peer. Returns all its models, and the engines that it listens to, which this instance is to listen to as
 /// well. `empty` creates the registry that the copy starts with.
 ///
@@ -57,13 +65,22 @@ pub(in crate::service) fn copy(
             .build(),
     );
     let ends = Instant::now() + limits.whole;
-    let ask = |path: &str| {
+    let ask_once = |path: &str| {
         let left = ends.saturating_duration_since(Instant::now());
         let mut request = agent.get(format!("{url}{path}")).config().timeout_global(Some(left)).build();
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        match request.call() {
+        request.call()
+    };
+    let ask = |path: &str| {
+        let mut answer = ask_once(path);
+        for _ in 1..ATTEMPTS {
+            let Some(pause) = answer.as_ref().ok().and_then(busy) else { break };
+            thread::sleep(pause);
+            answer = ask_once(path);
+        }
+        match answer {
             Ok(answer) if answer.status() == StatusCode::OK => Ok(Some(answer)),
             Ok(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(None),
             Ok(answer) => Err(format!("GET {path} was answered with {}", answer.status())),
@@ -84,6 +101,13 @@ pub(in crate::service) fn copy(
         },
     });
     copied.map_err(|why| PeerError::Copy { url: url.clone(), why })
+}
+
+/// Returns how long to wait for a peer that has no time now: it starts itself, or gives its state to others.
+fn busy(answer: &Response<Body>) -> Option<Duration> {
+    let seconds = || answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
+    let pause = || seconds().map_or(PAUSE, Duration::from_secs).min(PAUSE);
+    (answer.status() == StatusCode::SERVICE_UNAVAILABLE).then(pause)
 }
 
 /// Receives a snapshot and restores it.

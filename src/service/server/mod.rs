@@ -1,31 +1,33 @@
 //! The server: it listens, limits what connections may cost, and shuts down in order.
 
+mod addresses;
+mod door;
+mod progress;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use crate::service::config::Config;
-use crate::service::http;
+use crate::service::files::{Files, RESERVE};
+use crate::service::http::{self, Hosts, Readiness};
 use crate::service::indexer::{Indexer, PeriodicTask, StartError};
 use crate::service::snapshot::SnapshotError;
+use door::Door;
 
 /// A running service. [`Server::stop`] lets requests finish; dropping it ends the service at once.
 #[derive(Debug)]
 pub struct Server {
     indexer: Arc<Indexer>,
+    readiness: Arc<Readiness>,
     address: SocketAddr,
     grace: Duration,
     stop: oneshot::Sender<()>,
@@ -36,7 +38,7 @@ pub struct Server {
 
 impl Server {
     /// Binds the address, restores the state from a snapshot or a peer, listens to the engines of the configuration,
-    /// and begins to serve.
+    /// and begins to serve. Until then, `/health` is answered, and `/ready` and everything else with 503.
     ///
     /// # Errors
     /// A setting cannot be used, or the address cannot be listened on.
@@ -45,7 +47,7 @@ impl Server {
     }
 
     /// Like [`Server::start`], unless somebody ends it before it serves: whoever swaps `decided` to true first decides.
-    /// If that is the caller, who must find false in it, nobody has been answered and nothing is half-written, and the
+    /// If that is the caller, who must find false in it, only probes have been answered, nothing is half-written, and the
     /// process may end. The server swaps it when it is about to serve, and from then on has to be
     /// [stopped](Server::stop).
     ///
@@ -53,28 +55,34 @@ impl Server {
     /// Like [`Server::start`]; or [`StartError::Ended`].
     pub fn start_unless(config: Config, decided: &AtomicBool) -> Result<Self, StartError> {
         let (secrets, acceptor) = config.prepare()?;
+        let files = Files::share(config.max_connections);
+        report(&config, files);
         let mut builder = runtime::Builder::new_multi_thread();
         if config.threads > 0 {
             builder.worker_threads(config.threads);
         }
+        builder.max_blocking_threads(http::blocking_threads(&config));
         let runtime = builder.thread_name("kvleap-http").enable_all().build().map_err(StartError::Runtime)?;
         let listen = |error| StartError::Listen(config.listen, error);
         let listener = runtime.block_on(TcpListener::bind(config.listen)).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let grace = Duration::from_secs(config.shutdown_seconds);
         let scheme = if acceptor.is_some() { "https" } else { "http" };
-        let door = Door::new(&config, acceptor);
-        let connections = config.max_connections;
+        let hosts = Arc::new(Hosts::new(&config.allowed_hosts, secrets.access.is_open()));
+        let readiness = Arc::new(Readiness::default());
+        let door = Arc::new(Door::new(&config, files.connections, acceptor, &readiness, &hosts));
+        let (stop, stopped) = oneshot::channel();
+        let accepting = runtime.spawn(Arc::clone(&door).accept(listener, stopped));
         let indexer = Indexer::start(config, secrets)?;
-        indexer.metrics().count_connections(&door.permits, connections);
+        indexer.metrics().count_connections(door.permits(), files.connections);
         if decided.swap(true, Relaxed) {
             return Err(StartError::Ended);
         }
-        let (stop, stopped) = oneshot::channel();
-        let accepting = runtime.spawn(door.accept(listener, http::router(&indexer), stopped));
+        readiness.set_restored(&indexer);
+        door.open(http::router(&indexer, &readiness, &hosts));
         let tasks = indexer.periodic_tasks().map_err(StartError::Runtime)?;
         tracing::info!(%address, url = format!("{scheme}://{address}/"), "listening");
-        Ok(Self { indexer, address, grace, stop, accepting, tasks, runtime })
+        Ok(Self { indexer, readiness, address, grace, stop, accepting, tasks, runtime })
     }
 
     /// Returns the address that it listens on.
@@ -90,7 +98,8 @@ impl Server {
     /// Shuts down: accepts no more connections, gives requests [`Config::shutdown_seconds`] to finish, stops listening
     /// to the engines, applies what they have sent, and takes a last snapshot. Returns what was not possible.
     pub fn stop(self) -> Stopped {
-        let Self { indexer, grace, stop, accepting, tasks, runtime, .. } = self;
+        let Self { indexer, readiness, grace, stop, accepting, tasks, runtime, .. } = self;
+        readiness.set_stopping();
         // The receiver waits for this and nothing else, so it is still there.
         let _ = stop.send(());
         let finished = runtime.block_on(async {
@@ -122,70 +131,16 @@ impl Stopped {
     }
 }
 
-/// What every new connection has to pass: the limit on connections, TLS, and the limits on requests.
-struct Door {
-    tls: Option<TlsAcceptor>,
-    permits: Arc<Semaphore>,
-    http: http1::Builder,
-    header_timeout: Duration,
-}
-
-impl Door {
-    fn new(config: &Config, tls: Option<TlsAcceptor>) -> Self {
-        let header_timeout = Duration::from_secs(config.header_timeout_seconds);
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_header_size(config.max_header_bytes);
-        Self { tls, permits: Arc::new(Semaphore::new(config.max_connections)), http, header_timeout }
-    }
-
-    /// Accepts connections until it is told to stop; returns those that are open then.
-    async fn accept(self, listener: TcpListener, router: Router, mut stop: oneshot::Receiver<()>) -> GracefulShutdown {
-        let door = Arc::new(self);
-        let connections = GracefulShutdown::new();
-        loop {
-            let next = async {
-                let permit = Arc::clone(&door.permits).acquire_owned().await;
-                (permit, listener.accept().await)
-            };
-            let (permit, stream) = tokio::select! {
-                biased;
-                _ = &mut stop => return connections,
-                (permit, accepted) = next => match accepted {
-                    Ok((stream, _)) => (permit, stream),
-                    Err(error) => {
-                        // Most likely there are no file descriptors left; some will be freed.
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-            };
-            let (door, router, watcher) = (Arc::clone(&door), router.clone(), connections.watcher());
-            tokio::spawn(async move {
-                let _permit = permit;
-                if let Err(error) = door.serve(stream, router, watcher).await {
-                    tracing::debug!(%error, "a connection ended early");
-                }
-            });
-        }
-    }
-
-    async fn serve(
-        &self,
-        stream: TcpStream,
-        router: Router,
-        watcher: Watcher,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        stream.set_nodelay(true)?;
-        let service = TowerToHyperService::new(router);
-        match &self.tls {
-            None => watcher.watch(self.http.serve_connection(TokioIo::new(stream), service)).await?,
-            Some(tls) => {
-                let stream = timeout(self.header_timeout, tls.accept(stream)).await??;
-                watcher.watch(self.http.serve_connection(TokioIo::new(stream), service)).await?;
-            }
-        }
-        Ok(())
+/// Logs how the files that the process may have open are shared out.
+fn report(config: &Config, files: Files) {
+    let Files { limit, connections, engines } = files;
+    tracing::info!(limit, connections, probes = RESERVE, engines, "open files: the limit, and what it allows");
+    if connections < config.max_connections {
+        tracing::warn!(
+            connections,
+            max_connections = config.max_connections,
+            "too few files may be open for max_connections: raise the limit (`ulimit -n`, or LimitNOFILE of systemd)"
+        );
     }
 }
 
