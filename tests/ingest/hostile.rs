@@ -80,7 +80,7 @@ fn an_absurd_size_ends_only_the_connection_that_announced_it() {
 
 #[test]
 fn the_frames_of_a_message_count_together() {
-    let half = [&[3][..], &(40_u64 << 10).to_be_bytes(), &[0; 40 << 10]].concat();
+    let half = [&[3][..], &(40_u64 << 10).to_be_bytes(), &vec![0; 40 << 10]].concat();
     harms_only_itself(&half.repeat(2), "max_message_bytes");
 }
 

@@ -80,18 +80,17 @@ impl Bindings {
     pub(super) async fn subscribe(&self, endpoint: &str, topic: &str) -> Result<Binding, Error> {
         let mut open = self.open.lock().await;
         open.retain(|_, shared| shared.strong_count() > 0);
-        let shared = match open.get(endpoint).and_then(Weak::upgrade) {
-            Some(shared) => shared,
-            None => {
-                let listener = Endpoint::parse(endpoint)?.bind().await?;
-                let seats = Arc::default();
-                let door =
-                    Door { endpoint: endpoint.to_owned(), seats: Arc::clone(&seats), limits: self.limits.clone() };
-                let accepting = tokio::spawn(Arc::new(door).accept(listener)).abort_handle();
-                let shared = Arc::new(Shared { seats, accepting });
-                open.insert(endpoint.to_owned(), Arc::downgrade(&shared));
-                shared
-            }
+        let known = open.get(endpoint).and_then(Weak::upgrade);
+        let shared = if let Some(shared) = known {
+            shared
+        } else {
+            let listener = Endpoint::parse(endpoint)?.bind().await?;
+            let seats = Arc::default();
+            let door = Door { endpoint: endpoint.to_owned(), seats: Arc::clone(&seats), limits: self.limits.clone() };
+            let accepting = tokio::spawn(Arc::new(door).accept(listener)).abort_handle();
+            let shared = Arc::new(Shared { seats, accepting });
+            open.insert(endpoint.to_owned(), Arc::downgrade(&shared));
+            shared
         };
         let (sender, arrivals) = channel(1);
         let seat = {
@@ -120,8 +119,7 @@ impl Binding {
                 Arrival::Connected => self.current = Some(connection),
                 // A publisher that restarted may connect before its old connection is read to its end. What comes from
                 // there is of its former life.
-                Arrival::Message(_) if self.current != Some(connection) => continue,
-                Arrival::Disconnected(_) if self.current != Some(connection) => continue,
+                _ if self.current != Some(connection) => continue,
                 Arrival::Disconnected(_) => self.current = None,
                 Arrival::Message(_) => {}
             }

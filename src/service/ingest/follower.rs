@@ -310,12 +310,11 @@ impl Follower {
     /// wait otherwise: there is always more to read.
     async fn take_turn(&mut self, step: &Step<Bytes>) {
         let bytes = if let Step::Apply { payload, .. } = step { payload.len() } else { 0 };
-        match self.turn.checked_sub(MESSAGE + bytes) {
-            Some(left) => self.turn = left,
-            None => {
-                self.turn = TURN;
-                yield_now().await;
-            }
+        if let Some(left) = self.turn.checked_sub(MESSAGE + bytes) {
+            self.turn = left;
+        } else {
+            self.turn = TURN;
+            yield_now().await;
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) enum Heard {
 /// A subscription to one publisher.
 pub(super) enum Subscription {
     /// This end has connected.
-    To(Connected),
+    To(Box<Connected>),
     /// The publisher connects, to a socket that it may share with others.
     At(Binding),
 }
@@ -58,7 +58,7 @@ impl Subscription {
             return Ok(Self::At(bindings.subscribe(&source.endpoint, &source.topic).await?));
         }
         let current = connect(source, limits).await?;
-        Ok(Self::To(Connected { current, newer: None, ahead: None, first: None }))
+        Ok(Self::To(Box::new(Connected { current, newer: None, ahead: None, first: None })))
     }
 
     /// Makes a second connection, unless there is one or the publisher connects.

@@ -39,9 +39,11 @@ const FIGURES: [Figure; 10] = [
     (Kind::Gauge, "kvleap_writers_alive", "Writers that are running", |shard| f64::from(u8::from(shard.alive))),
 ];
 
-/// A metric of every shard's mailbox: name, help, value. A sum over the shards would hide a full mailbox among empty
-/// ones.
-const MAILBOXES: [(&str, &str, fn(&ShardStatus) -> u64); 4] = [
+/// A metric of every shard's mailbox: name, help, value.
+type OfMailbox = (&'static str, &'static str, fn(&ShardStatus) -> u64);
+
+/// These are not summed over the shards: a sum would hide a full mailbox among empty ones.
+const MAILBOXES: [OfMailbox; 4] = [
     ("kvleap_mailbox_depth", "Events that wait for a writer", |shard| shard.mailbox_depth as u64),
     ("kvleap_mailbox_capacity", "Events that may wait for a writer", |shard| shard.mailbox_capacity as u64),
     ("kvleap_mailbox_bytes", "Bytes of events that wait for a writer", |shard| shard.mailbox_bytes),

@@ -1,4 +1,4 @@
-//! Where sockets are: endpoints as ZeroMQ writes them, over TCP or a path on this machine.
+//! Where sockets are: endpoints as `ZeroMQ` writes them, over TCP or a path on this machine.
 
 use std::io;
 use std::net::Ipv4Addr;

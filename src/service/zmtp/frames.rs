@@ -86,7 +86,7 @@ impl Reader {
             let read = read(&mut self.buffer, self.frame.as_mut(), &self.limits.memory, stream);
             match self.deadline {
                 Some(deadline) => {
-                    timeout_at(deadline, read).await.map_err(|_| Error::Stalled(self.limits.patience))??
+                    timeout_at(deadline, read).await.map_err(|_| Error::Stalled(self.limits.patience))??;
                 }
                 None => read.await?,
             }
@@ -167,26 +167,23 @@ async fn read(
     memory: &Memory,
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<(), Error> {
-    let read = match frame {
-        Some(frame) => {
-            let missing = frame.size - frame.data.len();
-            if frame.data.len() == frame.data.capacity() {
-                // What was announced need not arrive: memory is taken as far as what came before it did arrive.
-                let more = missing.min(frame.data.len());
-                memory.take(more, &mut frame.taken).await;
-                frame.data.reserve_exact(more);
-            }
-            // What was read before comes first.
-            if !buffer.is_empty() {
-                return Ok(());
-            }
-            let room = missing.min(frame.data.capacity() - frame.data.len());
-            stream.read_buf(&mut (&mut frame.data).limit(room)).await?
+    let read = if let Some(frame) = frame {
+        let missing = frame.size - frame.data.len();
+        if frame.data.len() == frame.data.capacity() {
+            // What was announced need not arrive: memory is taken as far as what came before it did arrive.
+            let more = missing.min(frame.data.len());
+            memory.take(more, &mut frame.taken).await;
+            frame.data.reserve_exact(more);
         }
-        None => {
-            buffer.reserve(CHUNK);
-            stream.read_buf(buffer).await?
+        // What was read before comes first.
+        if !buffer.is_empty() {
+            return Ok(());
         }
+        let room = missing.min(frame.data.capacity() - frame.data.len());
+        stream.read_buf(&mut (&mut frame.data).limit(room)).await?
+    } else {
+        buffer.reserve(CHUNK);
+        stream.read_buf(buffer).await?
     };
     if read == 0 { Err(Error::Closed) } else { Ok(()) }
 }
@@ -197,12 +194,11 @@ pub(super) fn encode(frames: &[&[u8]], command: bool) -> Vec<u8> {
     for (place, frame) in frames.iter().enumerate() {
         let more = if place + 1 < frames.len() { MORE } else { 0 };
         let flags = more | if command { COMMAND } else { 0 };
-        match u8::try_from(frame.len()) {
-            Ok(size) => bytes.extend([flags, size]),
-            Err(_) => {
-                bytes.push(flags | LONG);
-                bytes.extend((frame.len() as u64).to_be_bytes());
-            }
+        if let Ok(size) = u8::try_from(frame.len()) {
+            bytes.extend([flags, size]);
+        } else {
+            bytes.push(flags | LONG);
+            bytes.extend((frame.len() as u64).to_be_bytes());
         }
         bytes.extend_from_slice(frame);
     }

@@ -2,9 +2,9 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::connection::Role;
 use super::error::Error;
 use super::frames::{Arrived, Reader, encode};
+use super::role::Role;
 
 /// The length of a greeting.
 const GREETING: usize = 64;

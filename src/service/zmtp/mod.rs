@@ -1,4 +1,4 @@
-//! The receiving half of ZMTP 3, the protocol under ZeroMQ sockets: what a subscriber, and a client that asks for
+//! The receiving half of ZMTP 3, the protocol under `ZeroMQ` sockets: what a subscriber, and a client that asks for
 //! replays, need of it (<https://rfc.zeromq.org/spec/23/>).
 //!
 //! It is written here because no library bounds what a publisher can make it hold. The decoder of `zeromq` reserves
@@ -15,9 +15,11 @@ mod error;
 mod frames;
 mod handshake;
 mod memory;
+mod role;
 
-pub(in crate::service) use connection::{Connection, Role};
+pub(in crate::service) use connection::Connection;
 pub(in crate::service) use endpoint::{Endpoint, Listener, Stream};
 pub(in crate::service) use error::Error;
 pub(in crate::service) use frames::{Limits, Message};
 pub(in crate::service) use memory::Memory;
+pub(in crate::service) use role::Role;
