@@ -256,7 +256,7 @@ fn receive(mailbox: &Mailbox<Numbered>, sizes: [usize; 2], most: u32) -> [u32; 2
 /// Checks two senders of messages of these sizes beside a writer that takes all of them out.
 fn senders_get_through(most: Room, messages: u32, sizes: [usize; 2]) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(2);
     builder.check(move || {
         let mailbox = Arc::new(Mailbox::new(most));
         let senders = [0, 1].map(|sender| {

@@ -229,7 +229,8 @@ fn a_place_where_no_snapshot_can_be_is_refused_and_left_alone() {
 fn a_port_that_is_taken_is_refused_in_one_line() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let text = crate::refusal(&command(&["--listen", &address]).output().expect("it runs"));
+    let args = ["--log-filter", "off", "--listen", &address];
+    let text = crate::refusal(&command(&args).output().expect("it runs"));
     assert!(text.contains(&address) && text.lines().count() == 1, "{text}");
 }
 
