@@ -22,7 +22,7 @@
 //! | `publisher` | who sends one numbered stream of events |
 //! | `doubt`, `media` | why an answer may not be exact; what engines call their storage |
 //! | `tier`, `wire`, `zmtp` | storage tiers; decoding what engines publish; receiving it |
-//! | `files`, `log` | files that may be open; what is counted of the log |
+//! | `files`, `log`, `priority` | files that may be open; what is counted of the log; threads that give way |
 
 mod budget;
 mod config;
@@ -40,6 +40,7 @@ pub mod mock_publisher;
 mod models;
 mod page;
 mod peers;
+mod priority;
 pub mod publisher;
 mod server;
 pub mod snapshot;

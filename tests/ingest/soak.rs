@@ -187,6 +187,12 @@ const HOSTILITIES: [(&str, Hostility); 8] = [
     }),
 ];
 
+/// Lets this thread have what the service leaves of the processors: hostile peers run on other machines.
+fn elsewhere() {
+    #[cfg(target_os = "linux")]
+    rustix::process::nice(19).expect("a thread may give way");
+}
+
 /// Returns the model of a hostile publisher: some share the one of the ordinary engines.
 fn model_of(number: usize) -> String {
     if number < 4 { "mock".to_owned() } else { format!("hostile {}", HOSTILITIES[number].0) }
@@ -322,6 +328,7 @@ fn the_service_outlives_hostile_and_ordinary_peers() {
         assert_eq!(service.register(100 + number as u64, &model, &publisher.endpoint(), None), 201, "{name}");
         let (done, met) = (Arc::clone(&done), Arc::clone(&met));
         thread::spawn(move || {
+            elsewhere();
             let mut random = Rng::with_seed(number as u64);
             while !done.load(Relaxed) {
                 let mut victim = publisher.subscriber();
@@ -334,6 +341,7 @@ fn the_service_outlives_hostile_and_ordinary_peers() {
         for number in 0..5 {
             let (service, done) = (&service, &done);
             scope.spawn(move || {
+                elsewhere();
                 let mut random = Rng::with_seed(number as u64);
                 while !done.load(Relaxed) {
                     hostile_client(service, number, &mut random);

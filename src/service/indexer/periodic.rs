@@ -7,6 +7,8 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::service::priority::give_way;
+
 /// A thread that does something every interval, until it is stopped or what it works on is dropped.
 #[derive(Debug)]
 pub(in crate::service) struct PeriodicTask {
@@ -26,6 +28,7 @@ impl PeriodicTask {
         let target: Weak<T> = Arc::downgrade(target);
         let task = name.to_owned();
         let run = move || {
+            give_way();
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 let Some(target) = target.upgrade() else { return };
                 // What was at hand is lost, and what the panic left is guarded by locks that survive one. Without a

@@ -41,6 +41,7 @@ use binding::Bindings;
 use sequence::Room;
 
 use crate::service::models::Model;
+use crate::service::priority::give_way;
 use crate::service::publisher::{Publisher, Resume};
 use crate::service::zmtp::{Limits, Memory};
 
@@ -72,7 +73,7 @@ impl Ingest {
     pub fn start(settings: Settings) -> io::Result<Self> {
         let threads = settings.threads.max(1);
         let mut runtime = runtime::Builder::new_multi_thread();
-        runtime.worker_threads(threads).thread_name("kvleap-ingest").enable_all();
+        runtime.worker_threads(threads).thread_name("kvleap-ingest").on_thread_start(give_way).enable_all();
         let memory = Memory::new(settings.memory);
         let limits = Limits { message: settings.message_bytes, patience: MESSAGE, memory };
         let bindings = Bindings::new(limits.clone());
