@@ -4,8 +4,9 @@
 #[cfg(target_os = "linux")]
 const NICE: i32 = 5;
 
-/// Lets this thread give way to others, for good: one that applies what engines say, or does work for which a client has
-/// to wait anyway. A lookup is then answered in time even if publishers send as fast as they can.
+/// Lets this thread give way to others, for good: one that reads what engines say, or does work at intervals. A lookup is
+/// then answered in time even if publishers send as fast as they can. Threads that are started from such a thread give
+/// way, too, so none of them may add a model: its writers must not.
 ///
 /// Only on Linux: there a thread has a priority of its own, and elsewhere this would slow the whole process down.
 pub(super) fn give_way() {

@@ -11,7 +11,6 @@ use tokio::time::timeout;
 
 use super::refusal::Refusal;
 use crate::service::config::Config;
-use crate::service::priority::give_way;
 
 /// How many requests may occupy a thread while they wait for writers or for another process. Further ones wait without
 /// a thread.
@@ -155,7 +154,6 @@ async fn blocking<T: Send + 'static>(
     let work = move || {
         // Held by the thread, because the client may hang up before the work is done.
         let _permit = permit;
-        give_way();
         work()
     };
     tokio::task::spawn_blocking(work).await.map_err(failed)

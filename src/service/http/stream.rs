@@ -14,8 +14,6 @@ use tokio::time::timeout;
 use super::Api;
 use super::refusal::Refusal;
 
-use crate::service::priority::give_way;
-
 /// How many bytes are buffered on their way to a reader.
 const CHUNK: usize = 64 << 10;
 
@@ -36,7 +34,6 @@ pub(super) async fn answer(
     let patience = Duration::from_secs(api.indexer.config().write_timeout_seconds);
     let chunks = Chunks { sender, handle: Handle::current(), patience, abandoned: false };
     tokio::task::spawn_blocking(move || {
-        give_way();
         let _permit = permit;
         let mut out = BufWriter::with_capacity(CHUNK, chunks);
         if let Err(error) = write(&mut out).and_then(|()| out.flush()) {
