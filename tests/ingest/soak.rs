@@ -318,9 +318,9 @@ fn the_service_outlives_hostile_and_ordinary_peers() {
         assert_eq!(service.register(engine.instance, "mock", &endpoint, Some(&replay)), 201);
     }
     let done = Arc::new(AtomicBool::new(false));
+    let over = AtomicBool::new(false);
     let quiet = thread::scope(|scope| {
         // The processors are as busy as they will be later, so that what is measured is the service.
-        let over = AtomicBool::new(false);
         for _ in 0..HOSTILITIES.len() {
             scope.spawn(|| {
                 elsewhere();
