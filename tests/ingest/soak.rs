@@ -385,6 +385,8 @@ fn the_service_outlives_hostile_and_ordinary_peers() {
         (asker.join().expect("all answers came"), rounds, exact)
     });
     let after = service.occupied();
+    // Threads follow what there is, and not what is sent: a writer for each model, and those for requests that wait.
+    assert!(after.threads < before.threads + 80, "{after:?}");
     println!("{rounds} rounds; {exact} of {} ranks were exact at their ends", rounds * ENGINES as usize);
     println!("before: {before:?}\nafter:  {after:?}");
     for (times, what) in [(&quiet, "quiet"), (&loud, "loud")] {

@@ -76,7 +76,8 @@ pub(in crate::service) fn copy(
     let ask = |path: &str| {
         let mut answer = ask_once(path);
         for _ in 1..ATTEMPTS {
-            let Some(pause) = answer.as_ref().ok().and_then(busy) else { break };
+            let pause = answer.as_ref().ok().and_then(busy).filter(|pause| Instant::now() + *pause < ends);
+            let Some(pause) = pause else { break };
             thread::sleep(pause);
             answer = ask_once(path);
         }

@@ -84,12 +84,12 @@ enum Admission {
 }
 
 impl Door {
-    /// Allows this many connections.
     /// Returns the permits that open connections have taken from.
     pub(super) fn permits(&self) -> &Arc<Semaphore> {
         &self.permits
     }
 
+    /// Allows this many connections.
     pub(super) fn new(
         config: &Config,
         connections: usize,
