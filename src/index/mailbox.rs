@@ -5,15 +5,15 @@
 //! events, a question, takes no room and never waits for any: whoever asks waits for the answer, so there are no more
 //! questions than threads that ask.
 //!
-//! Messages travel in a channel of flume, which has no bound of its own. What is here bounds it: a lock that senders and
-//! the writer take for a few additions.
+//! Messages travel in a channel of flume that has no bound of its own. This file bounds it, under a lock that senders
+//! and the writer take for a few additions.
 //!
 //! # Why a lock and not atomics
-//! Sending and closing must not overlap, or something would be accepted that nobody takes out. A lock says so, and under
-//! it two bounds cost two additions. The writer gives room back once for many messages, so it locks seldom. Senders that
-//! have to wait do so in `room`, where at most one of them waits: the one that holds `turn`. The others wait for `turn`,
-//! so one release wakes one sender and not all of them. `wanted` is what the waiting sender needs. While there is such a
-//! sender, nobody overtakes it, or one that needs much room might wait for ever.
+//! Sending and closing must not overlap, or the mailbox would accept a message that nobody takes out. A lock ensures
+//! that, and under it two bounds cost two additions. The writer gives room back once for many messages, so it seldom
+//! takes the lock. At most one sender waits for `room`: the one that holds `turn`. The others wait for `turn`, so one
+//! release wakes one sender and not all of them. `wanted` is what the waiting sender needs. Nobody overtakes a waiting
+//! sender, or one that needs much room might wait for ever.
 //!
 //! Every wait is in a loop that checks its condition under the lock, and whoever makes a condition true does that under
 //! the lock, before it wakes anybody. So no wakeup is lost. `turn` is locked before the lock of the state, and never by
@@ -79,7 +79,7 @@ impl<M> Mailbox<M> {
         Self { most, state: Mutex::new(state), waiting, room: Condvar::new(), turn: Mutex::new(()) }
     }
 
-    /// Returns how much room there is when it is empty.
+    /// Returns how much room there is in the empty mailbox.
     pub(crate) fn most(&self) -> Room {
         self.most
     }
@@ -114,7 +114,8 @@ impl<M> Mailbox<M> {
         state.sender.is_none() || (is_free && state.wanted.is_none())
     }
 
-    /// Puts a message in that takes this much room, unless there is not so much or somebody waits for room already.
+    /// Puts a message in that takes this much room, unless there is too little or another sender waits for room
+    /// already.
     #[inline]
     pub(crate) fn try_send(&self, message: M, room: Room) -> Result<(), Refused<M>> {
         let mut state = lock(&self.state);
@@ -127,8 +128,8 @@ impl<M> Mailbox<M> {
         state.put(message, room).map_err(Refused::Closed)
     }
 
-    /// Puts a message in that takes this much room. Waits for room. Hands the message back if the mailbox is closed, even
-    /// while it waits.
+    /// Puts a message in that takes this much room, and waits until there is room. Hands the message back if the
+    /// mailbox is closed, even if that happens while it waits.
     #[cold]
     pub(crate) fn send(&self, message: M, room: Room) -> Result<(), M> {
         let _turn = lock(&self.turn);
@@ -141,8 +142,8 @@ impl<M> Mailbox<M> {
         state.put(message, room)
     }
 
-    /// Whether there is room. Something that needs more than there is at all has the whole mailbox for itself: otherwise
-    /// it could never be sent.
+    /// Whether there is room. A message that needs more room than the whole mailbox has is taken when the mailbox is
+    /// empty: otherwise it could never be sent.
     #[inline]
     fn fits(&self, used: Room, room: Room) -> bool {
         used == Room::default()

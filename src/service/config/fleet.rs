@@ -1,4 +1,4 @@
-//! The engines of the settings, all together.
+//! Whether the engines of the settings go together.
 
 use std::collections::BTreeMap;
 

@@ -71,8 +71,8 @@ pub struct Config {
     pub body_timeout_seconds: u64,
     /// Bytes that all bodies in progress may take together. Default 256 MiB.
     pub max_bodies_bytes: usize,
-    /// Bytes that all answers which wait to be read may take together; answers of up to 64 KiB do not count. Default 256
-    /// MiB.
+    /// Bytes that all answers together may take while they wait to be read; answers of up to 64 KiB do not count.
+    /// Default 256 MiB.
     pub max_answers_bytes: usize,
     /// Seconds for which a client may take nothing of what is sent to it. Default 30.
     pub write_timeout_seconds: u64,
@@ -122,17 +122,17 @@ pub struct Config {
     pub replay_seconds: u64,
     /// The most bytes of a message of an engine; one that announces more is disconnected. Default 32 MiB.
     pub max_message_bytes: usize,
-    /// Bytes of engines' messages that were received and not applied yet, of all engines together. Beyond it, nothing is
-    /// read from engines whose messages are larger than 64 KiB. At least four times `max_message_bytes`. Default 256
-    /// MiB.
+    /// Bytes of messages that were received and not applied yet, of all engines together. Beyond that, the service
+    /// reads nothing from engines whose messages are larger than 64 KiB. At least four times `max_message_bytes`.
+    /// Default 256 MiB.
     pub message_memory: usize,
     /// File to save the state in, so that a restart continues where the last process ended. Without one, nothing is
     /// saved.
     pub snapshot: Option<PathBuf>,
     /// Seconds between two snapshots; one more is taken at shutdown. Default 60.
     pub snapshot_seconds: u64,
-    /// Bytes that all indexes may take together, with what waits for them and what is remembered of publishers. Without a
-    /// budget, there is no bound.
+    /// Bytes that all indexes may take together, with the events that wait for them and what is remembered of
+    /// publishers. Without a budget, there is no bound.
     pub memory_budget: Option<u64>,
     /// What happens beyond the budget: `refuse` new blocks, the default, or `forget` the least recently stored.
     pub over_budget: OverBudget,

@@ -1,4 +1,4 @@
-//! Names that nobody knows, and those that were meant.
+//! Unknown names, and the known ones that were probably meant.
 
 use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
@@ -7,7 +7,7 @@ use serde::forward_to_deserialize_any;
 /// How alike two names must be for one to be taken for the other. Clap uses the same number for options.
 const ALIKE: f64 = 0.7;
 
-/// Returns the first of these names that is not that of a field, in words, with the known name that is most like it.
+/// Returns the first of these names that no field has, in words, with the known name that is most like it.
 pub(super) fn unknown<'a, T: Deserialize<'a>>(mut names: impl Iterator<Item = &'a str>) -> Option<String> {
     let known = fields::<T>();
     let unknown = names.find(|name| !known.contains(name))?;

@@ -1,4 +1,4 @@
-//! Files with settings and secrets, which are short, and what is wrong with them, in few words.
+//! Reading files with settings and secrets, which are short, and saying in few words what is wrong with them.
 
 use std::fs::File;
 use std::io::{self, Read};

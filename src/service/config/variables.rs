@@ -15,7 +15,7 @@ const OTHERS: [&str; 4] = ["KVLEAP_CONFIG", "KVLEAP_CHAOS_SECONDS", "KVLEAP_ENGI
 /// Checks that all variables with the prefix of the service are known. A misspelt one would have no effect.
 ///
 /// # Errors
-/// The first variable that nobody knows, and the one that was probably meant.
+/// There is an unknown variable. The error names the first one, and the known one that was probably meant.
 pub fn check(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), ConfigError> {
     let settings = names::fields::<Config>().iter().map(|name| format!("{PREFIX}{}", name.to_uppercase()));
     let tokens = Role::ALL.map(|role| role.variable().to_owned());
@@ -29,8 +29,8 @@ pub fn check(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<()
     Ok(())
 }
 
-/// Whether this variable tells containers where a service is. Kubernetes and Docker set such for each service, whatever
-/// its name, so one that is called `kvleap` brings `KVLEAP_SERVICE_HOST`, `KVLEAP_PORT_8090_TCP_ADDR` and others.
+/// Whether this variable tells containers where a service is. Kubernetes and Docker set such variables for each
+/// service, so for one that is called `kvleap` they set `KVLEAP_SERVICE_HOST`, `KVLEAP_PORT_8090_TCP_ADDR` and others.
 fn is_of_a_service(name: &str, value: &OsStr) -> bool {
     let numbered = |(_, rest): (&str, &str)| rest.starts_with(|first: char| first.is_ascii_digit());
     name.ends_with("_SERVICE_HOST")

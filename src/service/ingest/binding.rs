@@ -1,5 +1,5 @@
-//! Sockets that are bound here, so that publishers connect to them. Several publishers may share one: each is told by
-//! its topic.
+//! Sockets that the service binds, so that publishers connect to them. Several publishers may share one: the topic
+//! tells them apart.
 //!
 //! Engines behind a load balancer or in pods are deployed like this: all of them connect to one address, and put
 //! their name into the topic, as in `kv@10.0.0.7:8000@model`.
@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::service::zmtp::{self, Connection, Endpoint, Error, Limits, Message, Role, Stream};
 
-/// How long whoever connects may take for the handshake.
+/// How long the handshake of a new connection may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// The most connections to one bound socket.
@@ -41,7 +41,7 @@ pub(super) struct Binding {
     current: Option<u64>,
 }
 
-/// What happens on a bound socket, as far as one publisher is concerned.
+/// What happens on a bound socket that concerns one publisher.
 #[derive(Debug)]
 pub(super) enum Arrival {
     Connected,
@@ -75,8 +75,8 @@ impl Bindings {
         Self { limits, open: tokio::sync::Mutex::default() }
     }
 
-    /// Takes part in the socket at this endpoint, which is bound if it is not yet. The part ends when what is returned is
-    /// dropped, and the socket is closed with the last one.
+    /// Takes part in the socket at this endpoint, and binds it if nobody has yet. Dropping the binding ends this part,
+    /// and dropping the last one closes the socket.
     pub(super) async fn subscribe(&self, endpoint: &str, topic: &str) -> Result<Binding, Error> {
         let mut open = self.open.lock().await;
         open.retain(|_, shared| shared.strong_count() > 0);
@@ -117,8 +117,8 @@ impl Binding {
             };
             match &arrival {
                 Arrival::Connected => self.current = Some(connection),
-                // A publisher that restarted may connect before its old connection is read to its end. What comes from
-                // there is of its former life.
+                // A publisher that restarted may connect before its old connection is read to its end. What still comes
+                // from there was sent before the restart.
                 _ if self.current != Some(connection) => continue,
                 Arrival::Disconnected(_) => self.current = None,
                 Arrival::Message(_) => {}
@@ -216,7 +216,7 @@ impl Door {
         };
         // The publishers that were told of this connection.
         let mut told: Vec<Seat> = Vec::new();
-        // A publisher without a topic is whoever connects.
+        // If a publisher is registered without a topic, every connection speaks for it.
         let whoever = lock(&self.seats).all.iter().find(|seat| seat.topic.is_empty()).cloned();
         if let Some(seat) = whoever {
             tell(&mut told, &seat, number).await;
@@ -238,7 +238,7 @@ impl Door {
                 continue;
             };
             tell(&mut told, &seat, number).await;
-            // A publisher that is not listened to any more does not take it, and nobody misses it.
+            // This fails only if nobody listens to the publisher any more, and then nobody misses the message.
             let _ = seat.arrivals.send((number, Arrival::Message(message))).await;
         };
         let why = error.to_string();

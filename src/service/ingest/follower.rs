@@ -25,11 +25,11 @@ use crate::service::zmtp::Error;
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How much a publisher may bring before others have their turn: bytes, where each message counts as so many more.
+/// How many bytes a publisher may bring before others have their turn, and how many each message counts in addition.
 const TURN: usize = 256 << 10;
 const MESSAGE: usize = 4 << 10;
 
-/// How long to wait before it is asked again whether the index has room.
+/// How long to wait before asking again whether the index has room.
 const ROOM: Duration = Duration::from_millis(1);
 
 /// After this time without a connection, its error says what is likely to be set wrong.
@@ -233,7 +233,7 @@ impl Follower {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Notes that there is no connection, or none any more. With that the grace period begins.
+    /// Notes that there is no connection, or none any more. If there was one, the grace period begins.
     fn disconnected(&mut self, error: &Error) {
         self.replay = None;
         self.quiet_since = Instant::now();

@@ -43,8 +43,9 @@ impl Listener {
     }
 }
 
-/// Follows a publisher until it is stopped. If following it panics, which only a defect of the service can cause, nobody
-/// knows what became of the batch at hand: the publisher is marked, and is followed again from the next batch on.
+/// Follows a publisher until the listener is stopped. If following it panics, which only a defect of the service can
+/// cause, nobody knows what became of the batch at hand: the listener marks the publisher, and follows it again from
+/// the next batch on.
 async fn supervise(follow: impl Fn() -> Follower, mut stop: oneshot::Receiver<()>) {
     loop {
         let follower = follow();

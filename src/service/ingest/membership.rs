@@ -29,8 +29,8 @@ pub(in crate::service) fn enter(
     Ok(model.publishers().enter(worker, endpoint, copies))
 }
 
-/// Returns the publishers over HTTP of these workers, and adds those that are missing and have room. While the memory
-/// budget is exceeded, there is none.
+/// Returns the publishers over HTTP of these workers, and adds those that are missing, as far as there is room. While
+/// the memory budget is exceeded, there is no room.
 ///
 /// # Errors
 /// The index was shut down.
@@ -125,7 +125,8 @@ pub(in crate::service) fn forget(model: &Model, publisher: &Publisher) -> Result
     remove_publisher(model, publisher, &mut publisher.position())
 }
 
-/// Like [`forget`], if the publisher has not been heard, or not for too long. Returns whether that is so.
+/// Like [`forget`], but only if the publisher is not heard: it never was, or its connection is lost. Returns whether
+/// that is so.
 ///
 /// # Errors
 /// The index was shut down.
@@ -213,7 +214,8 @@ mod tests {
         assert!(enter_over_http(&model, &[NEW]).expect("open")[0].is_ok());
     }
 
-    /// A request has found the publisher when the publisher is unregistered: nobody could remove its blocks any more.
+    /// A request may have found the publisher just before it was unregistered. If its events were applied, nobody could
+    /// remove the blocks any more.
     #[test]
     fn nothing_is_indexed_of_a_publisher_that_has_left() {
         let model = model();

@@ -103,7 +103,7 @@ async fn answer(
         if sequence == END {
             return Ok(());
         }
-        // Numbers that rise end. Others could go on for ever, and nothing in them would be new.
+        // Numbers that rise come to an end. Others could go on for ever, and would bring nothing new.
         if last.replace(sequence).is_some_and(|last| sequence <= last) {
             return Err(Failure::Order);
         }

@@ -23,8 +23,8 @@ pub(super) struct WorkerFeed<'a> {
 }
 
 impl<'a> WorkerFeed<'a> {
-    /// Begins to change the publisher's worker of this rank. The worker is added to the index if it is not there yet; the
-    /// inner error says why that is not possible.
+    /// Begins to change the publisher's worker of this rank, and adds the worker to the index if it is not there yet.
+    /// The inner error says why that is not possible.
     pub(super) fn open(
         model: &'a Model,
         publisher: &'a Publisher,

@@ -1,7 +1,7 @@
 //! What the service measures, in the text format of Prometheus.
 //!
-//! Names that clients choose are labels here. Models are bounded by a setting, and publishers and ranks by [`LISTED`]: of
-//! further ones there are sums only.
+//! Names that clients choose become labels. A setting bounds the number of models, and [`LISTED`] that of publishers
+//! and ranks: further ones are in the sums only.
 
 mod exposition;
 mod models;

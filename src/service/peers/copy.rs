@@ -34,13 +34,13 @@ pub(in crate::service) struct Limits {
     pub(in crate::service) dump_bytes: u64,
 }
 
-/// How often a peer that has no time is asked.
+/// How often to ask a peer that is busy.
 const ATTEMPTS: u32 = 4;
 
 /// How long to wait before it is asked again, at most.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Copies a peer. Returns all its models, and the engines that it listens to, which this instance is to listen to as
+/// Copies a peer. Returns all its models, and the engines that it listens to, to which this instance has to listen as
 /// well. `empty` creates the registry that the copy starts with.
 ///
 /// Another kvleap gives a snapshot, which is received whole, checked, and restored like one in a file. It needs as much
@@ -104,7 +104,7 @@ pub(in crate::service) fn copy(
     copied.map_err(|why| PeerError::Copy { url: url.clone(), why })
 }
 
-/// Returns how long to wait for a peer that has no time now: it starts itself, or gives its state to others.
+/// Returns how long to wait for a peer that is busy now: it is starting, or gives its state to others.
 fn busy(answer: &Response<Body>) -> Option<Duration> {
     let seconds = || answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
     let pause = || seconds().map_or(PAUSE, Duration::from_secs).min(PAUSE);

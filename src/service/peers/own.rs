@@ -4,8 +4,8 @@ use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 
 use hyper::Uri;
 
-/// Whether this URL leads to the service that listens on `listen`. It would be asked in vain, because it does not answer
-/// before it has started.
+/// Whether this URL leads to the service that listens on `listen`. Asking it would be in vain, because it refuses
+/// everything but probes until it has started.
 pub(in crate::service) fn is_own(url: &str, listen: SocketAddr) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
     let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });

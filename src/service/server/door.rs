@@ -1,8 +1,8 @@
 //! What every new connection has to pass: the limits on connections, TLS, and the limits on requests.
 //!
-//! A connection beyond a limit is accepted all the same: it gets an answer if it asks whether the service is alive or
-//! ready, and is told to come back later if it asks for anything else. So probes get answers however many clients there
-//! are. At most [`RESERVE`] connections are served like this: a further one ends the oldest of them.
+//! The service accepts a connection beyond a limit all the same: it answers if the client asks whether the service is
+//! alive or ready, and tells it to come back later if it asks for anything else. So probes get answers however many
+//! clients there are. At most [`RESERVE`] connections are served like this: a further one ends the oldest of them.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -29,8 +29,8 @@ use crate::service::config::Config;
 use crate::service::files::RESERVE;
 use crate::service::http::{self, Hosts, Readiness};
 
-/// How long a connection in the reserve may take for its head, and leave its answer unread. It is short because a probe
-/// is quick, and because others may be waiting for the reserve.
+/// How long a connection in the reserve may take to send its head, and may leave its answer unread. It is short because
+/// probes are quick, and because others may need the reserve.
 const RESERVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The least memory that a connection may use for what it is reading or writing, in bytes.
@@ -47,9 +47,11 @@ pub(super) struct Door {
     addresses: Arc<Addresses>,
     /// The whole service, once its state is restored.
     service: OnceLock<Router>,
-    /// What is served before that, while all connections are taken, and to an address that has too many.
+    /// What is served before that.
     starting: Router,
+    /// The limit on all connections.
     full: Limit,
+    /// The limit on those from one address.
     crowded: Limit,
     ordinary: Terms,
     reserve: Terms,
@@ -174,7 +176,7 @@ impl Door {
                 Admission::Reserve(service) => {
                     if reserve.len() == RESERVE {
                         let oldest: Option<tokio::task::AbortHandle> = reserve.pop_front();
-                        // It has ended long ago, or it holds what others need more.
+                        // It ended long ago, or it occupies a place that others need more.
                         oldest.inspect(tokio::task::AbortHandle::abort);
                     }
                     let serving =

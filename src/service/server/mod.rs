@@ -38,18 +38,17 @@ pub struct Server {
 
 impl Server {
     /// Binds the address, restores the state from a snapshot or a peer, listens to the engines of the configuration,
-    /// and begins to serve. Until then, `/health` is answered, and `/ready` and everything else with 503.
+    /// and begins to serve. Until then, it answers `/health`, and refuses everything else with 503.
     ///
     /// # Errors
-    /// A setting cannot be used, or the address cannot be listened on.
+    /// A setting or the snapshot's file cannot be used, or the address cannot be listened on.
     pub fn start(config: Config) -> Result<Self, StartError> {
         Self::start_unless(config, &AtomicBool::new(false))
     }
 
-    /// Like [`Server::start`], unless somebody ends it before it serves: whoever swaps `decided` to true first decides.
-    /// If that is the caller, who must find false in it, only probes have been answered, nothing is half-written, and the
-    /// process may end. The server swaps it when it is about to serve, and from then on has to be
-    /// [stopped](Server::stop).
+    /// Like [`Server::start`], but the caller may end the start: whoever swaps `decided` from false to true first
+    /// decides. If the caller does, the server has answered only probes, nothing is half-written, and the process may
+    /// end. The server swaps it when it is about to serve, and from then on has to be [stopped](Server::stop).
     ///
     /// # Errors
     /// Like [`Server::start`]; or [`StartError::Ended`].

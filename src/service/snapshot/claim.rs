@@ -8,7 +8,7 @@ use std::process;
 use super::error::{Reason, SnapshotError};
 use super::preamble::MAGIC;
 
-/// How many refused snapshots are kept. Beyond it, the oldest one makes room.
+/// How many refused snapshots are kept. Beyond that, the oldest one is removed.
 const KEPT: usize = 4;
 
 /// How many symbolic links are followed from the name that was given to the file, as many as Linux follows.
@@ -58,7 +58,7 @@ impl Claim {
         let path = check(path)?;
         let lock = lock(&path).map_err(|reason| SnapshotError { path: path.clone(), reason })?;
         let claim = Self { path, lock };
-        // Only the process with the lock writes such files, so these are of one that was killed.
+        // Only the process with the lock writes such files, so a process that was killed left these.
         for (left, _) in claim.beside(".").into_iter().filter(|(_, rest)| is_partial(rest)) {
             let removed = fs::remove_file(folder(&claim.path).join(&left));
             tracing::info!(file = left, removed = removed.is_ok(), "an earlier process was killed while it saved");
@@ -107,21 +107,21 @@ impl Claim {
     }
 }
 
-/// Whether a name that goes on like this, behind that of the snapshot and a dot, is one of a file that was not
-/// completed: by this release or by an earlier one. Other snapshots in the folder may have names that begin alike.
+/// Whether a file is a snapshot that this release or an earlier one did not complete, given the rest of its name behind
+/// that of the snapshot and a dot. Other snapshots in the folder may have names that begin alike.
 fn is_partial(rest: &str) -> bool {
     let random = |part: &str| part.len() == 6 && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     rest == "partial" || rest.strip_suffix(".partial").is_some_and(random)
 }
 
-/// Locks the file beside `path` that has `.lock` behind its name, and writes into it whose lock this is. The file stays:
-/// if it were removed, one process could lock the old file and another one a new file.
+/// Locks the file beside `path` whose name ends in `.lock`, and writes into it which process has the lock. The file
+/// stays: if it were removed, one process could lock the old file and another one a new file.
 fn lock(path: &Path) -> Result<Option<File>, Reason> {
     let beside = with_suffix(path, ".lock");
     let mut file = open_lock(&beside).map_err(|error| Reason::Lock(beside.clone(), error))?;
     match file.try_lock() {
         Ok(()) => {
-            // Who has the lock is only for people: that it could not be written is no reason to stop.
+            // Only people read who has the lock, so failing to write it is no reason to stop.
             let _ = file.set_len(0).and_then(|()| writeln!(file, "process {}", process::id()));
             Ok(Some(file))
         }
@@ -165,7 +165,8 @@ fn open_lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Follows symbolic links from `path` to a file, which need not be there: a link stays, and what it leads to is replaced.
+/// Follows symbolic links from `path` to a file, which need not be there. So a snapshot replaces what a link leads to,
+/// and the link stays.
 fn resolved(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {

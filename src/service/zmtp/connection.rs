@@ -65,7 +65,7 @@ impl Connection {
     /// Waits for the next message. Nothing is lost if the future is dropped before it is ready.
     pub(in crate::service) async fn next(&mut self) -> Result<Message, Error> {
         loop {
-            // Whoever sends pings and does not read the answers is not read from either.
+            // If the other end sends pings and does not read the answers, nothing is read from it either.
             self.flush().await?;
             match self.reader.next(&mut self.stream).await? {
                 Arrived::Message(message) => return Ok(message),

@@ -93,7 +93,7 @@ impl Reader {
         }
     }
 
-    /// Takes frames out of the buffer, until a message or command is whole or the buffer does not go further.
+    /// Takes frames out of the buffer, until a message or command is whole or the buffer is used up.
     fn take_frames(&mut self) -> Result<Option<Arrived>, Error> {
         loop {
             if self.frame.is_none() && !self.begin_frame()? {
@@ -170,7 +170,7 @@ async fn read(
     let read = if let Some(frame) = frame {
         let missing = frame.size - frame.data.len();
         if frame.data.len() == frame.data.capacity() {
-            // What was announced need not arrive: memory is taken as far as what came before it did arrive.
+            // What was announced may never arrive: so no more memory is taken than has arrived of the frame already.
             let more = missing.min(frame.data.len());
             memory.take(more, &mut frame.taken).await;
             frame.data.reserve_exact(more);

@@ -66,8 +66,8 @@ fn property(name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[name.len() as u8], name, &(value.len() as u32).to_be_bytes(), value].concat()
 }
 
-/// Returns the value of the property with this name, in which case does not matter; `None` if it is missing or the
-/// properties are malformed.
+/// Returns the value of the property with this name, in upper or lower case; `None` if it is missing or the properties
+/// are malformed.
 fn find<'p>(mut properties: &'p [u8], wanted: &[u8]) -> Option<&'p [u8]> {
     loop {
         let (&length, rest) = properties.split_first()?;

@@ -7,8 +7,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The unit in which memory is taken.
 const UNIT: usize = 1 << 10;
 
-/// An allowance of memory for the messages of all connections together. Whoever needs more than there is waits until
-/// others have freed some.
+/// An allowance of memory for the messages of all connections together. A connection that needs more than is left waits
+/// until others have freed some.
 #[derive(Clone, Debug)]
 pub(in crate::service) struct Memory {
     units: Arc<Semaphore>,
