@@ -337,7 +337,7 @@ fn an_open_service_answers_only_to_names_that_nobody_can_register() {
 
 #[cfg(feature = "cli")]
 #[test]
-fn it_is_alive_but_not_ready_while_its_state_is_restored() {
+fn probes_are_answered_while_the_state_is_restored() {
     let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let peer = format!("http://{}", mute.local_addr().expect("an address"));
     let port = crate::common::engine::free_ports(1);
@@ -348,7 +348,7 @@ fn it_is_alive_but_not_ready_while_its_state_is_restored() {
         stream.write_all(get(path, "").as_bytes()).expect("it reads");
         until_closed(&stream)
     };
-    until("it listens", || status(&ask("/health")).ends_with("200"));
+    until("it listens", || status(&ask("/health")).ends_with("503"));
     let (asking, _) = mute.accept().expect("the service asks its peer");
     let not_ready = ask("/ready");
     assert!(status(&not_ready).ends_with("503") && not_ready.contains("restored"), "{not_ready}");

@@ -45,9 +45,10 @@ impl Readiness {
     }
 }
 
-/// Answers as long as the process does.
-pub(super) async fn health() -> StatusCode {
-    StatusCode::OK
+/// Answers as long as the process does, once the state is restored: clients of the compatible API wait for this before
+/// they send requests.
+pub(super) async fn health(State(readiness): State<Arc<Readiness>>) -> StatusCode {
+    if readiness.indexer().is_some() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {

@@ -38,7 +38,7 @@ pub struct Server {
 
 impl Server {
     /// Binds the address, restores the state from a snapshot or a peer, listens to the engines of the configuration,
-    /// and begins to serve. Until then, it answers `/health`, and refuses everything else with 503.
+    /// and begins to serve. Until then, it answers everything with 503.
     ///
     /// # Errors
     /// A setting or the snapshot's file cannot be used, or the address cannot be listened on.
@@ -77,8 +77,9 @@ impl Server {
         if decided.swap(true, Relaxed) {
             return Err(StartError::Ended);
         }
-        readiness.set_restored(&indexer);
         door.open(http::router(&indexer, &readiness, &hosts));
+        // Whoever is told that it is healthy may send requests at once.
+        readiness.set_restored(&indexer);
         let tasks = indexer.periodic_tasks().map_err(StartError::Runtime)?;
         tracing::info!(%address, url = format!("{scheme}://{address}/"), "listening");
         Ok(Self { indexer, readiness, address, grace, stop, accepting, tasks, runtime })
