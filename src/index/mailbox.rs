@@ -191,6 +191,7 @@ impl<M> Mailbox<M> {
     pub(crate) fn abandon(&self) {
         self.close();
         self.waiting.drain().for_each(drop);
+        lock(&self.state).used = Room::default();
     }
 }
 

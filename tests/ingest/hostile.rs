@@ -259,3 +259,60 @@ fn a_replay_without_an_end_is_given_up_and_doubted() {
         });
     }
 }
+
+/// Several messages of the largest size arrive a little at a time, all at once: each has a part of the memory that it
+/// needs, and there is not enough for all.
+#[test]
+fn large_messages_that_share_too_little_memory_all_arrive() {
+    let settings = Settings { message_bytes: 1 << 20, memory: 1 << 20, ..Settings::default() };
+    let mut fleet = Fleet::new(settings);
+    let large = batch(&[stored(&[1], None, &[7; 4], json!({"lora_name": "x".repeat(900 << 10)}))], None);
+    let bytes = zmtp::encoded(&[b"", &0_u64.to_be_bytes(), &large]);
+    let mut open = Vec::new();
+    for instance in 0..4 {
+        let engine = zmtp::Publisher::bind();
+        let publisher = fleet.follow(instance, at(engine.endpoint()));
+        open.push((engine.subscriber(), publisher, engine));
+    }
+    for part in bytes.chunks(100 << 10) {
+        open.iter_mut().for_each(|(subscriber, ..)| subscriber.raw(part));
+    }
+    for (_, publisher, _) in &open {
+        until("the message arrives", || publisher.last_sequence() == Some(0));
+        assert_eq!(publisher.count(Count::Disconnects), 0, "{:?}", publisher.last_error());
+    }
+}
+
+/// A second connection takes the place of an engine's, and goes.
+#[test]
+fn a_connection_that_comes_and_goes_does_not_silence_a_bound_publisher() {
+    let mut fleet = Fleet::new(Settings::default());
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+    let publisher = fleet.follow(1, Source { bind: true, ..at(format!("tcp://127.0.0.1:{port}")) });
+    until("the socket is bound", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut engine = zmtp::connect(port);
+    engine.send(0, &block(0));
+    until("the engine is heard", || publisher.last_sequence() == Some(0));
+    let visitor = zmtp::connect(port);
+    until("the visitor counts as the publisher", || publisher.doubts().has(Doubt::Unheard));
+    drop(visitor);
+    until("the visitor has gone", || publisher.state() == State::Unreachable);
+    engine.send(1, &block(1));
+    until("the engine is heard again", || publisher.last_sequence() == Some(1));
+}
+
+#[test]
+fn a_file_in_the_place_of_a_socket_is_left_alone() {
+    let scratch = crate::common::scratch::Scratch::new("no-socket");
+    let path = scratch.file("state", b"precious");
+    let mut fleet = Fleet::new(Settings::default());
+    let publisher = fleet.follow(1, Source { bind: true, ..at(format!("ipc://{path}")) });
+    until("it cannot be bound", || has_error(&publisher, "cannot listen"));
+    assert_eq!(std::fs::read(&path).expect("it is there"), b"precious");
+    // A socket that nobody listens on any more is replaced.
+    let path = scratch.path("socket");
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+    let publisher = fleet.follow(2, Source { bind: true, ..at(format!("ipc://{path}")) });
+    until("it is bound", || std::os::unix::net::UnixStream::connect(&path).is_ok());
+    assert!(!has_error(&publisher, "cannot listen"));
+}

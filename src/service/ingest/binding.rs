@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -18,8 +19,12 @@ use crate::service::zmtp::{self, Connection, Endpoint, Error, Limits, Message, R
 /// How long the handshake of a new connection may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// The most connections to one bound socket.
+/// The most connections to all bound sockets together.
 const MAX_CONNECTIONS: usize = 1024;
+
+/// How long a connection may say nothing for any publisher. A publisher whose connection is closed for that connects
+/// again.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// What ends the part of a topic that a registration may leave open.
 const SEPARATORS: &[u8] = b"@/:|";
@@ -28,6 +33,7 @@ const SEPARATORS: &[u8] = b"@/:|";
 #[derive(Debug)]
 pub(super) struct Bindings {
     limits: Limits,
+    permits: Arc<Semaphore>,
     /// By endpoint. An async lock, because it is held while a socket is bound.
     open: tokio::sync::Mutex<HashMap<String, Weak<Shared>>>,
 }
@@ -39,6 +45,11 @@ pub(super) struct Binding {
     arrivals: Receiver<(u64, Arrival)>,
     /// The connection that speaks for the publisher: the last one that began to.
     current: Option<u64>,
+    /// The message with which a connection became the current one; it is reported next.
+    first: Option<Arrival>,
+    topic: String,
+    /// Messages from other connections than the current one.
+    ignored: u64,
 }
 
 /// What happens on a bound socket that concerns one publisher.
@@ -72,7 +83,7 @@ struct Seat {
 
 impl Bindings {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, open: tokio::sync::Mutex::default() }
+        Self { limits, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), open: tokio::sync::Mutex::default() }
     }
 
     /// Takes part in the socket at this endpoint, and binds it if nobody has yet. Dropping the binding ends this part,
@@ -86,7 +97,12 @@ impl Bindings {
         } else {
             let listener = Endpoint::parse(endpoint)?.bind().await?;
             let seats = Arc::default();
-            let door = Door { endpoint: endpoint.to_owned(), seats: Arc::clone(&seats), limits: self.limits.clone() };
+            let door = Door {
+                endpoint: endpoint.to_owned(),
+                seats: Arc::clone(&seats),
+                limits: self.limits.clone(),
+                permits: Arc::clone(&self.permits),
+            };
             let accepting = tokio::spawn(Arc::new(door).accept(listener)).abort_handle();
             let shared = Arc::new(Shared { seats, accepting });
             open.insert(endpoint.to_owned(), Arc::downgrade(&shared));
@@ -103,13 +119,16 @@ impl Bindings {
             seats.all.push(Seat { number, topic: topic.to_owned(), arrivals: sender });
             number
         };
-        Ok(Binding { shared, seat, arrivals, current: None })
+        Ok(Binding { shared, seat, arrivals, current: None, first: None, topic: topic.to_owned(), ignored: 0 })
     }
 }
 
 impl Binding {
     /// Waits for what happens next. Nothing is lost if the future is dropped before it is ready.
     pub(super) async fn next(&mut self) -> Arrival {
+        if let Some(first) = self.first.take() {
+            return first;
+        }
         loop {
             let Some((connection, arrival)) = self.arrivals.recv().await else {
                 // The socket sends for as long as this seat exists.
@@ -117,9 +136,23 @@ impl Binding {
             };
             match &arrival {
                 Arrival::Connected => self.current = Some(connection),
+                // The connection that spoke for the publisher last has ended, and this one is still there.
+                Arrival::Message(_) if self.current.is_none() => {
+                    self.current = Some(connection);
+                    self.first = Some(arrival);
+                    return Arrival::Connected;
+                }
                 // A publisher that restarted may connect before its old connection is read to its end. What still comes
                 // from there was sent before the restart.
-                _ if self.current != Some(connection) => continue,
+                Arrival::Message(_) if self.current != Some(connection) => {
+                    self.ignored += 1;
+                    if self.ignored.is_power_of_two() {
+                        let (topic, ignored) = (&self.topic, self.ignored);
+                        tracing::warn!(topic, ignored, "two connections speak for one publisher; the newer one counts");
+                    }
+                    continue;
+                }
+                Arrival::Disconnected(_) if self.current != Some(connection) => continue,
                 Arrival::Disconnected(_) => self.current = None,
                 Arrival::Message(_) => {}
             }
@@ -163,6 +196,7 @@ struct Door {
     endpoint: String,
     seats: Arc<Mutex<Seats>>,
     limits: Limits,
+    permits: Arc<Semaphore>,
 }
 
 impl Door {
@@ -176,16 +210,14 @@ impl Door {
                 Some(_) = connections.join_next() => continue,
             };
             match stream {
-                Ok(_) if connections.len() >= MAX_CONNECTIONS => {
-                    tracing::warn!(
-                        endpoint = self.endpoint,
-                        most = MAX_CONNECTIONS,
-                        "too many connections: one was closed"
-                    );
-                }
                 Ok(stream) => {
+                    let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+                        let (endpoint, most) = (&self.endpoint, MAX_CONNECTIONS);
+                        tracing::warn!(endpoint, most, "too many connections to bound sockets: one was closed");
+                        continue;
+                    };
                     last += 1;
-                    connections.spawn(Arc::clone(&self).run(last, stream));
+                    connections.spawn(Arc::clone(&self).run(last, stream, permit));
                 }
                 Err(error) => {
                     // Most likely there are no file descriptors left; some will be freed.
@@ -196,7 +228,7 @@ impl Door {
         }
     }
 
-    async fn run(self: Arc<Self>, number: u64, stream: Box<dyn Stream>) {
+    async fn run(self: Arc<Self>, number: u64, stream: Box<dyn Stream>, _permit: OwnedSemaphorePermit) {
         let error = self.follow(number, stream).await;
         tracing::debug!(endpoint = self.endpoint, %error, "a connection to a bound socket ended");
     }
@@ -223,7 +255,12 @@ impl Door {
         }
         let mut strangers = 0_u64;
         let error = loop {
-            let message = match connection.next().await {
+            let message = if told.is_empty() {
+                timeout(IDLE, connection.next()).await.unwrap_or(Err(Error::Stalled(IDLE)))
+            } else {
+                connection.next().await
+            };
+            let message = match message {
                 Ok(message) => message,
                 Err(error) => break error,
             };

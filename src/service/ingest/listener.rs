@@ -63,7 +63,12 @@ async fn supervise(follow: impl Fn() -> Follower, mut stop: oneshot::Receiver<()
             result = &mut following => result,
         };
         match result {
-            Ok(()) => return,
+            Ok(()) => {
+                // The index takes nothing more: it was shut down, or its writer has died.
+                publisher.doubt(Doubt::Failure);
+                publisher.set_connection(Connection::Unreachable);
+                return;
+            }
             Err(panic) => {
                 tracing::error!(worker = %publisher.worker(), %panic, "following a publisher failed; it is followed again");
                 publisher.add(Count::Failures, 1);

@@ -63,7 +63,7 @@ struct Shared {
 }
 
 /// How long a message may take to arrive, from its first frame on.
-const MESSAGE: Duration = Duration::from_secs(30);
+const MESSAGE: Duration = Duration::from_secs(10);
 
 impl Ingest {
     /// Starts the threads.

@@ -61,6 +61,9 @@ pub(super) struct Limits {
     pub(super) attempts: u32,
 }
 
+/// What a held batch takes at least, in bytes.
+const LEAST: usize = 1 << 10;
+
 /// Room for held batches, in bytes.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -332,7 +335,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
     /// Holds a live batch until the replay is over, if there is room.
     fn hold(&mut self, sequence: u64, payload: P, steps: &mut Vec<Step<P>>) {
         let has_room = self.held.len() < self.limits.held_batches;
-        match self.limits.room.take(payload.as_ref().len()).filter(|_| has_room) {
+        match self.limits.room.take(payload.as_ref().len().max(LEAST)).filter(|_| has_room) {
             Some(share) => drop(self.held.insert(sequence, (payload, share))),
             None => steps.push(Step::HeldBack),
         }

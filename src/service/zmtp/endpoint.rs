@@ -2,12 +2,18 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
+use tokio::time::timeout;
 
 use super::error::Error;
+
+/// How long one address of a name may take, before the next one is tried.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection's bytes.
 pub(in crate::service) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -57,9 +63,10 @@ impl Endpoint {
                 let addresses = resolved.map_err(|source| Error::Resolve { name: host.clone(), source })?;
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
                 for address in addresses {
-                    match TcpStream::connect(address).await {
-                        Ok(stream) => return Ok(Box::new(stream)),
-                        Err(error) => last = error,
+                    match timeout(PATIENCE, TcpStream::connect(address)).await {
+                        Ok(Ok(stream)) => return Ok(Box::new(kept_alive(stream))),
+                        Ok(Err(error)) => last = error,
+                        Err(_) => last = io::ErrorKind::TimedOut.into(),
                     }
                 }
                 Err(failed(last))
@@ -72,12 +79,7 @@ impl Endpoint {
         let failed = |source| Error::Bind { endpoint: self.to_string(), source };
         match self {
             Self::Ipc(path) => {
-                // A socket that a process left behind when it was killed would be in the way.
-                if std::os::unix::net::UnixStream::connect(path)
-                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-                {
-                    let _ = std::fs::remove_file(path);
-                }
+                remove_stale(path).await;
                 Ok(Listener::Ipc(UnixListener::bind(path).map_err(failed)?, path.clone()))
             }
             Self::Tcp { host, port } if host == "*" => {
@@ -104,7 +106,7 @@ impl Listener {
     /// Waits for the next connection.
     pub(in crate::service) async fn accept(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
-            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Self::Tcp(listener) => Box::new(kept_alive(listener.accept().await?.0)),
             Self::Ipc(listener, _) => Box::new(listener.accept().await?.0),
         })
     }
@@ -116,4 +118,32 @@ impl Drop for Listener {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Removes a socket that a process left behind when it was killed, which would be in the way. Nothing else is removed: not
+/// a file that is no socket, and not a socket on which somebody listens.
+async fn remove_stale(path: &Path) {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
+    if is_socket
+        && let Ok(Err(error)) = timeout(PATIENCE, UnixStream::connect(path)).await
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        // If this fails, binding does, and says why.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Lets the operating system ask the other end whether it is still there: if it has vanished without a word, the
+/// connection ends after about a minute.
+fn kept_alive(stream: TcpStream) -> TcpStream {
+    use rustix::net::sockopt;
+    // A socket that cannot do this works all the same.
+    let _ = sockopt::set_socket_keepalive(&stream, true);
+    #[cfg(target_os = "linux")]
+    {
+        let _ = sockopt::set_tcp_keepidle(&stream, Duration::from_secs(30));
+        let _ = sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(10));
+        let _ = sockopt::set_tcp_keepcnt(&stream, 3);
+    }
+    stream
 }

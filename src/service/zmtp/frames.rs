@@ -26,6 +26,9 @@ const MAX_COMMAND: usize = 4 << 10;
 /// on while others have used it up.
 const SMALL: usize = 64 << 10;
 
+/// How long a message may still take when its reader has been away.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// How much is read from the connection at a time, outside of large frames.
 const CHUNK: usize = 16 << 10;
 
@@ -79,11 +82,27 @@ impl Reader {
 
     /// Waits for the next message or command. Nothing is lost if the future is dropped before it is ready.
     pub(super) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Arrived, Error> {
+        // Nothing was read while the caller did something else. What came meanwhile must not be too late.
+        if let Some(deadline) = &mut self.deadline {
+            *deadline = (*deadline).max(Instant::now() + GRACE);
+        }
         loop {
             if let Some(arrived) = self.take_frames()? {
                 return Ok(arrived);
             }
-            let read = read(&mut self.buffer, self.frame.as_mut(), &self.limits.memory, stream);
+            let before = Instant::now();
+            if let Some(frame) = &mut self.frame {
+                frame.make_room(&self.limits.memory).await;
+            }
+            // It is not the other end that let the message wait for memory.
+            if let Some(deadline) = &mut self.deadline {
+                *deadline += before.elapsed();
+            }
+            // What was read before comes first.
+            if self.frame.is_some() && !self.buffer.is_empty() {
+                continue;
+            }
+            let read = read(&mut self.buffer, self.frame.as_mut(), stream);
             match self.deadline {
                 Some(deadline) => {
                     timeout_at(deadline, read).await.map_err(|_| Error::Stalled(self.limits.patience))??;
@@ -147,10 +166,24 @@ impl Reader {
             self.deadline.get_or_insert_with(|| Instant::now() + self.limits.patience);
         }
         let mut taken = Taken::default();
-        let data = Vec::with_capacity(size.min(SMALL));
+        // What is free is free once for each message, however many frames it has.
+        let before = if flags & COMMAND == 0 { self.bytes - size } else { 0 };
+        let data = Vec::with_capacity(size.min(SMALL.saturating_sub(before)));
         self.limits.memory.try_take(data.capacity(), &mut taken);
         self.frame = Some(Frame { flags, size, data, taken });
         Ok(true)
+    }
+}
+
+impl Frame {
+    /// Takes memory, if there is no room for the next byte. What was announced may never arrive: so no more memory is
+    /// taken than has arrived of the frame already, or a small frame has.
+    async fn make_room(&mut self, memory: &Memory) {
+        if self.data.len() == self.data.capacity() {
+            let more = (self.size - self.data.len()).min(self.data.len().max(SMALL));
+            memory.take(more, &mut self.taken).await;
+            self.data.reserve_exact(more);
+        }
     }
 }
 
@@ -164,21 +197,10 @@ impl AsRef<[u8]> for Frame {
 async fn read(
     buffer: &mut BytesMut,
     frame: Option<&mut Frame>,
-    memory: &Memory,
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<(), Error> {
     let read = if let Some(frame) = frame {
         let missing = frame.size - frame.data.len();
-        if frame.data.len() == frame.data.capacity() {
-            // What was announced may never arrive: so no more memory is taken than has arrived of the frame already.
-            let more = missing.min(frame.data.len());
-            memory.take(more, &mut frame.taken).await;
-            frame.data.reserve_exact(more);
-        }
-        // What was read before comes first.
-        if !buffer.is_empty() {
-            return Ok(());
-        }
         let room = missing.min(frame.data.capacity() - frame.data.len());
         stream.read_buf(&mut (&mut frame.data).limit(room)).await?
     } else {
