@@ -275,7 +275,9 @@ fn large_messages_that_share_too_little_memory_all_arrive() {
         open.push((engine.subscriber(), publisher, engine));
     }
     for part in bytes.chunks(100 << 10) {
-        open.iter_mut().for_each(|(subscriber, ..)| subscriber.raw(part));
+        for (subscriber, ..) in &mut open {
+            subscriber.raw(part);
+        }
     }
     for (_, publisher, _) in &open {
         until("the message arrives", || publisher.last_sequence() == Some(0));

@@ -40,8 +40,8 @@ Examples:
 
 Exit codes:
   0  ended when it was told to; with --check-config: the settings are good
-  1  ended when it was told to, but some requests could not finish in time, or
-     the last snapshot could not be saved
+  1  ended when it was told to, but some requests could not finish in time, the
+     last snapshot could not be saved, or a second signal ended it at once
   2  did not start: a setting is bad, or the address or the snapshot is taken")]
 pub(crate) struct Args {
     /// File with settings, as TOML
@@ -114,7 +114,7 @@ struct Settings {
     #[arg(long, value_name = "N", env = "KVLEAP_THREADS")]
     threads: Option<usize>,
 
-    /// Connections at a time, at most; others are answered with 503 [default: 1024]
+    /// Connections at a time, at most; beyond them only probes are answered [default: 1024]
     #[arg(long, value_name = "N", env = "KVLEAP_MAX_CONNECTIONS")]
     max_connections: Option<usize>,
 
@@ -186,7 +186,7 @@ struct Settings {
     #[arg(long, value_name = "MICROSECONDS", env = "KVLEAP_PUBLISH_INTERVAL_US")]
     publish_interval_us: Option<u64>,
 
-    /// URLs of other instances; at the start, the first that answers is copied
+    /// URLs of other instances; at the start, the first that can be copied whole is copied
     #[arg(long, value_name = "URL,...", value_delimiter = ',', env = "KVLEAP_PEERS")]
     peers: Option<Vec<String>>,
 
@@ -235,7 +235,7 @@ struct Settings {
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MAX_MESSAGE_BYTES")]
     max_message_bytes: Option<usize>,
 
-    /// Bytes of engines' messages in memory, at most, of all engines together [default: 268435456]
+    /// Bytes of engines' messages in memory, of all engines together; at least four of the largest messages [default: 268435456]
     #[arg(long, value_name = "BYTES", env = "KVLEAP_MESSAGE_MEMORY")]
     message_memory: Option<usize>,
 

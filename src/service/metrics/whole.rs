@@ -33,7 +33,11 @@ pub(super) fn put(text: &mut Exposition, indexer: &Indexer) {
     }
     let mut gauge = |name: &str, help: &str, value: u64| text.family(Kind::Gauge, name, help).value(value);
     if let Some(budget) = indexer.budget() {
-        gauge("kvleap_memory_budget_bytes", "Memory that all indexes may take", budget.limit());
+        gauge(
+            "kvleap_memory_budget_bytes",
+            "Memory that indexes, mailboxes and records of publishers may take",
+            budget.limit(),
+        );
         let over = u64::from(budget.over().is_some());
         gauge("kvleap_memory_over_budget", "1 while the memory budget is exceeded", over);
     }
