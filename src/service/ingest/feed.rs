@@ -35,8 +35,7 @@ pub(super) fn apply_batch(
     let _applying = model.applying();
     let mut position = publisher.position();
     // If the rest fails, the batch is not tried again: it would fail again.
-    position.fingerprint = None;
-    publisher.advance(&mut position, sequence + 1);
+    (position.next_sequence, position.fingerprint) = (sequence + 1, None);
     if sequence == 0 {
         // Nothing came before the first batch, so nothing of it can have been missed.
         publisher.settle(Doubt::JoinedLate);
@@ -50,6 +49,8 @@ pub(super) fn apply_batch(
         }
     }
     position.fingerprint = Some(fingerprint);
+    // Others see it only now: whoever waits for this batch takes it for handed over.
+    publisher.advance(&mut position, sequence + 1);
     publisher.add(Count::Batches, 1);
     Ok(())
 }
