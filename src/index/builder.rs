@@ -76,8 +76,8 @@ impl Builder {
 
     /// How many bytes of events can wait for a shard's writer: what they have on the heap, and about a hundred bytes for
     /// each. Beyond that, `send` waits and `try_send` hands the event back. Default 64 MiB, not allocated in advance. An
-    /// event or an import that takes more than all of it is accepted when nothing else waits, because otherwise it could
-    /// never be sent.
+    /// event or an import that takes more than all of it is accepted when nothing else waits; otherwise nobody could ever
+    /// send it.
     #[must_use]
     pub fn mailbox_bytes(mut self, bytes: usize) -> Self {
         self.mailbox_bytes = bytes;

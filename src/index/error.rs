@@ -72,8 +72,8 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {}
 
-/// The index was shut down, or one of its writers died, or was left behind by a fork. Lookups go on with the last
-/// snapshot.
+/// The index takes no more events: it was shut down, one of its writers died, or this process is a fork of the one that
+/// built it. Lookups are still answered, from the last snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 

@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 
 use super::flume::{Receiver, Sender, unbounded};
+use super::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::sync::{Condvar, Mutex, MutexGuard};
 
 /// What messages take in a mailbox, and how much of it there is.
@@ -55,6 +56,8 @@ pub(crate) enum Refused<M> {
 pub(crate) struct Mailbox<M> {
     most: Room,
     state: Mutex<State<M>>,
+    /// Whether it is closed, for those who must not take the lock. Relaxed: nothing else is read because of it.
+    closed: AtomicBool,
     waiting: Receiver<M>,
     room: Condvar,
     turn: Mutex<()>,
@@ -76,7 +79,14 @@ impl<M> Mailbox<M> {
     pub(crate) fn new(most: Room) -> Self {
         let (sender, waiting) = unbounded();
         let state = State { sender: Some(sender), used: Room::default(), wanted: None };
-        Self { most, state: Mutex::new(state), waiting, room: Condvar::new(), turn: Mutex::new(()) }
+        Self {
+            most,
+            state: Mutex::new(state),
+            closed: AtomicBool::new(false),
+            waiting,
+            room: Condvar::new(),
+            turn: Mutex::new(()),
+        }
     }
 
     /// Returns how much room there is in the empty mailbox.
@@ -89,9 +99,9 @@ impl<M> Mailbox<M> {
         lock(&self.state).used
     }
 
-    /// Whether nothing can be put in any more.
+    /// Whether nothing can be put in any more. Takes no lock.
     pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.state).sender.is_none()
+        self.closed.load(Relaxed)
     }
 
     /// Whether no message waits to be taken out.
@@ -183,6 +193,7 @@ impl<M> Mailbox<M> {
     /// Ends sending. What was put in before can still be taken out, and whoever waits for room is let go.
     pub(crate) fn close(&self) {
         lock(&self.state).sender = None;
+        self.closed.store(true, Relaxed);
         // A sender that waits for its turn finds the mailbox closed when the one before it leaves.
         self.room.notify_one();
     }

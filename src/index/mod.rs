@@ -55,8 +55,8 @@ use shared::prefix::PrefixHasher;
 /// Threads are not copied by `fork`, so an index that was built before has no writers in the child. Lookups go on there
 /// with the last snapshot. What would wait for a writer, such as [`Index::flush`] and [`Index::export`], returns
 /// [`Closed`]. But [`Index::send`] and [`Index::try_send`] accept events, which nobody applies, until the mailbox is
-/// full; and if another thread used a mailbox in the moment of the fork, they wait for ever. Build an index in the process
-/// that uses it.
+/// full; and if another thread used a mailbox at the moment of the fork, they wait for ever. So build the index in the
+/// child, after the fork.
 ///
 /// # Consistency
 /// An answer is exact as of its [watermarks](Matches::watermarks): for each shard it shows exactly a number of the
@@ -139,6 +139,12 @@ impl Index {
     /// block can ask before they send, and ask again a little later.
     pub fn has_room(&self, worker: Worker) -> bool {
         self.shard(worker).mailbox.is_half_free()
+    }
+
+    /// Like [`Index::has_room`], for all workers: a batch of events may be about several.
+    #[cfg(feature = "service")]
+    pub(crate) fn has_room_for_all(&self) -> bool {
+        self.0.shards.iter().all(|shard| shard.mailbox.is_half_free())
     }
 
     /// Returns how many bytes of events wait for all writers. Does not wait for the writers.
@@ -306,10 +312,16 @@ impl Index {
         answer.recv().map_err(|_| Closed)
     }
 
-    /// Whether all writers run. One that died has said so in the log, and [`Index::status`] says which it is; this waits
-    /// for nobody.
+    /// Whether all writers run: false once one of them died, or the index was shut down. Takes no lock. The log and
+    /// [`Index::status`] say which writer it is.
     pub fn is_alive(&self) -> bool {
         self.0.shards.iter().all(|shard| !shard.mailbox.is_closed())
+    }
+
+    /// Whether events of this worker are still applied. Takes no lock.
+    #[cfg(feature = "service")]
+    pub(crate) fn follows(&self, worker: Worker) -> bool {
+        !self.shard(worker).mailbox.is_closed()
     }
 
     /// Applies an export, and returns when it is visible. It replaces what the index knew of the workers in it. Like
@@ -344,8 +356,8 @@ impl Index {
     /// [`Closed`].
     ///
     /// # Errors
-    /// A writer had panicked, and what was accepted after that was not applied; or the index was built before this process
-    /// was forked off.
+    /// A writer had panicked, and what was accepted after that was not applied; or this process is a fork of the one that
+    /// built the index.
     pub fn shutdown(&self) -> Result<(), Closed> {
         if !self.0.shards.iter().all(ShardHandle::has_writer) {
             return Err(Closed);

@@ -189,7 +189,7 @@ fn sequence_numbers_that_flap_do_not_flood_the_log() {
         let mut subscriber = publisher.subscriber();
         let batch = rmp_serde::to_vec(&json!([1.5, [], null])).expect("plain values");
         for turn in 0..=RESTARTS {
-            // Batches whose content differs from the known ones: repeats would be taken for repeats.
+            // Every batch is different: the service would recognise one that it has seen before as a duplicate.
             let content = [&batch[..], &turn.to_be_bytes()].concat();
             subscriber.send(1_000_000 - turn, &content);
         }

@@ -320,7 +320,7 @@ fn service_failed() {
     let mut first = harness.engine.subscriber();
     harness.send(&mut first, 0..2);
     first.send(2, b"\xc1");
-    // The listener fails over this batch, which is not applied and not tried again. Then it connects anew.
+    // This batch makes the listener panic. The service does not apply it, does not try it again, and reconnects.
     let mut second = harness.engine.subscriber();
     harness.send(&mut second, 3..4);
     assert!(harness.holds(0) && harness.holds(3), "what was applied before and after is still there");

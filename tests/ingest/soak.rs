@@ -134,7 +134,7 @@ impl Engine {
     }
 }
 
-/// What hostile publishers do with whoever subscribes to them, until that one hangs up.
+/// What a hostile publisher does to its subscriber, until the subscriber closes the connection.
 type Hostility = fn(&mut Subscriber, &mut Rng) -> io::Result<()>;
 
 const HOSTILITIES: [(&str, Hostility); 8] = [
@@ -198,7 +198,7 @@ fn model_of(number: usize) -> String {
     if number < 4 { "mock".to_owned() } else { format!("hostile {}", HOSTILITIES[number].0) }
 }
 
-/// Waits until the other end hangs up.
+/// Waits until the subscriber closes the connection.
 fn wait(victim: &mut Subscriber) -> io::Result<()> {
     victim.read_to_end()
 }

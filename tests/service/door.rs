@@ -360,3 +360,20 @@ fn probes_are_answered_while_the_state_is_restored() {
     assert_eq!(service.get("/health"), (200, Value::Null));
     service.server.stop();
 }
+
+/// An index whose writers have ended goes on answering from its last snapshot. Nobody may take that for exact.
+#[test]
+fn answers_from_an_index_that_follows_nobody_are_doubted() {
+    let service = Service::start(config());
+    assert_eq!(service.post("/events", &events(&[stored((7, 0), "device", 1, &[5, 6])])).0, 200);
+    let query = json!({"model_name": "m", "block_hashes": [5, 6]});
+    assert!(service.post("/query_by_hash", &query).1["exactness"].is_null());
+    service.server.indexer().models().all()[0].index().shutdown().expect("its writer runs");
+    let (_, answer) = service.post("/query_by_hash", &query);
+    assert_eq!(answer["scores"]["7"]["0"], 8, "it still answers");
+    let reliance = json!({"exactness": "unknown", "reasons": ["service_failed"]});
+    assert_eq!(answer["exactness"], json!({"7": {"0": reliance}}));
+    let (status, ready) = service.get("/ready");
+    assert!(status == 503 && ready["error"].as_str().is_some_and(|why| why.contains("writer")), "{ready}");
+    service.server.stop();
+}

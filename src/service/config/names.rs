@@ -4,7 +4,7 @@ use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// How alike two names must be for one to be taken for the other. Clap uses the same number for options.
+/// The least Jaro similarity at which a known name is suggested for an unknown one. Clap uses the same value.
 const ALIKE: f64 = 0.7;
 
 /// Returns the first of these names that no field has, in words, with the known name that is most like it.

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,9 @@ use super::refusal::Refusal;
 
 /// How many bytes are buffered on their way to a reader.
 const CHUNK: usize = 64 << 10;
+
+/// How many bytes per second a reader has to take.
+const SLOWEST: usize = 256 << 10;
 
 /// How many transfers ended because their readers hung up, or took nothing for too long.
 static ABANDONED: AtomicU64 = AtomicU64::new(0);
@@ -32,7 +35,7 @@ pub(super) async fn answer(
     let permit = api.shares.transfer().await?;
     let (sender, body) = Channel::<Bytes, io::Error>::new(1);
     let patience = Duration::from_secs(api.indexer.config().write_timeout_seconds);
-    let chunks = Chunks { sender, handle: Handle::current(), patience, abandoned: false };
+    let chunks = Chunks { sender, handle: Handle::current(), patience: Patience::new(patience), abandoned: false };
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let mut out = BufWriter::with_capacity(CHUNK, chunks);
@@ -49,11 +52,38 @@ pub(super) async fn answer(
     Ok(([(CONTENT_TYPE, content_type)], Body::new(body)).into_response())
 }
 
+/// How long to wait for a reader: up to the write timeout for each chunk, and not longer over all than the write timeout
+/// and the time that the slowest acceptable reader would need. Otherwise a reader could keep its transfer for days.
+#[derive(Debug)]
+struct Patience {
+    timeout: Duration,
+    waited: Duration,
+    sent: usize,
+}
+
+impl Patience {
+    fn new(timeout: Duration) -> Self {
+        Self { timeout, waited: Duration::ZERO, sent: 0 }
+    }
+
+    /// Returns how long the next chunk may take.
+    fn left(&self) -> Duration {
+        let all = self.timeout + Duration::from_secs((self.sent / SLOWEST) as u64);
+        self.timeout.min(all.saturating_sub(self.waited))
+    }
+
+    /// Notes that the reader took a chunk of this length after this time.
+    fn taken(&mut self, bytes: usize, time: Duration) {
+        self.sent += bytes;
+        self.waited += time;
+    }
+}
+
 /// Writes to the body of an answer.
 struct Chunks {
     sender: Sender<Bytes, io::Error>,
     handle: Handle,
-    patience: Duration,
+    patience: Patience,
     /// Whether the connection is gone.
     abandoned: bool,
 }
@@ -63,8 +93,12 @@ impl Write for Chunks {
         // Whoever compresses may write more than a chunk at once.
         let bytes = &bytes[..bytes.len().min(CHUNK)];
         let sending = self.sender.send_data(Bytes::copy_from_slice(bytes));
-        match self.handle.block_on(async { timeout(self.patience, sending).await }) {
-            Ok(Ok(())) => Ok(bytes.len()),
+        let (left, began) = (self.patience.left(), Instant::now());
+        match self.handle.block_on(async { timeout(left, sending).await }) {
+            Ok(Ok(())) => {
+                self.patience.taken(bytes.len(), began.elapsed());
+                Ok(bytes.len())
+            }
             Ok(Err(_)) => {
                 self.abandoned = true;
                 Err(io::Error::new(io::ErrorKind::BrokenPipe, "the reader has disconnected"))
@@ -75,5 +109,24 @@ impl Write for Chunks {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_ends_for_a_reader_that_takes_each_chunk_just_in_time() {
+        let mut patience = Patience::new(Duration::from_secs(30));
+        let mut chunks = 0;
+        while patience.left() > Duration::from_secs(29) {
+            patience.taken(CHUNK, Duration::from_secs(29));
+            chunks += 1;
+        }
+        assert_eq!(chunks, 1, "a second one would be too slow over all");
+        let mut patience = Patience::new(Duration::from_secs(30));
+        (0..100_000).for_each(|_| patience.taken(SLOWEST, Duration::from_millis(900)));
+        assert_eq!(patience.left(), Duration::from_secs(30), "whoever keeps up may go on for ever");
     }
 }

@@ -1,6 +1,5 @@
 //! Following one publisher: its connection, its replays, and its silence.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -318,13 +317,12 @@ impl Follower {
         }
     }
 
-    /// Waits until a batch can be handed over without waiting on this thread, which other publishers need.
-    fn room(&self) -> impl Future<Output = ()> + use<> {
-        let (model, worker) = (Arc::clone(&self.model), self.publisher.worker());
-        async move {
-            while !model.index().has_room(worker) || model.is_at_rest() {
-                sleep(ROOM).await;
-            }
+    /// Waits until a batch can be handed over without waiting on this thread, which other publishers need. The index is
+    /// asked again and again, because a writer that had to wake listeners would have to know of them; half a mailbox
+    /// takes its writer longer than one of these pauses.
+    async fn room(&self) {
+        while !self.model.index().has_room_for_all() || self.model.is_at_rest() {
+            sleep(ROOM).await;
         }
     }
 

@@ -9,7 +9,7 @@ use super::publishers::Publishers;
 use crate::event::Worker;
 use crate::hash::BlockHasher;
 use crate::index::{Index, Matches};
-use crate::service::doubt::Doubts;
+use crate::service::doubt::{Doubt, Doubts};
 use crate::service::media::Media;
 use crate::service::tier::Tier;
 
@@ -73,7 +73,21 @@ impl Model {
 
     /// Like [`Model::doubts`], as of this answer.
     pub fn doubts_about(&self, matches: &Matches) -> Vec<(Worker, Doubts)> {
-        self.publishers.doubts(matches.incomplete().map(|worker| Tier::split(worker).0))
+        let unplaced = matches.incomplete().map(|worker| (Tier::split(worker).0, Doubt::Unplaced.into()));
+        self.publishers.doubts(unplaced.chain(self.unfollowed()))
+    }
+
+    /// Returns the workers whose events nobody applies any more, because a writer has died: answers about them stay as
+    /// they are. Takes no lock while all writers run.
+    fn unfollowed(&self) -> Vec<(Worker, Doubts)> {
+        if self.index.is_alive() {
+            return Vec::new();
+        }
+        let publishers = self.publishers.all();
+        let workers = publishers.iter().flat_map(|publisher| publisher.workers());
+        let unfollowed =
+            workers.filter(|&worker| Tier::ALL.iter().any(|tier| !self.index.follows(tier.worker(worker))));
+        unfollowed.map(|worker| (worker, Doubt::Failure.into())).collect()
     }
 
     /// Counts a prompt of this many whole blocks, of which the worker with the longest match holds so many.

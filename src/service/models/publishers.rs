@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::sorted::Sorted;
 use crate::event::Worker;
-use crate::service::doubt::{Doubt, Doubts};
+use crate::service::doubt::Doubts;
 use crate::service::publisher::{Copies, Publisher, SEATS};
 
 /// The publishers of a model. Reading takes no lock.
@@ -116,16 +116,15 @@ impl Publishers {
         self.all.load().of(publisher.worker()).any(|other| other.seat() != publisher.seat())
     }
 
-    /// Returns the workers about which answers may not be exact, and why, sorted by worker. `unplaced` are those of
-    /// which the index left blocks out.
-    pub fn doubts(&self, unplaced: impl IntoIterator<Item = Worker>) -> Vec<(Worker, Doubts)> {
+    /// Returns the workers about which answers may not be exact, and why, sorted by worker. `others` are doubts that come
+    /// from the index.
+    pub fn doubts(&self, others: impl IntoIterator<Item = (Worker, Doubts)>) -> Vec<(Worker, Doubts)> {
         let publishers = self.all.load();
         let doubtful = publishers
             .iter()
             .filter(|publisher| publisher.is_doubtful())
             .flat_map(|publisher| publisher.doubts_by_worker());
-        let unplaced = unplaced.into_iter().map(|worker| (worker, Doubt::Unplaced.into()));
-        let mut doubts: Vec<_> = doubtful.filter(|(_, doubts)| !doubts.is_empty()).chain(unplaced).collect();
+        let mut doubts: Vec<_> = doubtful.filter(|(_, doubts)| !doubts.is_empty()).chain(others).collect();
         if doubts.len() > 1 {
             doubts.sort_unstable_by_key(|&(worker, _)| worker);
             doubts.dedup_by(|next, kept| {

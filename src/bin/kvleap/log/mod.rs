@@ -1,8 +1,8 @@
 //! The log of `kvleap serve`, on standard error.
 //!
 //! Whoever logs waits for nobody and never fails: lines go into a bounded queue, and a thread of its own writes them.
-//! Lines that find no room or cannot be written are counted, and so are lines that are left out because there were many
-//! like them.
+//! Lines that find no room or cannot be written are counted. So are lines that are left out because the same place in the
+//! code has logged many of them within a minute.
 
 mod limits;
 mod sink;

@@ -29,7 +29,7 @@ pub(super) struct Sink {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whole lines.
+    /// The lines that are to be written next. It never ends in the middle of one.
     waiting: Vec<u8>,
     /// Whether lines have been taken out that are not written yet.
     writing: bool,
