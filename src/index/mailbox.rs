@@ -167,14 +167,12 @@ impl<M> Mailbox<M> {
         !into.is_empty()
     }
 
-    /// Takes out all messages, oldest first, into an empty queue. Waits until there is one. Returns `false` if the
-    /// mailbox is closed and empty.
+    /// Takes out the oldest message, into an empty queue. Waits until there is one. Returns `false` if the mailbox is closed
+    /// and empty. For a writer that has found nothing with [`try_take`](Self::try_take).
     pub(crate) fn take(&self, into: &mut VecDeque<M>) -> bool {
-        if !self.try_take(into) {
-            // A burst must not leave its memory behind.
-            into.shrink_to(KEPT);
-            into.extend(self.waiting.recv());
-        }
+        // A burst must not leave its memory behind.
+        into.shrink_to(KEPT);
+        into.extend(self.waiting.recv());
         !into.is_empty()
     }
 
