@@ -4,7 +4,9 @@
 //! simple rather than fast. A worker is a map from sequence hash to the place that the hash names, a place is its
 //! parent's place and a local hash, and a query is walked position by position.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap as HashMap;
 
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::{MAX_LEFT_OUT, Rejection};
@@ -124,7 +126,7 @@ impl Reference {
         Self {
             max_positions: u32::MAX,
             max_workers: u32::MAX,
-            places: HashMap::new(),
+            places: HashMap::default(),
             workers: BTreeMap::new(),
             removed: BTreeSet::new(),
         }
@@ -173,7 +175,7 @@ impl Reference {
             }
             EventData::Cleared => {
                 let cache = self.admit(worker)?;
-                let copies = cache.copies.take().map(|_| HashMap::new());
+                let copies = cache.copies.take().map(|_| HashMap::default());
                 *cache = Cache { copies, ..Cache::default() };
                 Ok(())
             }
@@ -194,6 +196,21 @@ impl Reference {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Does what an import does before it applies an event of an export: a worker that is added loses what it had, and a
+    /// block that is removed loses all copies but one.
+    pub fn replace(&mut self, event: &Event) {
+        let Some(cache) = self.workers.get_mut(&event.worker) else { return };
+        match (&event.data, &mut cache.copies) {
+            (EventData::WorkerAdded, _) => *cache = Cache::default(),
+            (EventData::Removed { blocks }, Some(copies)) => {
+                for sequence in blocks {
+                    copies.entry(*sequence).and_modify(|count| *count = 1);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -1,0 +1,141 @@
+//! Judges a round by the literal reference.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kvleap::{Event, Worker};
+
+use crate::common::ledger::Ledger;
+use crate::plan::Plan;
+use crate::round::{Record, Said, Seen};
+
+/// A wrong answer of a shard.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) shard: usize,
+    /// How much of what the shard was told it should have shown.
+    pub(crate) told: usize,
+    pub(crate) query: Vec<u64>,
+    pub(crate) answer: Answer,
+    pub(crate) expected: Option<Answer>,
+}
+
+/// The part of an answer that is about one shard: depths, and incomplete workers.
+pub(crate) type Answer = (Vec<(Worker, u32)>, Vec<Worker>);
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) rounds: u64,
+    pub(crate) events: u64,
+    pub(crate) blocks: u64,
+    pub(crate) imports: u64,
+    pub(crate) exports: u64,
+    pub(crate) lookups: u64,
+    /// Answers of one shard, each compared at its watermark.
+    pub(crate) answers: u64,
+    /// Depths in these answers.
+    pub(crate) depths: u64,
+}
+
+/// Compares all that a round has left behind.
+pub(crate) fn judge(plan: &Plan, record: &Record, counts: &mut Counts) -> Result<(), Wrong> {
+    counts.rounds += 1;
+    counts.lookups += record.lookups;
+    let mut workers: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+    for status in &record.status.workers {
+        workers.entry(record.places[&status.worker]).or_default().push(*status);
+    }
+    for (shard, said) in record.said.iter().enumerate() {
+        let ledger = shard_at_every_mark(plan, record, shard, said, counts)?;
+        if record.broken {
+            let (query, answer) = (Vec::new(), Answer::default());
+            return Err(Wrong { shard, told: said.len(), query, answer, expected: None });
+        }
+        for seen in &record.last {
+            compare(record, shard, said.len(), seen, &expected(&ledger, &record.queries[seen.query]), counts)?;
+        }
+        // In races, what was exported and imported meanwhile is not known.
+        ledger.compare(&record.status.shards[shard], workers.get(&shard).map_or(&[], |workers| workers));
+        let export: Vec<_> = record.export.iter().filter(|e| record.places[&e.worker] == shard).cloned().collect();
+        compare_export(plan, &ledger, &export, &record.queries);
+    }
+    Ok(())
+}
+
+fn shard_at_every_mark(
+    plan: &Plan,
+    record: &Record,
+    shard: usize,
+    said: &[Said],
+    counts: &mut Counts,
+) -> Result<Ledger, Wrong> {
+    let (max_positions, max_workers) = plan.limits();
+    let mut ledger = Ledger::new(max_positions, max_workers);
+    let mut seen: Vec<_> = record.seen.iter().collect();
+    seen.sort_by_key(|seen| seen.marks[shard]);
+    let mut seen = seen.into_iter().peekable();
+    for told in 0..=said.len() {
+        let mut known: HashMap<usize, Answer> = HashMap::new();
+        while let Some(seen) = seen.next_if(|seen| seen.marks[shard] <= ledger.events()) {
+            // An answer before an import and one after it have different marks, and none is in between.
+            assert_eq!(seen.marks[shard], ledger.events(), "the answer shows part of an import");
+            let answer = known.entry(seen.query).or_insert_with(|| expected(&ledger, &record.queries[seen.query]));
+            compare(record, shard, told, seen, answer, counts)?;
+        }
+        match said.get(told) {
+            Some(Said::Event(event)) => {
+                counts.events += 1;
+                counts.blocks += event.data.len() as u64;
+                let _ = ledger.apply(event);
+            }
+            Some(Said::Import(events)) => {
+                counts.imports += 1;
+                for event in events {
+                    let _ = ledger.import(event);
+                }
+            }
+            Some(Said::Export(events)) => {
+                counts.exports += 1;
+                compare_export(plan, &ledger, events, &record.queries[..10]);
+            }
+            None => {}
+        }
+    }
+    assert!(seen.next().is_none(), "an answer shows more events than were sent");
+    Ok(ledger)
+}
+
+pub(crate) fn expected(ledger: &Ledger, query: &[u64]) -> Answer {
+    (ledger.reference.find(query), ledger.reference.incomplete())
+}
+
+fn compare(
+    record: &Record,
+    shard: usize,
+    told: usize,
+    seen: &Seen,
+    expected: &Answer,
+    counts: &mut Counts,
+) -> Result<(), Wrong> {
+    let here = |worker: &Worker| record.places[worker] == shard;
+    let mut depths: Vec<_> = seen.depths.iter().filter(|(worker, _)| here(worker)).copied().collect();
+    let mut incomplete: Vec<_> = seen.incomplete.iter().filter(|worker| here(worker)).copied().collect();
+    depths.sort_unstable();
+    incomplete.sort_unstable();
+    counts.answers += 1;
+    counts.depths += depths.len() as u64;
+    let answer = (depths, incomplete);
+    if answer == *expected {
+        return Ok(());
+    }
+    let query = record.queries[seen.query].clone();
+    Err(Wrong { shard, told, query, answer, expected: Some(expected.clone()) })
+}
+
+/// Compares what an export says with what it should say.
+fn compare_export(plan: &Plan, ledger: &Ledger, export: &[Event], queries: &[Vec<u64>]) {
+    let (max_positions, max_workers) = plan.limits();
+    let mut copy = Ledger::new(max_positions, max_workers);
+    export.iter().for_each(|event| copy.import(event).expect("what was exported can be imported"));
+    ledger.compare_copy(&copy, queries);
+}
