@@ -248,7 +248,7 @@ fuzz_target!(|input: &[u8]| {
     }
     system.publish();
     system.compare_status(&ledgers);
-    for query in traffic.paths() {
+    for query in traffic.paths(usize::MAX) {
         let expected = expected(&ledgers, &query);
         assert_eq!(system.find(&[query], false, &mut buffer), [expected]);
     }

@@ -234,11 +234,13 @@ impl Traffic {
         query
     }
 
-    /// Returns queries that cover all prefixes of which an event may have spoken: the paths to all leaves.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = Vec<u64>> {
+    /// Returns queries that cover all prefixes of which an event may have spoken: the paths to all leaves, or to about
+    /// `most` of them.
+    pub(crate) fn paths(&self, most: usize) -> impl Iterator<Item = Vec<u64>> {
         let parents: HashSet<_> = self.nodes.iter().filter_map(|node| node.parent).collect();
-        let leaves = (0..self.nodes.len() as u32).filter(move |node| !parents.contains(node));
-        leaves.map(|leaf| self.locals(leaf))
+        let leaves: Vec<_> = (0..self.nodes.len() as u32).filter(|node| !parents.contains(node)).collect();
+        let every = leaves.len().div_ceil(most).max(1);
+        leaves.into_iter().step_by(every).map(|leaf| self.locals(leaf))
     }
 
     fn locals(&self, end: u32) -> Vec<u64> {

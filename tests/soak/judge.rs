@@ -38,7 +38,7 @@ pub(crate) struct Counts {
 }
 
 /// Compares all that a round has left behind.
-pub(crate) fn judge(plan: &Plan, record: &Record, counts: &mut Counts) -> Result<(), Wrong> {
+pub(crate) fn judge(plan: &Plan, record: &Record, counts: &mut Counts) -> Result<(), Box<Wrong>> {
     counts.rounds += 1;
     counts.lookups += record.lookups;
     let mut workers: BTreeMap<usize, Vec<_>> = BTreeMap::new();
@@ -49,7 +49,7 @@ pub(crate) fn judge(plan: &Plan, record: &Record, counts: &mut Counts) -> Result
         let ledger = shard_at_every_mark(plan, record, shard, said, counts)?;
         if record.broken {
             let (query, answer) = (Vec::new(), Answer::default());
-            return Err(Wrong { shard, told: said.len(), query, answer, expected: None });
+            return Err(Box::new(Wrong { shard, told: said.len(), query, answer, expected: None }));
         }
         for seen in &record.last {
             compare(record, shard, said.len(), seen, &expected(&ledger, &record.queries[seen.query]), counts)?;
@@ -68,7 +68,7 @@ fn shard_at_every_mark(
     shard: usize,
     said: &[Said],
     counts: &mut Counts,
-) -> Result<Ledger, Wrong> {
+) -> Result<Ledger, Box<Wrong>> {
     let (max_positions, max_workers) = plan.limits();
     let mut ledger = Ledger::new(max_positions, max_workers);
     let mut seen: Vec<_> = record.seen.iter().collect();
@@ -116,7 +116,7 @@ fn compare(
     seen: &Seen,
     expected: &Answer,
     counts: &mut Counts,
-) -> Result<(), Wrong> {
+) -> Result<(), Box<Wrong>> {
     let here = |worker: &Worker| record.places[worker] == shard;
     let mut depths: Vec<_> = seen.depths.iter().filter(|(worker, _)| here(worker)).copied().collect();
     let mut incomplete: Vec<_> = seen.incomplete.iter().filter(|worker| here(worker)).copied().collect();
@@ -129,13 +129,15 @@ fn compare(
         return Ok(());
     }
     let query = record.queries[seen.query].clone();
-    Err(Wrong { shard, told, query, answer, expected: Some(expected.clone()) })
+    Err(Box::new(Wrong { shard, told, query, answer, expected: Some(expected.clone()) }))
 }
 
 /// Compares what an export says with what it should say.
 fn compare_export(plan: &Plan, ledger: &Ledger, export: &[Event], queries: &[Vec<u64>]) {
     let (max_positions, max_workers) = plan.limits();
     let mut copy = Ledger::new(max_positions, max_workers);
-    export.iter().for_each(|event| copy.import(event).expect("what was exported can be imported"));
+    for event in export {
+        copy.import(event).expect("what was exported can be imported");
+    }
     ledger.compare_copy(&copy, queries);
 }

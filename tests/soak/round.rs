@@ -88,7 +88,9 @@ pub(crate) fn play(plan: &Plan) -> Record {
         let events = &events;
         let senders: Vec<_> =
             (0..plan.senders).map(|number| scope.spawn(move || send(stage, number, events))).collect();
-        senders.into_iter().for_each(|sender| sender.join().expect("senders do not panic"));
+        for sender in senders {
+            sender.join().expect("senders do not panic");
+        }
         stage.over.store(true, Relaxed);
         let parts: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("readers do not panic")).collect();
         let lookups = parts.iter().map(|part| part.1).sum();
@@ -122,14 +124,15 @@ fn script(plan: &Plan, draw: &mut fastrand::Rng) -> (Vec<Event>, Vec<Vec<u64>>) 
         event
     });
     let events = events.collect();
-    let leaves = traffic.paths().count();
-    queries.extend(traffic.paths().step_by((4 * leaves / plan.queries).max(1)));
+    queries.extend(traffic.paths(plan.queries / 4));
     (events, queries)
 }
 
 fn split(events: &[Event], places: &HashMap<Worker, usize>, shards: usize) -> Vec<Vec<Said>> {
     let mut said = vec![Vec::new(); shards];
-    events.iter().for_each(|event| said[places[&event.worker]].push(Said::Event(event.clone())));
+    for event in events {
+        said[places[&event.worker]].push(Said::Event(event.clone()));
+    }
     said
 }
 
