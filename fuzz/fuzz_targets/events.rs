@@ -167,6 +167,7 @@ fuzz_target!(|input: &[u8]| {
         names: draw.pick(&[Names::Shared, Names::Own, Names::Few(31), Names::Few(500)]),
         longest: draw.pick(&[6, 60, 20, 400]),
         positions,
+        prefixes: draw.pick(&[60, 12, 400, usize::MAX]),
     };
     let max_workers = draw.pick(&[1 << 16, 2, 64, 100]);
     let builder = |draw: &mut Bytes| {

@@ -18,6 +18,8 @@ pub(crate) struct Shape {
     pub(crate) longest: u64,
     /// The longest sequence, in blocks; a few events go beyond it.
     pub(crate) positions: u64,
+    /// About how many different prefixes there are. If they are few, all workers have parts of all of them.
+    pub(crate) prefixes: usize,
 }
 
 /// How engines name blocks by sequence hashes.
@@ -128,7 +130,8 @@ impl Traffic {
 
     /// A sequence, or the rest of one behind a block that the worker stored or that somebody did.
     fn store(&mut self, by: u64, draw: &mut impl Draw) -> EventData {
-        let end = self.some(by, draw).filter(|_| draw.below(3) > 0).unwrap_or_else(|| self.grow(draw));
+        let is_grown = self.nodes.len() >= self.shape.prefixes;
+        let end = self.some(by, draw).filter(|_| is_grown || draw.below(3) > 0).unwrap_or_else(|| self.grow(draw));
         let depth = u64::from(self.nodes[end as usize].depth);
         let behind = match draw.below(8) {
             // An engine stores whole sequences, or what comes behind what it has.

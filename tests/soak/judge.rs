@@ -1,6 +1,8 @@
 //! Judges a round by the literal reference.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kvleap::{Event, Worker};
 
@@ -8,15 +10,22 @@ use crate::common::ledger::Ledger;
 use crate::plan::Plan;
 use crate::round::{Record, Said, Seen};
 
-/// A wrong answer of a shard.
+/// What is wrong with a shard.
 #[derive(Debug)]
 pub(crate) struct Wrong {
     pub(crate) shard: usize,
-    /// How much of what the shard was told it should have shown.
+    /// How much the shard had been told.
     pub(crate) told: usize,
+    /// A query, its answer, and the one expected. Nothing if the shard panicked, or its export or what it says of itself
+    /// is wrong.
     pub(crate) query: Vec<u64>,
-    pub(crate) answer: Answer,
-    pub(crate) expected: Option<Answer>,
+    pub(crate) answers: Option<(Answer, Answer)>,
+}
+
+impl Wrong {
+    fn about(shard: usize, told: usize) -> Box<Self> {
+        Box::new(Self { shard, told, query: Vec::new(), answers: None })
+    }
 }
 
 /// The part of an answer that is about one shard: depths, and incomplete workers.
@@ -37,6 +46,17 @@ pub(crate) struct Counts {
     pub(crate) depths: u64,
 }
 
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rounds, events, blocks, imports, exports, lookups, answers, depths } = self;
+        write!(
+            f,
+            "{rounds} rounds, {events} events of {blocks} blocks, {exports} exports, {imports} imports, {lookups} \
+             lookups; compared {answers} answers of shards with {depths} depths"
+        )
+    }
+}
+
 /// Compares all that a round has left behind.
 pub(crate) fn judge(plan: &Plan, record: &Record, counts: &mut Counts) -> Result<(), Box<Wrong>> {
     counts.rounds += 1;
@@ -48,16 +68,17 @@ pub(crate) fn judge(plan: &Plan, record: &Record, counts: &mut Counts) -> Result
     for (shard, said) in record.said.iter().enumerate() {
         let ledger = shard_at_every_mark(plan, record, shard, said, counts)?;
         if record.broken {
-            let (query, answer) = (Vec::new(), Answer::default());
-            return Err(Box::new(Wrong { shard, told: said.len(), query, answer, expected: None }));
+            return Err(Wrong::about(shard, said.len()));
         }
         for seen in &record.last {
             compare(record, shard, said.len(), seen, &expected(&ledger, &record.queries[seen.query]), counts)?;
         }
-        // In races, what was exported and imported meanwhile is not known.
-        ledger.compare(&record.status.shards[shard], workers.get(&shard).map_or(&[], |workers| workers));
-        let export: Vec<_> = record.export.iter().filter(|e| record.places[&e.worker] == shard).cloned().collect();
-        compare_export(plan, &ledger, &export, &record.queries);
+        let compared = catch_unwind(AssertUnwindSafe(|| {
+            ledger.compare(&record.status.shards[shard], workers.get(&shard).map_or(&[], |workers| workers));
+            let export = record.export.iter().filter(|event| record.places[&event.worker] == shard);
+            compare_export(plan, &ledger, export, &record.queries);
+        }));
+        compared.map_err(|_| Wrong::about(shard, said.len()))?;
     }
     Ok(())
 }
@@ -96,7 +117,9 @@ fn shard_at_every_mark(
             }
             Some(Said::Export(events)) => {
                 counts.exports += 1;
-                compare_export(plan, &ledger, events, &record.queries[..10]);
+                let queries = &record.queries[..record.queries.len().min(10)];
+                catch_unwind(AssertUnwindSafe(|| compare_export(plan, &ledger, events.iter(), queries)))
+                    .map_err(|_| Wrong::about(shard, told))?;
             }
             None => {}
         }
@@ -129,11 +152,16 @@ fn compare(
         return Ok(());
     }
     let query = record.queries[seen.query].clone();
-    Err(Box::new(Wrong { shard, told, query, answer, expected: Some(expected.clone()) }))
+    Err(Box::new(Wrong { shard, told, query, answers: Some((answer, expected.clone())) }))
 }
 
 /// Compares what an export says with what it should say.
-fn compare_export(plan: &Plan, ledger: &Ledger, export: &[Event], queries: &[Vec<u64>]) {
+pub(crate) fn compare_export<'a>(
+    plan: &Plan,
+    ledger: &Ledger,
+    export: impl Iterator<Item = &'a Event>,
+    queries: &[Vec<u64>],
+) {
     let (max_positions, max_workers) = plan.limits();
     let mut copy = Ledger::new(max_positions, max_workers);
     for event in export {

@@ -55,6 +55,7 @@ impl Plan {
                 names: draw.pick(&[Names::Shared, Names::Own, Names::Few(31), Names::Few(500)]),
                 longest,
                 positions,
+                prefixes: draw.pick(&[12, 60, 60, 400, usize::MAX]),
             },
             shards: 1 + draw.below(8) as usize,
             ordered,

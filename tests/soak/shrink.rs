@@ -2,50 +2,51 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kvleap::{EventData, Matches};
+use kvleap::{Block, Event, EventData, Matches};
 
 use crate::common::ledger::Ledger;
-use crate::judge::{Answer, Wrong, expected};
+use crate::judge::{Answer, Wrong, compare_export, expected};
 use crate::plan::Plan;
 use crate::round::Said;
 
 /// How often a shard without a thread publishes when it hears the events again: what is wrong may depend on it.
 const PUBLISH: [usize; 3] = [1, usize::MAX, 3];
 
-/// What leads to a wrong answer, without threads.
+/// What leads to something wrong, without threads.
 pub(crate) struct Short {
     pub(crate) said: Vec<Said>,
     pub(crate) query: Vec<u64>,
     pub(crate) publish: usize,
-    /// The answer and the one expected; nothing if the index panicked.
+    /// The answer and the one expected; nothing if something else is wrong.
     pub(crate) answers: Option<(Answer, Answer)>,
 }
 
-/// Shortens what the shard was told, if that leads to a wrong answer without threads, too.
+/// Shortens what the shard was told, if that leads to something wrong without threads, too.
 pub(crate) fn shorten(plan: &Plan, said: &[Said], wrong: &Wrong) -> Option<Short> {
     let publish = PUBLISH.into_iter().find(|&publish| !right(plan, said, &wrong.query, publish))?;
     let mut said = shortest(said.to_vec(), |said| !right(plan, said, &wrong.query, publish));
     for at in 0..said.len() {
-        let mut with = |change: &mut dyn FnMut(&mut EventData)| {
+        let Said::Event(Event { data, .. }) = &said[at] else { continue };
+        let with = |data: EventData| {
             let mut changed = said.clone();
             if let Said::Event(event) = &mut changed[at] {
-                change(&mut event.data);
-                if !right(plan, &changed, &wrong.query, publish) {
-                    said = changed;
-                    return true;
-                }
+                event.data = data;
             }
-            false
+            changed
         };
-        let mut block = 0;
-        while with(&mut |data| match data {
-            EventData::Stored { blocks, .. } if block < blocks.len() => drop(blocks.remove(block)),
-            EventData::Removed { blocks } if block < blocks.len() => drop(blocks.remove(block)),
-            _ => block = usize::MAX,
-        }) || block < 5000
-        {
-            block += 1;
-        }
+        let fails = |data| !right(plan, &with(data), &wrong.query, publish);
+        let data = match data {
+            EventData::Stored { parent, blocks } => {
+                let stored = |blocks: &[Block]| EventData::Stored { parent: *parent, blocks: blocks.to_vec() };
+                stored(&shortest(blocks.clone(), |blocks| fails(stored(blocks))))
+            }
+            EventData::Removed { blocks } => {
+                let removed = |blocks: &[u64]| EventData::Removed { blocks: blocks.to_vec() };
+                removed(&shortest(blocks.clone(), |blocks| fails(removed(blocks))))
+            }
+            whole => whole.clone(),
+        };
+        said = with(data);
     }
     let query = shortest(wrong.query.clone(), |query| !right(plan, &said, query, publish));
     let answers = catch_unwind(AssertUnwindSafe(|| answers(plan, &said, &query, publish))).ok();
@@ -78,6 +79,9 @@ fn answers(plan: &Plan, said: &[Said], query: &[u64], publish: usize) -> (Answer
         }
     }
     writer.publish();
+    let (shard, workers) = writer.status();
+    ledger.compare(&shard, &workers);
+    compare_export(plan, &ledger, writer.export().iter(), &[query.to_vec()]);
     let mut matches = Matches::new();
     reader.find(query, &mut matches);
     let mut answer: Answer = (matches.iter().collect(), matches.incomplete().collect());
