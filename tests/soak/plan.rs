@@ -43,10 +43,10 @@ impl Plan {
         let draw = &mut fastrand::Rng::with_seed(seed);
         let workers = draw.pick(&[1, 3, 8, 8, 64, 65, 200, 200, 1000, 10_000]);
         let positions = draw.pick(&[2, 8, 33, 300, 300, 5000, 65_536]);
-        let longest = draw.pick(&[4, 6, 6, 20, 60, 400, 4000]).min(positions);
+        let longest = draw.pick(&[4, 6, 6, 20, 20, 60, 60, 400, 4000, 70_000]).min(positions);
         let ordered = draw.below(4) > 0;
         // About as much work in every round, whether events and answers are long or short.
-        let events = (400_000 / (longest + 20)).min(if workers > 500 { 4000 } else { 12_000 }) as usize;
+        let events = (400_000 / (longest + 20)).clamp(40, if workers > 500 { 4000 } else { 12_000 }) as usize;
         Self {
             seed,
             shape: Shape {
