@@ -12,6 +12,7 @@ mod common {
     pub(crate) mod zmtp;
 }
 
+mod block_size;
 mod figures;
 mod log;
 mod publish;

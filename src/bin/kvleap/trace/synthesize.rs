@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kvleap::trace::synth::scenario::{Kind, Parameters, Scenario};
 use kvleap::trace::synth::{Limits, Model, Options};
-use kvleap::trace::{Output, Row, ToolError, open};
+use kvleap::trace::{BLOCK_SIZE, Output, Row, ToolError, open};
 
 use super::guard;
 use crate::{Outcome, progress};
@@ -92,7 +92,7 @@ pub(super) struct Args {
     max_osl: Option<u32>,
 
     /// Tokens that one hash id of the trace stands for
-    #[arg(long, value_name = "TOKENS", alias = "trace-block-size", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", alias = "trace-block-size", default_value_t = BLOCK_SIZE)]
     block_size: u32,
 
     /// Requests of the source, in a row, that may change places with each other
@@ -205,10 +205,10 @@ impl Args {
             seed: self.seed,
         };
         options.check()?;
-        let rows = open(&self.trace)?;
+        let rows = open(&self.trace, self.block_size)?;
         let read = rows.progress();
         let bar = progress::bytes(read.total());
-        let model = Model::learn(rows, self.block_size, |_| bar.set_position(read.read()));
+        let model = Model::learn(rows, |_| bar.set_position(read.read()));
         bar.finish_and_clear();
         write(model?.requests(&options)?, self.requests, &self.out)?;
         Ok(ExitCode::SUCCESS)
