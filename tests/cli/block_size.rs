@@ -15,7 +15,7 @@ const ROWS: &str = r#"{"timestamp": 0, "input_length": 1500, "output_length": 40
 /// scratch directory that of OUT.
 const COMMANDS: [&str; 9] = [
     "replay --trace TRACE --trace-block-size SIZE --block-size SIZE --record OUT",
-    "simulate --trace TRACE --trace-block-size SIZE --block-size SIZE --policy random --out OUT",
+    "simulate --trace TRACE --trace-block-size SIZE --block-size SIZE --policy random --report OUT",
     "sweep --trace TRACE --trace-block-size SIZE --block-size SIZE --out OUT",
     "figures --only 1 --theme light --trace TRACE --block-size SIZE --out OUT",
     "trace analyze TRACE --block-size SIZE --figure OUT.svg",
