@@ -29,7 +29,8 @@ pub fn figure(report: &Report) -> Figure {
         latency = latency.series(emphasis(Series::marked(name, p99)));
     }
     let (machine, workload, threads) = (&report.machine, &report.workload, &report.options.threads);
-    Figure::new("How much load a prefix index takes")
+    let title = "How much load a prefix index takes";
+    Figure::new(if report.interrupted { format!("{title}: interrupted, and not complete") } else { title.to_owned() })
         .note(format!(
             "Rings mark thresholds: the highest load that was taken {} times in a row, everything issued on time and \
              the queues drained. Where a curve leaves the dashed line, work is left waiting.",

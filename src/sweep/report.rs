@@ -18,7 +18,10 @@ pub struct Report {
     pub workload: Workload,
     /// The settings of the sweep.
     pub options: Options,
-    /// What was found for each backend.
+    /// Whether the sweep ended before all backends were measured.
+    #[serde(default)]
+    pub interrupted: bool,
+    /// What was found for each backend. If the sweep was interrupted, backends are missing, or the last one is incomplete.
     pub backends: Vec<BackendReport>,
     /// The seconds that the sweep took.
     pub seconds: f64,
@@ -117,8 +120,11 @@ impl Workload {
 pub struct BackendReport {
     /// The backend.
     pub name: System,
+    /// Whether the sweep ended before the threshold was found.
+    #[serde(default)]
+    pub interrupted: bool,
     /// The threshold in block operations per second: the highest rate that it took several times in a row; `None` if even
-    /// the lowest rate was too much.
+    /// the lowest rate was too much, or if the sweep was interrupted.
     pub threshold_block_ops_per_s: Option<f64>,
     /// The same in operations per second.
     pub threshold_ops_per_s: Option<f64>,
@@ -145,25 +151,28 @@ impl BackendReport {
         self.answers.wrong + self.answers.collisions_wrong
     }
 
-    pub(super) fn new(name: System, found: &Threshold, answers: Answers, trials: Vec<Trial>) -> Self {
+    /// Describes a search that found a threshold, or was interrupted; `None` if that was in its first trial.
+    pub(super) fn new(name: System, found: Option<&Threshold>, answers: Answers, trials: Vec<Trial>) -> Option<Self> {
+        let rate = found.and_then(|found| found.rate);
         let near = |trial: &&Trial, rate: f64| (trial.offered_block_ops / rate - 1.0).abs() < 0.001;
-        let mut at: Vec<&Trial> = match found.rate {
+        let mut at: Vec<&Trial> = match rate {
             Some(rate) => trials.iter().filter(|trial| near(trial, rate) && trial.passes()).collect(),
             None => trials.iter().take(1).collect(),
         };
         at.sort_by(|a, b| a.lookup_ns.p99.total_cmp(&b.lookup_ns.p99));
-        let typical = at[at.len() / 2];
-        Self {
+        let typical = *at.get(at.len() / 2)?;
+        Some(Self {
             name,
-            threshold_block_ops_per_s: found.rate,
-            threshold_ops_per_s: found.rate.map(|_| typical.offered_ops),
-            threshold_is_a_bound: found.is_a_bound,
+            interrupted: found.is_none(),
+            threshold_block_ops_per_s: rate,
+            threshold_ops_per_s: rate.map(|_| typical.offered_ops),
+            threshold_is_a_bound: found.is_some_and(|found| found.is_a_bound),
             lookup_ns: typical.lookup_ns,
             response_ns: typical.response_ns,
             staleness_us: typical.staleness_us,
             wrong_answers: answers.wrong,
             answers,
             trials,
-        }
+        })
     }
 }

@@ -14,6 +14,7 @@ mod common {
 
 mod block_size;
 mod figures;
+mod interrupt;
 mod log;
 mod publish;
 mod replay;

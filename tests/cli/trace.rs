@@ -357,30 +357,6 @@ fn a_reader_that_closes_the_pipe_is_no_failure() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[cfg(unix)]
-#[test]
-fn an_interrupted_run_leaves_nothing() {
-    let scratch = Scratch::new("interrupt");
-    for signal in ["INT", "TERM"] {
-        let old = scratch.file("out.jsonl", "what was there before");
-        let args = ["synthesize", "--generate", "rag", "--num-requests", "1000000000", "--output-file", &old];
-        let mut child = command(&args).stderr(Stdio::piped()).spawn().expect("the command starts");
-        // Wait for the first bytes, because the command installs its signal handler before it writes any.
-        let written = |name: &String| {
-            name.ends_with(".partial") && fs::metadata(scratch.path(name)).is_ok_and(|about| about.len() > 0)
-        };
-        while !scratch.names().iter().any(written) {
-            assert!(child.try_wait().expect("a state").is_none(), "it ended before the signal");
-            std::thread::yield_now();
-        }
-        let kill = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().expect("kill runs");
-        assert!(kill.success());
-        assert_eq!(child.wait().expect("it ends").code(), Some(130), "{signal}");
-        assert_eq!(scratch.names(), ["out.jsonl"]);
-        assert_eq!(fs::read_to_string(&old).expect("the old file"), "what was there before");
-    }
-}
-
 #[test]
 fn help_has_examples() {
     for tool in ["analyze", "synthesize", "hash", "convert"] {

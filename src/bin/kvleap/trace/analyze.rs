@@ -32,7 +32,8 @@ Examples:
 
 Exit codes:
   0  done
-  2  not done: bad input, or something failed")]
+  2  not done: bad input, or something failed
+  130  interrupted; no file is left")]
 pub(super) struct Args {
     /// Traces in the Mooncake format, plain or compressed with gzip or zstd; - is standard input
     #[arg(value_name = "FILE", required_unless_present = "trace")]

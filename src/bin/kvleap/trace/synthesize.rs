@@ -8,7 +8,7 @@ use kvleap::trace::synth::scenario::{Kind, Parameters, Scenario};
 use kvleap::trace::synth::{Limits, Model, Options};
 use kvleap::trace::{BLOCK_SIZE, Output, Row, ToolError, open};
 
-use super::guard;
+use super::filled;
 use crate::{Outcome, progress};
 
 /// Make a trace like another one, or one from scratch.
@@ -45,7 +45,8 @@ Kinds of --generate. All of them take --prefixes, --prefix-tokens, --zipf,
 
 Exit codes:
   0  done
-  2  not done: bad input, or something failed")]
+  2  not done: bad input, or something failed
+  130  interrupted; no file is left")]
 pub(super) struct Args {
     /// Trace to learn from, in the Mooncake format, plain or compressed with gzip or zstd; - is standard input
     #[arg(long, value_name = "FILE", alias = "input-file", default_value = "mooncake_trace.jsonl")]
@@ -218,7 +219,7 @@ impl Args {
 fn write(requests: impl Iterator<Item = Result<Row, ToolError>>, total: u64, path: &Path) -> Result<(), ToolError> {
     let bar = progress::counted("requests");
     bar.set_length(total);
-    let written = guard::write(Output::create(path)?, |output| {
+    let written = filled(Output::create(path)?, |output| {
         for row in requests {
             output.write(&row?)?;
             bar.inc(1);
