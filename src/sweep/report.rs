@@ -131,11 +131,12 @@ pub struct BackendReport {
     /// Whether the threshold is the highest rate that this load could measure; the real one may be higher.
     pub threshold_is_a_bound: bool,
     /// Lookup times from call to answer in the trial at the threshold with the median p99, or in the first trial if there
-    /// is no threshold.
-    pub lookup_ns: Quantiles,
+    /// is no threshold; `None` if no lookup was issued in it.
+    pub lookup_ns: Option<Quantiles>,
     /// Lookup times from deadline to answer in the same trial.
-    pub response_ns: Quantiles,
-    /// Times from handing an event over to its visibility in the same trial; `None` for a backend that holds nothing.
+    pub response_ns: Option<Quantiles>,
+    /// Times from handing an event over to its visibility in the same trial; `None` for a backend that holds nothing,
+    /// and if no marker was handed over.
     pub staleness_us: Option<Quantiles>,
     /// Wrong answers to lookups of the load.
     pub wrong_answers: u64,
@@ -159,7 +160,8 @@ impl BackendReport {
             Some(rate) => trials.iter().filter(|trial| near(trial, rate) && trial.passes()).collect(),
             None => trials.iter().take(1).collect(),
         };
-        at.sort_by(|a, b| a.lookup_ns.p99.total_cmp(&b.lookup_ns.p99));
+        let p99 = |trial: &Trial| trial.lookup_ns.map_or(0.0, |time| time.p99);
+        at.sort_by(|a, b| p99(a).total_cmp(&p99(b)));
         let typical = *at.get(at.len() / 2)?;
         Some(Self {
             name,

@@ -251,17 +251,19 @@ impl Args {
         Ok(schedule)
     }
 
-    /// Writes the files that were asked for, then prints.
+    /// Writes the report, prints, and draws, in this order: what took minutes is kept if the next step fails.
     fn save(&self, report: &Report) -> Result<(), Box<dyn Error>> {
-        for path in &self.figure {
-            figure(report).save(path, self.theme)?;
-        }
         let json = || serde_json::to_string_pretty(report).map(|json| json + "\n");
         if let Some(path) = &self.out {
             outputs::write(path, &json()?)?;
         }
         let text = if self.json { json()? } else { table::report(report, self.wide) };
-        Ok(print(&text)?)
+        print(&text)?;
+        // If it was interrupted early, there is nothing to draw.
+        for path in self.figure.iter().filter(|_| !report.backends.is_empty()) {
+            figure(report).save(path, self.theme)?;
+        }
+        Ok(())
     }
 }
 

@@ -48,15 +48,18 @@ fn columns() -> Vec<Column<'static, BackendReport>> {
         None if backend.interrupted => "not found".to_owned(),
         None => "below the lowest".to_owned(),
     };
+    // Without a threshold, these are times of another rate.
+    let at_threshold = |backend: &BackendReport, times: Option<Quantiles>| {
+        times.filter(|_| backend.threshold_block_ops_per_s.is_some())
+    };
     let lookup = |of: fn(&Quantiles) -> f64| {
         move |backend: &BackendReport| {
-            if backend.lookup_ns.count == 0 { "-".to_owned() } else { time(of(&backend.lookup_ns)) }
+            at_threshold(backend, backend.lookup_ns).map_or("-".to_owned(), |times| time(of(&times)))
         }
     };
     let stale = |of: fn(&Quantiles) -> f64| {
         move |backend: &BackendReport| {
-            let measured = backend.staleness_us.as_ref().filter(|age| age.count > 0);
-            measured.map_or("-".to_owned(), |age| time(of(age) * 1e3))
+            at_threshold(backend, backend.staleness_us).map_or("-".to_owned(), |times| time(of(&times) * 1e3))
         }
     };
     let wrong = |backend: &BackendReport, wrong: u64, checked: u64| {
