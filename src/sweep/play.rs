@@ -29,7 +29,8 @@ const APART: u64 = 1_000_000;
 /// [`SweepError::Backend`], [`SweepError::Zero`], and [`SweepError::EmptySchedule`] if there are no operations.
 pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     spec.threads.check()?;
-    let placement = spec.threads.place(&cores());
+    let cores = cores();
+    let placement = spec.threads.place(&cores);
     let backend: Arc<dyn Backend> = spec.system.open(&placement.writers)?.into();
     load.warm.into_iter().for_each(|event| backend.apply(event));
     backend.flush();
@@ -68,7 +69,7 @@ pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     };
 
     clock.sleep_until(0);
-    let usage = Usage::now();
+    let usage = Usage::now(&cores);
     let left_in_queue = watch(&*backend, &clock, spec, &event_logs, totals.events);
     let over = || flusher.is_finished() && askers.iter().all(JoinHandle::is_finished);
     let limit = ((spec.window_ns as f64 * Trial::GIVE_UP) as u64).max(100_000_000);
@@ -78,7 +79,7 @@ pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     let given_up = !over();
     let ended = clock.now();
     clock.stop();
-    let others = usage.zip(Usage::now()).map(|(begin, end)| begin.others(&end, cores().len()));
+    let others = usage.zip(Usage::now(&cores)).map(|(begin, end)| begin.others(&end));
     let drained = if given_up { None } else { Some(joined(flusher)) };
     let rejected = (!given_up).then(|| backend.rejected());
     let seen = Seen { ended, drained, waiting: if given_up { backend.queued() as u64 } else { 0 }, left_in_queue };

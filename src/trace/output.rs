@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::ToolError;
-use crate::temporary::{self, Incomplete};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
+
+use super::ToolError;
+use crate::temporary::{self, Incomplete};
 
 /// Writes JSON lines to a file, compressed with gzip if its name ends in `.gz`, or to standard output.
 ///
