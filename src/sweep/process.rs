@@ -108,7 +108,7 @@ impl Launcher {
         // A terminal sends Ctrl-C to the whole group. This process alone decides what becomes of its jobs.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(process, 0);
-        let printed = Running::output(process, &fail)?;
+        let printed = Running::output(process, fail)?;
         serde_json::from_slice(&printed).map_err(|error| fail(error.to_string()))
     }
 }

@@ -44,7 +44,7 @@ impl Check {
 /// rounded down. Each of the two is true for the sizes of one interval, and every row narrows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FittingSizes {
-    rows: u64,
+    rows: u32,
     down: Interval,
     up: Interval,
 }
@@ -52,23 +52,29 @@ pub struct FittingSizes {
 /// All sizes from `least` to `most`; none if that is less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Interval {
-    least: u64,
-    most: u64,
+    least: u32,
+    most: u32,
 }
 
 impl Interval {
-    const ALL: Self = Self { least: 1, most: u32::MAX as u64 };
+    const ALL: Self = Self { least: 1, most: u32::MAX };
     const NONE: Self = Self { least: 1, most: 0 };
+
+    /// All sizes from `least` to `most`, or without an end if there is none, that a `u32` can be.
+    fn new(least: u64, most: Option<u64>) -> Self {
+        let most = most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
+        u32::try_from(least).map_or(Self::NONE, |least| Self { least, most })
+    }
 
     fn narrow(&mut self, other: Self) {
         *self = Self { least: self.least.max(other.least), most: self.most.min(other.most) };
     }
 
-    fn contains(&self, size: u64) -> bool {
+    fn contains(self, size: u32) -> bool {
         (self.least..=self.most).contains(&size)
     }
 
-    fn is_empty(&self) -> bool {
+    fn is_empty(self) -> bool {
         self.least > self.most
     }
 }
@@ -83,15 +89,14 @@ impl FittingSizes {
     /// Takes out the sizes that do not fit the next row, which has this many tokens and ids.
     pub(super) fn narrow(&mut self, tokens: u32, ids: usize) {
         let (tokens, ids) = (u64::from(tokens), ids as u64);
-        let quotient = |tokens: u64, ids: u64| tokens.checked_div(ids).unwrap_or(Interval::ALL.most);
-        self.rows += 1;
+        self.rows = self.rows.saturating_add(1);
         // ids * size <= tokens < (ids + 1) * size
-        self.down.narrow(Interval { least: tokens / (ids + 1) + 1, most: quotient(tokens, ids) });
+        self.down.narrow(Interval::new(tokens / (ids + 1) + 1, tokens.checked_div(ids)));
         // (ids - 1) * size < tokens <= ids * size
         self.up.narrow(match (tokens, ids) {
             (0, 0) => Interval::ALL,
             (0, _) | (_, 0) => Interval::NONE,
-            _ => Interval { least: tokens.div_ceil(ids), most: quotient(tokens - 1, ids - 1) },
+            _ => Interval::new(tokens.div_ceil(ids), (tokens - 1).checked_div(ids - 1)),
         });
     }
 
@@ -115,7 +120,7 @@ impl FittingSizes {
     }
 
     fn contains(&self, size: u32) -> bool {
-        self.down.contains(size.into()) || self.up.contains(size.into())
+        self.down.contains(size) || self.up.contains(size)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -124,7 +129,7 @@ impl FittingSizes {
 
     /// Returns the size, if there is only one that fits, or only one that is usual: a power of two.
     fn one(&self) -> Option<u32> {
-        let ends = [self.down.least, self.down.most, self.up.least, self.up.most].map(|size| size as u32);
+        let ends = [self.down.least, self.down.most, self.up.least, self.up.most];
         let only = |sizes: &mut dyn Iterator<Item = u32>| {
             let mut fitting = sizes.filter(|&size| self.contains(size));
             let first = fitting.next()?;
@@ -142,10 +147,16 @@ impl fmt::Display for FittingSizes {
         if let Some(size) = self.one() {
             return write!(f, "the block size is wrong; blocks of {size} tokens fit {rows}");
         }
-        let ranges =
-            [self.down, self.up].into_iter().filter(|sizes| !sizes.is_empty()).map(|Interval { least, most }| {
-                if most == Interval::ALL.most { format!("{least} or more") } else { format!("{least} to {most}") }
-            });
+        let mut intervals: Vec<_> = [self.down, self.up].into_iter().filter(|sizes| !sizes.is_empty()).collect();
+        if let [down, up] = intervals[..]
+            && down.most >= up.least - 1
+        {
+            intervals = vec![Interval { least: down.least, most: up.most }];
+        }
+        let ranges = intervals.into_iter().map(|Interval { least, most }| match most {
+            u32::MAX => format!("{least} or more"),
+            _ => format!("{least} to {most}"),
+        });
         match ranges.collect::<Vec<_>>().join(", or of ") {
             none if none.is_empty() => {
                 write!(f, "no block size fits {rows}, so a row has lost ids, has too many, or has a wrong input_length")
@@ -161,7 +172,9 @@ mod tests {
 
     fn fitting(rows: &[(u32, usize)]) -> FittingSizes {
         let mut sizes = FittingSizes::default();
-        rows.iter().for_each(|&(tokens, ids)| sizes.narrow(tokens, ids));
+        for &(tokens, ids) in rows {
+            sizes.narrow(tokens, ids);
+        }
         sizes
     }
 
@@ -184,11 +197,12 @@ mod tests {
     fn a_size_is_named_if_it_is_the_only_one_or_the_only_power_of_two() {
         let said = |rows: &[(u32, usize)]| fitting(rows).to_string();
         assert!(said(&[(1500, 3)]).contains("blocks of 512 tokens fit the only row"));
-        assert!(said(&[(1100, 2)]).contains("blocks of 367 to 550, or of 550 to 1099 tokens fit"), "512 and 1024");
+        assert!(said(&[(1100, 2)]).contains("blocks of 367 to 1099 tokens fit"), "512 and 1024");
         let both = said(&[(1100, 2), (1500, 3)]);
         assert!(both.contains("blocks of 376 to 500, or of 550 to 749 tokens fit all of the first 2 rows"), "{both}");
         assert!(said(&[(300, 3), (301, 4)]).contains("blocks of 100 tokens fit all of the first 2 rows"));
         assert!(said(&[(600, 0)]).contains("601 or more"));
+        assert!(said(&[(u32::MAX, 0)]).contains("no block size fits the only row"));
         assert!(said(&[(10, 10), (10, 1)]).contains("no block size fits all of the first 2 rows"));
     }
 }

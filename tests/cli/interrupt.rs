@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -13,7 +14,8 @@ use crate::common::until::until;
 
 const SIGNALS: [&str; 2] = ["INT", "TERM"];
 
-/// Starts a command. Its words OUT and IN become the paths of files in the scratch directory.
+/// Starts a command in a process group of its own, as a shell does. Its words OUT and IN become the paths of files in
+/// the scratch directory.
 fn start(scratch: &Scratch, command: &str) -> Child {
     let words = command.split(' ').map(|word| match word {
         "IN" => scratch.path("in"),
@@ -21,11 +23,13 @@ fn start(scratch: &Scratch, command: &str) -> Child {
     });
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the command starts")
+    command.process_group(0).spawn().expect("the command starts")
 }
 
+/// Sends a signal to the whole group, as a terminal does.
 fn send(signal: &str, child: &Child) {
-    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().expect("kill runs");
+    let sent =
+        Command::new("kill").args(["-s", signal, "--", &format!("-{}", child.id())]).status().expect("kill runs");
     assert!(sent.success());
 }
 
