@@ -5,9 +5,10 @@ use std::{error, fmt, io};
 
 use thiserror::Error;
 
-use super::check::FittingSizes;
+use super::MAX_LINE;
 use super::compression::Compression;
-use super::{ExpandError, MAX_LINE};
+use super::expand::ExpandError;
+use super::fitting::FittingSizes;
 
 /// Where and why a trace could not be read. Printed as `file:line:column: reason: what to do`.
 #[derive(Debug, Error)]

@@ -35,6 +35,7 @@ mod compression;
 pub mod convert;
 mod error;
 mod expand;
+mod fitting;
 mod input;
 mod lines;
 mod numbers;
@@ -46,10 +47,10 @@ pub mod synth;
 #[cfg(feature = "tokenizer")]
 pub mod text;
 
-pub use check::FittingSizes;
 pub use compression::Compression;
 pub use error::{Form, Mismatch, Reason, ToolError, TraceError};
 pub use expand::{ExpandError, Expansion};
+pub use fitting::FittingSizes;
 #[cfg(feature = "figures")]
 pub(crate) use input::Input;
 pub use input::Progress;

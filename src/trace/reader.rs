@@ -3,8 +3,9 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::check::{Check, FittingSizes};
+use super::check::Check;
 use super::error::{Form, Reason, TraceError};
+use super::fitting::FittingSizes;
 use super::input::{Input, Progress};
 use super::lines::Lines;
 use super::{Row, plain};

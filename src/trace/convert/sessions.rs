@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::arrivals::SessionTimes;
 use super::{Arrivals, Rechain};
-use crate::trace::check::FittingSizes;
+use crate::trace::check::fit;
 use crate::trace::error::{Form, Reason, TraceError};
+use crate::trace::fitting::FittingSizes;
 use crate::trace::input::Input;
 use crate::trace::{Row, ToolError};
 
@@ -115,7 +116,7 @@ impl Session {
             let (Some(input), Some(_)) = (request.input, request.output) else {
                 return Err(format!("the request at {} s lacks in or out", request.t));
             };
-            let fits = fitting.check(input, request.hash_ids.len(), self.block_size);
+            let fits = fit(&mut fitting, input, request.hash_ids.len(), self.block_size);
             fits.map_err(|reason| format!("the request at {} s: {reason}", request.t))?;
         }
         Ok(())
