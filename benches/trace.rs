@@ -56,13 +56,13 @@ fn measure(task: &str, rows: u64, input: &Path, output: &PathBuf) -> Result<(), 
         "generate conversations" => (write(scenario(Kind::Conversations, rows)?, output)?, output),
         "generate agents" => (write(scenario(Kind::Agents, few)?, output)?, output),
         "synthesize" => {
-            let model = Model::learn(open(input)?, 512, |_| {})?;
+            let model = Model::learn(open(input, 512)?, |_| {})?;
             let options = synth::Options { num_requests: 2 * rows, ..synth::Options::default() };
             (write(model.requests(&options)?, output)?, output)
         }
         _ => {
             let block_size = if input.ends_with("agents.jsonl") { 64 } else { 512 };
-            let analysis = analyze(open(input)?, &Options { block_size, ..Options::default() }, |_| {})?;
+            let analysis = analyze(open(input, block_size)?, &Options::default(), |_| {})?;
             (analysis.requests, &input.to_owned())
         }
     };

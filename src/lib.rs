@@ -179,7 +179,7 @@ pub mod sim;
 #[cfg(feature = "sweep")]
 pub mod sweep;
 #[cfg(any(feature = "report", feature = "service", feature = "trace"))]
-mod temporary;
+pub mod temporary;
 #[cfg(feature = "trace")]
 pub mod trace;
 

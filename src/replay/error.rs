@@ -1,7 +1,5 @@
 //! Why a replay did not happen.
 
-use std::path::PathBuf;
-
 use thiserror::Error;
 
 use super::Options;
@@ -38,16 +36,6 @@ pub enum ReplayError {
     /// The trace cannot be read.
     #[error("{0}")]
     Trace(#[source] TraceError),
-    /// A row of the trace does not fit the block sizes.
-    #[error("{}:{line}: {source}", path.display())]
-    Row {
-        /// The trace.
-        path: PathBuf,
-        /// The line, from 1.
-        line: u64,
-        /// What is wrong.
-        source: ExpandError,
-    },
     /// The record cannot be written.
     #[error("the record: {0}")]
     Record(#[source] ToolError),

@@ -74,16 +74,27 @@ impl Fleet {
         Worker::new(id, 0)
     }
 
+    /// Tokens that fit an empty cache.
+    fn room(&self) -> u64 {
+        u64::from(self.capacity) * u64::from(self.block_size)
+    }
+
+    /// Returns whether the request fits an empty cache, and is not cut. The key-value data of an answer's last token is
+    /// never computed, so it needs no room.
+    pub(super) fn fits(&self, request: &Request) -> bool {
+        let computed = request.input_length.saturating_add(request.output_length.saturating_sub(1));
+        computed <= self.room()
+    }
+
     /// Lets `worker` serve the request, alone and to its end, and returns its events in order. Prompts and answers are
     /// cut to what fits an empty cache.
     pub(super) fn serve(&mut self, worker: Worker, request: &Request) -> Vec<Event> {
-        let room = u64::from(self.capacity) * u64::from(self.block_size);
+        let room = self.room();
         let input_tokens = request.input_length.min(room);
         let blocks = request.prompt.len().min(self.capacity as usize);
         let request = mock::Request {
             prompt: request.prompt[..blocks].into(),
             input_tokens,
-            // The key-value data of the last token is never computed, so it needs no room.
             output_tokens: request.output_length.min(room - input_tokens + 1),
             text: hash_pair(ANSWER, self.served),
             ..mock::Request::default()
@@ -174,6 +185,11 @@ mod tests {
     fn what_does_not_fit_a_worker_is_left_out() {
         let options = Options { workers: 1, block_size: 10, blocks_per_worker: 3, ..Options::default() };
         let mut fleet = Fleet::new(&options);
+        for (input, output, fits) in
+            [(30, 0, true), (31, 0, false), (20, 11, true), (20, 12, false), (20, u64::MAX, false)]
+        {
+            assert_eq!(fleet.fits(&request(&[1, 2], input, output)), fits, "{input} and {output} tokens");
+        }
         let mut serve = |prompt: &[u64], input, output| -> Vec<usize> {
             let events = fleet.serve(Worker::new(0, 0), &request(prompt, input, output));
             events.iter().map(|event| event.data.len()).collect()

@@ -22,10 +22,13 @@ pub struct Report {
     pub query_blocks: u64,
     /// Blocks of all prompts that the worker that served the request held when it arrived.
     pub matched_blocks: u64,
-    /// `matched_blocks / query_blocks`, 0 to 1.
-    pub hit_rate: f64,
+    /// `matched_blocks / query_blocks`, 0 to 1; `None` if no prompt has a full block.
+    pub hit_rate: Option<f64>,
     /// Blocks of all prompts that the worker with the deepest match held.
     pub best_matched_blocks: u64,
+    /// Requests whose prompt and answer do not fit a worker's cache, and were cut to what does before a worker served
+    /// them. Their whole prompts were looked up.
+    pub cut_requests: u64,
     /// Answers compared with the reference model; `None` without [`Options::verify`].
     pub verified: Option<u64>,
     /// Answers that were wrong; `None` without [`Options::verify`].
@@ -44,12 +47,12 @@ pub struct Report {
     pub event_gaps: u64,
     /// Times of the lookup call alone, on the calling thread.
     pub lookup_ns: Lookup,
-    /// Nanoseconds that a writer thread takes per stored or removed block, without publishing.
-    pub apply_ns_per_block: f64,
-    /// Events per second of writer thread time, with publishing.
-    pub events_per_second: f64,
-    /// Times from an event's acceptance to its visibility.
-    pub staleness_us: Staleness,
+    /// Nanoseconds that a writer thread takes per stored or removed block, without publishing; `None` if there was none.
+    pub apply_ns_per_block: Option<f64>,
+    /// Events per second of writer thread time, with publishing; `None` if there was no event.
+    pub events_per_second: Option<f64>,
+    /// Times from an event's acceptance to its visibility; `None` if there was no event.
+    pub staleness_us: Option<Staleness>,
     /// Runs in the index at the end.
     pub runs: u64,
     /// Distinct blocks in the index at the end, each under its whole prefix.
@@ -58,8 +61,8 @@ pub struct Report {
     pub held_blocks: u64,
     /// Bytes that the index takes at the end.
     pub index_bytes: u64,
-    /// `index_bytes / held_blocks`.
-    pub bytes_per_held_block: f64,
+    /// `index_bytes / held_blocks`; `None` if no block is held.
+    pub bytes_per_held_block: Option<f64>,
     /// The largest resident set of the whole process so far; `None` where the system does not say.
     pub peak_rss_bytes: Option<u64>,
     /// Wall-clock time of the replay, without reading the trace.
@@ -116,6 +119,7 @@ impl Report {
             matched_blocks: tally.matched_blocks,
             hit_rate: ratio(tally.matched_blocks as f64, tally.query_blocks as f64),
             best_matched_blocks: tally.best_matched_blocks,
+            cut_requests: tally.cut_requests,
             verified: verifier.map(Verifier::verified),
             mismatches: verifier.map(Verifier::mismatches),
             first_mismatch: verifier.and_then(Verifier::first).cloned(),
@@ -126,7 +130,8 @@ impl Report {
             event_gaps: index.workers.iter().map(|worker| worker.gaps).sum(),
             lookup_ns: Lookup::new(&tally.lookup),
             apply_ns_per_block: ratio(applying.as_nanos() as f64, applied_blocks as f64),
-            events_per_second: ratio(applied_events as f64, (applying + publishing).as_secs_f64()),
+            events_per_second: ratio(applied_events as f64, (applying + publishing).as_secs_f64())
+                .filter(|_| applied_events > 0),
             staleness_us: Staleness::new(shards.iter().map(|shard| &shard.lag)),
             runs: shards.iter().map(|shard| shard.runs).sum(),
             distinct_blocks: shards.iter().map(|shard| shard.distinct_blocks).sum(),
@@ -153,17 +158,17 @@ impl Lookup {
 }
 
 impl Staleness {
-    fn new<'a>(lags: impl Iterator<Item = &'a Histogram<u64>>) -> Self {
+    fn new<'a>(lags: impl Iterator<Item = &'a Histogram<u64>>) -> Option<Self> {
         let mut all = histogram();
         for lag in lags {
             all.add(lag).expect("a histogram that resizes takes any other");
         }
         let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1e3;
-        Self {
+        (!all.is_empty()).then(|| Self {
             p50: microseconds(all.value_at_quantile(0.5)),
             p99: microseconds(all.value_at_quantile(0.99)),
             max: microseconds(all.max()),
-        }
+        })
     }
 }
 
@@ -174,9 +179,9 @@ fn rejected_events(index: &Status) -> u64 {
     known.chain(strangers).sum()
 }
 
-/// Divides, and returns 0 where the whole is 0, since JSON has no `NaN`.
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
+/// Divides; `None` where there is nothing to divide by.
+fn ratio(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| part / whole)
 }
 
 /// Reads the process's largest resident set, in bytes, from where Linux keeps it.
@@ -213,8 +218,9 @@ mod tests {
             lag.record(nanoseconds).unwrap();
             lag
         };
-        let staleness = Staleness::new([lag(1_000), lag(9_000_000)].iter());
+        let staleness = Staleness::new([lag(1_000), lag(9_000_000)].iter()).expect("two events");
         assert!((staleness.p50 - 1.0).abs() < 0.01, "{staleness:?}");
         assert!((staleness.max - 9_000.0).abs() < 9.0, "{staleness:?}");
+        assert!(Staleness::new([histogram()].iter()).is_none(), "no event");
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::vec;
 
 use super::{Options, ReplayError, Workload};
-use crate::trace::{self, Expansion, Row};
+use crate::trace::{self, Expansion, Reason, Row};
 
 /// Requests of the built-in workload, unless the options say otherwise.
 const GENERATED: u64 = 10_000;
@@ -38,7 +38,7 @@ impl Requests {
     /// faults show before anything runs.
     ///
     /// # Errors
-    /// [`ReplayError::Trace`], [`ReplayError::BlockSizes`] and [`ReplayError::Row`].
+    /// [`ReplayError::Trace`] and [`ReplayError::BlockSizes`].
     pub fn open(options: &Options) -> Result<Self, ReplayError> {
         let Some(path) = &options.trace else {
             let workload = Workload::new(options.seed, options.block_size);
@@ -64,15 +64,14 @@ impl Requests {
 /// Reads at most `limit` rows, and checks that each can be expanded. What they expand to is not kept, because it is many
 /// times larger.
 fn read(path: &Path, expansion: Expansion, limit: u64) -> Result<Vec<Row>, ReplayError> {
-    let mut trace = trace::open(path).map_err(ReplayError::Trace)?;
+    let mut trace = trace::open(path, expansion.trace_block_size()).map_err(ReplayError::Trace)?;
     let mut rows = Vec::new();
     let mut hashes = Vec::new();
     while (rows.len() as u64) < limit {
         let Some(row) = trace.next().transpose().map_err(ReplayError::Trace)? else { break };
-        let line = trace.line();
         hashes.clear();
         let expanded = expansion.expand(&row, &mut hashes);
-        expanded.map_err(|source| ReplayError::Row { path: path.to_owned(), line, source })?;
+        expanded.map_err(|error| ReplayError::Trace(trace.error(Reason::Expand(error))))?;
         rows.push(row);
     }
     Ok(rows)

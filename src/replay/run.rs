@@ -45,6 +45,7 @@ pub fn run(options: &Options, mut progress: impl FnMut(u64, u64)) -> Result<Repo
         }
         let worker = fleet.choose(&answer);
         tally.request(&request, &answer, worker);
+        tally.cut_requests += u64::from(!fleet.fits(&request));
         for event in fleet.serve(worker, &request) {
             tally.event(&event.data);
             if let Some(record) = &mut record {

@@ -39,4 +39,7 @@ pub enum SweepError {
         /// What went wrong.
         what: String,
     },
+    /// The process was told to end its trials.
+    #[error("the sweep was interrupted")]
+    Interrupted,
 }

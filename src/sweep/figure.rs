@@ -7,8 +7,8 @@ use crate::report::{Axis, Chart, Figure, Series, Unit};
 /// thresholds.
 ///
 /// Both axes of the first chart count block operations per second. Of a rate that was played several times, the chart
-/// shows the median of the trials that count. A trial in which nothing was completed has no place on a logarithmic axis,
-/// and is left out.
+/// shows the median of the trials that count. A trial in which nothing was completed, or no lookup issued, has no place
+/// on a logarithmic axis, and is left out.
 pub fn figure(report: &Report) -> Figure {
     let rate = |label: &str| Axis::log(label, Unit::Of("block operations/s".into()));
     let mut throughput = Chart::new("Throughput", rate("offered"), rate("achieved")).identity("keeps up");
@@ -18,7 +18,7 @@ pub fn figure(report: &Report) -> Figure {
         let name = backend.name.name();
         let emphasis = |series: Series| if backend.name == System::Kvleap { series.strong() } else { series };
         let achieved = medians(backend, |trial| trial.achieved_block_ops);
-        let p99 = medians(backend, |trial| trial.lookup_ns.p99 / 1e9);
+        let p99 = medians(backend, |trial| trial.lookup_ns.map_or(0.0, |time| time.p99 / 1e9));
         let ring = |points: &[(f64, f64)]| {
             let threshold = backend.threshold_block_ops_per_s.unwrap_or(0.0);
             points.iter().copied().filter(|point| same(point.0, threshold)).collect()
@@ -29,7 +29,8 @@ pub fn figure(report: &Report) -> Figure {
         latency = latency.series(emphasis(Series::marked(name, p99)));
     }
     let (machine, workload, threads) = (&report.machine, &report.workload, &report.options.threads);
-    Figure::new("How much load a prefix index takes")
+    let title = "How much load a prefix index takes";
+    Figure::new(if report.interrupted { format!("{title}: interrupted, and not complete") } else { title.to_owned() })
         .note(format!(
             "Rings mark thresholds: the highest load that was taken {} times in a row, everything issued on time and \
              the queues drained. Where a curve leaves the dashed line, work is left waiting.",

@@ -49,7 +49,7 @@ pub use load::Load;
 pub use options::Options;
 pub use partition::{Partition, PartitionError};
 pub use play::play;
-pub use process::{Job, Launcher, Reply, perform};
+pub use process::{Job, Launcher, Reply, interrupt, perform};
 pub use report::{BackendReport, Machine, Report, Workload};
 pub use run::{Progress, run};
 pub use schedule::{Op, Schedule, ScheduleError, What};

@@ -29,7 +29,8 @@ const APART: u64 = 1_000_000;
 /// [`SweepError::Backend`], [`SweepError::Zero`], and [`SweepError::EmptySchedule`] if there are no operations.
 pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     spec.threads.check()?;
-    let placement = spec.threads.place(&cores());
+    let cores = cores();
+    let placement = spec.threads.place(&cores);
     let backend: Arc<dyn Backend> = spec.system.open(&placement.writers)?.into();
     load.warm.into_iter().for_each(|event| backend.apply(event));
     backend.flush();
@@ -68,7 +69,7 @@ pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     };
 
     clock.sleep_until(0);
-    let usage = Usage::now();
+    let usage = Usage::now(&cores);
     let left_in_queue = watch(&*backend, &clock, spec, &event_logs, totals.events);
     let over = || flusher.is_finished() && askers.iter().all(JoinHandle::is_finished);
     let limit = ((spec.window_ns as f64 * Trial::GIVE_UP) as u64).max(100_000_000);
@@ -78,11 +79,11 @@ pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     let given_up = !over();
     let ended = clock.now();
     clock.stop();
-    let others = usage.zip(Usage::now()).map(|(begin, end)| begin.others(&end, cores().len()));
+    let others = usage.zip(Usage::now(&cores)).map(|(begin, end)| begin.others(&end));
     let drained = if given_up { None } else { Some(joined(flusher)) };
     let rejected = (!given_up).then(|| backend.rejected());
     let seen = Seen { ended, drained, waiting: if given_up { backend.queued() as u64 } else { 0 }, left_in_queue };
-    let staleness = (count > 0).then(|| Quantiles::new(markers.ages(ended), 1e3));
+    let staleness = Quantiles::new(markers.ages(ended), 1e3);
     Ok(summary(spec, &totals, &seen, &query_logs, &event_logs, (staleness, rejected, others)))
 }
 
@@ -189,6 +190,8 @@ fn summary(
 
     let window = spec.window_ns as f64 / 1e9;
     let (issued, done) = (issued_after as f64 / 1e9, done_after as f64 / 1e9);
+    // What was over within the first nanosecond took less than one.
+    let rate = |number: f64, ns: u64| number * 1e9 / ns.max(1) as f64;
     let times = |of: fn(&Log) -> &[AtomicU64]| {
         Quantiles::new(query_logs.iter().flat_map(|log| log.times(of(log), seen.ended)).collect(), 1.0)
     };
@@ -198,9 +201,9 @@ fn summary(
         block_operations: totals.blocks,
         offered_ops: totals.operations as f64 / window,
         offered_block_ops: totals.blocks as f64 / window,
-        issued_ops: begun as f64 / issued,
-        achieved_ops: completed / done,
-        achieved_block_ops: completed_blocks / done,
+        issued_ops: rate(begun as f64, issued_after),
+        achieved_ops: rate(completed, done_after),
+        achieved_block_ops: rate(completed_blocks, done_after),
         issued_after: issued,
         done_after: done,
         given_up: seen.drained.is_none(),

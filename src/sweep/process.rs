@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -94,7 +95,8 @@ impl Launcher {
     /// Does the job in a process of its own.
     ///
     /// # Errors
-    /// [`SweepError::Trial`] if the process cannot be started, fails, or prints something other than a result.
+    /// [`SweepError::Trial`] if the process cannot be started, fails, or prints something other than a result, and
+    /// [`SweepError::Interrupted`] after [`interrupt`].
     pub fn launch(&mut self, job: &Job) -> Result<Reply, SweepError> {
         let fail = |what: String| SweepError::Trial { system: job.system(), what };
         // The position in the file is shared with the previous process, which left it at the end.
@@ -102,12 +104,61 @@ impl Launcher {
         let load = self.load.try_clone().map_err(SweepError::Load)?;
         let text = serde_json::to_string(job).map_err(|error| fail(error.to_string()))?;
         let mut process = Command::new(&self.program);
-        let process = process.arg(self.subcommand).arg(text).stdin(Stdio::from(load)).stderr(Stdio::inherit());
-        let output = process.output().map_err(|error| fail(error.to_string()))?;
-        if !output.status.success() {
-            return Err(fail(output.status.to_string()));
+        let process = process.arg(self.subcommand).arg(text).stdin(Stdio::from(load));
+        // A terminal sends Ctrl-C to the whole group. This process alone decides what becomes of its jobs.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(process, 0);
+        let printed = Running::output(process, fail)?;
+        serde_json::from_slice(&printed).map_err(|error| fail(error.to_string()))
+    }
+}
+
+/// The processes of jobs that run now.
+static RUNNING: Mutex<Running> = Mutex::new(Running { interrupted: false, processes: Vec::new() });
+
+struct Running {
+    interrupted: bool,
+    processes: Vec<Child>,
+}
+
+/// Ends the jobs that any [`Launcher`] of this process is doing, and all to come, with [`SweepError::Interrupted`].
+pub fn interrupt() {
+    let mut running = Running::lock();
+    running.interrupted = true;
+    // One that has ended cannot be killed, and need not be.
+    running.processes.iter_mut().for_each(|process| drop(process.kill()));
+}
+
+impl Running {
+    fn lock() -> MutexGuard<'static, Self> {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a job to its end, and returns what it printed. `fail` makes an error of why it could not.
+    fn output(command: &mut Command, fail: impl Fn(String) -> SweepError) -> Result<Vec<u8>, SweepError> {
+        let mut running = Self::lock();
+        if running.interrupted {
+            return Err(SweepError::Interrupted);
         }
-        serde_json::from_slice(&output.stdout).map_err(|error| fail(error.to_string()))
+        let mut process = command.stdout(Stdio::piped()).spawn().map_err(|error| fail(error.to_string()))?;
+        let (id, printed) = (process.id(), process.stdout.take());
+        running.processes.push(process);
+        drop(running);
+
+        let mut output = Vec::new();
+        let read = printed.map_or(Ok(0), |mut printed| printed.read_to_end(&mut output));
+        let mut running = Self::lock();
+        let place = running.processes.iter().position(|process| process.id() == id).expect("nobody else takes it out");
+        // It has closed its output, so this does not take long.
+        let status = running.processes.swap_remove(place).wait();
+        if running.interrupted {
+            return Err(SweepError::Interrupted);
+        }
+        match (read, status) {
+            (Ok(_), Ok(status)) if status.success() => Ok(output),
+            (Ok(_), Ok(status)) => Err(fail(status.to_string())),
+            (Err(error), _) | (_, Err(error)) => Err(fail(error.to_string())),
+        }
     }
 }
 

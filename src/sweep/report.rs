@@ -18,7 +18,10 @@ pub struct Report {
     pub workload: Workload,
     /// The settings of the sweep.
     pub options: Options,
-    /// What was found for each backend.
+    /// Whether the sweep ended before all backends were measured.
+    #[serde(default)]
+    pub interrupted: bool,
+    /// What was found for each backend. If the sweep was interrupted, backends are missing, or the last one is incomplete.
     pub backends: Vec<BackendReport>,
     /// The seconds that the sweep took.
     pub seconds: f64,
@@ -117,19 +120,23 @@ impl Workload {
 pub struct BackendReport {
     /// The backend.
     pub name: System,
+    /// Whether the sweep ended before the threshold was found.
+    #[serde(default)]
+    pub interrupted: bool,
     /// The threshold in block operations per second: the highest rate that it took several times in a row; `None` if even
-    /// the lowest rate was too much.
+    /// the lowest rate was too much, or if the sweep was interrupted.
     pub threshold_block_ops_per_s: Option<f64>,
     /// The same in operations per second.
     pub threshold_ops_per_s: Option<f64>,
     /// Whether the threshold is the highest rate that this load could measure; the real one may be higher.
     pub threshold_is_a_bound: bool,
     /// Lookup times from call to answer in the trial at the threshold with the median p99, or in the first trial if there
-    /// is no threshold.
-    pub lookup_ns: Quantiles,
+    /// is no threshold; `None` if no lookup was issued in it.
+    pub lookup_ns: Option<Quantiles>,
     /// Lookup times from deadline to answer in the same trial.
-    pub response_ns: Quantiles,
-    /// Times from handing an event over to its visibility in the same trial; `None` for a backend that holds nothing.
+    pub response_ns: Option<Quantiles>,
+    /// Times from handing an event over to its visibility in the same trial; `None` for a backend that holds nothing,
+    /// and if no marker was handed over.
     pub staleness_us: Option<Quantiles>,
     /// Wrong answers to lookups of the load.
     pub wrong_answers: u64,
@@ -145,25 +152,29 @@ impl BackendReport {
         self.answers.wrong + self.answers.collisions_wrong
     }
 
-    pub(super) fn new(name: System, found: &Threshold, answers: Answers, trials: Vec<Trial>) -> Self {
+    /// Describes a search that found a threshold, or was interrupted; `None` if that was in its first trial.
+    pub(super) fn new(name: System, found: Option<&Threshold>, answers: Answers, trials: Vec<Trial>) -> Option<Self> {
+        let rate = found.and_then(|found| found.rate);
         let near = |trial: &&Trial, rate: f64| (trial.offered_block_ops / rate - 1.0).abs() < 0.001;
-        let mut at: Vec<&Trial> = match found.rate {
+        let mut at: Vec<&Trial> = match rate {
             Some(rate) => trials.iter().filter(|trial| near(trial, rate) && trial.passes()).collect(),
             None => trials.iter().take(1).collect(),
         };
-        at.sort_by(|a, b| a.lookup_ns.p99.total_cmp(&b.lookup_ns.p99));
-        let typical = at[at.len() / 2];
-        Self {
+        let p99 = |trial: &Trial| trial.lookup_ns.map_or(0.0, |time| time.p99);
+        at.sort_by(|a, b| p99(a).total_cmp(&p99(b)));
+        let typical = *at.get(at.len() / 2)?;
+        Some(Self {
             name,
-            threshold_block_ops_per_s: found.rate,
-            threshold_ops_per_s: found.rate.map(|_| typical.offered_ops),
-            threshold_is_a_bound: found.is_a_bound,
+            interrupted: found.is_none(),
+            threshold_block_ops_per_s: rate,
+            threshold_ops_per_s: rate.map(|_| typical.offered_ops),
+            threshold_is_a_bound: found.is_some_and(|found| found.is_a_bound),
             lookup_ns: typical.lookup_ns,
             response_ns: typical.response_ns,
             staleness_us: typical.staleness_us,
             wrong_answers: answers.wrong,
             answers,
             trials,
-        }
+        })
     }
 }

@@ -22,8 +22,10 @@ pub struct Progress {
 /// `launch` does one [`Job`] with `load`, in a process of its own, as a [`Launcher`](super::Launcher) does, or in this one. `progress` is
 /// called before each job.
 ///
+/// If `launch` is [interrupted](SweepError::Interrupted), the report has what was found until then, and says so.
+///
 /// # Errors
-/// Invalid options, and the errors of `launch`.
+/// Invalid options, and the other errors of `launch`.
 pub fn run(
     load: &Load,
     workload: Workload,
@@ -37,6 +39,7 @@ pub fn run(
     let begin = Instant::now();
     let search = options.search(total);
     let mut backends = Vec::new();
+    let mut interrupted = false;
     for (number, &system) in (0..).zip(&options.systems) {
         let mut trials = Vec::new();
         let share = |trials: usize| {
@@ -45,7 +48,13 @@ pub fn run(
             (1000.0 * (f64::from(number) + part) / options.systems.len() as f64) as u64
         };
         progress(&Progress { system, trial: 0, rate: None, thousandths: share(0) });
-        let answers = launch(&Job::Answers { system, budget: options.answers })?.answers(system)?;
+        let answers = match launch(&Job::Answers { system, budget: options.answers }) {
+            Err(SweepError::Interrupted) => {
+                interrupted = true;
+                break;
+            }
+            answers => answers?.answers(system)?,
+        };
         let begin = Instant::now();
         let found = search.run(|rate| {
             progress(&Progress {
@@ -57,8 +66,15 @@ pub fn run(
             let trial = launch(&Job::Trial(options.spec(system, &blocks, rate)))?.trial(system)?;
             trials.push(trial.clone());
             Ok((trial, begin.elapsed() < options.patience))
-        })?;
-        backends.push(BackendReport::new(system, &found, answers, trials));
+        });
+        match found {
+            Err(SweepError::Interrupted) => {
+                interrupted = true;
+                backends.extend(BackendReport::new(system, None, answers, trials));
+                break;
+            }
+            found => backends.extend(BackendReport::new(system, Some(&found?), answers, trials)),
+        }
     }
     let seconds = begin.elapsed().as_secs_f64();
     Ok(Report {
@@ -66,6 +82,7 @@ pub fn run(
         machine: Machine::this(),
         workload,
         options: options.clone(),
+        interrupted,
         backends,
         seconds,
     })

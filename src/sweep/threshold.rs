@@ -111,12 +111,10 @@ fn takes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::Quantiles;
 
     const SEARCH: Search = Search { lowest: 1e3, rung: 6.0, highest: 1e8, precision: 1.1, in_a_row: 3 };
 
     fn trial(rate: f64, passes: bool, others: f64) -> Trial {
-        let none = Quantiles { count: 0, p50: 0.0, p99: 0.0, p999: 0.0, max: 0.0 };
         Trial {
             window: 1.0,
             operations: 1,
@@ -133,8 +131,8 @@ mod tests {
             kept_up: passes,
             left_in_queue: 0,
             left_share: 0.0,
-            lookup_ns: none,
-            response_ns: none,
+            lookup_ns: None,
+            response_ns: None,
             staleness_us: None,
             others: Some(others),
             rejected: Some(0),

@@ -30,7 +30,7 @@ pub struct Trial {
     pub offered_ops: f64,
     /// `block_operations / window`.
     pub offered_block_ops: f64,
-    /// Operations issued, divided by the time of the last one.
+    /// Operations issued, divided by the time of the last one; 0 if none was issued.
     pub issued_ops: f64,
     /// Operations completed (lookups answered and events visible), divided by the time of the last completion.
     pub achieved_ops: f64,
@@ -51,11 +51,12 @@ pub struct Trial {
     pub left_in_queue: u64,
     /// Their share of all events, 0 to 1.
     pub left_share: f64,
-    /// Lookup times from call to answer.
-    pub lookup_ns: Quantiles,
-    /// Lookup times from deadline to answer, which include waiting for earlier lookups.
-    pub response_ns: Quantiles,
-    /// Times from handing an event over to its visibility, measured with markers; `None` for a backend that holds nothing.
+    /// Lookup times from call to answer; `None` if no lookup was issued.
+    pub lookup_ns: Option<Quantiles>,
+    /// Lookup times from deadline to answer, which include waiting for earlier lookups; `None` if none was issued.
+    pub response_ns: Option<Quantiles>,
+    /// Times from handing an event over to its visibility, measured with markers; `None` for a backend that holds
+    /// nothing, and if no marker was handed over.
     pub staleness_us: Option<Quantiles>,
     /// The share of the cores' time that other processes took meanwhile, 0 to 1; `None` where the system does not say.
     pub others: Option<f64>,
@@ -63,7 +64,7 @@ pub struct Trial {
     pub rejected: Option<u64>,
 }
 
-/// Exact quantiles, by the nearest-rank method.
+/// Exact quantiles of at least one value, by the nearest-rank method.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
     /// The number of values.
@@ -79,14 +80,16 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// Computes the quantiles of values that are given in parts of a unit, `parts` of which make one.
-    pub(super) fn new(mut values: Vec<u64>, parts: f64) -> Self {
+    /// Computes the quantiles of values that are given in parts of a unit, `parts` of which make one; `None` if there
+    /// are none.
+    pub(super) fn new(mut values: Vec<u64>, parts: f64) -> Option<Self> {
         values.sort_unstable();
         let at = |quantile: f64| {
             let rank = (quantile * values.len() as f64).ceil() as usize;
-            values.get(rank.saturating_sub(1)).map_or(0.0, |&value| value as f64 / parts)
+            values[rank.saturating_sub(1)] as f64 / parts
         };
-        Self { count: values.len() as u64, p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0) }
+        let count = values.len() as u64;
+        (count > 0).then(|| Self { count, p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0) })
     }
 }
 

@@ -1,12 +1,14 @@
 //! Where and why a trace cannot be used.
 
 use std::path::PathBuf;
-use std::{error, io};
+use std::{error, fmt, io};
 
 use thiserror::Error;
 
 use super::MAX_LINE;
 use super::compression::Compression;
+use super::expand::ExpandError;
+use super::fitting::FittingSizes;
 
 /// Where and why a trace could not be read. Printed as `file:line:column: reason: what to do`.
 #[derive(Debug, Error)]
@@ -78,45 +80,26 @@ pub enum Reason {
         /// When the one before arrived.
         previous: u64,
     },
-    /// Too few ids for the prompt: a whole block has none.
-    #[error(
-        "{ids} ids are too few for {input_length} tokens in blocks of {block_size}: the block size is wrong; {}",
-        fitting(*input_length, *ids)
-    )]
-    TooFewIds {
+    /// The number of ids does not fit the length of the prompt and the block size.
+    #[error("{ids} ids {mismatch} for {input_length} tokens in blocks of {block_size}: {fitting}")]
+    WrongBlockSize {
         /// Tokens of the prompt.
         input_length: u32,
         /// How many ids there are.
         ids: usize,
         /// The block size that was assumed, in tokens.
         block_size: u32,
+        /// What does not fit.
+        mismatch: Mismatch,
+        /// The block sizes that fit the rows up to this one, and the next ones.
+        fitting: FittingSizes,
     },
-    /// A partial last block has an id here, but had none in an earlier row.
-    #[error(
-        "{ids} ids for {input_length} tokens in blocks of {block_size}: here the partial last block has an id, in \
-         earlier rows it has none. Ids are missing there, or the block size is wrong"
-    )]
-    UnevenTails {
-        /// Tokens of the prompt.
-        input_length: u32,
-        /// How many ids there are.
-        ids: usize,
-        /// The block size that was assumed, in tokens.
-        block_size: u32,
-    },
-    /// More ids than the prompt has blocks, in a tool that cannot use such rows.
-    #[error(
-        "{ids} ids are too many for {input_length} tokens in blocks of {block_size}: the block size is wrong; {}",
-        fitting(*input_length, *ids)
-    )]
-    SpareIds {
-        /// Tokens of the prompt.
-        input_length: u32,
-        /// How many ids there are.
-        ids: usize,
-        /// The block size that was assumed, in tokens.
-        block_size: u32,
-    },
+    /// A block of the trace has no tokens.
+    #[error("blocks of 0 tokens: the --block-size of a trace must be at least 1")]
+    NoBlockSize,
+    /// The row cannot be cut into smaller blocks.
+    #[error("{0}")]
+    Expand(#[source] ExpandError),
     /// An id that has followed a different id, or none, before.
     #[error(
         "the id {id} has two parents: it followed another id before. An id must stand for a block and its whole \
@@ -175,12 +158,27 @@ fn place(TraceError { name, line, column, .. }: &TraceError) -> String {
     parts.fold(name.clone(), |place, part| format!("{place}:{part}"))
 }
 
-/// Advice about a block size that does not fit a row.
-pub(super) fn fitting(input_length: u32, ids: usize) -> String {
-    let fits = |size: &u32| (input_length / size..=input_length.div_ceil(*size)).contains(&(ids as u32));
-    match [16, 32, 64, 128, 256, 512, 1024, 2048, 4096].into_iter().find(fits) {
-        Some(size) => format!("these ids fit blocks of {size}"),
-        None => "choose the one that the trace was made with, often 512".to_owned(),
+/// How a number of ids differs from the number of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// A full block has no id.
+    TooFew,
+    /// An id stands for no token.
+    TooMany,
+    /// The partial last block has no id, and in an earlier row it has one.
+    WithoutTail,
+    /// The partial last block has an id, and in an earlier row it has none.
+    WithTail,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooFew => "are too few",
+            Self::TooMany => "are too many",
+            Self::WithoutTail => "without one for the partial last block, which has an id in earlier rows,",
+            Self::WithTail => "with one for the partial last block, which has no id in earlier rows,",
+        })
     }
 }
 

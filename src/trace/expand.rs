@@ -3,7 +3,6 @@
 use thiserror::Error;
 
 use super::Row;
-use super::error::fitting;
 use crate::hash::hash_pair;
 
 /// Splits the blocks of a trace into equal blocks of the size to replay at.
@@ -88,8 +87,7 @@ pub enum ExpandError {
     /// A row has fewer ids than its prompt has blocks.
     #[error(
         "{ids} ids are too few for {input_length} tokens in trace blocks of {trace_block_size}: \
-         the trace block size is wrong; {}",
-        fitting(*input_length, *ids)
+         the trace block size is wrong"
     )]
     TooFewIds {
         /// Tokens of the prompt.

@@ -7,7 +7,8 @@
 //! {"timestamp": 0, "input_length": 1100, "output_length": 500, "hash_ids": [0, 1, 2], "session_id": "a"}
 //! ```
 //!
-//! [`open`] reads rows one by one, and [`Expansion`] turns the ids of a row into the local hashes of a query:
+//! [`open`] reads rows one by one and checks that they fit the trace's block size, and [`Expansion`] turns the ids of a
+//! row into the local hashes of a query:
 //!
 //! ```
 //! use kvleap::trace::{Expansion, Rows};
@@ -15,7 +16,7 @@
 //! let text = r#"{"timestamp": 0, "input_length": 1100, "output_length": 500, "hash_ids": [0, 1, 2]}"#;
 //! let expansion = Expansion::new(512, 128)?;
 //! let mut hashes = Vec::new();
-//! for row in Rows::from_reader("example", text.as_bytes())? {
+//! for row in Rows::from_reader("example", text.as_bytes())?.checked(512)? {
 //!     expansion.expand(&row?, &mut hashes)?;
 //! }
 //! assert_eq!(hashes.len(), 8); // 1100 tokens fill eight blocks of 128
@@ -29,11 +30,12 @@
 
 pub mod analyze;
 mod blocks;
-pub(crate) mod check;
+mod check;
 mod compression;
 pub mod convert;
 mod error;
 mod expand;
+mod fitting;
 mod input;
 mod lines;
 mod numbers;
@@ -46,17 +48,21 @@ pub mod synth;
 pub mod text;
 
 pub use compression::Compression;
-pub use error::{Form, Reason, ToolError, TraceError};
+pub use error::{Form, Mismatch, Reason, ToolError, TraceError};
 pub use expand::{ExpandError, Expansion};
+pub use fitting::FittingSizes;
 #[cfg(feature = "figures")]
 pub(crate) use input::Input;
 pub use input::Progress;
 #[cfg(feature = "figures")]
 pub(crate) use lines::Lines;
 pub use output::Output;
-pub use reader::{Rows, open};
+pub use reader::{CheckedRows, Rows, open};
 
 use serde::{Deserialize, Serialize};
+
+/// Tokens that an id of most public traces stands for.
+pub const BLOCK_SIZE: u32 = 512;
 
 /// The longest line that is read, in bytes: 16 MiB, enough for a prompt of a million blocks.
 pub const MAX_LINE: usize = 16 << 20;

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use super::ToolError;
-use crate::temporary;
+use crate::temporary::{self, Incomplete};
 
 /// Writes JSON lines to a file, compressed with gzip if its name ends in `.gz`, or to standard output.
 ///
 /// The lines go to a temporary file in the same folder, which [`finish`](Self::finish) renames into place. If the
-/// output is dropped before that, nothing is left.
+/// output is dropped before that, nothing is left. Where nothing is dropped, as in a signal handler that ends the
+/// process, [`temporary::remove_all`] does it.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
@@ -25,8 +25,8 @@ pub struct Output {
 #[derive(Debug)]
 enum Sink {
     Stdout(BufWriter<io::Stdout>),
-    Plain(BufWriter<NamedTempFile>),
-    Gzip(Box<GzEncoder<BufWriter<NamedTempFile>>>),
+    Plain(BufWriter<Incomplete>),
+    Gzip(Box<GzEncoder<BufWriter<Incomplete>>>),
 }
 
 /// Bytes that are written at once.
@@ -60,16 +60,6 @@ impl Output {
             Sink::Plain(file)
         };
         Ok(Self { path: path.to_owned(), sink })
-    }
-
-    /// The temporary file that is written until the output is finished. Whoever ends the process from a signal handler,
-    /// where nothing is dropped, must remove it.
-    pub fn partial(&self) -> Option<&Path> {
-        match &self.sink {
-            Sink::Stdout(_) => None,
-            Sink::Plain(sink) => Some(sink.get_ref().path()),
-            Sink::Gzip(sink) => Some(sink.get_ref().get_ref().path()),
-        }
     }
 
     /// Writes one line.

@@ -12,7 +12,9 @@ mod common {
     pub(crate) mod zmtp;
 }
 
+mod block_size;
 mod figures;
+mod interrupt;
 mod log;
 mod publish;
 mod replay;

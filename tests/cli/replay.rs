@@ -177,6 +177,38 @@ fn without_json_the_report_is_text() {
 }
 
 #[test]
+fn what_did_not_happen_has_no_figure() {
+    let scratch = Scratch::new("nothing");
+    let trace =
+        scratch.file("t.jsonl", r#"{"timestamp": 0, "input_length": 100, "output_length": 1, "hash_ids": [0]}"#);
+    let options = ["--trace", &trace, "--workers", "1", "--verify"];
+    let nothing = report(&options);
+    for count in ["query_blocks", "matched_blocks", "events", "stored_blocks", "held_blocks", "cut_requests"] {
+        assert_eq!(nothing[count], 0, "no prompt has a full block: {count}");
+    }
+    for figure in ["hit_rate", "apply_ns_per_block", "events_per_second", "staleness_us", "bytes_per_held_block"] {
+        assert!(nothing[figure].is_null(), "{figure}: {nothing}");
+    }
+    let text = String::from_utf8(replay(&options).stdout).expect("text");
+    for part in ["apply               - per block, - events/s", "- bytes per held block", " -  on the worker that held"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("NaN") && !text.contains("0.0%"), "{text}");
+}
+
+#[test]
+fn requests_that_do_not_fit_a_worker_are_counted() {
+    let scratch = Scratch::new("cut");
+    let trace = scratch.file("t.jsonl", ROWS);
+    let options = ["--trace", &trace, "--workers", "1", "--block-size", "512", "--blocks", "3"];
+    // 1500 + 40 and 1100 + 600 tokens do not fit into 1536, and 512 + 1 do.
+    assert_eq!(count(&report(&options), "cut_requests"), 2);
+    assert!(String::from_utf8_lossy(&replay(&options).stdout).contains("2 requests, which do not fit"));
+    assert_eq!(count(&report(&[&options[..6], &["--blocks", "4"]].concat()), "cut_requests"), 0);
+}
+
+#[test]
 fn the_oracle_agrees_with_a_record() {
     let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/check/oracle.py");
     let scratch = Scratch::new("oracle");

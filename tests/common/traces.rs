@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Cursor;
 
-use kvleap::trace::{Row, Rows};
+use kvleap::trace::{CheckedRows, Row, Rows};
 use proptest::prelude::*;
 
 /// Draws rows over short sequences of few different blocks, sorted by time. Their ids are numbered by first appearance,
@@ -39,6 +39,7 @@ pub(crate) fn text(rows: &[Row]) -> Vec<u8> {
     text
 }
 
-pub(crate) fn reader(rows: &[Row]) -> Rows {
-    Rows::from_reader("given", Cursor::new(text(rows))).expect("readable memory")
+pub(crate) fn reader(rows: &[Row], block_size: u32) -> CheckedRows {
+    let rows = Rows::from_reader("given", Cursor::new(text(rows))).expect("readable memory");
+    rows.checked(block_size).expect("a block size")
 }

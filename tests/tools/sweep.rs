@@ -144,8 +144,8 @@ fn a_trial_plays_every_operation_once() {
             assert!(!trial.kept_up && trial.rejected.is_none());
             continue;
         }
-        assert_eq!(trial.lookup_ns.count, asked, "{system}");
-        assert_eq!(trial.response_ns.count, asked, "{system}");
+        assert_eq!(trial.lookup_ns.map(|times| times.count), Some(asked), "{system}");
+        assert_eq!(trial.response_ns.map(|times| times.count), Some(asked), "{system}");
         assert_eq!(trial.rejected, Some(0), "{system}");
         let rate = |count: f64| count / trial.done_after;
         assert!((trial.achieved_ops / rate(trial.operations as f64) - 1.0).abs() < 1e-9, "{trial:?}");
@@ -164,6 +164,22 @@ fn a_trial_gives_up_on_a_backend_that_cannot_keep_up() {
     let trial = play(load, &spec).unwrap();
     assert!(trial.given_up && !trial.passes() && !trial.kept_up && !trial.valid, "{trial:?}");
     assert!(trial.left_in_queue > 0 && trial.achieved_ops < trial.offered_ops, "{trial:?}");
+}
+
+#[test]
+fn a_trial_without_events_has_finite_rates() {
+    let load = load();
+    let lookups = load.ops.iter().take_while(|op| matches!(op.what, What::Lookup(_))).count();
+    assert!(lookups > 0, "the load begins with a lookup");
+    for system in [System::Kvleap, System::Design(Design::Null)] {
+        let trial = play(load.clone(), &Spec { system, operations: lookups, window_ns: 2_000_000, ..spec() }).unwrap();
+        assert_eq!((trial.left_in_queue, trial.left_share), (0, 0.0));
+        for rate in [trial.issued_ops, trial.achieved_ops, trial.achieved_block_ops] {
+            assert!(rate.is_finite() && rate >= 0.0, "{trial:?}");
+        }
+        // A trial is handed over as JSON, which has no infinity.
+        serde_json::from_str::<kvleap::sweep::Trial>(&serde_json::to_string(&trial).unwrap()).unwrap();
+    }
 }
 
 #[test]
@@ -189,8 +205,8 @@ fn answers_are_compared_with_the_reference() {
 }
 
 /// Runs a sweep of two systems in this process. Trials are not played: kvleap keeps up with less than 10^6 block
-/// operations per second, and the null design with any rate.
-fn swept() -> Report {
+/// operations per second, and the null design with any rate. Only this many jobs are done before it is interrupted.
+fn swept(jobs: usize) -> Report {
     let load = load();
     let options = Options {
         systems: vec![System::Kvleap, System::Design(Design::Null)],
@@ -202,9 +218,15 @@ fn swept() -> Report {
     let workload = Workload::new("test".to_owned(), (16, 3, 1200), &load);
     let typical = play(load.clone(), &Spec { operations: 100, window_ns: 10_000_000, ..spec() }).unwrap();
     let mut announced = 0;
+    let mut left = jobs;
     let launch = |job: &Job| match job {
-        Job::Answers { .. } => job.perform(load.clone()),
+        _ if left == 0 => Err(SweepError::Interrupted),
+        Job::Answers { .. } => {
+            left -= 1;
+            job.perform(load.clone())
+        }
         Job::Trial(spec) => {
+            left -= 1;
             let offered = load.blocks()[spec.operations] as f64 / (spec.window_ns as f64 / 1e9);
             let mut trial = typical.clone();
             let passes = offered < 1e6 || spec.system == System::Design(Design::Null);
@@ -220,7 +242,7 @@ fn swept() -> Report {
     });
     let report = report.unwrap();
     let trials: usize = report.backends.iter().map(|backend| backend.trials.len()).sum();
-    assert_eq!(announced, trials + 2, "each trial and each comparison is announced");
+    assert!(report.interrupted || announced == trials + 2, "each trial and each comparison is announced");
     report
 }
 
@@ -230,7 +252,7 @@ fn spec() -> Spec {
 
 #[test]
 fn a_report_has_thresholds_trials_and_the_machine() {
-    let report = swept();
+    let report = swept(usize::MAX);
     let [ours, null] = &report.backends[..] else { panic!("two backends") };
     let threshold = ours.threshold_block_ops_per_s.expect("there is one");
     assert!(threshold < 1e6 && 1e6 < threshold * 1.1, "{threshold}");
@@ -256,8 +278,34 @@ fn a_report_has_thresholds_trials_and_the_machine() {
 }
 
 #[test]
+fn an_interrupted_sweep_has_the_trials_until_then_and_says_so() {
+    let whole = swept(usize::MAX);
+    assert!(!whole.interrupted && whole.backends.iter().all(|backend| !backend.interrupted));
+    let [ours, null] = &whole.backends[..] else { panic!("two backends") };
+    let (first, second) = (1 + ours.trials.len(), 1 + null.trials.len());
+    for jobs in 0..first + second {
+        let report = swept(jobs);
+        assert!(report.interrupted, "{jobs}");
+        let trials: Vec<usize> = report.backends.iter().map(|backend| backend.trials.len()).collect();
+        let expected = match jobs {
+            0 | 1 => vec![],
+            _ if jobs < first => vec![jobs - 1],
+            _ if jobs < first + 2 => vec![first - 1],
+            _ => vec![first - 1, jobs - first - 1],
+        };
+        assert_eq!(trials, expected, "{jobs}");
+        for (backend, complete) in report.backends.iter().zip([ours, null]) {
+            let found = backend.trials.len() == complete.trials.len();
+            assert_eq!((backend.interrupted, backend.threshold_ops_per_s.is_some()), (!found, found), "{jobs}");
+        }
+        let drawn = figure(&report).svg(Theme::Light);
+        assert_eq!(drawn.is_ok_and(|svg| svg.contains("interrupted")), jobs > 1, "{jobs}: there is something to draw");
+    }
+}
+
+#[test]
 fn the_chart_shows_every_rate_and_rings_the_thresholds() {
-    let report = swept();
+    let report = swept(usize::MAX);
     let svg = figure(&report).svg(Theme::Light).unwrap();
     let rings = svg.lines().filter(|line| line.starts_with("<circle") && line.contains(r#"fill="none""#)).count();
     assert_eq!(rings, 4, "two backends on two charts");

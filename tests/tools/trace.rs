@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::HashSet;
 use std::io::{self, Cursor, Read, Write as _};
 
-use crate::common::shared;
+use crate::common::{shared, traces};
 
 const ROW: &str = r#"{"timestamp": 3, "input_length": 1100, "output_length": 5, "hash_ids": [0, 1, 2]}"#;
 
@@ -237,7 +237,7 @@ fn read_errors_name_the_file() {
     assert!(lines.next().is_none());
 
     for path in ["/nowhere/trace.jsonl", env!("CARGO_MANIFEST_DIR")] {
-        let error = open(path).expect_err("no file");
+        let error = Rows::open(path).expect_err("no file");
         assert!(matches!(error.reason, Reason::Unreadable(_)), "{error}");
         assert_eq!((error.name.as_str(), error.line), (path, None));
     }
@@ -286,7 +286,7 @@ fn published_traces_are_read_completely() {
         ("agentic_dev.jsonl.gz", 64, 955, 2_006_787, 56_677_994, 17),
     ] {
         let Some(path) = shared::shared(&format!("traces/{name}")) else { continue };
-        let mut lines = open(&path).expect("a readable trace");
+        let mut lines = Rows::open(&path).expect("a readable trace");
         let progress = lines.progress();
         assert_eq!(progress.total(), Some(path.metadata().expect("a file").len()));
         assert!(progress.read() < progress.total().unwrap(), "{name}: it was read too early");
@@ -313,5 +313,45 @@ fn published_traces_are_read_completely() {
         let mut expand = |row: &Row| wrong.expand(row, &mut hashes);
         let error = rows.iter().try_for_each(&mut expand).expect_err("half the ids");
         assert!(error.to_string().contains("the trace block size is wrong"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_wrong_block_size_is_refused_with_the_right_one() {
+    for (name, right) in
+        [("conversation_trace.jsonl", 512), ("mooncake_trace_1000.jsonl", 512), ("agentic_dev.jsonl.gz", 64)]
+    {
+        let Some(path) = shared::shared(&format!("traces/{name}")) else { continue };
+        let read = |size| open(&path, size).expect("a readable trace").collect::<Result<Vec<Row>, _>>();
+        assert!(read(right).is_ok(), "{name}");
+        for wrong in (0..14).map(|power| 1 << power).chain([right - 1, right + 1]).filter(|&wrong| wrong != right) {
+            let text = read(wrong).expect_err("a wrong block size").to_string();
+            let advice = format!("the block size is wrong; blocks of {right} tokens fit all of the first");
+            assert!(text.contains(name) && text.contains(&advice), "{wrong}: {text}");
+        }
+        assert!(open(&path, 0).expect_err("no block size").to_string().contains("must be at least 1"));
+    }
+}
+
+#[test]
+fn partial_last_blocks_have_an_id_in_all_rows_or_in_none() {
+    let read = |rows: &[Row], size| traces::reader(rows, size).collect::<Result<Vec<Row>, _>>();
+    let (with, without, whole) = (row(9, &[1, 2, 3]), row(9, &[1, 2]), row(8, &[1, 2]));
+    for rows in [[&with, &whole, &with], [&without, &whole, &without]].map(|rows| rows.map(Row::clone)) {
+        assert_eq!(read(&rows, 4).expect("a sound trace"), rows);
+    }
+    for (rows, why) in [
+        ([&with, &whole, &without], "given:3: 2 ids without one for the partial last block, which has an id in"),
+        ([&without, &whole, &with], "given:3: 3 ids with one for the partial last block, which has no id in"),
+        (
+            [&whole, &row(8, &[1, 2, 3]), &whole],
+            "given:2: 3 ids are too many for 8 tokens in blocks of 4: no block size",
+        ),
+        ([&whole, &row(8, &[1]), &whole], "given:2: 1 ids are too few for 8 tokens in blocks of 4: no block size"),
+    ] {
+        let mut reader = traces::reader(&rows.map(Row::clone), 4);
+        let error = reader.find_map(Result::err).expect("an unsound trace").to_string();
+        assert!(error.starts_with(why), "{error}");
+        assert!(reader.next().is_none(), "an error ends the rows");
     }
 }

@@ -144,7 +144,7 @@ proptest! {
         rows in traces::random_rows(30, 6),
         to in prop_oneof![Just(1_u32), Just(2), Just(3), Just(6)],
     ) {
-        let mut resize = Resize::new(6, to).unwrap();
+        let resize = Resize::new(6, to).unwrap();
         let mut small = rows.clone();
         small.iter_mut().try_for_each(|row| resize.row(row)).unwrap();
         for (a, b) in rows.iter().zip(&small) {
@@ -204,7 +204,7 @@ proptest! {
 
 #[test]
 fn ids_that_are_too_large_are_refused() {
-    let mut resize = Resize::new(8, 4).unwrap();
+    let resize = Resize::new(8, 4).unwrap();
     let mut row = Row { input_length: 8, hash_ids: vec![u64::MAX / 2], ..Row::default() };
     let before = row.clone();
     assert!(matches!(resize.row(&mut row), Err(Reason::TooLargeId { .. })));
@@ -272,7 +272,7 @@ fn errors_name_the_bad_session() {
         assert!(error.contains("not a recorded session"), "{error}");
     }
     assert!(sessions::open(scratch.file_path("empty.json", "")).unwrap_err().to_string().contains("no rows"));
-    let mixed = format!("{RECORDED}{}", RECORDED.replace("\"block_size\": 4", "\"block_size\": 8"));
+    let mixed = format!(r#"{RECORDED}{{"id": "eight", "block_size": 8, "requests": []}}"#);
     let read: Vec<Session> = sessions::open(scratch.file_path("mixed.json", mixed)).unwrap();
     assert!(sessions::to_rows(read, &Arrivals::default()).unwrap_err().to_string().contains("--block-size differs"));
     for arrivals in [Arrivals { rate: 0.0, ..Arrivals::default() }, Arrivals { pause: f64::NAN, ..Arrivals::default() }]

@@ -43,7 +43,8 @@ Examples:
 Exit codes:
   0  done
   2  not done: bad input, or something failed; figures that were finished
-     before stay")]
+     before stay
+  130  interrupted; figures that were finished before stay")]
 pub(crate) struct Args {
     /// Folder for the files; created if it does not exist
     #[arg(long, value_name = "DIR")]

@@ -1,12 +1,14 @@
 //! The `kvleap` command.
 //!
-//! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed.
+//! Exit codes: 0 done, 1 done and the answer is no, 2 not done, because the input is bad or something failed, 130 not
+//! done, because a signal said to end.
 //!
 //! A subcommand is compiled where its library feature is on. In other builds its name is still there, and says which
 //! features it needs.
 
 #![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "each subcommand uses some of the shared helpers"))]
 
+mod interrupt;
 #[cfg(feature = "service")]
 mod log;
 #[macro_use]
@@ -92,6 +94,14 @@ enum Command {
 
 impl Command {
     fn run(self) -> Outcome {
+        match &self {
+            // These end in ways of their own.
+            Self::Serve(_) | Self::Publish(_) => {}
+            // The command that has started it ends it.
+            #[cfg(feature = "sweep")]
+            Self::SweepJob(_) => {}
+            _ => interrupt::watch()?,
+        }
         match self {
             Self::Replay(args) => args.run(),
             Self::Simulate(args) => args.run(),

@@ -16,9 +16,11 @@ pub(in crate::figures) fn caption(data: &Throughput) -> String {
     let rows: Vec<String> = backends
         .iter()
         .map(|backend| {
-            let rate = backend.threshold_block_ops_per_s.map_or("none".to_owned(), |rate| count(rate.round() as u64));
+            let none = if backend.interrupted { "not found: interrupted" } else { "none" };
+            let rate = backend.threshold_block_ops_per_s.map_or(none.to_owned(), |rate| count(rate.round() as u64));
             let bound = if backend.threshold_is_a_bound { " or more" } else { "" };
-            let p99 = time(backend.lookup_ns.p99);
+            let at_threshold = backend.lookup_ns.filter(|_| backend.threshold_block_ops_per_s.is_some());
+            let p99 = at_threshold.map_or("-".to_owned(), |times| time(times.p99));
             let wrong = if backend.name.answers() { count(backend.wrong()) } else { "no answers".to_owned() };
             format!("| {} | {rate}{bound} | {p99} | {wrong} |", backend.name)
         })

@@ -6,7 +6,6 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tempfile::NamedTempFile;
 use twox_hash::XxHash3_64;
 
 use super::claim::folder;
@@ -14,7 +13,7 @@ use super::error::{Reason, SnapshotError};
 use super::format::{Header, Records, SavedModel, SavedPublisher, WINDOW_LOG};
 use super::preamble::{MAGIC, VERSION};
 use crate::event::Event;
-use crate::temporary;
+use crate::temporary::{self, Incomplete};
 
 /// The compression level of zstd: the fastest that finds columns of hashes which workers share.
 const LEVEL: i32 = 1;
@@ -128,7 +127,7 @@ fn unwritable(path: &Path) -> impl Fn(io::Error) -> SnapshotError {
 
 /// A file that replaces another one when it is complete. Dropped before that, it is removed.
 #[derive(Debug)]
-pub struct Replacement(BufWriter<NamedTempFile>);
+pub struct Replacement(BufWriter<Incomplete>);
 
 impl Replacement {
     /// Gives the file its final name. Returns its length.

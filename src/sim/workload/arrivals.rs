@@ -10,7 +10,6 @@ use super::requests::{Request, Requests};
 use super::{Bursts, Mix, Source, Workload};
 use crate::hash::hash_pair;
 use crate::sim::SimError;
-use crate::trace::check::Check;
 use crate::trace::synth::Limits;
 use crate::trace::synth::scenario::Scenario;
 use crate::trace::{self, Expansion, Row};
@@ -107,11 +106,9 @@ impl Builder {
     fn trace(&mut self, path: &Path, expansion: Expansion, limit: u64) -> Result<(), SimError> {
         let (trace_block_size, block_size) = (expansion.trace_block_size(), expansion.block_size());
         self.requests.parts = u64::from(trace_block_size / block_size);
-        let mut rows = trace::open(path)?;
-        let mut check = Check::new(trace_block_size);
+        let mut rows = trace::open(path, trace_block_size)?;
         while (self.requests.len() as u64) < limit {
             let Some(row) = rows.next().transpose()? else { break };
-            check.row(&row).map_err(|reason| SimError::Trace(rows.error(reason)))?;
             self.push(0, row, trace_block_size);
         }
         if self.closed && self.last.is_empty() {

@@ -10,7 +10,7 @@ use super::{Partition, PartitionError};
 use crate::hash::hash_pair;
 use crate::mock::Request;
 use crate::replay::Workload;
-use crate::trace::{self, Expansion, Row};
+use crate::trace::{self, Expansion, Reason, Row};
 
 /// Requests of the built-in workload, unless the options say otherwise.
 const GENERATED: u64 = 2_000;
@@ -87,28 +87,18 @@ fn generated(partition: &Partition) -> Vec<Arrival> {
 fn of_trace(path: &Path, partition: &Partition) -> Result<Vec<Arrival>, PartitionError> {
     let expansion = Expansion::new(partition.trace_block_size, partition.engine.block_size);
     let expansion = expansion.map_err(PartitionError::BlockSizes)?;
-    let mut rows = trace::open(path).map_err(PartitionError::Trace)?;
+    let mut rows = trace::open(path, expansion.trace_block_size()).map_err(PartitionError::Trace)?;
     let mut arrivals: Vec<Arrival> = Vec::new();
     let mut parents = HashMap::new();
-    let (mut first, mut last) = (None, 0);
+    let mut first = None;
     while arrivals.len() as u64 != partition.requests.unwrap_or(u64::MAX) {
         let Some(row) = rows.next().transpose().map_err(PartitionError::Trace)? else { break };
-        let place = || (path.to_owned(), rows.line());
-        if row.timestamp < last {
-            let (path, line) = place();
-            return Err(PartitionError::Unsorted { path, line, timestamp: row.timestamp, before: last });
-        }
-        last = row.timestamp;
         if let Some((id, parents)) = second_parent(&row, &mut parents) {
-            let (path, line) = place();
-            return Err(PartitionError::TwoParents { path, line, id, parents });
+            return Err(PartitionError::TwoParents { path: path.to_owned(), line: rows.line(), id, parents });
         }
         let mut prompt = Vec::new();
         let expanded = expansion.expand(&row, &mut prompt);
-        expanded.map_err(|source| {
-            let (path, line) = place();
-            PartitionError::Row { path, line, source }
-        })?;
+        expanded.map_err(|error| PartitionError::Trace(rows.error(Reason::Expand(error))))?;
         arrivals.push(Arrival {
             at_ns: (row.timestamp - *first.get_or_insert(row.timestamp)).saturating_mul(NS_PER_MS),
             prompt: prompt.into(),

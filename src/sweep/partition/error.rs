@@ -33,31 +33,6 @@ pub enum PartitionError {
     /// The trace cannot be read.
     #[error("{0}")]
     Trace(#[source] TraceError),
-    /// A row of the trace does not fit the block sizes.
-    #[error("{}:{line}: {source}", path.display())]
-    Row {
-        /// The trace.
-        path: PathBuf,
-        /// The line, from 1.
-        line: u64,
-        /// What is wrong.
-        source: ExpandError,
-    },
-    /// A row of the trace is earlier than the one before.
-    #[error(
-        "{}:{line}: the timestamp {timestamp} is earlier than {before} in the row before: sort the trace by timestamp",
-        path.display()
-    )]
-    Unsorted {
-        /// The trace.
-        path: PathBuf,
-        /// The line, from 1.
-        line: u64,
-        /// Its timestamp.
-        timestamp: u64,
-        /// The timestamp of the row before.
-        before: u64,
-    },
     /// An id of the trace follows two different ids, so it does not stand for one prefix.
     #[error(
         "{}:{line}: id {id} follows {} here and {} before, but must stand for one block and its whole prefix: \

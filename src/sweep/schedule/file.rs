@@ -51,8 +51,7 @@ impl Schedule {
     }
 
     fn write_to(&self, path: &Path) -> io::Result<()> {
-        let mut file = temporary::beside(path)?;
-        let mut sink = BufWriter::new(file.as_file_mut());
+        let mut sink = BufWriter::new(temporary::beside(path)?);
         sink.write_all(&MAGIC)?;
         sink.write_all(&VERSION.to_le_bytes())?;
         let mut frame = zstd::Encoder::new(sink, LEVEL)?;
@@ -69,8 +68,9 @@ impl Schedule {
             put(&Entry { after_ns, what: Encoded::of(&op.what) }, &mut frame)?;
             before = op.at_ns;
         }
-        frame.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        file.persist(path).map(drop).map_err(|failed| failed.error)
+        let file = frame.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map(drop)
     }
 
     /// Reads what [`save`](Self::save) wrote.

@@ -19,18 +19,15 @@ pub struct Analysis {
     pub blocks: u64,
     /// Ids that an earlier row had, too.
     pub hit_blocks: u64,
-    /// `hit_blocks / blocks`, which is what an infinite cache hits; 0 if there is no block. [`Metrics`] has the mean
-    /// over rows.
-    pub block_weighted_hit_rate: f64,
-    /// Rows whose last id stands for no token, a sign that the block size is too large. If there are any, unique prompt
-    /// lengths may be negative.
-    pub rows_with_spare_ids: u64,
+    /// `hit_blocks / blocks`, which is what an infinite cache hits; `None` if there is no block. [`Metrics`] has the
+    /// mean over rows.
+    pub block_weighted_hit_rate: Option<f64>,
     /// Lengths and hit rates of requests.
     pub metrics: Metrics,
     /// Histograms of the lengths of prompts and answers.
     #[serde(skip)]
     pub histograms: Vec<Histogram>,
-    /// Hit rate by cache size, for each of [`Options::workers`](super::Options::workers).
+    /// Hit rate by cache size, for each of [`Options::workers`](super::Options::workers); empty if there is no block.
     pub curves: Vec<Curve>,
     /// How requests arrive.
     pub arrivals: Arrivals,

@@ -23,16 +23,17 @@ pub struct Window {
 }
 
 /// How requests arrive.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Arrivals {
     /// Time from the first request to the last, in milliseconds.
     pub duration_ms: u64,
-    /// Requests per second over that time; 0 if the time is 0.
-    pub requests_per_second: f64,
-    /// Requests per second in the busiest window.
-    pub peak_requests_per_second: f64,
-    /// Milliseconds from one request to the next, including zeros.
-    pub gap_ms: Summary,
+    /// All requests, divided by that time; `None` if the time is 0.
+    pub requests_per_second: Option<f64>,
+    /// Requests in the busiest window. This is a number and no rate, because a trace may be shorter than a window, or
+    /// begin or end in the middle of one.
+    pub busiest_window_requests: u64,
+    /// Milliseconds from one request to the next, including zeros; `None` if there is only one request.
+    pub gap_ms: Option<Summary>,
 }
 
 /// Collects arrivals and windows.
@@ -91,11 +92,10 @@ impl ArrivalCounter {
         let duration_ms = self.last - self.first.unwrap_or(0);
         let requests: u64 = self.windows.iter().map(|window| window.requests).sum();
         let busiest = self.windows.iter().map(|window| window.requests).max().unwrap_or(0);
-        let rate = |requests: u64, ms: u64| if ms == 0 { 0.0 } else { requests as f64 * 1e3 / ms as f64 };
         let arrivals = Arrivals {
             duration_ms,
-            requests_per_second: rate(requests, duration_ms),
-            peak_requests_per_second: rate(busiest, self.length_ms),
+            requests_per_second: (duration_ms > 0).then(|| requests as f64 * 1e3 / duration_ms as f64),
+            busiest_window_requests: busiest,
             gap_ms: self.gaps.summary(),
         };
         (arrivals, self.windows)

@@ -6,21 +6,20 @@ use super::metrics::Lengths;
 use super::reuse::Reuse;
 use super::sessions::SessionCounter;
 use super::{Analysis, Curve, Options};
-use crate::trace::check::Check;
 use crate::trace::error::Reason;
 use crate::trace::prefixes::PrefixTree;
-use crate::trace::{Row, Rows, ToolError};
+use crate::trace::{CheckedRows, Row, ToolError};
 
 /// Reads `rows` to the end and analyses them. Calls `progress` after each row with the number of rows so far.
 ///
 /// Costs about as much as reading the rows. Each curve adds a few additions for each node of a row's path.
 ///
 /// # Errors
-/// [`ToolError::Option`] if an option is out of range, and [`ToolError::Trace`] if a row cannot be read, arrives before
-/// the previous one, has no id for a whole block of its prompt, or has an id that followed a different one before.
-pub fn analyze(mut rows: Rows, options: &Options, mut progress: impl FnMut(u64)) -> Result<Analysis, ToolError> {
+/// [`ToolError::Option`] if an option is out of range, and [`ToolError::Trace`] if a row cannot be read, does not fit, or
+/// has an id that followed a different one before.
+pub fn analyze(mut rows: CheckedRows, options: &Options, mut progress: impl FnMut(u64)) -> Result<Analysis, ToolError> {
     options.check()?;
-    let mut collector = Collector::new(options);
+    let mut collector = Collector::new(options, rows.block_size());
     let mut row = Row::default();
     while let Some(read) = rows.read(&mut row) {
         read?;
@@ -32,13 +31,12 @@ pub fn analyze(mut rows: Rows, options: &Options, mut progress: impl FnMut(u64))
 
 struct Collector<'a> {
     options: &'a Options,
-    check: Check,
+    block_size: u32,
     prefixes: PrefixTree,
     path: Vec<u32>,
     requests: u64,
     blocks: u64,
     hit_blocks: u64,
-    spare: u64,
     lengths: Lengths,
     contexts: Contexts,
     /// For each curve, the cache of each worker.
@@ -48,17 +46,16 @@ struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    fn new(options: &'a Options) -> Self {
+    fn new(options: &'a Options, block_size: u32) -> Self {
         let fleet = |&workers: &u32| (0..workers).map(|_| Reuse::default()).collect();
         Self {
             options,
-            check: Check::new(options.block_size),
+            block_size,
             prefixes: PrefixTree::default(),
             path: Vec::new(),
             requests: 0,
             blocks: 0,
             hit_blocks: 0,
-            spare: 0,
             lengths: Lengths::default(),
             contexts: Contexts::default(),
             fleets: options.workers.iter().map(fleet).collect(),
@@ -68,8 +65,7 @@ impl<'a> Collector<'a> {
     }
 
     fn row(&mut self, row: &Row) -> Result<(), Reason> {
-        let (block_size, ids) = (self.options.block_size, row.hash_ids.len());
-        self.check.row(row)?;
+        let (block_size, ids) = (self.block_size, row.hash_ids.len());
         let growth = self.prefixes.row(&row.hash_ids, &mut self.path)?;
         let (path, prefixes) = (&*self.path, &self.prefixes);
 
@@ -87,13 +83,12 @@ impl<'a> Collector<'a> {
         self.requests += 1;
         self.blocks += ids as u64;
         self.hit_blocks += growth.known as u64;
-        self.spare += u64::from(self.check.is_spare(row));
         Ok(())
     }
 
     fn finish(self, file: String) -> Analysis {
         let repeated_hash_ids = self.contexts.repeated;
-        let (context, unique) = self.contexts.finish(self.options.block_size);
+        let (context, unique) = self.contexts.finish(self.block_size);
         let curve = |fleet: Vec<Reuse>| {
             let mut uses = Vec::new();
             for worker in &fleet {
@@ -109,11 +104,10 @@ impl<'a> Collector<'a> {
             repeated_hash_ids,
             blocks: self.blocks,
             hit_blocks: self.hit_blocks,
-            block_weighted_hit_rate: if self.blocks == 0 { 0.0 } else { self.hit_blocks as f64 / self.blocks as f64 },
-            rows_with_spare_ids: self.spare,
+            block_weighted_hit_rate: (self.blocks > 0).then(|| self.hit_blocks as f64 / self.blocks as f64),
             histograms: self.lengths.histograms(),
             metrics: self.lengths.finish(&context, &unique),
-            curves: self.fleets.into_iter().map(curve).collect(),
+            curves: self.fleets.into_iter().filter(|_| self.blocks > 0).map(curve).collect(),
             arrivals,
             window_ms: self.options.window_ms,
             windows,

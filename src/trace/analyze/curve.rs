@@ -28,7 +28,7 @@ pub struct CurvePoint {
 }
 
 impl Curve {
-    /// Creates the curve from the number of uses with each reuse distance, and the number of all blocks.
+    /// Creates the curve from the number of uses with each reuse distance, and the number of all blocks, at least one.
     pub(super) fn new(workers: u32, mut uses: Vec<u64>, blocks: u64) -> Self {
         let last = uses.iter().rposition(|&n| n > 0).unwrap_or(0);
         uses.truncate(last + 1);
@@ -47,10 +47,10 @@ impl Curve {
         curve
     }
 
-    /// Returns the exact share of all blocks that are hit if each cache has `capacity` blocks; 0 if there is no block.
+    /// Returns the exact share of all blocks that are hit if each cache has `capacity` blocks.
     pub fn hit_rate(&self, capacity: u64) -> f64 {
         let place = (capacity as usize).min(self.hits.len().saturating_sub(1));
         let hits = self.hits.get(place).copied().unwrap_or(0);
-        if self.blocks == 0 { 0.0 } else { hits as f64 / self.blocks as f64 }
+        hits as f64 / self.blocks as f64
     }
 }

@@ -6,12 +6,12 @@ use crate::report::{Axis, Chart, Figure, Point, Series, Unit};
 /// Draws the hit rate against the cache size, the working set over time, and histograms of lengths. Leaves out charts
 /// that have nothing to show.
 pub fn figure(analysis: &Analysis) -> Figure {
+    let hits = analysis
+        .block_weighted_hit_rate
+        .map_or(String::new(), |rate| format!("; an infinite cache hits {:.1}% of the blocks", 100.0 * rate));
     let note = format!(
-        "{} requests, {} blocks, {} of them distinct; an infinite cache hits {:.1}% of the blocks",
-        analysis.requests,
-        analysis.blocks,
-        analysis.unique_hash_ids,
-        100.0 * analysis.block_weighted_hit_rate
+        "{} requests, {} blocks, {} of them distinct{hits}",
+        analysis.requests, analysis.blocks, analysis.unique_hash_ids
     );
     let charts = [hit_rate(analysis), working_set(analysis)].into_iter().flatten();
     let charts = charts.chain(analysis.histograms.iter().map(lengths));

@@ -22,17 +22,17 @@ use crate::trace::Row;
 /// row's context includes ids that are repeated only later. The causal ones are what its documentation describes: ids
 /// that earlier requests have produced.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Metrics(Vec<(&'static str, Summary)>);
+pub struct Metrics(Vec<(&'static str, Option<Summary>)>);
 
 impl Metrics {
-    /// Returns the statistics called `name`.
+    /// Returns the statistics called `name`; `None` if no request counts there, or if nothing is called that.
     pub fn get(&self, name: &str) -> Option<&Summary> {
-        self.iter().find(|(other, _)| *other == name).map(|(_, summary)| summary)
+        self.iter().find(|(other, _)| *other == name).and_then(|(_, summary)| summary)
     }
 
-    /// Returns all statistics, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Summary)> {
-        self.0.iter().map(|(name, summary)| (*name, summary))
+    /// Returns all statistics, in order; `None` stands for one in which no request counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Option<&Summary>)> {
+        self.0.iter().map(|(name, summary)| (*name, summary.as_ref()))
     }
 }
 
@@ -40,7 +40,7 @@ impl Metrics {
 impl Serialize for Metrics {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        self.iter().try_for_each(|(name, summary)| map.serialize_entry(name, summary))?;
+        self.iter().try_for_each(|(name, summary)| map.serialize_entry(name, &summary))?;
         map.end()
     }
 }

@@ -10,7 +10,8 @@
 //!     r#"{"timestamp": 0, "input_length": 1100, "output_length": 5, "hash_ids": [0, 1, 2]}"#, "\n",
 //!     r#"{"timestamp": 9, "input_length": 1030, "output_length": 5, "hash_ids": [0, 1, 3]}"#,
 //! );
-//! let analysis = analyze(Rows::from_reader("example", text.as_bytes())?, &Options::default(), |_| {})?;
+//! let rows = Rows::from_reader("example", text.as_bytes())?.checked(512)?;
+//! let analysis = analyze(rows, &Options::default(), |_| {})?;
 //! assert_eq!(analysis.metrics.get("Context Length").map(|summary| summary.mean), Some(1024.0));
 //! assert_eq!(analysis.block_weighted_hit_rate, 2.0 / 6.0); // 0 and 1, the second time
 //! assert_eq!(analysis.curves[0].hit_rate(1), 1.0 / 6.0); // one block of cache keeps 0 only

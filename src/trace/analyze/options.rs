@@ -5,8 +5,6 @@ use crate::trace::ToolError;
 /// Options of an analysis.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Tokens that an id stands for. Default 512.
-    pub block_size: u32,
     /// Numbers of workers to compute a [`Curve`](super::Curve) for. Default 1, 2, 4 and 8. Each worker of each curve
     /// takes at most eight bytes for every row with ids of its own.
     pub workers: Vec<u32>,
@@ -16,7 +14,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { block_size: 512, workers: vec![1, 2, 4, 8], window_ms: 60_000 }
+        Self { workers: vec![1, 2, 4, 8], window_ms: 60_000 }
     }
 }
 
@@ -30,9 +28,6 @@ impl Options {
     /// [`ToolError::Option`] names the first that is not.
     pub fn check(&self) -> Result<(), ToolError> {
         let fail = |option, why: &str| Err(ToolError::Option { option, why: why.to_owned() });
-        if self.block_size == 0 {
-            return fail("--block-size", "is 0; it must be at least 1");
-        }
         if self.window_ms == 0 {
             return fail("--window", "is 0; it must be at least a millisecond");
         }

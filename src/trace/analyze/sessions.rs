@@ -8,7 +8,7 @@ use super::tally::{Summary, Tally};
 use crate::trace::Row;
 
 /// Statistics of the requests that name a session.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Sessions {
     /// Number of distinct sessions.
     pub sessions: u64,
@@ -18,8 +18,8 @@ pub struct Sessions {
     pub requests_per_session: Summary,
     /// Milliseconds from the first request of a session to its last.
     pub duration_ms: Summary,
-    /// Milliseconds from a request of a session to the next.
-    pub gap_ms: Summary,
+    /// Milliseconds from a request of a session to the next; `None` if no session has two.
+    pub gap_ms: Option<Summary>,
 }
 
 #[derive(Debug)]
@@ -56,11 +56,11 @@ impl SessionCounter {
             requests.add(session.requests as f64);
             durations.add((session.last - session.first) as f64);
         }
-        (!self.sessions.is_empty()).then(|| Sessions {
+        Some(Sessions {
             sessions: self.sessions.len() as u64,
             requests: self.sessions.values().map(|session| session.requests).sum(),
-            requests_per_session: requests.summary(),
-            duration_ms: durations.summary(),
+            requests_per_session: requests.summary()?,
+            duration_ms: durations.summary()?,
             gap_ms: self.gaps.summary(),
         })
     }

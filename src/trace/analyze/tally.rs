@@ -16,16 +16,16 @@ impl Tally {
         *self.counts.entry((value + 0.0).to_bits()).or_default() += 1;
     }
 
-    /// Returns the summary; all zeros if nothing was counted.
-    pub(super) fn summary(&self) -> Summary {
+    /// Returns the summary; `None` if nothing was counted.
+    pub(super) fn summary(&self) -> Option<Summary> {
         let mut values: Vec<(f64, u64)> = self.counts.iter().map(|(&bits, &n)| (f64::from_bits(bits), n)).collect();
         values.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
-        let (Some(&(min, _)), Some(&(max, _))) = (values.first(), values.last()) else { return Summary::default() };
+        let (&(min, _), &(max, _)) = (values.first()?, values.last()?);
         let count: u64 = values.iter().map(|(_, n)| n).sum();
         let mean = values.iter().map(|&(value, n)| value * n as f64).sum::<f64>() / count as f64;
         let squares: f64 = values.iter().map(|&(value, n)| (value - mean).powi(2) * n as f64).sum();
         let [p25, median, p75] = [0.25, 0.5, 0.75].map(|part| percentile(&values, part * (count - 1) as f64));
-        Summary { mean, std: (squares / count as f64).sqrt(), min, p25, median, p75, max }
+        Some(Summary { mean, std: (squares / count as f64).sqrt(), min, p25, median, p75, max })
     }
 
     /// Divides the range of the values into `bins` equal intervals. Returns the start of each, and how many values are
@@ -57,8 +57,8 @@ fn percentile(values: &[(f64, u64)], place: f64) -> f64 {
     low + (high - low) * place.fract()
 }
 
-/// A distribution in seven numbers, all 0 if there was no value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// A distribution of at least one value in seven numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// Arithmetic mean.
     pub mean: f64,
@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn summary(values: &[f64]) -> Summary {
-        tally(values).summary()
+        tally(values).summary().expect("a value")
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
         assert!((of_four.std - 1.6875_f64.sqrt()).abs() < 1e-15);
         let of_one = summary(&[-3.5]);
         assert_eq!((of_one.mean, of_one.std, of_one.p25, of_one.p75), (-3.5, 0.0, -3.5, -3.5));
-        assert_eq!(summary(&[]), Summary::default());
+        assert_eq!(tally(&[]).summary(), None);
         assert_eq!(tally(&[-0.0, 0.0]).counts.len(), 1);
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::sessions::{self, Session};
 use super::{Arrivals, Rechain, Resize, chats};
 use crate::trace::text::Tokenizer;
-use crate::trace::{Row, ToolError, open};
+use crate::trace::{BLOCK_SIZE, Row, ToolError, open};
 
 /// A form of traces. Written and parsed as `rows`, `sessions` or `chats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +85,6 @@ pub enum Line {
     Session(Session),
 }
 
-/// Tokens in a block, if neither the input nor the options say.
-const BLOCK_SIZE: u32 = 512;
-
 /// Converts the inputs and passes the lines to `write`.
 ///
 /// From rows to rows, the input is streamed; other inputs are held in memory as a whole.
@@ -138,7 +135,7 @@ pub fn convert(job: &Job, mut write: impl FnMut(Line) -> Result<(), ToolError>) 
     if job.from != Kind::Rows
         && let Some(to) = job.to_block_size
     {
-        let mut resize = Resize::new(block_size, to)?;
+        let resize = Resize::new(block_size, to)?;
         let fit = |reason| ToolError::Option { option: "--to-block-size", why: format!("does not fit: {reason}") };
         rows.iter_mut().try_for_each(|row| resize.row(row)).map_err(fit)?;
     }
@@ -156,8 +153,8 @@ fn stream(job: &Job, block_size: u32, mut write: impl FnMut(Row) -> Result<(), T
         return Err(ToolError::Option { option: "--from", why });
     };
     let mut chain = job.chain.then(Rechain::default);
-    let mut resize = Resize::new(block_size, job.to_block_size.unwrap_or(block_size))?;
-    let mut rows = open(input)?;
+    let resize = Resize::new(block_size, job.to_block_size.unwrap_or(block_size))?;
+    let mut rows = open(input, block_size)?;
     while let Some(mut row) = rows.next().transpose()? {
         if let Some(chain) = &mut chain {
             chain.row(&mut row);

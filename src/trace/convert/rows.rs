@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 
-use crate::trace::check::Check;
 use crate::trace::{ExpandError, Expansion, Reason, Row, ToolError};
 
 /// Turns rows in blocks of one size into rows in smaller blocks.
 ///
 /// Block `k` of id `i` has the id `i * ratio + k`, so equal ids give equal blocks, and dense ids stay dense. A partial
-/// last block becomes as many blocks as it fills, the last of them partial.
+/// last block becomes as many blocks as it fills, the last of them partial. Rows must fit blocks of the first size, as
+/// [`CheckedRows`](crate::trace::CheckedRows) do.
 #[derive(Debug)]
 pub struct Resize {
-    check: Check,
     block_size: u32,
     ratio: u64,
 }
@@ -26,16 +25,14 @@ impl Resize {
             option: "--to-block-size",
             why: format!("does not fit: {error}"),
         })?;
-        Ok(Self { check: Check::new(from), block_size: to, ratio: (from / to).into() })
+        Ok(Self { block_size: to, ratio: (from / to).into() })
     }
 
-    /// Converts the next row of the trace.
+    /// Converts a row.
     ///
     /// # Errors
-    /// [`Reason::Unsorted`], [`Reason::TooFewIds`], [`Reason::UnevenTails`], and [`Reason::TooLargeId`] if the ids
-    /// would not fit into 64 bits. The row has not changed then.
-    pub fn row(&mut self, row: &mut Row) -> Result<(), Reason> {
-        self.check.row(row)?;
+    /// [`Reason::TooLargeId`] if the ids would not fit into 64 bits. The row has not changed then.
+    pub fn row(&self, row: &mut Row) -> Result<(), Reason> {
         let last = u64::MAX / self.ratio;
         if let Some(&id) = row.hash_ids.iter().find(|&&id| id >= last) {
             return Err(Reason::TooLargeId { id });

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::arrivals::SessionTimes;
 use super::{Arrivals, Rechain};
+use crate::trace::check::fit;
 use crate::trace::error::{Form, Reason, TraceError};
+use crate::trace::fitting::FittingSizes;
 use crate::trace::input::Input;
 use crate::trace::{Row, ToolError};
 
@@ -102,6 +104,7 @@ impl Session {
         if self.block_size == 0 {
             return Err("block_size is 0".to_owned());
         }
+        let mut fitting = FittingSizes::default();
         let all = self.requests.iter().flat_map(|request| [request].into_iter().chain(&request.requests));
         for request in all {
             if !(0.0..=LONGEST).contains(&request.t) {
@@ -113,10 +116,8 @@ impl Session {
             let (Some(input), Some(_)) = (request.input, request.output) else {
                 return Err(format!("the request at {} s lacks in or out", request.t));
             };
-            let (ids, block_size) = (request.hash_ids.len(), self.block_size);
-            if ids < (input / block_size) as usize {
-                return Err(format!("{ids} ids are too few for {input} tokens in blocks of {block_size}"));
-            }
+            let fits = fit(&mut fitting, input, request.hash_ids.len(), self.block_size);
+            fits.map_err(|reason| format!("the request at {} s: {reason}", request.t))?;
         }
         Ok(())
     }

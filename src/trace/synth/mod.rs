@@ -11,7 +11,7 @@
 //!     r#"{"timestamp": 0, "input_length": 1100, "output_length": 5, "hash_ids": [0, 1, 2]}"#, "\n",
 //!     r#"{"timestamp": 9, "input_length": 1030, "output_length": 5, "hash_ids": [0, 1, 3]}"#,
 //! );
-//! let model = Model::learn(Rows::from_reader("example", text.as_bytes())?, 512, |_| {})?;
+//! let model = Model::learn(Rows::from_reader("example", text.as_bytes())?.checked(512)?, |_| {})?;
 //! let requests = model.requests(&Options { num_requests: 100, ..Options::default() })?;
 //! let requests = requests.collect::<Result<Vec<_>, _>>()?;
 //! assert!(requests.len() == 100 && requests.iter().all(|row| row.hash_ids.len() == 3));

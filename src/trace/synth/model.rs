@@ -3,8 +3,7 @@
 use fastrand::Rng;
 
 use super::tree::{Exit, Grower, Tree};
-use crate::trace::check::Check;
-use crate::trace::{Reason, Row, Rows, ToolError};
+use crate::trace::{CheckedRows, Row, ToolError};
 
 /// Observed values, each drawn with the same probability.
 #[derive(Clone, Debug)]
@@ -78,28 +77,20 @@ pub struct Shape {
 }
 
 impl Model {
-    /// Learns from all `rows`, whose ids stand for `block_size` tokens. Calls `progress` after each row with the number
-    /// of rows so far.
+    /// Learns from all `rows`. Calls `progress` after each row with the number of rows so far.
     ///
     /// # Errors
-    /// [`ToolError::Option`] if `block_size` is 0, and [`ToolError::Trace`] if a row cannot be read, arrives before the
-    /// previous one, has too few or too many ids for its length, or has an id that followed a different one before.
-    pub fn learn(mut rows: Rows, block_size: u32, mut progress: impl FnMut(u64)) -> Result<Self, ToolError> {
-        if block_size == 0 {
-            return Err(ToolError::Option { option: "--block-size", why: "is 0; it must be at least 1".to_owned() });
-        }
-        let mut check = Check::new(block_size);
+    /// [`ToolError::Trace`] if a row cannot be read, does not fit, or has an id that followed a different one before.
+    pub fn learn(mut rows: CheckedRows, mut progress: impl FnMut(u64)) -> Result<Self, ToolError> {
+        let block_size = rows.block_size();
         let mut grower = Grower::default();
         let (mut tails, mut output_lengths, mut bursts, mut gaps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut row = Row::default();
         let mut previous = None;
         while let Some(read) = rows.read(&mut row) {
             read?;
-            let learnt = check.row(&row).and_then(|()| tail(&row, block_size)).and_then(|tail| {
-                tails.push(tail);
-                grower.row(&row)
-            });
-            learnt.map_err(|reason| rows.error(reason))?;
+            tails.push(tail(&row, block_size));
+            grower.row(&row).map_err(|reason| rows.error(reason))?;
             output_lengths.push(row.output_length);
             match (previous, bursts.last_mut()) {
                 (Some(previous), Some(burst)) if previous == row.timestamp => *burst += 1,
@@ -145,11 +136,6 @@ fn leaves(tree: &Tree, exits: &[Exit], tails: &[u32]) -> (Vec<Request>, Vec<Leaf
 }
 
 /// Returns the tokens in the last block of a row, including any that follow it without an id.
-fn tail(row: &Row, block_size: u32) -> Result<u32, Reason> {
-    let ids = row.hash_ids.len();
-    let before = ids.saturating_sub(1) as u64 * u64::from(block_size);
-    match u64::from(row.input_length).checked_sub(before) {
-        Some(tail) if tail > 0 || ids == 0 => Ok(tail as u32),
-        _ => Err(Reason::SpareIds { input_length: row.input_length, ids, block_size }),
-    }
+fn tail(row: &Row, block_size: u32) -> u32 {
+    row.input_length - row.hash_ids.len().saturating_sub(1) as u32 * block_size
 }

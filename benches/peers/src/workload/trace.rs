@@ -82,7 +82,8 @@ impl Play {
     }
 
     fn run(&self, trace: &Path) -> Result<Workload, TraceError> {
-        let rows = open(trace)?.take(self.requests).collect::<Result<Vec<_>, _>>()?;
+        let rows =
+            open(trace, (self.block_size * self.split) as u32)?.take(self.requests).collect::<Result<Vec<_>, _>>()?;
         let mut rng = StdRng::seed_from_u64(1);
         let mut recorder = Recorder::new(self.workers, self.capacity);
         for repeat in 0..self.repeats {

@@ -37,7 +37,8 @@ Defaults:
 Exit codes:
   0  done
   1  done, and --verify found a wrong answer
-  2  not done: bad input, or something failed")]
+  2  not done: bad input, or something failed
+  130  interrupted; no file is left")]
 pub(crate) struct Args {
     /// Trace to play, in the Mooncake format, plain or compressed with gzip or zstd; - is standard input [default: the
     /// built-in workload]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use kvleap::replay::Report;
+use kvleap::replay::{Report, Staleness};
 
 use crate::numbers::{bytes, count, percent, plural, rate, seconds, time};
 
@@ -49,7 +49,8 @@ fn setting(report: &Report) -> Vec<Row> {
 
 fn counts(report: &Report) -> Vec<Row> {
     let share = |part: u64, of: &str| {
-        let percent = percent(part as f64 / report.query_blocks.max(1) as f64);
+        let whole = Some(report.query_blocks).filter(|&whole| whole > 0);
+        let percent = or_dash(whole.map(|whole| part as f64 / whole as f64), percent);
         format!("{}  {percent:>6}  {of}", blocks(part))
     };
     let events = format!(
@@ -58,14 +59,19 @@ fn counts(report: &Report) -> Vec<Row> {
         count(report.rejected_events),
         count(report.event_gaps)
     );
-    vec![
+    let mut rows = vec![
         ("prompts", blocks(report.query_blocks)),
         ("  hit", share(report.matched_blocks, "on the worker that served the request")),
         ("  best", share(report.best_matched_blocks, "on the worker that held most")),
         ("stored", blocks(report.stored_blocks)),
         ("evicted", blocks(report.removed_blocks)),
         ("events", events),
-    ]
+    ];
+    if report.cut_requests > 0 {
+        let cut = count(report.cut_requests);
+        rows.push(("cut", format!("{cut:>14} requests, which do not fit a worker's cache; raise --blocks")));
+    }
+    rows
 }
 
 fn times(report: &Report) -> Vec<Row> {
@@ -73,13 +79,15 @@ fn times(report: &Report) -> Vec<Row> {
     let heads = ["p50", "p90", "p99", "p99.9", "max", "mean"].map(|head| format!("{head:>10}")).concat();
     let padded = |nanoseconds: f64| format!("{:>10}", time(nanoseconds));
     let whole = [lookup.p50, lookup.p90, lookup.p99, lookup.p999, lookup.max].map(|ns| padded(ns as f64)).concat();
-    let [p50, p99, max] = [staleness.p50, staleness.p99, staleness.max].map(|us| padded(us * 1e3));
-    let events = rate(report.events_per_second);
+    let ages: [fn(&Staleness) -> f64; 3] = [|age| age.p50, |age| age.p99, |age| age.max];
+    let [p50, p99, max] = ages.map(|of| format!("{:>10}", or_dash(staleness.as_ref().map(of), |us| time(us * 1e3))));
+    let apply = or_dash(report.apply_ns_per_block, time);
+    let events = or_dash(report.events_per_second, rate);
     vec![
         ("", heads),
         ("lookup", whole + &padded(lookup.mean)),
         ("staleness", format!("{p50}{:10}{p99}{:10}{max}", "", "")),
-        ("apply", format!("{} per block, {events} events/s", padded(report.apply_ns_per_block))),
+        ("apply", format!("{apply:>10} per block, {events} events/s")),
     ]
 }
 
@@ -92,7 +100,8 @@ fn size(report: &Report) -> Vec<Row> {
     );
     let peak = report.peak_rss_bytes.map_or(String::new(), |peak| format!("; peak RSS {}", bytes(peak)));
     let of_index = bytes(report.index_bytes);
-    let memory = format!("{of_index} for the index, {:.1} bytes per held block{peak}", report.bytes_per_held_block);
+    let per_block = or_dash(report.bytes_per_held_block, |bytes| format!("{bytes:.1}"));
+    let memory = format!("{of_index} for the index, {per_block} bytes per held block{peak}");
     vec![("content", index), ("memory", memory)]
 }
 
@@ -114,6 +123,11 @@ fn verdict(report: &Report) -> Vec<Row> {
         rows.push(("  first", text));
     }
     rows
+}
+
+/// Shows a figure; `-` if there is none.
+fn or_dash(figure: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    figure.map_or("-".to_owned(), show)
 }
 
 fn blocks(blocks: u64) -> String {

@@ -52,7 +52,8 @@ Defaults:
 
 Exit codes:
   0  done
-  2  not done: bad input, or something failed"
+  2  not done: bad input, or something failed
+  130  interrupted; no file is left"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]

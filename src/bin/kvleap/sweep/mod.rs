@@ -13,11 +13,11 @@ use indicatif::ProgressBar;
 use kvleap::mock::Config;
 use kvleap::report::Theme;
 use kvleap::sweep::{
-    Launcher, Load, Options, Partition, Progress, Report, Schedule, System, Threads, Workload, figure, perform,
+    Job, Launcher, Load, Options, Partition, Progress, Report, Schedule, System, Threads, Workload, figure, perform,
 };
 
 use crate::print::print;
-use crate::{Outcome, numbers, outputs, progress};
+use crate::{Outcome, interrupt, numbers, outputs, progress};
 
 /// Find how much load this index takes, and other designs beside it.
 ///
@@ -52,7 +52,9 @@ Defaults:
 Exit codes:
   0  done
   1  done, and kvleap gave a wrong answer
-  2  not done: bad input, or something failed")]
+  2  not done: bad input, or something failed
+  130  interrupted; the report has the trials until then, and says that it was
+     interrupted. A second signal ends it without a report")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Args {
     /// Get a first impression: short windows and few runs
@@ -220,10 +222,15 @@ impl Args {
         let workload = Workload::new(source, described, &load);
         let mut launcher = Launcher::new(&load, std::env::current_exe()?, JOB)?;
         bar.set_length(1000);
-        let swept = kvleap::sweep::run(&load, workload, &options, |job| launcher.launch(job), |at| show(&bar, at));
+        let launch = |job: &Job| launcher.launch(job);
+        let sweep = || kvleap::sweep::run(&load, workload, &options, launch, |at| show(&bar, at));
+        let swept = interrupt::reported(sweep);
         bar.finish_and_clear();
         let report = swept?;
         self.save(&report)?;
+        if report.interrupted {
+            return Ok(ExitCode::from(interrupt::INTERRUPTED));
+        }
         let right = report.backends.iter().all(|backend| backend.name != System::Kvleap || backend.wrong() == 0);
         Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
@@ -244,17 +251,19 @@ impl Args {
         Ok(schedule)
     }
 
-    /// Writes the files that were asked for, then prints.
+    /// Writes the report, prints, and draws, in this order: what took minutes is kept if the next step fails.
     fn save(&self, report: &Report) -> Result<(), Box<dyn Error>> {
-        for path in &self.figure {
-            figure(report).save(path, self.theme)?;
-        }
         let json = || serde_json::to_string_pretty(report).map(|json| json + "\n");
         if let Some(path) = &self.out {
             outputs::write(path, &json()?)?;
         }
         let text = if self.json { json()? } else { table::report(report, self.wide) };
-        Ok(print(&text)?)
+        print(&text)?;
+        // If it was interrupted early, there is nothing to draw.
+        for path in self.figure.iter().filter(|_| !report.backends.is_empty()) {
+            figure(report).save(path, self.theme)?;
+        }
+        Ok(())
     }
 }
 

@@ -36,22 +36,31 @@ fn head(report: &Report) -> String {
         let warning = if others > Trial::OTHERS { ": too much to trust these figures" } else { "" };
         format!("other processes took {} of the cores{warning}\n", percent(others))
     });
-    head + &others
+    let interrupted = if report.interrupted { "interrupted: what follows is not complete\n" } else { "" };
+    head + &others + interrupted
 }
 
 fn columns() -> Vec<Column<'static, BackendReport>> {
     type BackendColumn<'a> = Column<'a, BackendReport>;
-    let limit = |backend: &BackendReport, limit: Option<f64>| {
-        let bound = if backend.threshold_is_a_bound { "at least " } else { "" };
-        limit.map_or("below the lowest".to_owned(), |limit| format!("{bound}{}", rate(limit.round())))
+    let limit = |backend: &BackendReport, limit: Option<f64>| match limit {
+        Some(limit) if backend.threshold_is_a_bound => format!("at least {}", rate(limit.round())),
+        Some(limit) => rate(limit.round()),
+        None if backend.interrupted => "not found".to_owned(),
+        None => "below the lowest".to_owned(),
+    };
+    // Without a threshold, these are times of another rate.
+    let at_threshold = |backend: &BackendReport, times: Option<Quantiles>| {
+        times.filter(|_| backend.threshold_block_ops_per_s.is_some())
     };
     let lookup = |of: fn(&Quantiles) -> f64| {
         move |backend: &BackendReport| {
-            if backend.lookup_ns.count == 0 { "-".to_owned() } else { time(of(&backend.lookup_ns)) }
+            at_threshold(backend, backend.lookup_ns).map_or("-".to_owned(), |times| time(of(&times)))
         }
     };
     let stale = |of: fn(&Quantiles) -> f64| {
-        move |backend: &BackendReport| backend.staleness_us.as_ref().map_or("-".to_owned(), |age| time(of(age) * 1e3))
+        move |backend: &BackendReport| {
+            at_threshold(backend, backend.staleness_us).map_or("-".to_owned(), |times| time(of(&times) * 1e3))
+        }
     };
     let wrong = |backend: &BackendReport, wrong: u64, checked: u64| {
         if backend.name.answers() { format!("{} of {}", count(wrong), count(checked)) } else { "-".to_owned() }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 #[cfg(feature = "report")]
 use kvleap::report::Theme;
 use kvleap::trace::analyze::{Analysis, Options, analyze};
-use kvleap::trace::{ToolError, open};
+use kvleap::trace::{BLOCK_SIZE, ToolError, open};
 
 use super::table;
 #[cfg(feature = "report")]
@@ -32,7 +32,8 @@ Examples:
 
 Exit codes:
   0  done
-  2  not done: bad input, or something failed")]
+  2  not done: bad input, or something failed
+  130  interrupted; no file is left")]
 pub(super) struct Args {
     /// Traces in the Mooncake format, plain or compressed with gzip or zstd; - is standard input
     #[arg(value_name = "FILE", required_unless_present = "trace")]
@@ -43,7 +44,7 @@ pub(super) struct Args {
     trace: Vec<PathBuf>,
 
     /// Tokens that one hash id of the trace stands for
-    #[arg(long, value_name = "TOKENS", alias = "trace-block-size", default_value_t = Options::default().block_size)]
+    #[arg(long, value_name = "TOKENS", alias = "trace-block-size", default_value_t = BLOCK_SIZE)]
     block_size: u32,
 
     /// Fleets to compute the hit rate by cache size for, as numbers of workers; requests go to the workers in turn
@@ -75,11 +76,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Outcome {
-        let options = Options {
-            block_size: self.block_size,
-            workers: self.workers.clone(),
-            window_ms: self.window.saturating_mul(1000),
-        };
+        let options = Options { workers: self.workers.clone(), window_ms: self.window.saturating_mul(1000) };
         let files = || self.trace.iter().chain(&self.files);
         #[cfg(feature = "report")]
         {
@@ -92,7 +89,7 @@ impl Args {
         }
         let mut text = String::new();
         for file in files() {
-            let analysis = read(file, &options)?;
+            let analysis = read(file, self.block_size, &options)?;
             #[cfg(feature = "report")]
             for path in &self.figure {
                 kvleap::trace::analyze::figure(&analysis).save(path, self.theme)?;
@@ -105,8 +102,8 @@ impl Args {
     }
 }
 
-fn read(file: &Path, options: &Options) -> Result<Analysis, ToolError> {
-    let rows = open(file)?;
+fn read(file: &Path, block_size: u32, options: &Options) -> Result<Analysis, ToolError> {
+    let rows = open(file, block_size)?;
     let read = rows.progress();
     let bar = progress::bytes(read.total());
     let analysis = analyze(rows, options, |_| bar.set_position(read.read()));

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kvleap::trace::Output;
 use kvleap::trace::convert::{Arrivals, Job, Kind, convert};
 
-use super::guard;
+use super::filled;
 use crate::{Outcome, progress};
 
 /// Convert traces: recorded sessions and conversations to rows, and rows to sessions or to smaller blocks.
@@ -33,7 +33,8 @@ Examples:
 
 Exit codes:
   0  done
-  2  not done: bad input, or something failed")]
+  2  not done: bad input, or something failed
+  130  interrupted; no file is left")]
 pub(super) struct Args {
     /// Files to convert, plain or compressed with gzip or zstd; - is standard input. Rows come from one file only
     #[arg(value_name = "FILE", required_unless_present = "trace")]
@@ -102,7 +103,7 @@ impl Args {
             arrivals: Arrivals { rate: self.rate, pause: self.pause, seed: self.seed },
         };
         let bar = progress::counting("rows written");
-        let written = guard::write(Output::create(&self.out)?, |output| {
+        let written = filled(Output::create(&self.out)?, |output| {
             convert(&job, |line| {
                 bar.inc(1);
                 output.write(&line)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use kvleap::trace::Output;
 use kvleap::trace::text::{Prompts, Settings, Tokenizer, hash};
 
-use super::guard;
+use super::filled;
 use crate::{Outcome, progress};
 
 /// Turn prompts into a trace: tokenise them and number their blocks.
@@ -29,7 +29,8 @@ Examples:
 
 Exit codes:
   0  done
-  2  not done: bad input, or something failed")]
+  2  not done: bad input, or something failed
+  130  interrupted; no file is left")]
 pub(super) struct Args {
     /// Prompts, one JSON object a line, plain or compressed with gzip or zstd; - is standard input
     #[arg(value_name = "PROMPTS")]
@@ -60,7 +61,7 @@ impl Args {
         let prompts = Prompts::open(&self.prompts)?;
         let read = prompts.progress();
         let bar = progress::bytes(read.total());
-        let written = guard::write(Output::create(&self.out)?, |output| {
+        let written = filled(Output::create(&self.out)?, |output| {
             hash(prompts, &tokenizer, &settings, |row| {
                 bar.set_position(read.read());
                 output.write(&row)

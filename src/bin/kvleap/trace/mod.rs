@@ -1,7 +1,6 @@
 //! `kvleap trace`.
 
 mod analyze;
-mod guard;
 mod synthesize;
 mod table;
 
@@ -14,6 +13,8 @@ missing!(convert, "trace convert", "tokenizer");
 mod hash;
 #[cfg(not(feature = "tokenizer"))]
 missing!(hash, "trace hash", "tokenizer");
+
+use kvleap::trace::{Output, ToolError};
 
 use crate::Outcome;
 
@@ -41,5 +42,13 @@ impl Args {
             Tool::Hash(args) => args.run(),
             Tool::Convert(args) => args.run(),
         }
+    }
+}
+
+/// Fills an output with `fill` and gives it its name. A reader that closes a pipe is no failure.
+fn filled(mut output: Output, fill: impl FnOnce(&mut Output) -> Result<(), ToolError>) -> Result<(), ToolError> {
+    match fill(&mut output).and_then(|()| output.finish()) {
+        Err(error) if error.is_broken_pipe() => Ok(()),
+        written => written,
     }
 }

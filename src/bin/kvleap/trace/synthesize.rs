@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kvleap::trace::synth::scenario::{Kind, Parameters, Scenario};
 use kvleap::trace::synth::{Limits, Model, Options};
-use kvleap::trace::{Output, Row, ToolError, open};
+use kvleap::trace::{BLOCK_SIZE, Output, Row, ToolError, open};
 
-use super::guard;
+use super::filled;
 use crate::{Outcome, progress};
 
 /// Make a trace like another one, or one from scratch.
@@ -45,7 +45,8 @@ Kinds of --generate. All of them take --prefixes, --prefix-tokens, --zipf,
 
 Exit codes:
   0  done
-  2  not done: bad input, or something failed")]
+  2  not done: bad input, or something failed
+  130  interrupted; no file is left")]
 pub(super) struct Args {
     /// Trace to learn from, in the Mooncake format, plain or compressed with gzip or zstd; - is standard input
     #[arg(long, value_name = "FILE", alias = "input-file", default_value = "mooncake_trace.jsonl")]
@@ -92,7 +93,7 @@ pub(super) struct Args {
     max_osl: Option<u32>,
 
     /// Tokens that one hash id of the trace stands for
-    #[arg(long, value_name = "TOKENS", alias = "trace-block-size", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", alias = "trace-block-size", default_value_t = BLOCK_SIZE)]
     block_size: u32,
 
     /// Requests of the source, in a row, that may change places with each other
@@ -205,10 +206,10 @@ impl Args {
             seed: self.seed,
         };
         options.check()?;
-        let rows = open(&self.trace)?;
+        let rows = open(&self.trace, self.block_size)?;
         let read = rows.progress();
         let bar = progress::bytes(read.total());
-        let model = Model::learn(rows, self.block_size, |_| bar.set_position(read.read()));
+        let model = Model::learn(rows, |_| bar.set_position(read.read()));
         bar.finish_and_clear();
         write(model?.requests(&options)?, self.requests, &self.out)?;
         Ok(ExitCode::SUCCESS)
@@ -218,7 +219,7 @@ impl Args {
 fn write(requests: impl Iterator<Item = Result<Row, ToolError>>, total: u64, path: &Path) -> Result<(), ToolError> {
     let bar = progress::counted("requests");
     bar.set_length(total);
-    let written = guard::write(Output::create(path)?, |output| {
+    let written = filled(Output::create(path)?, |output| {
         for row in requests {
             output.write(&row?)?;
             bar.inc(1);

@@ -1,7 +1,5 @@
 //! An analysis for people.
 
-use std::fmt::Write;
-
 use kvleap::trace::analyze::{Analysis, Summary, Window};
 
 use crate::numbers::{count, percent, plural, rate, seconds};
@@ -18,32 +16,25 @@ pub(super) fn analysis(analysis: &Analysis, wide: bool) -> String {
 }
 
 fn head(analysis: &Analysis) -> String {
-    let mut text = format!(
-        "{}: {}, {} unique hash ids, {} of them repeated\n{}; an infinite cache hits {} of them\n",
+    let hits = analysis
+        .block_weighted_hit_rate
+        .map_or(String::new(), |rate| format!("; an infinite cache hits {} of them", percent(rate)));
+    format!(
+        "{}: {}, {} unique hash ids, {} of them repeated\n{}{hits}\n",
         analysis.file,
         plural(analysis.requests, "request"),
         count(analysis.unique_hash_ids),
         count(analysis.repeated_hash_ids),
-        plural(analysis.blocks, "block"),
-        percent(analysis.block_weighted_hit_rate)
-    );
-    if analysis.rows_with_spare_ids > 0 {
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "{} rows have more ids than blocks: is the block size too large?",
-            count(analysis.rows_with_spare_ids)
-        );
-    }
-    text
+        plural(analysis.blocks, "block")
+    )
 }
 
 fn metrics(analysis: &Analysis, wide: bool) -> String {
-    type Metric<'a> = (&'a str, &'a Summary);
+    type Metric<'a> = (&'a str, Option<&'a Summary>);
     let figure = |of: fn(&Summary) -> f64| {
         move |(name, summary): &Metric<'_>| {
             let digits = if name.ends_with("Rates") { 4 } else { 2 };
-            format!("{:.digits$}", of(summary))
+            summary.map_or("-".to_owned(), |summary| format!("{:.digits$}", of(summary)))
         }
     };
     let columns = vec![
@@ -88,28 +79,39 @@ fn arrivals(analysis: &Analysis, wide: bool) -> String {
     ];
     let step = analysis.windows.len().div_ceil(ROWS).max(1);
     let left_out = if step > 1 { format!(", one window of {step}; --json has all") } else { String::new() };
+    let rate = arrivals
+        .requests_per_second
+        .map_or("all requests".to_owned(), |per_second| format!("{} requests/s", rate(per_second)));
+    let over = if arrivals.duration_ms > 0 {
+        format!("over {}", milliseconds(arrivals.duration_ms as f64))
+    } else {
+        "at one time".to_owned()
+    };
+    let gaps = arrivals.gap_ms.map_or(String::new(), |gap| {
+        format!("\nfrom one to the next {} on average, at most {}", milliseconds(gap.mean), milliseconds(gap.max))
+    });
     format!(
-        "{} requests/s over {}, {} in the busiest window\nfrom one to the next {} on average, at most {}\nWorking set \
-         over time{left_out}\n{}",
-        rate(arrivals.requests_per_second),
-        seconds(arrivals.duration_ms as f64 / 1e3),
-        rate(arrivals.peak_requests_per_second),
-        seconds(arrivals.gap_ms.mean / 1e3),
-        seconds(arrivals.gap_ms.max / 1e3),
+        "{rate} {over}, {} in the busiest window of {}{gaps}\nWorking set over time{left_out}\n{}",
+        count(arrivals.busiest_window_requests),
+        milliseconds(analysis.window_ms as f64),
         table(columns, analysis.windows.iter().step_by(step), wide)
     )
 }
 
 fn sessions(analysis: &Analysis) -> String {
     let Some(sessions) = &analysis.sessions else { return String::new() };
+    let gaps =
+        sessions.gap_ms.map_or(String::new(), |gap| format!("{} between\ntheir requests, ", milliseconds(gap.mean)));
     format!(
-        "{} sessions with {} requests: {:.1} each on average, at most {}; {} between\ntheir requests, {} from first to \
-         last\n",
-        count(sessions.sessions),
-        count(sessions.requests),
+        "{} with {}: {:.1} each on average, at most {}; {gaps}{} from first to last\n",
+        plural(sessions.sessions, "session"),
+        plural(sessions.requests, "request"),
         sessions.requests_per_session.mean,
         sessions.requests_per_session.max,
-        seconds(sessions.gap_ms.mean / 1e3),
-        seconds(sessions.duration_ms.mean / 1e3)
+        milliseconds(sessions.duration_ms.mean)
     )
+}
+
+fn milliseconds(ms: f64) -> String {
+    seconds(ms / 1e3)
 }
