@@ -13,7 +13,7 @@
 //! let rows = Rows::from_reader("example", text.as_bytes())?.checked(512)?;
 //! let analysis = analyze(rows, &Options::default(), |_| {})?;
 //! assert_eq!(analysis.metrics.get("Context Length").map(|summary| summary.mean), Some(1024.0));
-//! assert_eq!(analysis.block_weighted_hit_rate, 2.0 / 6.0); // 0 and 1, the second time
+//! assert_eq!(analysis.block_weighted_hit_rate, Some(2.0 / 6.0)); // 0 and 1, the second time
 //! assert_eq!(analysis.curves[0].hit_rate(1), 1.0 / 6.0); // one block of cache keeps 0 only
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
