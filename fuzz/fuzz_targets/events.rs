@@ -212,8 +212,8 @@ impl Model {
         assert_eq!((shard.applied_events, shard.published_events), (self.events, self.published));
         assert_eq!((shard.applied_blocks, shard.rejected_strangers), (self.blocks, self.strangers));
         assert_eq!(shard.held_blocks, held);
-        assert!(shard.runs <= shard.distinct_blocks);
-        assert!(held > 0 || shard.distinct_blocks == 0, "blocks that no worker holds are freed");
+        assert!(shard.runs <= shard.indexed_blocks);
+        assert!(held > 0 || shard.indexed_blocks == 0, "blocks that no worker holds are freed");
     }
 }
 

@@ -71,7 +71,7 @@ fn flow() -> Flow {
         generation: events / 4,
         lag_ns,
         runs: 17,
-        distinct_blocks: 1_717,
+        indexed_blocks: 1_717,
         held_blocks: 2_727,
         bytes: 5 << 20,
     };
@@ -237,7 +237,10 @@ fn the_event_flow_has_the_figures_of_the_run() {
         &["5,000 events/s", "50,000 blocks/s", "3,000 events/s", "2,000 events/s", "room for 999 events"],
     );
     assert_shows(&data, &["1 waiting (median)", "22 at p99, 333 at most", "applying 25.0%", "publishing 6.2%"]);
-    assert_shows(&data, &["750 publications/s", "4.0 events each", "generation 1,500", "17 runs, 1,717 blocks"]);
+    assert_shows(
+        &data,
+        &["750 publications/s", "4.0 events each", "generation 1,500", "1,717 blocks indexed, 2,727 held"],
+    );
     assert_shows(&data, &["visible after 15.0 µs (median)", "2.50 ms at p99, 31.0 ms at most", "visible after 900 ns"]);
     assert_shows(&data, &["3 threads, 1,234 lookups/s", "1.25 µs per lookup (median), 6.00 µs at p99"]);
     assert_says(
