@@ -13,6 +13,8 @@ mod common {
     pub(crate) mod traces;
 }
 
+#[cfg(feature = "report")]
+mod figure_edges;
 #[cfg(feature = "figures")]
 mod figures;
 #[cfg(all(feature = "mock", feature = "baseline"))]
