@@ -27,6 +27,8 @@ mod schedule;
 mod sim;
 #[cfg(feature = "sim")]
 mod sim_page;
+#[cfg(feature = "sim")]
+mod sim_words;
 #[cfg(feature = "sweep")]
 mod sweep;
 #[cfg(feature = "trace")]
