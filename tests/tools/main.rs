@@ -13,6 +13,8 @@ mod common {
     pub(crate) mod traces;
 }
 
+#[cfg(all(feature = "figures", feature = "sim"))]
+mod figure_data;
 #[cfg(feature = "report")]
 mod figure_edges;
 #[cfg(feature = "figures")]
