@@ -179,7 +179,8 @@ fn the_working_set_does_not_fall_because_the_trace_ends() {
     let whole = drawn(&[0, 500, 1000, 1500, 2000, 2100]);
     let line = steps(&whole);
     assert!(line.len() == 2 && (line[0] - line[1]).abs() < 0.1 && line[0] > 50.0, "an even line: {line:?}");
-    assert!(says(&whole, "cut short; they are left out"));
+    assert!(says(&whole, "The last window is cut short by the end of the trace"));
+    assert!(says(&drawn(&[1500, 2000, 2500, 3000]), "The first and the last window are cut short"));
     // A gap without requests is a working set of nothing.
     let gap = drawn(&[0, 500, 5000, 5500, 6000]);
     let line = steps(&gap);

@@ -14,13 +14,17 @@ pub fn figure(analysis: &Analysis) -> Figure {
         100.0 * analysis.block_weighted_hit_rate
     );
     let working_set = working_set(analysis);
-    let windows = if working_set.is_some() {
-        "The windows in which the trace begins and ends are cut short; they are left out of the working set over time, \
-         unless the trace begins at 0."
-            .to_owned()
-    } else {
-        let seconds = analysis.window_ms as f64 / 1e3;
-        format!("No window of {seconds} s lies within the trace, so there is no working set over time.")
+    let windows = match (&working_set, analysis.windows.first()) {
+        (None, _) => {
+            let seconds = analysis.window_ms as f64 / 1e3;
+            format!("No window of {seconds} s lies within the trace, so there is no working set over time.")
+        }
+        (_, Some(first)) if first.start_ms > 0 => {
+            "The first and the last window are cut short by the beginning and the end of the trace; they are left out of \
+             the working set over time."
+                .to_owned()
+        }
+        _ => "The last window is cut short by the end of the trace; it is left out of the working set over time.".to_owned(),
     };
     let charts = [hit_rate(analysis), working_set].into_iter().flatten();
     let charts = charts.chain(analysis.histograms.iter().map(lengths));
