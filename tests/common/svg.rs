@@ -67,7 +67,7 @@ pub(crate) fn rectangles(svg: &str, opacity: &str) -> Vec<(f64, f64, f64, f64)> 
 pub(crate) type Mark = (String, [f64; 4]);
 
 /// Returns the marks of an SVG that are points, lines or filled shapes, in the order of drawing, without text and
-/// rectangles.
+/// rectangles. A line without length is not seen, so it is none.
 pub(crate) fn marks(svg: &str) -> Vec<Mark> {
     let kinds = ["<circle", "<polyline", "<polygon"];
     let marks = svg.lines().filter(|line| kinds.iter().any(|kind| line.starts_with(kind)));
@@ -82,7 +82,7 @@ pub(crate) fn marks(svg: &str) -> Vec<Mark> {
         ]
     };
     marks
-        .map(|line| {
+        .filter_map(|line| {
             let value = |name: &str| line.split(&format!(" {name}=\"")).nth(1).and_then(|it| it.split('"').next());
             let number = |name: &str| value(name).expect("the attribute").parse::<f64>().expect("a number") / 10.0;
             let colour = [value("stroke"), value("fill")].into_iter().flatten().find(|colour| colour.starts_with('#'));
@@ -95,7 +95,9 @@ pub(crate) fn marks(svg: &str) -> Vec<Mark> {
                 });
                 pairs.collect()
             };
-            (colour.unwrap_or("").to_owned(), around(&points))
+            let [left, top, right, bottom] = around(&points);
+            let seen = !line.starts_with("<polyline") || right > left || bottom > top;
+            seen.then(|| (colour.unwrap_or("").to_owned(), [left, top, right, bottom]))
         })
         .collect()
 }

@@ -201,7 +201,8 @@ fn every_policy_is_seen_in_every_chart_even_of_one_request() {
     for figure in figures {
         let (svg, caption) = figure.split_once("<figcaption>").expect("a caption");
         let [panel] = panels(svg)[..] else { panic!("one panel") };
-        let inside = |around: &[f64; 4]| around[1] >= panel[1] - 0.2 && around[3] <= panel[3] + 0.2;
+        // A marker at the edge of the panel goes beyond it by half its size.
+        let inside = |around: &[f64; 4]| around[1] >= panel[1] - 6.0 && around[3] <= panel[3] + 6.0;
         for colour in ["#D55E00", "#882255"] {
             let visible = |(of, around): &(String, [f64; 4])| of == colour && inside(around);
             assert!(marks(svg).iter().any(visible), "{colour} in the chart with the caption {caption}");
