@@ -50,8 +50,9 @@ pub struct ShardStatus {
     pub generation: u64,
     /// Runs: chains of blocks kept as one array.
     pub runs: u64,
-    /// Blocks in the position arrays: distinct prefixes, whoever holds them.
-    pub distinct_blocks: u64,
+    /// Blocks in the position arrays: each prefix once, however many workers hold it, together with the blocks before
+    /// it, which are kept even if nobody holds them. So there can be more than [`held_blocks`](Self::held_blocks).
+    pub indexed_blocks: u64,
     /// Blocks held, summed over the workers.
     pub held_blocks: u64,
     /// Heap memory of the shard and its snapshots, in bytes. The mailbox is not included, nor are blocks beyond holes, nor
@@ -116,7 +117,7 @@ impl ShardStatus {
             applied_blocks: 0,
             generation: snapshot.stamp.generation,
             runs: snapshot.len() as u64,
-            distinct_blocks: 0,
+            indexed_blocks: 0,
             held_blocks: 0,
             bytes: snapshot.bytes() as u64,
             rejected_strangers: Default::default(),

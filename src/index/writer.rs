@@ -139,7 +139,7 @@ impl Writer {
             applied_events: shard.events(),
             applied_blocks: shard.event_blocks(),
             runs: shard.runs().len() as u64,
-            distinct_blocks: shard.runs().blocks(),
+            indexed_blocks: shard.runs().blocks(),
             held_blocks: shard.held(),
             bytes: (shard.bytes() + spares) as u64 + status.bytes,
             rejected_strangers: shard.strangers(),

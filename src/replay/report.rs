@@ -55,8 +55,8 @@ pub struct Report {
     pub staleness_us: Option<Staleness>,
     /// Runs in the index at the end.
     pub runs: u64,
-    /// Distinct blocks in the index at the end, each under its whole prefix.
-    pub distinct_blocks: u64,
+    /// [Blocks in the index](crate::ShardStatus::indexed_blocks) at the end, summed over the shards.
+    pub indexed_blocks: u64,
     /// Blocks held at the end, summed over the workers.
     pub held_blocks: u64,
     /// Bytes that the index takes at the end.
@@ -134,7 +134,7 @@ impl Report {
                 .filter(|_| applied_events > 0),
             staleness_us: Staleness::new(shards.iter().map(|shard| &shard.lag)),
             runs: shards.iter().map(|shard| shard.runs).sum(),
-            distinct_blocks: shards.iter().map(|shard| shard.distinct_blocks).sum(),
+            indexed_blocks: shards.iter().map(|shard| shard.indexed_blocks).sum(),
             held_blocks,
             index_bytes,
             bytes_per_held_block: ratio(index_bytes as f64, held_blocks as f64),

@@ -11,6 +11,8 @@ pub struct Axis {
     pub(super) unit: Unit,
     pub(super) scale: Scale,
     covers: Vec<f64>,
+    /// Whether there is no room around the range.
+    tight: bool,
     names: Vec<String>,
 }
 
@@ -39,7 +41,7 @@ impl Axis {
     /// A linear axis. It starts at zero unless all values are far from zero.
     #[must_use]
     pub fn linear(label: impl Into<String>, unit: Unit) -> Self {
-        Self { label: label.into(), unit, scale: Scale::Linear, covers: Vec::new(), names: Vec::new() }
+        Self { label: label.into(), unit, scale: Scale::Linear, covers: Vec::new(), tight: false, names: Vec::new() }
     }
 
     /// A logarithmic axis.
@@ -60,6 +62,13 @@ impl Axis {
     #[must_use]
     pub fn covering(mut self, from: f64, to: f64) -> Self {
         self.covers.extend([from, to]);
+        self
+    }
+
+    /// Ends the axis where its range ends, without room around it: a linear axis that shows a part of something longer.
+    #[must_use]
+    pub fn tight(mut self) -> Self {
+        self.tight = true;
         self
     }
 
@@ -97,17 +106,25 @@ impl Axis {
         // Includes zero, unless that would flatten the data.
         let from = if least > 0.0 && least < 0.6 * most { 0.0 } else { least };
         let to = if most < 0.0 && most > 0.6 * least { 0.0 } else { most };
-        let room = if to > from { (to - from) * 0.04 } else { from.abs().max(1.0) * 0.5 };
-        let from = if from == 0.0 { from } else { from - room };
-        let to = if to == 0.0 && from < 0.0 { to } else { to + room };
+        let (from, to) = if self.tight && to > from {
+            (least, most)
+        } else {
+            let room = if to > from { (to - from) * 0.04 } else { from.abs().max(1.0) * 0.5 };
+            let from = if from == 0.0 { from } else { from - room };
+            (from, if to == 0.0 && from < 0.0 { to } else { to + room })
+        };
+        Span { scale: Scale::Linear, from, to, ticks: self.even_ticks(from, to, labels), minor: Vec::new() }
+    }
+
+    /// Returns ticks with equal distances.
+    fn even_ticks(&self, from: f64, to: f64, labels: usize) -> Vec<(f64, String)> {
         let step = step(to - from, labels);
         let ticks: Vec<f64> =
             ((from / step).ceil() as i64..=(to / step).floor() as i64).map(|tick| tick as f64 * step).collect();
         let largest = ticks.iter().fold(0.0_f64, |largest, tick| largest.max(tick.abs()));
         // Numbers of up to four digits need no prefix.
         let largest = if matches!(self.unit, Unit::Of(_)) && largest < 1e4 { 1.0 } else { largest };
-        let ticks = ticks.into_iter().map(|tick| (tick, self.write(tick, largest, step))).collect();
-        Span { scale: Scale::Linear, from, to, ticks, minor: Vec::new() }
+        ticks.into_iter().map(|tick| (tick, self.write(tick, largest, step))).collect()
     }
 
     fn log_span(&self, least: f64, most: f64, labels: usize) -> Span {
@@ -128,7 +145,11 @@ impl Axis {
             all.iter().copied().filter(|&tick| leads.contains(&lead(tick))).collect()
         };
         let minor = all.into_iter().filter(|tick| !ticks.contains(tick)).collect();
-        let ticks = ticks.into_iter().map(|tick| (tick, self.write(tick, tick, tick))).collect();
+        let ticks = match ticks.len() {
+            // On a short axis there may be no round multiple of a power of ten.
+            0 | 1 => self.even_ticks(from, to, labels),
+            _ => ticks.into_iter().map(|tick| (tick, self.write(tick, tick, tick))).collect(),
+        };
         Span { scale: Scale::Log, from, to, ticks, minor }
     }
 
@@ -143,8 +164,8 @@ impl Axis {
         if digits > 9 || (value / factor).abs() >= 1e6 {
             return format!("{value:.0e}");
         }
-        // Adding zero turns -0 into 0. Zero has no prefix.
-        let value = value / factor + 0.0;
+        // Zero has neither digits nor a prefix.
+        let (value, digits) = if value == 0.0 { (0.0, 0) } else { (value / factor, digits) };
         let bare = suffix.is_empty() || (value == 0.0 && self.unit != Unit::Share);
         if bare { format!("{value:.digits$}") } else { format!("{value:.digits$} {suffix}") }
     }
@@ -240,6 +261,8 @@ mod tests {
         assert_eq!(labels(&Axis::linear("x", Unit::Share), &[0.1, 0.9], 4), "0 % | 50 %");
         assert_eq!(labels(&Axis::linear("x", Unit::Seconds), &[0.0, 0.0021], 3), "0 | 1 ms | 2 ms");
         assert_eq!(labels(&of(""), &[7.0], 3), "5 | 10", "a single value has room around it");
+        let part = of("").covering(30.0, 50.0).tight().span(std::iter::empty(), 3);
+        assert_eq!((part.from, part.to, part.ticks.len()), (30.0, 50.0, 3), "a tight axis ends where its range does");
     }
 
     #[test]
@@ -248,6 +271,7 @@ mod tests {
         assert_eq!(labels(&axis, &[900.0, 2e6], 8), "1 k | 10 k | 100 k | 1 M");
         assert_eq!(labels(&axis, &[1.0, 1e9], 5), "1 | 100 | 10 k | 1 M | 100 M");
         assert_eq!(labels(&axis, &[15.0, 90.0], 5), "20 | 50 | 100");
+        assert_eq!(labels(&axis, &[1.35], 5), "1.2 | 1.4 | 1.6", "equal values have ticks around them");
         assert_eq!(labels(&axis, &[1e-300, 1e300], 3), "1e-302 | 1e-100 | 1e102");
         assert_eq!(labels(&Axis::log("x", Unit::Seconds), &[2e-7, 3e-2], 9), "1 µs | 10 µs | 100 µs | 1 ms | 10 ms");
     }

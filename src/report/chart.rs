@@ -6,7 +6,8 @@ use super::axis::Axis;
 /// One or more charts under one title and one legend.
 ///
 /// Series with the same name have the same colour and marker in all charts of a figure, assigned in order of
-/// appearance. A series without a name is drawn like the first one, and is not in the legend.
+/// appearance, unless a series has [its own](Series::look). A series without a name is drawn like the first one, and is
+/// not in the legend.
 #[derive(Clone, Debug)]
 pub struct Figure {
     pub(super) title: String,
@@ -151,6 +152,8 @@ pub struct Series {
     pub(super) name: String,
     pub(super) marks: Marks,
     pub(super) strong: bool,
+    /// The number of its colour and marker, if they do not depend on the figure.
+    pub(super) look: Option<usize>,
     /// The number of its shade, if it has one instead of a colour.
     pub(super) shade: Option<usize>,
 }
@@ -193,10 +196,10 @@ impl Marks {
 
 impl Series {
     fn new(name: impl Into<String>, marks: Marks) -> Self {
-        Self { name: name.into(), marks, strong: false, shade: None }
+        Self { name: name.into(), marks, strong: false, look: None, shade: None }
     }
 
-    /// A line through the points in their order.
+    /// A line through the points in their order. A single point is a marker.
     #[must_use]
     pub fn line(name: impl Into<String>, points: Vec<Point>) -> Self {
         Self::new(name, Marks::Line { points, marked: false })
@@ -220,7 +223,8 @@ impl Series {
         Self::new(name, Marks::Rings(points))
     }
 
-    /// Bars from the axis up, each from `.0` to `.1` and `.2` high. In a histogram, they are as wide as its bins; over
+    /// Bars from the axis up, each from `.0` to `.1` and `.2` high; one that is narrower or lower than a line is drawn
+    /// like a line, unless its height is 0. In a histogram, they are as wide as its bins; over
     /// an axis of [names](Axis::names), leave a space between the bars around whole numbers.
     #[must_use]
     pub fn bars(name: impl Into<String>, bars: Vec<(f64, f64, f64)>) -> Self {
@@ -232,6 +236,14 @@ impl Series {
     #[must_use]
     pub fn rectangles(name: impl Into<String>, corners: Vec<(Point, Point)>) -> Self {
         Self::new(name, Marks::Rectangles(corners))
+    }
+
+    /// Uses the colour and the marker with this number, so that the series looks the same in every figure, whatever else
+    /// is in it. There are ten colours and five markers; further numbers begin again.
+    #[must_use]
+    pub fn look(mut self, number: usize) -> Self {
+        self.look = Some(number);
+        self
     }
 
     /// Uses this shade of the scale instead of a colour.

@@ -98,7 +98,8 @@ impl Figure {
     }
 
     fn look(&self, series: &Series) -> Look {
-        Look::new(self.names().iter().position(|&name| name == series.name).unwrap_or(0), series)
+        let by_place = || self.names().iter().position(|&name| name == series.name).unwrap_or(0);
+        Look::new(series.look.unwrap_or_else(by_place), series)
     }
 
     fn draw_chart(&self, pen: &Pen<'_>, chart: &Chart, at: Point, size: Point) -> Result<(), FigureError> {

@@ -55,6 +55,11 @@ pub(super) struct Place<'a> {
     pub(super) base: f64,
 }
 
+/// Whether a line through these points would not be seen, because they are all in one place.
+fn is_point(points: &[Point]) -> bool {
+    points.windows(2).all(|pair| pair[0] == pair[1])
+}
+
 /// Draws a series into its chart.
 pub(super) fn draw_marks(pen: &Pen<'_>, series: &Series, look: Look, place: &Place<'_>) -> Result<(), FigureError> {
     let colour = look.colour(pen.palette);
@@ -63,19 +68,28 @@ pub(super) fn draw_marks(pen: &Pen<'_>, series: &Series, look: Look, place: &Pla
         Marks::Line { points, marked } => {
             let points = mapped(points);
             pen.path(&points, colour, look.width())?;
-            if *marked { points.into_iter().try_for_each(|point| look.marker(pen, point)) } else { Ok(()) }
+            if *marked || is_point(&points) {
+                points.into_iter().try_for_each(|point| look.marker(pen, point))
+            } else {
+                Ok(())
+            }
         }
         Marks::Steps(points) => {
             let corners = points.windows(2).flat_map(|pair| [pair[0], (pair[1].0, pair[0].1)]);
-            let corners: Vec<Point> = corners.chain(points.last().copied()).collect();
-            pen.path(&mapped(&corners), colour, look.width())
+            let corners = mapped(&corners.chain(points.last().copied()).collect::<Vec<Point>>());
+            if is_point(&corners) {
+                return corners.first().map_or(Ok(()), |&point| look.marker(pen, point));
+            }
+            pen.path(&corners, colour, look.width())
         }
         Marks::Rings(points) => mapped(points).into_iter().try_for_each(|at| pen.ring(at, RING, colour, STROKE)),
         Marks::Bars(bars) => bars.iter().try_for_each(|&(from, to, height)| {
             let (foot, head) = ((place.map)((from, place.base)), (place.map)((to, height)));
-            let top_left = (foot.0.min(head.0), foot.1.min(head.1));
-            let bottom_right = (foot.0.max(head.0), foot.1.max(head.1));
-            pen.rectangle(top_left, bottom_right, colour, BAR_OPACITY)
+            let (left, top) = (foot.0.min(head.0), foot.1.min(head.1));
+            let (right, bottom) = (foot.0.max(head.0).max(left + GRID), foot.1.max(head.1));
+            // However little it stands for, it can be seen, unless that is nothing.
+            let thick = if (height - place.base).abs() > 0.0 { GRID } else { 0.0 };
+            pen.rectangle((left, top.min(bottom - thick)), (right, bottom), colour, BAR_OPACITY)
         }),
         Marks::Rectangles(all) => all.iter().try_for_each(|&(from, to)| {
             let (from, to) = ((place.map)(from), (place.map)(to));

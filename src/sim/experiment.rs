@@ -54,6 +54,26 @@ impl Dimension {
         }
     }
 
+    const fn about(self) -> &'static str {
+        match self {
+            Self::BlockSize => "The block size is how many tokens a block has; only whole blocks are reused.",
+            Self::Workers => "The workers are those at the start.",
+            Self::Blocks => "The blocks are those that each worker's cache has room for.",
+            Self::Lag => {
+                "The lag is the time that every event takes to reach the router. Until then, its index lacks what a \
+                 worker has stored, and still has what it has evicted."
+            }
+            Self::Rate => "The rate is how many requests arrive per second.",
+            Self::Temperature => {
+                "The temperature is that of the policy cost: at 0 it takes the cheapest worker, and the higher it is, \
+                 the more it draws lots."
+            }
+            Self::PrefillWeight => {
+                "The prefill weight is what a block to compute weighs in the policy cost; a block in use weighs 1."
+            }
+        }
+    }
+
     /// Sets it to a value. Only values that the option's type cannot hold are refused; ranges are checked later.
     #[allow(clippy::cast_sign_loss, reason = "only counts are cast")]
     fn set(self, options: &mut Options, value: f64) -> Result<(), SimError> {
@@ -133,7 +153,7 @@ impl Experiment {
     /// Creates an experiment that varies the settings in `vary`, the first one outermost.
     ///
     /// # Errors
-    /// [`SimError::Option`] if a setting is varied twice.
+    /// [`SimError::Option`] if a setting is varied twice, or has the same value twice.
     pub fn new(name: &str, mut options: Options, vary: impl IntoIterator<Item = Vary>) -> Result<Self, SimError> {
         let mut along: Vec<(Dimension, Vec<f64>)> = Vec::new();
         for vary in vary {
@@ -142,6 +162,9 @@ impl Experiment {
                 Vary::Along(dimension, values) => {
                     if along.iter().any(|(before, _)| *before == dimension) {
                         return Err(dimension.wrong("is given twice"));
+                    }
+                    if let Some(value) = (1..values.len()).find(|&at| values[..at].contains(&values[at])) {
+                        return Err(dimension.wrong(&format!("has the value {} twice", values[value])));
                     }
                     along.push((dimension, values));
                 }
@@ -154,6 +177,7 @@ impl Experiment {
         let axis = |(dimension, values): &(Dimension, Vec<f64>)| ExperimentAxis {
             name: dimension.name().to_owned(),
             unit: dimension.unit().to_owned(),
+            about: dimension.about().to_owned(),
             values: values.clone(),
         };
         self.vary.iter().map(axis).collect()

@@ -45,7 +45,7 @@ pub use error::SimError;
 pub use experiment::{Dimension, Experiment, Vary};
 pub use options::{Knowledge, Options};
 pub use report::{
-    Bins, Blocks, Events, ExperimentAxis, Interval, PolicyReport, PredictionAccuracy, Report, Setting, Times,
+    Bins, Blocks, Cell, Events, ExperimentAxis, Interval, PolicyReport, PredictionAccuracy, Report, Setting, Times,
 };
 pub use run::{Progress, run};
 pub use workload::{Bursts, Mix, Sessions, Source, Traffic, Workload};

@@ -99,6 +99,9 @@ impl Options {
         if self.policies.is_empty() {
             return fail("--policy", "is empty; name at least one policy".to_owned());
         }
+        if let Some(at) = (1..self.policies.len()).find(|&at| self.policies[..at].contains(&self.policies[at])) {
+            return fail("--policy", format!("names {} twice", self.policies[at]));
+        }
         if self.workers > Self::MAX_WORKERS {
             let why = format!("is {}; it must be at most {}", self.workers, Self::MAX_WORKERS);
             return fail("--workers", why);

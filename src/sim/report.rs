@@ -7,15 +7,58 @@ use serde::Serialize;
 pub struct Report {
     /// Name of the experiment; `compare` for a plain comparison.
     pub experiment: String,
-    /// What was simulated, apart from the axes.
-    pub setting: Setting,
     /// What was varied, outermost first; empty if nothing was.
     pub axes: Vec<ExperimentAxis>,
-    /// The results of each policy in each cell: cells in the order of the axes, policies in the order of the options.
+    /// Every combination of the varied values, in the order of the axes; one cell if nothing was varied.
+    pub cells: Vec<Cell>,
+    /// The results of each policy in each cell: cells in the order above, policies in the order of the options.
     pub policies: Vec<PolicyReport>,
 }
 
-/// What was simulated.
+impl Report {
+    /// The means of policies that differ by less than this share are a tie.
+    pub const TIE: f64 = 0.02;
+
+    /// Returns what a part of the setting is in the cells, each once, in their order: one value, unless it was varied.
+    pub fn settings(&self, part: impl Fn(&Setting) -> String) -> Vec<String> {
+        let mut values = Vec::new();
+        for value in self.cells.iter().map(|cell| part(&cell.setting)) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values
+    }
+}
+
+/// A combination of the varied values.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cell {
+    /// Its place on each axis, in their order.
+    pub at: Vec<f64>,
+    /// What was simulated there.
+    pub setting: Setting,
+    /// The policies with the shortest mean time to the first token, in the order of the options: several if they tie,
+    /// see [`Report::TIE`]. Empty if there is only one policy, or no request was finished.
+    pub fastest: Vec<String>,
+}
+
+impl Cell {
+    pub(super) fn new(at: Vec<f64>, setting: Setting, policies: &[PolicyReport]) -> Self {
+        let all: Vec<&PolicyReport> = policies.iter().collect();
+        let fastest = if all.len() > 1 { fastest(&all) } else { Vec::new() };
+        Self { at, setting, fastest: fastest.into_iter().map(|policy| policy.name.clone()).collect() }
+    }
+}
+
+/// Returns the policies with the shortest mean time to the first token, of those that finished a request.
+pub(super) fn fastest<'a>(policies: &[&'a PolicyReport]) -> Vec<&'a PolicyReport> {
+    let served = || policies.iter().copied().filter(|policy| policy.finished > 0);
+    let least = served().map(|policy| policy.ttft_ms.mean).fold(f64::INFINITY, f64::min);
+    served().filter(|policy| policy.ttft_ms.mean <= least * (1.0 + Report::TIE)).collect()
+}
+
+/// What was simulated in a cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Setting {
     /// The traffic, as it is written on the command line.
@@ -51,6 +94,8 @@ pub struct ExperimentAxis {
     pub name: String,
     /// Its unit: `tokens`, `workers`, `blocks`, `s`, `requests/s`; empty for a plain number.
     pub unit: String,
+    /// What it is, in a sentence.
+    pub about: String,
     /// Its values, in the given order.
     pub values: Vec<f64>,
 }

@@ -2,7 +2,7 @@
 
 use super::play::Simulation;
 use super::workload::Requests;
-use super::{Experiment, Options, PolicyReport, Report, SimError};
+use super::{Cell, Experiment, Options, PolicyReport, Report, SimError};
 
 /// How far an experiment has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,9 @@ pub fn run(experiment: &Experiment, mut progress: impl FnMut(Progress)) -> Resul
     let policies = experiment.options.policies.len() as u64;
     let total = requests_in_all.iter().sum::<u64>() * policies;
     let mut done = 0;
-    let mut reports = Vec::new();
+    let (mut places, mut reports) = (Vec::new(), Vec::new());
     for (at, options) in &cells {
+        let first = reports.len();
         let requests = prepare(&mut prepared, options)?;
         for &policy in &options.policies {
             let simulation = Simulation::new(options, requests, policy)?;
@@ -41,13 +42,9 @@ pub fn run(experiment: &Experiment, mut progress: impl FnMut(Progress)) -> Resul
             done += requests.len() as u64;
             reports.push(PolicyReport { at: at.clone(), ..report });
         }
+        places.push(Cell::new(at.clone(), options.setting(requests.len() as u64)?, &reports[first..]));
     }
-    Ok(Report {
-        experiment: experiment.name.clone(),
-        setting: experiment.options.setting(requests_in_all.first().copied().unwrap_or(0))?,
-        axes: experiment.axes(),
-        policies: reports,
-    })
+    Ok(Report { experiment: experiment.name.clone(), axes: experiment.axes(), cells: places, policies: reports })
 }
 
 /// Returns the requests for these options. Generates them, unless the previous ones were for equal options.

@@ -119,10 +119,10 @@ impl World {
             lines.push(format!("events arrive after {:?}{jitter}", self.delay));
         }
         if self.loss > 0.0 {
-            lines.push(format!("{}% of the events are lost", 100.0 * self.loss));
+            lines.push(format!("{}% of the events are lost", percent(self.loss)));
         }
         if self.duplication > 0.0 {
-            lines.push(format!("{}% of the events arrive twice", 100.0 * self.duplication));
+            lines.push(format!("{}% of the events arrive twice", percent(self.duplication)));
         }
         lines.extend(self.incidents().iter().map(|Incident { at, worker, change }| {
             let what = match change {
@@ -135,4 +135,10 @@ impl World {
         }));
         lines
     }
+}
+
+/// Returns a share in percent, without the last digits, which are those of binary fractions: 7, and not
+/// 7.000000000000001.
+fn percent(share: f64) -> f64 {
+    (100.0 * share * 1e9).round() / 1e9
 }

@@ -8,7 +8,8 @@ use crate::report::{Axis, Chart, Figure, Series, Unit};
 ///
 /// Both axes of the first chart count block operations per second. Of a rate that was played several times, the chart
 /// shows the median of the trials that count. A trial in which nothing was completed, or no lookup issued, has no place
-/// on a logarithmic axis, and is left out.
+/// on a logarithmic axis; the figure says how many there are. It also says which thresholds are only bounds, and if the
+/// machine was too busy.
 pub fn figure(report: &Report) -> Figure {
     let rate = |label: &str| Axis::log(label, Unit::Of("block operations/s".into()));
     let mut throughput = Chart::new("Throughput", rate("offered"), rate("achieved")).identity("keeps up");
@@ -16,7 +17,11 @@ pub fn figure(report: &Report) -> Figure {
         Chart::new("Latency of lookups", rate("offered"), Axis::log("p99, from call to answer", Unit::Seconds));
     for backend in &report.backends {
         let name = backend.name.name();
-        let emphasis = |series: Series| if backend.name == System::Kvleap { series.strong() } else { series };
+        let number = System::ALL.iter().position(|system| *system == backend.name).unwrap_or(0);
+        let emphasis = |series: Series| {
+            let series = series.look(number);
+            if backend.name == System::Kvleap { series.strong() } else { series }
+        };
         let achieved = medians(backend, |trial| trial.achieved_block_ops);
         let p99 = medians(backend, |trial| trial.lookup_ns.map_or(0.0, |time| time.p99 / 1e9));
         let ring = |points: &[(f64, f64)]| {
@@ -30,7 +35,8 @@ pub fn figure(report: &Report) -> Figure {
     }
     let (machine, workload, threads) = (&report.machine, &report.workload, &report.options.threads);
     let title = "How much load a prefix index takes";
-    Figure::new(if report.interrupted { format!("{title}: interrupted, and not complete") } else { title.to_owned() })
+    let end = if report.interrupted { ": interrupted, and not complete" } else { "" };
+    let figure = Figure::new(format!("{title}{end}"))
         .note(format!(
             "Rings mark thresholds: the highest load that was taken {} times in a row, everything issued on time and \
              the queues drained. Where a curve leaves the dashed line, work is left waiting.",
@@ -47,10 +53,30 @@ pub fn figure(report: &Report) -> Figure {
             workload.workers,
             workload.blocks_per_worker,
             workload.block_size,
-        ))
-        .columns(2)
-        .chart(throughput)
-        .chart(latency)
+        ));
+    doubts(report).into_iter().fold(figure, Figure::note).columns(2).chart(throughput).chart(latency)
+}
+
+/// Says what makes the figure show less than there is, or something else.
+fn doubts(report: &Report) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if let Some(others) = report.others().filter(|&others| others > Trial::OTHERS) {
+        let percent = 100.0 * others;
+        doubts.push(format!("Other processes took {percent:.1}% of the cores: too much to trust these figures."));
+    }
+    let bounds = report.backends.iter().filter(|backend| backend.threshold_is_a_bound);
+    let bounds: Vec<&str> = bounds.map(|backend| backend.name.name()).collect();
+    if !bounds.is_empty() {
+        let names = bounds.join(", ");
+        doubts
+            .push(format!("No higher load could be measured for {names}: the threshold may be higher than its ring."));
+    }
+    let trials = report.backends.iter().flat_map(|backend| &backend.trials);
+    let missing = trials.filter(|trial| trial.achieved_block_ops <= 0.0 || trial.lookup_ns.is_none()).count();
+    if missing > 0 {
+        doubts.push(format!("Trials in which nothing was completed, or nothing looked up, are not shown: {missing}."));
+    }
+    doubts
 }
 
 /// Whether two trials were offered the same rate; it comes out slightly different each time.

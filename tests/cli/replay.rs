@@ -100,7 +100,7 @@ fn the_report_has_every_field() {
         "best_matched_blocks",
         "apply_ns_per_block",
         "runs",
-        "distinct_blocks",
+        "indexed_blocks",
         "held_blocks",
         "index_bytes",
         "bytes_per_held_block",

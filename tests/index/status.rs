@@ -37,8 +37,21 @@ fn gaps_repeats_and_unknown_removals_are_counted() {
     assert!(a.lag.is_some() && b.lag.is_some(), "every worker's last event took some time to become visible");
     let sum = |of: fn(&kvleap::ShardStatus) -> u64| status.shards.iter().map(of).sum::<u64>();
     assert_eq!((sum(|s| s.applied_events), sum(|s| s.published_events), sum(|s| s.lag.len())), (10, 10, 10));
-    assert_eq!((sum(|s| s.applied_blocks), sum(|s| s.held_blocks), sum(|s| s.distinct_blocks)), (12, 5, 5));
+    assert_eq!((sum(|s| s.applied_blocks), sum(|s| s.held_blocks), sum(|s| s.indexed_blocks)), (12, 5, 5));
     assert!(status.shards.iter().all(|shard| shard.alive && shard.mailbox_depth == 0));
+}
+
+#[test]
+fn indexed_blocks_are_each_counted_once_together_with_those_before_them_that_nobody_holds() {
+    let (mut writer, _) = Index::builder().build_local().expect("valid settings");
+    for event in [stored(A, 1, None, &[1, 2, 3]), stored(B, 1, None, &[1, 2]), removed(A, 2, &[1, 2])] {
+        writer.apply(&event).expect("a good event");
+    }
+    let (shard, _) = writer.status();
+    assert_eq!((shard.held_blocks, shard.indexed_blocks), (3, 3), "a shared prefix counts once");
+    writer.apply(&removed(B, 2, &[1, 2])).expect("a good event");
+    let (shard, _) = writer.status();
+    assert_eq!((shard.held_blocks, shard.indexed_blocks), (1, 3), "more than anybody holds");
 }
 
 #[test]
@@ -74,7 +87,7 @@ fn every_kind_of_rejection_is_counted_and_changes_nothing() {
         };
         assert_eq!(count(&after), count(&before) + 1, "{kind}");
         assert_eq!(after.shards[0].held_blocks, 2);
-        assert_eq!((after.shards[0].runs, after.shards[0].distinct_blocks), (1, 2));
+        assert_eq!((after.shards[0].runs, after.shards[0].indexed_blocks), (1, 2));
     }
     index.remove_worker(stranger).expect("open");
     index.send(stored(stranger, 1, None, &[1])).expect("open");

@@ -471,8 +471,8 @@ fn unreachable() {
     until("it is gone", || publisher.state() == State::Gone);
     assert!(!holds(2));
     assert_eq!(
-        (publisher.count(Count::Disconnects), publisher.count(Count::Expired), publisher.doubts()),
-        (1, 1, Doubts::NONE)
+        ([Count::Disconnects, Count::Replaced, Count::Expired].map(|what| publisher.count(what)), publisher.doubts()),
+        ([1, 0, 1], Doubts::NONE)
     );
 }
 
@@ -523,11 +523,14 @@ fn silence_alone_raises_no_doubt() {
     first.send(2, &batch);
     until("the batch is applied", || harness.publisher.last_sequence() == Some(2));
     assert_eq!((harness.publisher.doubts(), harness.publisher.count(Count::Batches)), (Doubts::NONE, 3));
+    let connections = || [Count::Disconnects, Count::Replaced].map(|what| harness.publisher.count(what));
+    assert_eq!(connections(), [0, 0], "a second connection ends nothing");
     // Only the newest connection receives this batch, so the older one was dead and may have missed others.
     let mut newer = harness.engine.subscriber();
     newer.send(3, &payload(&[]));
     until("the batch is applied", || harness.publisher.last_sequence() == Some(3));
     harness.comes_to([Doubt::Unheard]);
+    assert_eq!(connections(), [0, 1], "there always was a connection");
 }
 
 #[test]

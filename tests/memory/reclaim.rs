@@ -202,7 +202,7 @@ fn an_index_whose_blocks_are_all_evicted_costs_next_to_nothing() {
         fleet.evict(worker, SYSTEM);
     }
     let empty = fleet.settle();
-    assert_eq!((empty.held_blocks, empty.distinct_blocks, empty.runs), (0, 0, 0));
+    assert_eq!((empty.held_blocks, empty.indexed_blocks, empty.runs), (0, 0, 0));
     let cost = fleet.cost();
     assert!(full.bytes as usize > 2 * KEPT && cost < KEPT, "{cost} bytes of {}", full.bytes);
 }
@@ -241,7 +241,7 @@ fn workers_that_leave_for_ever_cost_little() {
 #[test]
 fn a_dead_tail_is_trimmed_down_to_a_holder_or_a_child() {
     let mut fleet = Fleet::new();
-    let blocks = |fleet: &mut Fleet| fleet.settle().distinct_blocks;
+    let blocks = |fleet: &mut Fleet| fleet.settle().indexed_blocks;
     fleet.store(0, None, 1..1001);
     fleet.store(1, None, 1..301);
     fleet.store(1, Some(300), 5000..5010);

@@ -19,7 +19,7 @@ use kvleap::sweep::{self, Load, Partition, System, Threads, Workload};
 use crate::common::scratch::Scratch;
 use crate::common::svg::{assert_apart, rectangles, texts};
 
-fn shown(data: &Data) -> Vec<String> {
+pub(crate) fn shown(data: &Data) -> Vec<String> {
     let svg = data.svg(Theme::Light).expect("there is something to draw");
     assert_apart(&svg);
     texts(&svg).0.into_iter().map(|(text, _)| text).collect()
@@ -39,7 +39,7 @@ fn assert_says(data: &Data, texts: &[&str]) {
     }
 }
 
-fn density() -> Density {
+pub(crate) fn density() -> Density {
     let cell = |column, worker, [stored, removed, cleared]: [u64; 3]| Cell { column, worker, stored, removed, cleared };
     let cells = vec![
         cell(0, 0, [10, 0, 0]),
@@ -71,7 +71,7 @@ fn flow() -> Flow {
         generation: events / 4,
         lag_ns,
         runs: 17,
-        distinct_blocks: 1_717,
+        indexed_blocks: 1_717,
         held_blocks: 2_727,
         bytes: 5 << 20,
     };
@@ -93,7 +93,7 @@ fn flow() -> Flow {
     }
 }
 
-fn structure() -> Structure {
+pub(crate) fn structure() -> Structure {
     let holding = |cutoff, workers: &[u64]| Holding { cutoff, workers: workers.iter().map(|&id| (id, 0)).collect() };
     let run = |start, len, parent, holdings| Array { start, len, parent, holdings };
     let node = |start, len, parent, workers: &[u64]| Node {
@@ -122,7 +122,7 @@ fn structure() -> Structure {
     }
 }
 
-fn timeline() -> Timeline {
+pub(crate) fn timeline() -> Timeline {
     let work = |from_ns, to_ns, what| Work { from_ns, to_ns, what };
     let lookup = |from_ns, generation| Lookup { from_ns, to_ns: from_ns + 700, generation, events: generation };
     Timeline {
@@ -151,7 +151,7 @@ fn timeline() -> Timeline {
     }
 }
 
-fn search() -> Search {
+pub(crate) fn search() -> Search {
     let probe = |position, found| Probe { position, found };
     Search {
         query: 1_000,
@@ -174,7 +174,7 @@ fn search() -> Search {
     }
 }
 
-fn throughput() -> sweep::Report {
+pub(crate) fn throughput() -> sweep::Report {
     let defaults = Partition::default();
     let engine = Config { blocks: 1200, ..defaults.engine.clone() };
     let partition = Partition { requests: Some(80), requests_per_second: 2, workers: 2, engine, ..defaults };
@@ -237,7 +237,10 @@ fn the_event_flow_has_the_figures_of_the_run() {
         &["5,000 events/s", "50,000 blocks/s", "3,000 events/s", "2,000 events/s", "room for 999 events"],
     );
     assert_shows(&data, &["1 waiting (median)", "22 at p99, 333 at most", "applying 25.0%", "publishing 6.2%"]);
-    assert_shows(&data, &["750 publications/s", "4.0 events each", "generation 1,500", "17 runs, 1,717 blocks"]);
+    assert_shows(
+        &data,
+        &["750 publications/s", "4.0 events each", "generation 1,500", "1,717 blocks indexed, 2,727 held"],
+    );
     assert_shows(&data, &["visible after 15.0 µs (median)", "2.50 ms at p99, 31.0 ms at most", "visible after 900 ns"]);
     assert_shows(&data, &["3 threads, 1,234 lookups/s", "1.25 µs per lookup (median), 6.00 µs at p99"]);
     assert_says(

@@ -13,6 +13,10 @@ mod common {
     pub(crate) mod traces;
 }
 
+#[cfg(all(feature = "figures", feature = "sim"))]
+mod figure_data;
+#[cfg(feature = "report")]
+mod figure_edges;
 #[cfg(feature = "figures")]
 mod figures;
 #[cfg(all(feature = "mock", feature = "baseline"))]
@@ -25,6 +29,8 @@ mod schedule;
 mod sim;
 #[cfg(feature = "sim")]
 mod sim_page;
+#[cfg(feature = "sim")]
+mod sim_words;
 #[cfg(feature = "sweep")]
 mod sweep;
 #[cfg(feature = "trace")]

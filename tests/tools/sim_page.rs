@@ -139,8 +139,8 @@ fn text_in_a_report_is_never_read_as_html() {
     let mut report = experiment("compare", []);
     let evil = "</title></style><script>alert(\"1\")</script>&amp;<b x='";
     report.experiment = evil.to_owned();
-    report.setting.workload = evil.to_owned();
-    report.setting.world = vec![evil.to_owned()];
+    report.cells[0].setting.workload = evil.to_owned();
+    report.cells[0].setting.world = vec![evil.to_owned()];
     for policy in &mut report.policies {
         policy.name = format!("{evil}{}", policy.name);
     }
@@ -222,10 +222,8 @@ fn the_summary_says_which_policy_wins_by_how_much_and_where_it_does_not() {
     assert!(!words[1].contains("latency"), "{words:?}");
 
     let words = lead(&with_means(&report, [100.0, 200.0, 300.0]));
-    assert!(words[0].contains("ignores caches is the fastest: with round-robin"), "{words:?}");
+    assert!(words[0].starts_with("round-robin is the fastest: the first token takes 100 ms"), "{words:?}");
     assert!(words[0].contains("200 ms with longest-prefix") && words[0].contains("does not pay"), "{words:?}");
-    let words = lead(&with_means(&report, [101.0, 200.0, 100.0]));
-    assert!(words[0].contains("but barely") && words[0].contains("does not matter"), "{words:?}");
 }
 
 #[test]

@@ -57,6 +57,22 @@ pub(crate) fn table<'r, R: 'r>(
     format!("{table}\n")
 }
 
+/// Breaks a paragraph into lines that fit as tables do, unless a word does not.
+#[cfg(feature = "sim")]
+pub(crate) fn wrapped(paragraph: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in paragraph.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH.into() => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

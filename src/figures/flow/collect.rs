@@ -73,7 +73,7 @@ pub(in crate::figures) fn collect(options: &Options, progress: &mut dyn FnMut(f6
         generation: shard.generation,
         lag_ns: Quantiles::of(&shard.lag),
         runs: shard.runs,
-        distinct_blocks: shard.distinct_blocks,
+        indexed_blocks: shard.indexed_blocks,
         held_blocks: shard.held_blocks,
         bytes: shard.bytes,
     });

@@ -62,10 +62,11 @@ pub(in crate::figures) fn draw(data: &Flow) -> Diagram {
                 vec![format!("{} publications/s", per_second(shard.generation)), format!("{each:.1} events each")]
             }),
             shards().map(|(number, shard)| {
-                let holds = format!("{}, {}", many(shard.runs, "run"), many(shard.distinct_blocks, "block"));
-                let held = format!("{} held, {}", count(shard.held_blocks), bytes(shard.bytes));
+                let runs = format!("{}, {}", many(shard.runs, "run"), bytes(shard.bytes));
+                let blocks =
+                    format!("{} blocks indexed, {} held", count(shard.indexed_blocks), count(shard.held_blocks));
                 let generation = format!("generation {}", count(shard.generation));
-                numbered("snapshot", number, vec![generation, holds, held])
+                numbered("snapshot", number, vec![generation, runs, blocks])
             }),
         )
         .stage(

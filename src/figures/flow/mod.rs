@@ -60,8 +60,8 @@ pub struct ShardFigures {
     pub lag_ns: Quantiles,
     /// Runs at the end.
     pub runs: u64,
-    /// Distinct blocks at the end.
-    pub distinct_blocks: u64,
+    /// Blocks in the index at the end, each once, with those before them that nobody holds.
+    pub indexed_blocks: u64,
     /// Blocks held at the end, counted for each worker.
     pub held_blocks: u64,
     /// Heap memory at the end.

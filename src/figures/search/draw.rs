@@ -51,7 +51,7 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
     let places = Axis::linear("probes so far", Unit::Of(String::new())).covering(0.0, order(path.len() + 1));
     let zoom = Chart::new("The end of the match", position(), places)
         .series(Series::line("jump search", path[far..].to_vec()).strong());
-    Figure::new("Jump search: the probes of a lookup")
+    let figure = Figure::new("Jump search: the probes of a lookup")
         .note(format!(
             "A query of {} blocks, which needs the most probes of {} lookups: {}. A scan needs {}.",
             count(data.query.into()),
@@ -60,8 +60,9 @@ pub(in crate::figures) fn draw(data: &Search) -> Figure {
             count(data.scan.into()),
         ))
         .size(WIDTH, ROW)
-        .chart(matching(rings(whole, 0)))
-        .chart(matching(rings(zoom, far)))
+        .chart(matching(rings(whole, 0)));
+    // A lookup that ends far from the end of the match has nothing to enlarge.
+    if far < path.len() { figure.chart(matching(rings(zoom, far))) } else { figure }
 }
 
 pub(in crate::figures) fn caption(data: &Search) -> String {

@@ -13,9 +13,9 @@ use crate::sweep::{Load, Op, Partition, What};
 
 /// Length of the whole run, and of the excerpt.
 const RUN: Duration = Duration::from_secs(2);
-const EXCERPT_NS: u64 = 2_000_000;
+const EXCERPT_NS: i64 = 2_000_000;
 /// Time between the starts of possible excerpts.
-const STEP_NS: u64 = 50_000;
+const STEP_NS: i64 = 50_000;
 /// The writer rests between batches, and a reader after a few lookups, because three threads that never rest cannot all
 /// be seen running on two cores. Each rests for a different time, so that they do not wake in step.
 const BATCH: usize = 12;
@@ -80,7 +80,7 @@ fn write(writer: &mut Writer, events: &[Event], start: Instant) -> Vec<Work> {
 }
 
 fn done(from: Duration, to: Duration, what: Activity) -> Work {
-    Work { from_ns: from.as_nanos() as u64, to_ns: to.as_nanos() as u64, what }
+    Work { from_ns: from.as_nanos() as i64, to_ns: to.as_nanos() as i64, what }
 }
 
 /// Looks up the queries in a cycle until the writer has finished.
@@ -95,7 +95,7 @@ fn ask(reader: &Reader, queries: &[Box<[u64]>], rest: Duration, start: Instant, 
         reader.find(query, &mut matches);
         let to = start.elapsed();
         let (generation, events) = matches.watermarks().next().map_or((0, 0), |mark| (mark.generation, mark.events));
-        lookups.push(Lookup { from_ns: from.as_nanos() as u64, to_ns: to.as_nanos() as u64, generation, events });
+        lookups.push(Lookup { from_ns: from.as_nanos() as i64, to_ns: to.as_nanos() as i64, generation, events });
         if number % LOOKUPS == 0 {
             thread::sleep(rest);
         }
@@ -108,30 +108,30 @@ fn ask(reader: &Reader, queries: &[Box<[u64]>], rest: Duration, start: Instant, 
 /// is no part in which every thread runs.
 fn excerpt(writer: &[Work], readers: &[Vec<Lookup>]) -> Option<Timeline> {
     let length = writer.last()?.to_ns;
-    let beside: Vec<Vec<u64>> =
+    let beside: Vec<Vec<i64>> =
         readers.iter().map(|reader| beside(writer, reader).map(|l| l.from_ns).collect()).collect();
-    let begun: Vec<Vec<u64>> =
+    let begun: Vec<Vec<i64>> =
         readers.iter().map(|reader| reader.iter().map(|lookup| lookup.from_ns).collect()).collect();
-    let worked: Vec<u64> = writer.iter().map(|work| work.from_ns).collect();
-    let score = |from: u64| {
-        let inside = |times: &Vec<u64>| {
+    let worked: Vec<i64> = writer.iter().map(|work| work.from_ns).collect();
+    let score = |from: i64| {
+        let inside = |times: &Vec<i64>| {
             times.partition_point(|&at| at < from + EXCERPT_NS) - times.partition_point(|&at| at < from)
         };
         let all_run = begun.iter().chain([&worked]).all(|times| inside(times) > 0);
         all_run.then(|| (beside.iter().map(inside).min().unwrap_or(0), beside.iter().map(inside).sum::<usize>()))
     };
-    let starts = (0..=length.checked_sub(EXCERPT_NS)?).step_by(STEP_NS as usize);
+    let starts = (0..=length - EXCERPT_NS).step_by(STEP_NS as usize);
     let (best, Reverse(from)) = starts.filter_map(|from| Some((score(from)?, Reverse(from)))).max()?;
-    let inside = |begin: u64, end: u64| begin >= from && end <= from + EXCERPT_NS;
-    let work = writer.iter().filter(|work| inside(work.from_ns, work.to_ns));
+    let touches = |begin: i64, end: i64| begin <= from + EXCERPT_NS && end >= from;
+    let work = writer.iter().filter(|work| touches(work.from_ns, work.to_ns));
     let work = work.map(|work| Work { from_ns: work.from_ns - from, to_ns: work.to_ns - from, ..*work });
     let lookups = readers.iter().map(|reader| {
-        let lookups = reader.iter().filter(|lookup| inside(lookup.from_ns, lookup.to_ns));
+        let lookups = reader.iter().filter(|lookup| touches(lookup.from_ns, lookup.to_ns));
         let shift = |lookup: &Lookup| Lookup { from_ns: lookup.from_ns - from, to_ns: lookup.to_ns - from, ..*lookup };
         lookups.map(shift).collect()
     });
     Some(Timeline {
-        length_ns: EXCERPT_NS,
+        length_ns: EXCERPT_NS.unsigned_abs(),
         beside: best.1 as u64,
         cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
         writer: work.collect(),
@@ -149,19 +149,19 @@ fn beside<'a>(writer: &'a [Work], reader: &'a [Lookup]) -> impl Iterator<Item = 
 }
 
 impl Totals {
-    fn of(writer: &[Work], readers: &[Vec<Lookup>], length_ns: u64) -> Self {
+    fn of(writer: &[Work], readers: &[Vec<Lookup>], length_ns: i64) -> Self {
         let median = |times: &mut Vec<u64>| {
             times.sort_unstable();
             times.get(times.len() / 2).copied().unwrap_or(0)
         };
-        let took = |lookup: &Lookup| lookup.to_ns - lookup.from_ns;
+        let took = |lookup: &Lookup| (lookup.to_ns - lookup.from_ns).unsigned_abs();
         let mut all: Vec<u64> = readers.iter().flatten().map(took).collect();
         let mut beside: Vec<u64> = readers.iter().flat_map(|reader| beside(writer, reader)).map(took).collect();
         let back =
             |reader: &Vec<Lookup>| reader.windows(2).filter(|pair| pair[1].generation < pair[0].generation).count();
         let publications = writer.iter().filter(|work| matches!(work.what, Activity::Publish(_))).count() as u64;
         Self {
-            length_ns,
+            length_ns: length_ns.unsigned_abs(),
             events: writer.len() as u64 - publications,
             publications,
             lookups: all.len() as u64,
@@ -178,12 +178,12 @@ impl Totals {
 mod tests {
     use super::*;
 
-    fn work(range: std::ops::Range<u64>) -> Vec<Work> {
+    fn work(range: std::ops::Range<i64>) -> Vec<Work> {
         let every = range.step_by(100).map(|at| at * 1000);
         every.map(|at| Work { from_ns: at, to_ns: at + 50_000, what: Activity::Apply(1) }).collect()
     }
 
-    fn lookup(microseconds: u64) -> Lookup {
+    fn lookup(microseconds: i64) -> Lookup {
         Lookup { from_ns: microseconds * 1000, to_ns: microseconds * 1000 + 500, generation: 1, events: 1 }
     }
 
@@ -197,10 +197,22 @@ mod tests {
         // The other reader has more, but where the first has none.
         let second: Vec<Lookup> = (0..4000).step_by(50).chain([5520, 5620]).map(lookup).collect();
         let timeline = excerpt(&writer, &[first.clone(), second]).expect("both run beside the writer");
-        assert_eq!((timeline.length_ns, timeline.beside), (EXCERPT_NS, 12));
-        assert!(timeline.writer.iter().all(|work| work.to_ns <= EXCERPT_NS));
+        assert_eq!((timeline.length_ns, timeline.beside), (EXCERPT_NS.unsigned_abs(), 12));
         assert_eq!((timeline.run.beside, timeline.run.events), (10 + 40 + 2, 90));
         assert!(excerpt(&writer, &[first, vec![]]).is_none(), "one reader never runs");
+    }
+
+    #[test]
+    fn what_goes_on_at_an_end_of_the_excerpt_is_a_part_of_it() {
+        let at = |from_ns, to_ns| Work { from_ns, to_ns, what: Activity::Apply(1) };
+        // The excerpt with the most lookups beside the writer begins and ends in the middle of an event.
+        let writer = [at(0, 100), at(20_000, 60_000), at(1_050_000, 1_060_000), at(2_030_000, 2_080_000)];
+        let readers = [vec![Lookup { from_ns: 10_000, to_ns: 51_000, ..lookup(0) }, lookup(2_045)]];
+        let timeline = excerpt(&writer, &readers).expect("both run");
+        let times = |work: &Work| (work.from_ns, work.to_ns);
+        let work: Vec<_> = timeline.writer.iter().map(times).collect();
+        assert_eq!(work, [(-30_000, 10_000), (1_000_000, 1_010_000), (1_980_000, 2_030_000)]);
+        assert_eq!(timeline.readers[0].iter().map(|lookup| lookup.from_ns).collect::<Vec<_>>(), [-40_000, 1_995_000]);
     }
 
     #[test]

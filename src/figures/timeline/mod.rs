@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(super) use collect::collect;
 pub(super) use draw::{caption, draw};
 
-/// An excerpt of a run, and totals of the whole run. Times are nanoseconds since the start of the excerpt.
+/// An excerpt of a run, and totals of the whole run. Times are nanoseconds since the start of the excerpt. What goes on
+/// at one of its ends is a part of it: it has begun before 0, or ends after the excerpt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timeline {
     /// Length of the excerpt.
@@ -30,9 +31,9 @@ pub struct Timeline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
     /// When it started.
-    pub from_ns: u64,
+    pub from_ns: i64,
     /// When it ended.
-    pub to_ns: u64,
+    pub to_ns: i64,
     /// What the writer did.
     pub what: Activity,
 }
@@ -51,9 +52,9 @@ pub enum Activity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookup {
     /// When it was called.
-    pub from_ns: u64,
+    pub from_ns: i64,
     /// When it returned.
-    pub to_ns: u64,
+    pub to_ns: i64,
     /// The generation of the snapshot that it saw.
     pub generation: u64,
     /// The number of events that this snapshot reflects.

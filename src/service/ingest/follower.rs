@@ -143,8 +143,6 @@ impl Follower {
                 biased;
                 answer = next(&mut self.replay) => {
                     if !self.answered(answer).await? && !self.source.bind {
-                        // If it is half open, that counts as a lost connection.
-                        self.publisher.add(Count::Disconnects, u64::from(self.missed_live >= MAX_MISSED_LIVE));
                         self.replay = None;
                         return Ok(());
                     }
@@ -214,6 +212,7 @@ impl Follower {
     /// Begins with a publisher that has just connected: it may be another one than before.
     async fn connected(&mut self) -> Result<(), End> {
         self.quiet_since = Instant::now();
+        self.publisher.add(Count::Replaced, self.lost_since.is_none().into());
         (self.lost_since, self.silent, self.missed_live, self.probe_brought) = (None, true, 0, None);
         self.publisher.set_last_error(None);
         self.sequencer.connected(&mut self.steps);

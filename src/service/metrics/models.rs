@@ -19,9 +19,12 @@ pub(super) fn labels(model: &Model) -> Labels {
 type Figure = (Kind, &'static str, &'static str, fn(&ShardStatus) -> f64);
 
 const FIGURES: [Figure; 10] = [
-    (Kind::Gauge, "kvleap_blocks_distinct", "Distinct prefixes, however many workers hold them", |shard| {
-        shard.distinct_blocks as f64
-    }),
+    (
+        Kind::Gauge,
+        "kvleap_blocks_indexed",
+        "Blocks in the index, each once per shard, and those before them",
+        |shard| shard.indexed_blocks as f64,
+    ),
     (Kind::Gauge, "kvleap_runs", "Chains of blocks kept as one array", |shard| shard.runs as f64),
     (Kind::Gauge, "kvleap_index_bytes", "Memory of the index", |shard| shard.bytes as f64),
     (Kind::Counter, "kvleap_index_events_total", "Events applied or rejected by the index", |shard| {

@@ -231,7 +231,7 @@ function showModels(models) {
   rows($("models"), keys, (row, place) => {
     const model = models[place];
     const cells = [
-      nameOf(model), model.group, String(model.block_size), count(model.held_blocks), count(model.distinct_blocks),
+      nameOf(model), model.group, String(model.block_size), count(model.held_blocks), count(model.indexed_blocks),
       count(model.runs), bytes(model.bytes),
     ];
     cells.forEach((text, cell) => put(row.cells[cell], text));

@@ -49,8 +49,11 @@ names! {
         Undecodable = "batches_undecodable",
         /// Times that the publisher restarted.
         Restarts = "restarts",
-        /// Times that the connection was lost.
+        /// Times that the connection was lost, so that there was none.
         Disconnects = "disconnects",
+        /// Times that another connection took the place of one that seemed dead, so that there always was one. It may
+        /// have been alive: an engine that drops all batches for a while looks the same.
+        Replaced = "connections_replaced",
         /// Times that following it failed because of a defect of the service.
         Failures = "failures",
         /// Batches that named another rank than the publisher was registered as. They are applied to the registered one.

@@ -3,6 +3,7 @@
 use super::measures::{BLOCK_HITS, IMBALANCE, Measure, TTFT, TTFT_P99};
 use super::words;
 use crate::report::{self, Chart, Point, Series, Unit};
+use crate::route::policy;
 use crate::sim::{Bins, ExperimentAxis, Interval, PolicyReport, Report, Times};
 
 /// A chart and its caption.
@@ -51,8 +52,8 @@ pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
         ),
         (
             drawn(cell, hits, Series::line, hits_over_time),
-            "The share of prompt blocks that were found in the cache, by arrival time. Each point stands for 1/24 of \
-             the requests.",
+            "The share of prompt blocks that were found in the cache, by arrival time. Each point stands for about \
+             1/24 of the requests, and is where the first of them arrived.",
         ),
         (
             drawn(cell, load, Series::line, load_by_rank),
@@ -72,7 +73,7 @@ pub(super) fn of_cell(cell: &[PolicyReport]) -> Vec<Captioned> {
     charts.into_iter().filter_map(|(chart, caption)| Some(Captioned { chart: chart?, caption })).collect()
 }
 
-/// Draws a few measures along the innermost axis, for each place on the other axes.
+/// Draws a few measures along the innermost axis, for each place on the other axes where a request was finished.
 pub(super) fn curves(report: &Report) -> Vec<(String, Vec<Captioned>)> {
     let Some((inner, outer)) = report.axes.split_last() else { return Vec::new() };
     let mut places: Vec<&[f64]> = Vec::new();
@@ -95,6 +96,7 @@ pub(super) fn curves(report: &Report) -> Vec<(String, Vec<Captioned>)> {
         ];
         charts.into_iter().map(|(chart, caption)| Captioned { chart, caption }).collect()
     };
+    places.retain(|place| report.policies.iter().any(|it| it.at.starts_with(place) && it.finished > 0));
     places.into_iter().map(|place| (words::values(outer, place), figures(place))).collect()
 }
 
@@ -114,10 +116,16 @@ fn curve(reports: &[&PolicyReport], axis: &ExperimentAxis, title: &str, measure:
     }
     let points = |name: &str| {
         let here = reports.iter().filter(|it| it.name == name);
-        here.filter_map(|it| Some((*it.at.last()?, (measure.get)(it) * unit))).collect()
+        let points = here.filter_map(|it| Some((*it.at.last()?, (measure.get)(it) * unit)));
+        // Where nothing was finished, there is nothing to show.
+        points.filter(|point| !point.1.is_nan()).collect()
     };
-    names.into_iter().fold(Chart::new(title, x, y), |chart, name| chart.series(Series::marked(name, points(name))))
+    let series = names.into_iter().map(|name| looking(Series::marked(name, points(name)), name));
+    series.fold(Chart::new(title, x, y), Chart::series)
 }
+
+/// Points of a line over time, at most.
+const POINTS: u64 = 24;
 
 /// Turns an axis of an experiment into one of a chart: logarithmic if its values span a wide range.
 fn along(axis: &ExperimentAxis) -> report::Axis {
@@ -137,8 +145,15 @@ fn drawn(
 ) -> Option<Chart> {
     let all: Vec<_> = cell.iter().map(|it| (it.name.clone(), points(it))).collect();
     let empty = all.iter().all(|(_, points)| points.is_empty());
-    let chart = all.into_iter().fold(chart, |chart, (name, points)| chart.series(series(name, points)));
+    let series = all.into_iter().map(|(name, points)| looking(series(name.clone(), points), &name));
+    let chart = series.fold(chart, Chart::series);
     (!empty).then_some(chart)
+}
+
+/// Gives a policy the look that it has in every report, whichever policies are in it.
+fn looking(series: Series, policy: &str) -> Series {
+    let number = policy::NAMES.iter().position(|name| *name == policy);
+    number.map_or(series.clone(), |number| series.look(number))
 }
 
 fn of(unit: &str) -> Unit {
@@ -184,19 +199,22 @@ fn at_least(bins: &Bins) -> Vec<Point> {
     bins.edges.iter().copied().zip(rest).filter(|&(edge, share)| edge > 0.0 && share > 0.0).collect()
 }
 
-/// Returns the hit rate over time. Each point stands for equally many requests, so that none depends on a few requests.
+/// Returns the hit rate over time. Each point stands for about equally many requests, so that none depends on a few,
+/// and together they stand for all.
 fn hits_over_time(policy: &PolicyReport) -> Vec<Point> {
-    let each = policy.over_time.iter().map(|interval| interval.requests).sum::<u64>().div_ceil(24).max(1);
+    let all = policy.over_time.iter().map(|interval| interval.requests).sum::<u64>();
     let mut points = Vec::new();
     let mut sum = Interval::default();
-    for interval in &policy.over_time {
+    let mut seen = 0;
+    for interval in policy.over_time.iter().filter(|interval| interval.requests > 0) {
         if sum.requests == 0 {
             sum.start_s = interval.start_s;
         }
+        seen += interval.requests;
         sum.requests += interval.requests;
         sum.asked += interval.asked;
         sum.reused += interval.reused;
-        if sum.requests >= each {
+        if seen * POINTS >= all * (points.len() as u64 + 1) {
             points.push((sum.start_s, sum.reused as f64 / sum.asked.max(1) as f64));
             sum = Interval::default();
         }

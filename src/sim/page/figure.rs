@@ -3,18 +3,18 @@
 use super::charts::{self, Captioned};
 use super::measures;
 use crate::report::Figure;
-use crate::sim::Report;
+use crate::sim::{Report, Setting};
 
 /// Draws the charts of the page as one figure: for an experiment those of its curves, with a row for each place on the
 /// outer axes, and for a plain comparison those of the only cell.
 pub fn figure(report: &Report) -> Figure {
-    let setting = &report.setting;
+    let part = |part: fn(&Setting) -> String| report.settings(part).join(", or ");
     let what = format!(
         "{}; {} requests; {} workers of {}. All times are on a virtual clock.",
-        setting.workload,
-        measures::count(setting.requests as f64),
-        measures::count(setting.workers.into()),
-        setting.profile
+        part(|it| it.workload.clone()),
+        part(|it| measures::count(it.requests as f64)),
+        part(|it| measures::count(it.workers.into())),
+        part(|it| it.profile.clone()),
     );
     let figure = Figure::new(format!("kvleap simulate: {}", report.experiment)).note(what);
     let (figure, charts) = if report.axes.is_empty() {

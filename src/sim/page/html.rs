@@ -6,7 +6,7 @@ use super::charts::{self, Captioned};
 use super::measures::{self, GROUPS, Measure};
 use super::words;
 use crate::report::{Figure, FigureError, Theme, dark_css};
-use crate::sim::{PolicyReport, Report};
+use crate::sim::{PolicyReport, Report, Setting};
 
 /// The most cells that are shown in full. If there are more, only the first and the last are.
 const MOST_CELLS: usize = 12;
@@ -15,7 +15,7 @@ const MOST_CELLS: usize = 12;
 ///
 /// The page needs no network and no script, follows the reader's preference for light or dark, and is readable on a
 /// phone. It is also well-formed XML: every number in the tables is the text of a cell, with full precision in the
-/// attribute `data-value`, in a row with the path of the measure in `data-measure`. Each cell of an experiment that is
+/// attribute `data-value`, in a row with the path of the measure in `data-measure`; a cell without a number has a dash. Each cell of an experiment that is
 /// shown in full takes about 90 kB.
 ///
 /// # Errors
@@ -35,9 +35,9 @@ pub fn html(report: &Report) -> Result<String, FigureError> {
     );
     push(&mut page, format_args!("<h1>{}</h1>\n", escape(&title)));
 
-    let cells: Vec<&[PolicyReport]> = report.policies.chunk_by(|a, b| a.at == b.at).collect();
+    let cells = super::cells(report);
     page.push_str("<section id=\"summary\">\n");
-    for paragraph in words::summary(report, &cells) {
+    for paragraph in words::summary(report) {
         push(&mut page, format_args!("<p class=\"lead\">{}</p>\n", escape(&paragraph)));
     }
     page.push_str("</section>\n");
@@ -69,36 +69,35 @@ pub fn html(report: &Report) -> Result<String, FigureError> {
     Ok(page)
 }
 
-/// Writes what was run.
+/// A part of the setting: its name, and how it is written; empty if there is nothing to say.
+type Part = (&'static str, fn(&Setting) -> String);
+
+const PARTS: [Part; 9] = [
+    ("Workload", |it| it.workload.clone()),
+    ("Arrivals", |it| it.arrivals.clone()),
+    ("Requests", |it| measures::count(it.requests as f64)),
+    ("Workers", |it| format!("{} of {}", measures::count(it.workers.into()), it.profile)),
+    ("Cache", |it| {
+        let blocks = measures::count(it.blocks_per_worker.into());
+        format!("{blocks} blocks of {} tokens for each worker", it.block_size)
+    }),
+    ("Models", |it| {
+        let several = it.models > 1 || it.adapters > 1;
+        if several { format!("{} with {} adapters each", it.models, it.adapters) } else { String::new() }
+    }),
+    ("Router", |it| it.router.join("; ")),
+    ("Failures", |it| if it.world.is_empty() { "none".to_owned() } else { it.world.join("; ") }),
+    ("Seed", |it| it.seed.to_string()),
+];
+
+/// Writes what was run. What an experiment varies has several values.
 fn setting(page: &mut String, report: &Report) {
-    let setting = &report.setting;
-    let mut rows = vec![
-        ("Workload", setting.workload.clone()),
-        ("Arrivals", setting.arrivals.clone()),
-        ("Requests", measures::count(setting.requests as f64)),
-        ("Workers", format!("{} of {}", measures::count(setting.workers.into()), setting.profile)),
-        (
-            "Cache",
-            format!(
-                "{} blocks of {} tokens for each worker",
-                measures::count(setting.blocks_per_worker.into()),
-                setting.block_size
-            ),
-        ),
-    ];
-    if setting.models > 1 || setting.adapters > 1 {
-        rows.push(("Models", format!("{} with {} adapters each", setting.models, setting.adapters)));
-    }
-    rows.push(("Router", setting.router.join("; ")));
-    if setting.world.is_empty() {
-        rows.push(("Failures", "none".to_owned()));
-    }
-    rows.extend(setting.world.iter().map(|line| ("Failures", line.clone())));
+    let parts = PARTS.iter().map(|&(name, part)| (name, report.settings(part).join(", or ")));
+    let mut rows: Vec<(&str, String)> = parts.filter(|(_, text)| !text.is_empty()).collect();
     for axis in &report.axes {
         let values: Vec<String> = axis.values.iter().map(|&value| words::at(axis, value)).collect();
-        rows.push(("Varied", format!("{}: {}", axis.name, values.join(", "))));
+        rows.push(("Varied", format!("{}: {}. {}", axis.name, values.join(", "), axis.about)));
     }
-    rows.push(("Seed", setting.seed.to_string()));
     page.push_str("<section id=\"setting\">\n<h2>What was run</h2>\n<dl>\n");
     for (name, value) in rows {
         push(page, format_args!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value)));
@@ -144,15 +143,17 @@ fn table(page: &mut String, cell: &[PolicyReport]) {
                 "<tbody>\n<tr class=\"group\"><th scope=\"rowgroup\" colspan=\"{across}\">{group}</th></tr>\n"
             ),
         );
-        for Measure { key, label, get, write, better } in *measures {
+        for measure in *measures {
+            let Measure { key, label, get, write, better } = measure;
             let values: Vec<f64> = cell.iter().map(get).collect();
             // Compared as written, so that values that look equal are all marked, or none is.
             let best = better.best(&values).map(write).filter(|best| values.iter().any(|&value| write(value) != *best));
             push(page, format_args!("<tr data-measure=\"{key}\"><th scope=\"row\">{label}</th>"));
-            for value in values {
-                let text = write(value);
+            for (policy, value) in cell.iter().zip(values) {
+                let text = measure.text(policy);
                 let class = if best.as_ref() == Some(&text) { " class=\"best\"" } else { "" };
-                push(page, format_args!("<td{class} data-value=\"{value}\">{text}</td>"));
+                let exact = if value.is_nan() { String::new() } else { format!(" data-value=\"{value}\"") };
+                push(page, format_args!("<td{class}{exact}>{text}</td>"));
             }
             page.push_str("</tr>\n");
         }

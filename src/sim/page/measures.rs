@@ -1,8 +1,9 @@
 //! The rows of the table.
 
-use crate::sim::PolicyReport;
+use crate::sim::{PolicyReport, Times};
 
-/// A number in the report of a policy.
+/// A number in the report of a policy. It is not a number where nothing was counted that it could be of, such as the
+/// mean of no times.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measure {
     /// Its path in the JSON report.
@@ -11,6 +12,14 @@ pub(super) struct Measure {
     pub(super) get: fn(&PolicyReport) -> f64,
     pub(super) write: fn(f64) -> String,
     pub(super) better: Better,
+}
+
+impl Measure {
+    /// Writes the number of a policy.
+    pub(super) fn text(&self, policy: &PolicyReport) -> String {
+        let value = (self.get)(policy);
+        if value.is_nan() { "-".to_owned() } else { (self.write)(value) }
+    }
 }
 
 /// Which values are better.
@@ -46,15 +55,27 @@ const fn measure(
 
 use Better::{Less, More, Neither};
 
-pub(super) const BLOCK_HITS: Measure =
-    measure("block_hit_rate", "share of blocks reused", |it| it.block_hit_rate, share, More);
-pub(super) const TTFT: Measure = measure("ttft_ms.mean", "mean", |it| it.ttft_ms.mean, ms, Less);
-pub(super) const TTFT_P99: Measure = measure("ttft_ms.p99", "p99", |it| it.ttft_ms.p99, ms, Less);
-pub(super) const LATENCY: Measure = measure("latency_ms.mean", "mean", |it| it.latency_ms.mean, ms, Less);
-pub(super) const LATENCY_P99: Measure = measure("latency_ms.p99", "p99", |it| it.latency_ms.p99, ms, Less);
+pub(super) const BLOCK_HITS: Measure = measure("block_hit_rate", "share of blocks reused", hit_rate, share, More);
+pub(super) const TTFT: Measure = measure("ttft_ms.mean", "mean", |it| of(&it.ttft_ms, |it| it.mean), ms, Less);
+pub(super) const TTFT_P99: Measure = measure("ttft_ms.p99", "p99", |it| of(&it.ttft_ms, |it| it.p99), ms, Less);
+pub(super) const LATENCY: Measure = measure("latency_ms.mean", "mean", |it| of(&it.latency_ms, |it| it.mean), ms, Less);
+pub(super) const LATENCY_P99: Measure =
+    measure("latency_ms.p99", "p99", |it| of(&it.latency_ms, |it| it.p99), ms, Less);
 pub(super) const IMBALANCE: Measure =
     measure("load_imbalance", "busiest worker / mean, by busy time", |it| it.load_imbalance, ratio, Less);
 pub(super) const REJECTED: Measure = measure("rejected", "rejected", |it| it.rejected as f64, count, Less);
+
+fn of(times: &Times, figure: fn(&Times) -> f64) -> f64 {
+    if times.count == 0 { f64::NAN } else { figure(times) }
+}
+
+fn hit_rate(policy: &PolicyReport) -> f64 {
+    if policy.blocks.asked == 0 { f64::NAN } else { policy.block_hit_rate }
+}
+
+fn request_hit_rate(policy: &PolicyReport) -> f64 {
+    if policy.finished == 0 { f64::NAN } else { policy.request_hit_rate }
+}
 
 /// The table, in groups.
 pub(super) const GROUPS: &[(&str, &[Measure])] = &[
@@ -62,7 +83,7 @@ pub(super) const GROUPS: &[(&str, &[Measure])] = &[
         "Cache",
         &[
             BLOCK_HITS,
-            measure("request_hit_rate", "requests that reused a block", |it| it.request_hit_rate, share, More),
+            measure("request_hit_rate", "requests that reused a block", request_hit_rate, share, More),
             measure(
                 "blocks.predicted",
                 "blocks expected by the router",
@@ -93,24 +114,42 @@ pub(super) const GROUPS: &[(&str, &[Measure])] = &[
         "Time to first token",
         &[
             TTFT,
-            measure("ttft_ms.p50", "p50", |it| it.ttft_ms.p50, ms, Less),
-            measure("ttft_ms.p95", "p95", |it| it.ttft_ms.p95, ms, Less),
+            measure("ttft_ms.p50", "p50", |it| of(&it.ttft_ms, |it| it.p50), ms, Less),
+            measure("ttft_ms.p95", "p95", |it| of(&it.ttft_ms, |it| it.p95), ms, Less),
             TTFT_P99,
-            measure("ttft_hit_ms.mean", "mean, some blocks reused", |it| it.ttft_hit_ms.mean, ms, Neither),
-            measure("ttft_miss_ms.mean", "mean, no block reused", |it| it.ttft_miss_ms.mean, ms, Neither),
-            measure("queue_ms.mean", "queue time, mean", |it| it.queue_ms.mean, ms, Less),
-            measure("queue_ms.p99", "queue time, p99", |it| it.queue_ms.p99, ms, Less),
+            measure(
+                "ttft_hit_ms.mean",
+                "mean, some blocks reused",
+                |it| of(&it.ttft_hit_ms, |it| it.mean),
+                ms,
+                Neither,
+            ),
+            measure("ttft_miss_ms.mean", "mean, no block reused", |it| of(&it.ttft_miss_ms, |it| it.mean), ms, Neither),
+            measure("queue_ms.mean", "queue time, mean", |it| of(&it.queue_ms, |it| it.mean), ms, Less),
+            measure("queue_ms.p99", "queue time, p99", |it| of(&it.queue_ms, |it| it.p99), ms, Less),
         ],
     ),
     (
         "Latency, to the last token",
         &[
             LATENCY,
-            measure("latency_ms.p50", "p50", |it| it.latency_ms.p50, ms, Less),
-            measure("latency_ms.p95", "p95", |it| it.latency_ms.p95, ms, Less),
+            measure("latency_ms.p50", "p50", |it| of(&it.latency_ms, |it| it.p50), ms, Less),
+            measure("latency_ms.p95", "p95", |it| of(&it.latency_ms, |it| it.p95), ms, Less),
             LATENCY_P99,
-            measure("latency_hit_ms.mean", "mean, some blocks reused", |it| it.latency_hit_ms.mean, ms, Neither),
-            measure("latency_miss_ms.mean", "mean, no block reused", |it| it.latency_miss_ms.mean, ms, Neither),
+            measure(
+                "latency_hit_ms.mean",
+                "mean, some blocks reused",
+                |it| of(&it.latency_hit_ms, |it| it.mean),
+                ms,
+                Neither,
+            ),
+            measure(
+                "latency_miss_ms.mean",
+                "mean, no block reused",
+                |it| of(&it.latency_miss_ms, |it| it.mean),
+                ms,
+                Neither,
+            ),
         ],
     ),
     (

@@ -8,3 +8,11 @@ mod words;
 
 pub use figure::figure;
 pub use html::html;
+pub use words::summary;
+
+use super::{PolicyReport, Report};
+
+/// Returns the results by cell.
+fn cells(report: &Report) -> Vec<&[PolicyReport]> {
+    report.policies.chunk_by(|a, b| a.at == b.at).collect()
+}

@@ -13,9 +13,22 @@ pub fn figure(analysis: &Analysis) -> Figure {
         "{} requests, {} blocks, {} of them distinct{hits}",
         analysis.requests, analysis.blocks, analysis.unique_hash_ids
     );
-    let charts = [hit_rate(analysis), working_set(analysis)].into_iter().flatten();
+    let working_set = working_set(analysis);
+    let windows = match (&working_set, analysis.windows.first()) {
+        (None, _) => {
+            let seconds = analysis.window_ms as f64 / 1e3;
+            format!("No window of {seconds} s lies within the trace, so there is no working set over time.")
+        }
+        (_, Some(first)) if first.start_ms > 0 => {
+            "The first and the last window are cut short by the beginning and the end of the trace; they are left out of \
+             the working set over time."
+                .to_owned()
+        }
+        _ => "The last window is cut short by the end of the trace; it is left out of the working set over time.".to_owned(),
+    };
+    let charts = [hit_rate(analysis), working_set].into_iter().flatten();
     let charts = charts.chain(analysis.histograms.iter().map(lengths));
-    charts.fold(Figure::new(&*analysis.file).note(note).columns(2), Figure::chart)
+    charts.fold(Figure::new(&*analysis.file).note(note).note(windows).columns(2), Figure::chart)
 }
 
 fn hit_rate(analysis: &Analysis) -> Option<Chart> {
@@ -33,21 +46,30 @@ fn hit_rate(analysis: &Analysis) -> Option<Chart> {
     (!empty).then_some(chart)
 }
 
+/// Draws the working set of every window that is whole. The trace ends within the last one, and begins within the first
+/// one unless that begins at 0, so their working sets are those of shorter times. Returns `None` if no window is whole.
 fn working_set(analysis: &Analysis) -> Option<Chart> {
+    let windows = &analysis.windows;
+    let (last, rest) = windows.split_last()?;
+    let seconds = |ms: u64| ms as f64 / 1e3;
     let mut points: Vec<Point> = Vec::new();
-    let mut end = None;
-    for window in &analysis.windows {
+    let mut none_is_whole = true;
+    for (window, next) in rest.iter().zip(&windows[1..]) {
+        if window.start_ms == 0 || window.start_ms > windows[0].start_ms {
+            points.push((seconds(window.start_ms), window.distinct_blocks as f64));
+            none_is_whole = false;
+        }
         // A gap without requests has no working set.
-        let idle = end.filter(|&end| end < window.start_ms);
-        points.extend(idle.map(|end| (end as f64 / 1e3, 0.0)));
-        points.push((window.start_ms as f64 / 1e3, window.distinct_blocks as f64));
-        end = Some(window.start_ms + analysis.window_ms);
+        let end = window.start_ms + analysis.window_ms;
+        if end < next.start_ms {
+            points.push((seconds(end), 0.0));
+        }
     }
-    points.extend(end.map(|end| (end as f64 / 1e3, 0.0)));
-    let title = format!("Working set over time, in windows of {} s", analysis.window_ms as f64 / 1e3);
+    points.extend(points.last().map(|&(_, blocks)| (seconds(last.start_ms), blocks)));
+    let title = format!("Working set over time, in windows of {} s", seconds(analysis.window_ms));
     let x = Axis::linear("time", Unit::Of("s".to_owned()));
     let y = Axis::linear("distinct blocks", Unit::Of(String::new())).covering(0.0, 0.0);
-    (analysis.windows.len() > 1).then(|| Chart::new(title, x, y).series(Series::steps("", points)))
+    (!none_is_whole).then(|| Chart::new(title, x, y).series(Series::steps("", points)))
 }
 
 fn lengths(histogram: &Histogram) -> Chart {

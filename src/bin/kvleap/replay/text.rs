@@ -93,9 +93,9 @@ fn times(report: &Report) -> Vec<Row> {
 
 fn size(report: &Report) -> Vec<Row> {
     let index = format!(
-        "{} runs, {} distinct blocks, {} held",
+        "{} runs, {} blocks indexed, {} held",
         count(report.runs),
-        count(report.distinct_blocks),
+        count(report.indexed_blocks),
         count(report.held_blocks)
     );
     let peak = report.peak_rss_bytes.map_or(String::new(), |peak| format!("; peak RSS {}", bytes(peak)));

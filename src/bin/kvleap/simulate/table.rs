@@ -2,47 +2,68 @@
 
 use std::fmt::Write;
 
-use kvleap::sim::{PolicyReport, Report, Setting, Times};
+use kvleap::sim::{PolicyReport, Report, Setting, Times, page};
 
 use crate::numbers::{count, percent, plural, tenths, whole};
-use crate::table::{Column, table};
+use crate::table::{Column, table, wrapped};
 
-/// Writes the setting, and a row for each policy and each combination of what was varied.
+/// Writes the setting, a row for each policy and each combination of what was varied, and what they come to.
 pub(super) fn text(report: &Report, wide: bool) -> String {
-    format!("{}\n{}", head(&report.setting), table(columns(report), &report.policies, wide))
+    let summary: Vec<String> =
+        page::summary(report).iter().map(|paragraph| format!("\n{}\n", wrapped(paragraph))).collect();
+    format!("{}\n{}{}", head(report), table(columns(report), &report.policies, wide), summary.concat())
 }
 
-fn head(setting: &Setting) -> String {
-    let mut head = format!(
-        "{} requests of {}\n{}\n{}, {}, each with {} blocks of {} tokens; seed {}\n",
-        count(setting.requests),
-        setting.workload,
-        setting.arrivals,
-        plural(setting.workers, "worker"),
-        setting.profile,
-        count(setting.blocks_per_worker),
-        setting.block_size,
-        setting.seed,
-    );
-    if setting.models > 1 || setting.adapters > 1 {
+/// A part of the setting, in lines; empty if there is nothing to say.
+const PARTS: [fn(&Setting) -> String; 7] = [
+    |setting| format!("{} requests of {}", count(setting.requests), setting.workload),
+    |setting| setting.arrivals.clone(),
+    |setting| {
+        format!(
+            "{}, {}, each with {} blocks of {} tokens",
+            plural(setting.workers, "worker"),
+            setting.profile,
+            count(setting.blocks_per_worker),
+            setting.block_size,
+        )
+    },
+    |setting| {
         let (models, adapters) = (plural(setting.models, "model"), plural(setting.adapters, "adapter"));
-        // Writing to a string does not fail.
-        let _ = writeln!(head, "{models}, each with {adapters}");
-    }
-    for line in setting.router.iter().chain(&setting.world) {
-        head += line;
-        head.push('\n');
+        let several = setting.models > 1 || setting.adapters > 1;
+        if several { format!("{models}, each with {adapters}") } else { String::new() }
+    },
+    |setting| setting.router.join("\n"),
+    |setting| setting.world.join("\n"),
+    |setting| format!("seed {}", setting.seed),
+];
+
+/// Writes the setting. What an experiment varies has several values.
+fn head(report: &Report) -> String {
+    let mut head = String::new();
+    for part in PARTS {
+        let values = report.settings(part);
+        for (number, value) in values.iter().enumerate() {
+            let nothing = if values.len() > 1 { "no failure and no delay" } else { "" };
+            let value = if value.is_empty() { nothing } else { value };
+            for line in value.lines() {
+                // Writing to a string does not fail.
+                let _ = writeln!(head, "{}{line}", if number == 0 { "" } else { "  or " });
+            }
+        }
     }
     head
 }
 
 fn columns(report: &Report) -> Vec<Column<'_, PolicyReport>> {
     type PolicyColumn<'a> = Column<'a, PolicyReport>;
-    let mean = |times: fn(&PolicyReport) -> &Times| {
+    let time = |times: fn(&PolicyReport) -> &Times, figure: fn(&Times) -> f64| {
         move |policy: &PolicyReport| {
             let times = times(policy);
-            if times.count == 0 { "-".to_owned() } else { tenths(times.mean) }
+            if times.count == 0 { "-".to_owned() } else { tenths(figure(times)) }
         }
+    };
+    let hits = |rate: fn(&PolicyReport) -> f64| {
+        move |policy: &PolicyReport| if policy.finished == 0 { "-".to_owned() } else { percent(rate(policy)) }
     };
     let varied = report.axes.iter().enumerate().map(|(number, axis)| {
         let head = match axis.unit.as_str() {
@@ -55,18 +76,16 @@ fn columns(report: &Report) -> Vec<Column<'_, PolicyReport>> {
     let mut columns: Vec<_> = varied.collect();
     columns.extend([
         PolicyColumn::names("policy", |policy| policy.name.clone()),
-        PolicyColumn::new("block hits", |policy| percent(policy.block_hit_rate)),
-        PolicyColumn::wide("request hits", |policy| percent(policy.request_hit_rate)),
-        PolicyColumn::wide("expected", |policy| {
-            percent(policy.blocks.predicted as f64 / policy.blocks.asked.max(1) as f64)
-        }),
-        PolicyColumn::new("TTFT ms: mean", mean(|policy| &policy.ttft_ms)),
-        PolicyColumn::new("p50", |policy| tenths(policy.ttft_ms.p50)),
-        PolicyColumn::wide("p95", |policy| tenths(policy.ttft_ms.p95)),
-        PolicyColumn::new("p99", |policy| tenths(policy.ttft_ms.p99)),
-        PolicyColumn::new("latency ms: mean", mean(|policy| &policy.latency_ms)),
-        PolicyColumn::wide("p99", |policy| tenths(policy.latency_ms.p99)),
-        PolicyColumn::wide("queue ms: mean", mean(|policy| &policy.queue_ms)),
+        PolicyColumn::new("block hits", hits(|policy| policy.block_hit_rate)),
+        PolicyColumn::wide("request hits", hits(|policy| policy.request_hit_rate)),
+        PolicyColumn::wide("expected", hits(|policy| policy.blocks.predicted as f64 / policy.blocks.asked as f64)),
+        PolicyColumn::new("TTFT ms: mean", time(|policy| &policy.ttft_ms, |it| it.mean)),
+        PolicyColumn::new("p50", time(|policy| &policy.ttft_ms, |it| it.p50)),
+        PolicyColumn::wide("p95", time(|policy| &policy.ttft_ms, |it| it.p95)),
+        PolicyColumn::new("p99", time(|policy| &policy.ttft_ms, |it| it.p99)),
+        PolicyColumn::new("latency ms: mean", time(|policy| &policy.latency_ms, |it| it.mean)),
+        PolicyColumn::wide("p99", time(|policy| &policy.latency_ms, |it| it.p99)),
+        PolicyColumn::wide("queue ms: mean", time(|policy| &policy.queue_ms, |it| it.mean)),
         PolicyColumn::wide("imbalance", |policy| format!("{:.2}", policy.load_imbalance)),
         PolicyColumn::new("saved GPU s", |policy| whole(policy.prefill_saved_gpu_s)),
     ]);
