@@ -554,8 +554,8 @@ impl Engine {
                 }
                 for &hash in &named.hashes {
                     if rank.has(tier, hash) {
-                        // If a store of it was left out, the index may know nothing of it.
-                        if !rank.left_out.is_empty() {
+                        // If a store of it was left out, or had no place, the service may know nothing of it.
+                        if !rank.left_out.is_empty() || rank.raised.contains(&Doubt::Unplaced) {
                             rank.raised.insert(Doubt::Location);
                         }
                         let only_left_out = (0..=tier).all(|tier| !rank.taken.contains(&(tier, hash)));
