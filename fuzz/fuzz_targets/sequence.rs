@@ -2,8 +2,8 @@
 //! replays wholly, in part, wrongly or not at all. What a listener says of them has to be true. Two are followed at a
 //! time, because they share the room for held batches.
 //!
-//! Not promised, and therefore left out: that a restart is noticed which changes no connection, no number that was heard
-//! and no answer; and that a publisher is unmasked which gives other content under the same number.
+//! Not promised, and therefore left out: that a restart is noticed which changes no connection, no number that was
+//! heard and no answer; and that a publisher is unmasked which gives other content under the same number.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -108,8 +108,8 @@ struct World {
     heard_before: Option<u64>,
     /// Whether an answer on this connection has shown the batch that was applied last.
     proven: bool,
-    /// The publisher restarted behind its connection, and this was the last number that had arrived before. It has given
-    /// no sign of that yet.
+    /// The publisher restarted behind its connection, and this was the last number that had arrived before. It has
+    /// given no sign of that yet.
     unnoticed: Option<u64>,
     /// Whether the publisher and the network have kept nothing from the listener for good.
     honest: bool,

@@ -1,5 +1,6 @@
 //! Saves a model that events have built, and restores it: what it holds, its answers, and the positions and doubts of
-//! its publishers must be the same, and remain so while its engine goes on. A snapshot that was changed must be refused.
+//! its publishers must be the same, and remain so while its engine goes on. A snapshot that was changed must be
+//! refused.
 //!
 //! Then arbitrary bytes come as a snapshot and, with a correct checksum, as the content of one. They must neither panic
 //! nor allocate for more than is there; what is not refused must be the same after it is read, written and read again.

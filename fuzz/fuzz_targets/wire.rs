@@ -1,12 +1,12 @@
 //! What an engine says, in msgpack and as Dynamo's JSON, and what the index then holds of it. The judge is an engine
 //! that knows its own blocks: every rank and tier must have exactly these, or the doubt or counter that says why not.
 //!
-//! Then the same bytes come with some of them overwritten, and arbitrary ones. They must neither panic nor allocate more
-//! than the bound, and every batch must be counted.
+//! Then the same bytes come with some of them overwritten, and arbitrary ones. They must neither panic nor allocate
+//! more than the bound, and every batch must be counted.
 //!
-//! Left out, because nothing is promised of it: how often removals of unknown blocks are counted; in which way blocks are
-//! hashed once an engine's way of hashing has changed; stores without tokens on the device; a block of which one copy was
-//! taken and another left out; several publishers of one worker.
+//! Left out, because nothing is promised of it: how often removals of unknown blocks are counted; in which way blocks
+//! are hashed once an engine's way of hashing has changed; stores without tokens on the device; a block of which one
+//! copy was taken and another left out; several publishers of one worker.
 #![no_main]
 
 use std::cell::RefCell;
