@@ -1,137 +1,167 @@
-//! Publishes arbitrary batches, which must neither panic nor allocate more than the bound. Every batch must be counted,
-//! and the index must still have an export.
+//! What an engine says, in msgpack and as Dynamo's JSON, and what the index then holds of it. The judge is an engine
+//! that knows its own blocks: every rank and tier must have exactly these, or the doubt or counter that says why not.
 //!
-//! A batch is either arbitrary bytes, or a few events with few different values, of which some bytes are overwritten.
-
+//! Then the same bytes come with some of them overwritten, and arbitrary ones. They must neither panic nor allocate
+//! more than the bound, and every batch must be counted.
+//!
+//! Left out, because nothing is promised of it: how often removals of unknown blocks are counted; in which way blocks
+//! are hashed once an engine's way of hashing has changed; stores without tokens on the device; a block of which one
+//! copy was taken and another left out; several publishers of one worker.
 #![no_main]
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arbitrary::Arbitrary;
-use kvleap::service::ingest::{DynamoEvent, apply, dynamo_events};
-use kvleap::service::publisher::{Count, Publisher};
-use kvleap::service::wire::{Batch, MAX_EXPANSION};
-use kvleap::service::{Key, Model, Models};
-use kvleap::{Index, Worker};
+use kvleap::service::ingest::{Applied, DynamoEvent, apply, dynamo_events};
+use kvleap::service::publisher::{Copies, Count, Publisher, Skip};
+use kvleap::service::wire::{self, MAX_EXPANSION};
+use kvleap::service::{Doubt, Key, Model, Models, Tier};
+use kvleap::{Index, Matches, Worker};
 use libfuzzer_sys::fuzz_target;
-use rmp::encode::{ByteBuf, write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
+use serde_json::Value;
+
+use engine::{Batch, Engine, Held, Setup, Spoken, held, speak};
+
+#[path = "../shared/engine.rs"]
+mod engine;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    batches: Vec<Said>,
-    json: Vec<u8>,
+    setup: Setup,
+    /// Whether the engine is registered as rank 3, so that it cannot speak for others.
+    third: bool,
+    single: bool,
+    batches: Vec<Batch>,
+    spoken: Vec<Spoken>,
+    noise: Vec<(u8, u16, u8)>,
+    bytes: Vec<u8>,
 }
 
-#[derive(Arbitrary, Debug)]
-enum Said {
-    Bytes(Vec<u8>),
-    Events { events: Vec<Event>, rank: Option<u8>, noise: Vec<(u16, u8)> },
-}
-
-#[derive(Arbitrary, Debug)]
-struct Event {
-    tag: u8,
-    hashes: Vec<u8>,
-    parent: Option<u8>,
-    tokens: Vec<u8>,
-    bigrams: bool,
-    block_size: u8,
-    medium: u8,
-    salt: bool,
-    group: Option<u8>,
-}
-
-const TAGS: [&str; 4] = ["BlockStored", "BlockRemoved", "AllBlocksCleared", "BlockForgotten"];
-const MEDIA: [&str; 5] = ["GPU", "CPU", "DISK", "EXTERNAL", ""];
-const KINDS: [&str; 3] = ["full_attention", "mamba", "mla_attention"];
-
-fn integers(to: &mut ByteBuf, integers: impl ExactSizeIterator<Item = u64>) {
-    write_array_len(to, integers.len() as u32).unwrap();
-    integers.for_each(|integer| {
-        write_uint(to, integer).unwrap();
-    });
-}
-
-fn encode(event: &Event, to: &mut ByteBuf) {
-    write_map_len(to, 6 + u32::from(event.salt) + 2 * u32::from(event.group.is_some())).unwrap();
-    write_str(to, "type").unwrap();
-    write_str(to, TAGS[usize::from(event.tag) % TAGS.len()]).unwrap();
-    write_str(to, "block_hashes").unwrap();
-    integers(to, event.hashes.iter().map(|&hash| u64::from(hash % 16)));
-    write_str(to, "parent_block_hash").unwrap();
-    match event.parent {
-        None => write_nil(to).unwrap(),
-        Some(parent) => drop(write_uint(to, u64::from(parent % 16)).unwrap()),
+/// Compares a publisher, and what the index holds of its workers, with the engine.
+fn judge(model: &Model, publisher: &Publisher, engine: &Engine, held: &Held) {
+    for (count, expected) in [
+        (Count::Stored, engine.stored),
+        (Count::Removed, engine.removed),
+        (Count::Cleared, engine.cleared),
+        (Count::Blocks, engine.blocks),
+        (Count::Undecodable, engine.undecodable),
+        (Count::Contradictions, engine.contradictions),
+    ] {
+        assert_eq!(publisher.count(count), expected, "{}", count.name());
     }
-    write_str(to, "token_ids").unwrap();
-    if event.bigrams {
-        write_array_len(to, event.tokens.len().saturating_sub(1) as u32).unwrap();
-        for pair in event.tokens.windows(2) {
-            integers(to, pair.iter().map(|&token| u64::from(token)));
-        }
-    } else {
-        // Usually as many tokens as blocks, which is right for blocks of one token.
-        let fitting = if event.block_size % 4 == 0 { event.tokens.len() } else { event.hashes.len() };
-        integers(to, (0..fitting).map(|place| event.tokens.get(place).map_or(0, |&token| u64::from(token))));
+    for why in Skip::ALL.into_iter().filter(|&why| why != Skip::UnknownHash) {
+        assert_eq!(publisher.skipped(why), engine.skipped.get(why.name()).copied().unwrap_or(0), "{}", why.name());
     }
-    write_str(to, "block_size").unwrap();
-    write_uint(to, u64::from(event.block_size % 3)).unwrap();
-    write_str(to, "medium").unwrap();
-    write_str(to, MEDIA[usize::from(event.medium) % MEDIA.len()]).unwrap();
-    if event.salt {
-        write_str(to, "cache_salt").unwrap();
-        write_str(to, "s").unwrap();
-    }
-    if let Some(group) = event.group {
-        write_str(to, "group_idx").unwrap();
-        write_uint(to, u64::from(group % 3)).unwrap();
-        write_str(to, "kv_cache_spec_kind").unwrap();
-        write_str(to, KINDS[usize::from(group / 3) % KINDS.len()]).unwrap();
-    }
-}
+    let instance = publisher.worker().id;
+    let workers = engine.ranks.keys().map(|&rank| Worker::new(instance, rank));
+    let named = if engine.ranks.is_empty() { vec![publisher.worker()] } else { workers.collect() };
+    assert_eq!(publisher.workers(), named);
 
-fn payload(said: &Said) -> (Vec<u8>, bool) {
-    let (events, rank, noise) = match said {
-        Said::Bytes(bytes) => return (bytes.clone(), false),
-        Said::Events { events, rank, noise } => (events, rank, noise),
-    };
-    let mut to = ByteBuf::new();
-    write_array_len(&mut to, 3).unwrap();
-    write_f64(&mut to, 1.0).unwrap();
-    write_array_len(&mut to, events.len() as u32).unwrap();
-    events.iter().for_each(|event| encode(event, &mut to));
-    match rank {
-        None => write_nil(&mut to).unwrap(),
-        Some(rank) => drop(write_uint(&mut to, u64::from(rank % 3)).unwrap()),
-    }
-    let mut bytes = to.into_vec();
-    for &(place, byte) in noise {
-        if let Some(there) = bytes.get_mut(usize::from(place)) {
-            *there = byte;
+    let doubted = model.doubts();
+    let mut matches = Matches::new();
+    for (&number, rank) in &engine.ranks {
+        let worker = Worker::new(instance, number);
+        let doubts = doubted.iter().filter(|(other, _)| *other == worker).flat_map(|(_, doubts)| doubts.iter());
+        // There is no listener.
+        let doubts: BTreeSet<Doubt> = doubts.filter(|&doubt| doubt != Doubt::NotHeard).collect();
+        rank.judge_doubts(&doubts);
+        let mut blocks = BTreeMap::new();
+        for tier in Tier::ALL {
+            // A tier that was never used has no worker; it would hold what faster ones do.
+            let used = held.get(&tier.worker(worker));
+            blocks = used.cloned().unwrap_or(blocks);
+            for (hash, path) in &blocks {
+                assert_eq!(Some(path), engine.paths.get(hash), "the tokens of {hash}");
+            }
+            rank.judge_held(tier as usize, &blocks.keys().copied().collect(), &doubts);
+            let Some((hash, path)) = used.and_then(|blocks| blocks.iter().max_by_key(|(_, path)| path.len())) else {
+                continue;
+            };
+            model.index().find(path, &mut matches);
+            let prefixes: BTreeSet<&[u64]> = blocks.values().map(Vec::as_slice).collect();
+            let depth = (1..=path.len()).take_while(|&depth| prefixes.contains(&path[..depth])).count();
+            assert_eq!(matches.depth(tier.worker(worker)), depth as u32, "the query that leads to {hash}");
         }
     }
-    (bytes, noise.is_empty())
 }
+
+/// Reads bytes that may be anything.
+fn bear(model: &Model, publisher: &Publisher, number: u64, bytes: &[u8]) {
+    if let Ok(batch) = wire::Batch::decode(bytes) {
+        assert!(batch.bytes() <= MAX_EXPANSION * (bytes.len() + 4));
+    }
+    apply(model, publisher, number, bytes).unwrap();
+}
+
+thread_local! {
+    /// A model, which inputs use one after another, and how often it was used.
+    static MODEL: RefCell<Option<(Arc<Model>, u32)>> = const { RefCell::new(None) };
+}
+
+/// The model has a bounded number of workers that were named once.
+const MOST_USES: u32 = 400;
 
 fn model() -> Arc<Model> {
-    Models::new(Index::builder().seed(1), 1).get_or_add(&Key::new("m"), 1).unwrap()
+    MODEL.with_borrow_mut(|kept| {
+        if let Some((model, uses)) = kept
+            && *uses < MOST_USES
+        {
+            *uses += 1;
+            return Arc::clone(model);
+        }
+        let models = Models::new(Index::builder().seed(1), 1);
+        let model = models.get_or_add(&Key::new("m"), engine::BLOCK_SIZE as u32).unwrap();
+        if let Some((old, _)) = kept.replace((Arc::clone(&model), 0)) {
+            old.index().shutdown().unwrap();
+        }
+        model
+    })
 }
 
 fuzz_target!(|input: Input| {
     let model = model();
-    let rank = Publisher::zmq(Worker::new(7, 0), "tcp://127.0.0.1:5557");
-    for (sequence, said) in (0..).zip(&input.batches) {
-        let (bytes, intact) = payload(said);
-        match Batch::decode(&bytes) {
-            Ok(batch) => assert!(batch.bytes() <= MAX_EXPANSION * (bytes.len() + 4)),
-            Err(error) => assert!(!intact, "{error}"),
+    let worker = if input.third { Worker::new(8, 3) } else { Worker::new(7, 0) };
+    let copies = if input.single { Copies::Single } else { Copies::Counted };
+    let new = |worker| Arc::new(Publisher::zmq(worker, "tcp://127.0.0.1:5557").copies(copies));
+    let (publisher, noisy) = (new(worker), new(Worker::new(6, 0)));
+    let http = Arc::new(Publisher::http(Worker::new(9, 0)));
+    [&publisher, &noisy, &http].into_iter().for_each(|publisher| model.publishers().put(publisher));
+
+    let mut engine = Engine::new(input.setup, worker.dp_rank, input.single);
+    let said: Vec<_> = input.batches.iter().take(20).map(|batch| engine.say(batch)).collect();
+    for (number, bytes) in (0..).zip(&said) {
+        bear(&model, &publisher, number, bytes);
+    }
+    assert_eq!(publisher.count(Count::Batches), said.len() as u64);
+
+    let mut speaker = Engine::new(input.setup, 0, true);
+    let (mut next, mut applied) = (0, Applied::default());
+    let spoken = input.spoken.iter().take(40).map(|&said| speak(&mut speaker, said, &mut next, &mut applied));
+    let text = Value::from(spoken.collect::<Vec<_>>()).to_string();
+    let events: Vec<DynamoEvent> = serde_json::from_str(&text).unwrap();
+    assert_eq!(dynamo_events(&model, &http, &events), Ok(applied));
+
+    model.index().flush().unwrap();
+    let found = held(&model);
+    judge(&model, &publisher, &engine, &found);
+    judge(&model, &http, &speaker, &found);
+
+    let mut noise = said;
+    for &(batch, place, byte) in &input.noise {
+        let batches = noise.len().max(1);
+        if let Some(there) = noise.get_mut(usize::from(batch) % batches).and_then(|it| it.get_mut(usize::from(place))) {
+            *there = byte;
         }
-        apply(&model, &rank, sequence, &bytes).unwrap();
     }
-    assert_eq!(rank.count(Count::Batches), input.batches.len() as u64);
-    if let Ok(events) = serde_json::from_slice::<Vec<DynamoEvent>>(&input.json) {
-        dynamo_events(&model, &rank, &events).unwrap();
+    if !input.noise.is_empty() || !input.bytes.is_empty() {
+        noise.push(input.bytes);
+        for (number, bytes) in (0..).zip(&noise) {
+            bear(&model, &noisy, number, bytes);
+        }
+        assert_eq!(noisy.count(Count::Batches), noise.len() as u64);
     }
-    model.index().export().unwrap();
-    model.index().shutdown().unwrap();
+    let workers: BTreeSet<_> = model.index().export().unwrap().iter().map(|event| event.worker).collect();
+    workers.into_iter().for_each(|worker| model.index().remove_worker(worker).unwrap());
 });

@@ -179,8 +179,9 @@ impl<M> Mailbox<M> {
     /// Gives back the room of messages that were taken out.
     pub(crate) fn release(&self, room: Room) {
         let mut state = lock(&self.state);
-        state.used.events -= room.events;
-        state.used.bytes -= room.bytes;
+        // If it was abandoned meanwhile, nothing is in use any more.
+        state.used.events = state.used.events.saturating_sub(room.events);
+        state.used.bytes = state.used.bytes.saturating_sub(room.bytes);
         let wake = state.wanted.is_some_and(|wanted| self.fits(state.used, wanted));
         drop(state);
         if wake {

@@ -497,6 +497,19 @@ mod tests {
         });
     }
 
+    /// The last handle may be dropped while the writer applies an event.
+    #[test]
+    fn a_writer_gives_room_back_to_a_mailbox_that_was_abandoned() {
+        let room = mailbox::Room { events: 1, bytes: 100 };
+        let mailbox = Mailbox::new(room);
+        mailbox.try_send((), room).expect("there is room");
+        let mut taken = std::collections::VecDeque::new();
+        assert!(mailbox.try_take(&mut taken));
+        mailbox.abandon();
+        mailbox.release(room);
+        assert_eq!(mailbox.used(), mailbox::Room::default());
+    }
+
     #[test]
     fn a_mailbox_holds_what_it_is_said_to_hold() {
         let index = Index::builder().mailbox(3).build().expect("valid settings");

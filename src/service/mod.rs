@@ -65,5 +65,7 @@ pub use metrics::ALERTS;
 pub use models::{Key, KeyError, MAX_LOOKAHEAD, Model, ModelError, Models, NameError, NoRoom, Publishers};
 pub use peers::PeerError;
 pub use publisher::Publisher;
+#[doc(hidden)] // Public only for fuzz targets, which send requests without sockets.
+pub use server::unserved;
 pub use server::{Server, Stopped};
 pub use tier::{MAX_RANK, Tier};

@@ -196,7 +196,7 @@ fn events_that_do_not_fit_are_left_out_and_counted() {
         (encode::stored(None, &[3, 4], &tokens, 4, &[("lora_id", "7")]), Skip::Adapter, Some(Doubt::Adapter)),
         (encode::stored(None, &[9], &[], 0, &[("medium", "CPU")]), Skip::UnknownHash, Some(Doubt::Location)),
         (encode::stored(None, &[9], &[], 4, &[("medium", "cpu")]), Skip::UnknownHash, Some(Doubt::Location)),
-        (encode::removed(&[9], "DISK"), Skip::UnknownHash, None),
+        (encode::removed(&[8, 9], "DISK"), Skip::UnknownHash, None),
         (encode::removed(&[9], "cuda:0"), Skip::Medium, Some(Doubt::UnknownEvent)),
         (vec![0x91, 0xa3, b'N', b'e', b'w'], Skip::UnknownTag, Some(Doubt::UnknownEvent)),
     ];

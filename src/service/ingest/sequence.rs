@@ -367,4 +367,5 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
 }
 
 #[cfg(test)]
+#[path = "sequence/tests.rs"] // Named, because a fuzz target includes this file from elsewhere.
 mod tests;

@@ -114,7 +114,8 @@ impl<'a> WorkerFeed<'a> {
         match placed {
             Some(_) if !unknown.is_empty() => self.omit(placed, &unknown, Skip::UnknownHash),
             // Removing a block that is not there changes nothing, so there is nothing to doubt.
-            _ => unknown.iter().for_each(|_| self.publisher.skip(Skip::UnknownHash)),
+            _ if !unknown.is_empty() => self.publisher.skip(Skip::UnknownHash),
+            _ => {}
         }
         if cleared {
             self.publisher.trust_rank(self.worker.dp_rank);

@@ -115,6 +115,21 @@ impl Server {
     }
 }
 
+/// Starts the service without a server. Returns what would be served, and the routes that would serve it.
+///
+/// # Errors
+/// Like [`Server::start`].
+#[doc(hidden)] // Public only for fuzz targets, which send requests without sockets.
+pub fn unserved(config: Config) -> Result<(Arc<Indexer>, axum::Router), StartError> {
+    let (secrets, _) = config.prepare()?;
+    let hosts = Arc::new(Hosts::new(&config.allowed_hosts, secrets.access.is_open()));
+    let readiness = Arc::new(Readiness::default());
+    let indexer = Indexer::start(config, secrets)?;
+    readiness.set_restored(&indexer);
+    let routes = http::router(&indexer, &readiness, &hosts);
+    Ok((indexer, routes))
+}
+
 /// What was not possible when the service stopped.
 #[derive(Debug)]
 pub struct Stopped {

@@ -22,6 +22,7 @@ pub(super) use limited::Limited;
 #[doc(hidden)] // Like the records.
 pub use reader::Reader;
 pub use state::{Saved, restore, save};
-pub(super) use state::{read, write};
+#[doc(hidden)] // Public only for fuzz targets, which keep snapshots in memory.
+pub use state::{read, write};
 #[doc(hidden)] // Like the records.
 pub use writer::{Replacement, Writer};

@@ -60,7 +60,10 @@ pub(super) fn save_with(
 }
 
 /// Writes all models with their publishers. `engines` returns the engines that are listened to when it is called.
-pub(in crate::service) fn write<W: io::Write>(
+///
+/// # Errors
+/// The sink does not take it, or an index was shut down.
+pub fn write<W: io::Write>(
     writer: &mut Writer<W>,
     models: &Models,
     engines: impl Fn() -> Vec<Engine>,
@@ -157,10 +160,10 @@ pub fn restore(path: &Path, models: Models) -> Result<(Models, Vec<Engine>), Sna
 }
 
 /// Like [`restore`], from any reader.
-pub(in crate::service) fn read<S: Read + Seek>(
-    mut reader: Reader<S>,
-    models: Models,
-) -> Result<(Models, Vec<Engine>), SnapshotError> {
+///
+/// # Errors
+/// Like [`restore`].
+pub fn read<S: Read + Seek>(mut reader: Reader<S>, models: Models) -> Result<(Models, Vec<Engine>), SnapshotError> {
     let path = reader.name().to_owned();
     let refused =
         |what: String, why: String| SnapshotError { path: path.clone(), reason: Reason::Refused { what, why } };
