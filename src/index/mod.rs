@@ -616,14 +616,14 @@ mod tests {
 
     #[test]
     fn a_batch_is_published_while_more_is_waiting() {
-        let index = Index::builder().publish_batch(10).publish_interval(Duration::MAX);
+        let index = Index::builder().publish_batch(3).publish_interval(Duration::MAX);
         let index = index.build().expect("valid settings");
         let hold = index.hold_up();
         (0..35).for_each(|id| index.send(stored(id)).expect("open"));
         hold.recv().expect("the writer waits");
         index.flush().expect("open");
         let status = index.status();
-        assert_eq!(status.shards[0].generation, 4, "three full batches and the rest");
+        assert_eq!(status.shards[0].generation, 12, "eleven full batches and the rest");
         assert_eq!(status.shards[0].lag.len(), 35, "the lag of every event is measured");
     }
 

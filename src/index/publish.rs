@@ -206,6 +206,7 @@ mod tests {
             assert!(missed <= SPARES * (MAX_MISSED + 1), "and what they missed is bounded");
         }
         assert!(held.iter().map(|guard| guard.number).eq(seen), "a held snapshot does not change");
+        assert!(held.iter().all(|guard| Arc::strong_count(guard) > 1), "the writer is the last to let go of it");
         drop(held);
         assert!(publish(&mut publication) <= SPARES + 1, "what was held is given back");
         assert_eq!(publication.stalled.len(), 0);
