@@ -93,7 +93,8 @@ def main():
             result = {"result": "stale", "why": stale[mutant["name"]]}
         else:
             if group["name"] not in times:
-                times[group["name"]] = baseline(group)
+                files = {mutant["file"] for other, mutant in chosen if other is group}
+                times[group["name"]] = baseline(group, files)
             result = judge(group, mutant, times[group["name"]])
         results.append({"name": mutant["name"], "file": mutant["file"], "breaks": mutant["breaks"], **result})
         if not options.json:
@@ -159,10 +160,16 @@ def take_dependencies():
         shutil.copytree(usual / part, own / part, ignore=ours)
 
 
-def baseline(group):
-    """Runs a group's tests without a mutant. Returns how long each takes."""
+def is_for(test, file):
+    return file.startswith(tuple(test.get("of", [""])))
+
+
+def baseline(group, files):
+    """Runs the tests that could find mutants of these files, without a mutant. Returns how long each takes."""
     times = {}
     for test in group["tests"]:
+        if not any(is_for(test, file) for file in files):
+            continue
         say(f"{group['name']}: {test['run']}, without a mutant")
         result = run_test(group, test, None)
         if result["result"] != "passed":
@@ -180,7 +187,7 @@ def judge(group, mutant, times):
     begin = time.monotonic()
     try:
         for test in group["tests"]:
-            if mutant["file"].startswith(tuple(test.get("of", [""]))):
+            if is_for(test, mutant["file"]):
                 say(f"{mutant['name']}: {test['run']}")
                 result = run_test(group, test, GRACE + PATIENCE * times[test["run"]])
                 if result["result"] != "passed":

@@ -479,6 +479,19 @@ mod tests {
     }
 
     #[test]
+    fn an_index_of_which_one_writer_is_dead_is_not_alive() {
+        let index = Index::builder().shards(2).build().expect("valid settings");
+        let hold = index.hold_up();
+        tell(&index, Message::Panic);
+        let flush = index.0.shards[0].ask(Message::Flush).expect("open");
+        assert!(index.is_alive());
+        hold.recv().expect("the writer waits");
+        assert!(flush.recv().is_err());
+        assert!(!index.is_alive());
+        assert!(index.0.shards[1].ask(Message::Flush).is_ok_and(|flush| flush.recv().is_ok()), "the other one is");
+    }
+
+    #[test]
     fn senders_who_wait_are_let_go_when_the_writer_panics() {
         let index = Index::builder().mailbox(1).build().expect("valid settings");
         let hold = index.hold_up();

@@ -165,3 +165,18 @@ fn blocks_far_apart_cannot_change_places() {
         assert_eq!(local.depth(A, query), one as u32, "{one} and {other}");
     }
 }
+
+#[test]
+fn an_answer_of_several_shards_is_deepest_first() {
+    let index = Index::builder().shards(3).build().expect("valid settings");
+    for id in 0..40 {
+        let data = stored(None, 1..=1 + id % 4);
+        index.send(Event { worker: Worker::new(id, 0), id: 1, data }).expect("open");
+    }
+    index.flush().expect("open");
+    let mut matches = Matches::new();
+    index.find(&[1, 2, 3, 4], &mut matches);
+    assert!(matches.iter().map(|(_, depth)| depth).is_sorted_by(|a, b| a >= b));
+    let layers: Vec<_> = matches.layers().map(|layer| (layer.depth(), layer.workers().count())).collect();
+    assert_eq!(layers, [(4, 10), (3, 10), (2, 10), (1, 10)]);
+}

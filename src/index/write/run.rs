@@ -148,3 +148,25 @@ impl Run {
         self.prefixes.bytes() + self.holders.bytes() + self.branches.capacity() * size_of::<(u32, u32)>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_keeps_no_ranges_once_all_holes_are_filled() {
+        let mut run = Run {
+            prefixes: PositionArray::of(1),
+            start: 0,
+            len: 9,
+            parent: None,
+            holders: Holders::NOBODY,
+            branches: Vec::new(),
+            detached: None,
+            changed: false,
+        };
+        let cutoff = run.release(7, 9, 3);
+        assert_eq!((cutoff, run.detached.is_some()), (3, true));
+        assert_eq!((run.hold(7, cutoff, 3), run.detached.is_some()), (9, false));
+    }
+}
