@@ -149,15 +149,18 @@ def write(file, content):
 
 
 def take_dependencies():
-    """Takes the dependencies that were built already in the usual place, unless there is a build here."""
-    usual = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or HOME / "target") / "debug"
-    own = BUILD / "debug"
-    if own.exists() or not (usual / "deps").exists():
-        return
-    ours = shutil.ignore_patterns("*kvleap*")
-    shutil.copytree(usual / "deps", own / "deps", copy_function=os.link, ignore=ours)
-    for part in ("build", ".fingerprint"):
-        shutil.copytree(usual / part, own / part, ignore=ours)
+    """Takes over the dependencies that were built in the usual place, so that they need not be built here again."""
+    usual = HOME / "target" / "debug"
+    for part in ("deps", "build", ".fingerprint"):
+        (BUILD / "debug" / part).mkdir(parents=True, exist_ok=True)
+        for built in (usual / part).glob("*"):
+            own = BUILD / "debug" / part / built.name
+            if "kvleap" in built.name or own.exists():
+                continue
+            if built.is_dir():
+                shutil.copytree(built, own)
+            else:
+                os.link(built, own)
 
 
 def is_for(test, file):
