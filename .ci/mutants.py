@@ -9,7 +9,8 @@ on working. First they must pass there without a mutant. A mutant is found by th
 not end in time. What is committed or not does not matter; what git ignores is not copied.
 
 Nothing is printed on stdout but the results. The exit code is 0 if every mutant was found, except those that are
-equivalent; 1 if others survived; 2 if the list does not fit the code any more, or the tests fail without a mutant.
+equivalent; 1 if others survived; 2 if the list does not fit the code any more, if a mutant does not compile, or if the
+tests fail without one.
 
 Examples:
   .ci/mutants.py                              all of them
@@ -41,8 +42,8 @@ FAILED = re.compile(r"^test (.+?) \.\.\. FAILED$")
 # What a test that aborts the process leaves behind: its name alone, if there is one thread.
 BEGUN = re.compile(r"^test (.+?) \.\.\. (?!ok$|ignored)")
 
-# Our own code is optimised a little, because the tests take longer than the builds, and has no debug information. What it
-# depends on is as in other builds, so that it need not be built again.
+# Our own code is optimised a little, because the tests take longer than the builds, and has no debug information.
+# What it depends on is as in other builds, so that it need not be built again.
 PROFILE = ["profile.dev.opt-level=1", "profile.dev.debug=false", 'profile.dev.package."*".opt-level=0']
 PROFILE = [word for setting in PROFILE for word in ("--config", setting)]
 
@@ -197,7 +198,9 @@ def judge(group, mutant, times):
                     break
     finally:
         file.write_text(original)
-    result.pop("log", None)
+    log = result.pop("log", None)
+    if result["result"] == "does not compile":
+        print(log, file=sys.stderr)
     result["seconds"] = round(time.monotonic() - begin, 1)
     if result["result"] == "passed":
         result["result"] = "equivalent" if "equivalent" in mutant else "survived"
