@@ -387,6 +387,8 @@ fn nobody_waits_for_the_answer_of_a_dead_writer() {
         mailbox.try_take(&mut taken);
         mailbox.abandon();
         taken.clear();
-        askers.into_iter().for_each(|asker| asker.join().unwrap());
+        for asker in askers {
+            asker.join().unwrap();
+        }
     });
 }

@@ -72,14 +72,15 @@ fn whoever_collides_is_left_out_and_nobody_else_is_harmed() {
 fn a_collision_takes_away_all_copies() {
     let mut shard = shard(PrefixHasher::weak());
     shard.apply(&event(2, EventData::CopiesCounted)).expect("well-formed");
-    let stores = [
+    for event in [
         stored(1, None, &[(1, 1), (2, 2), (3, 8)]),
         stored(1, Some(2), &[(4, 4)]),
         stored(2, None, &[(1, 2), (2, 1), (3, 16)]),
         stored(2, None, &[(9, 9)]),
         stored(2, None, &[(9, 9)]),
-    ];
-    stores.iter().for_each(|event| shard.apply(event).expect("well-formed"));
+    ] {
+        shard.apply(&event).expect("well-formed");
+    }
     assert_eq!(shard.apply(&stored(2, Some(2), &[(4, 4), (9, 5)])), Err(Rejection::Collision));
     shard.apply(&stored(2, None, &[(9, 9)])).expect("well-formed");
     assert_eq!(depth(&copy(&shard), 2, &[9]), 1);

@@ -153,8 +153,8 @@ fn a_worker_that_was_removed_again_is_remembered_as_the_last() {
     assert_eq!(late(&mut local, Worker::new(0, 1)), Ok(()), "and the one that left first is not");
 }
 
-/// A sequence of more strides than have factors of their own. Two blocks of it that are 64 strides apart, or 256, change
-/// places.
+/// A sequence of more strides than have factors of their own. Two blocks of it that are 64 strides apart, or 256,
+/// change places.
 #[test]
 fn blocks_far_apart_cannot_change_places() {
     let mut local = Local::new();
