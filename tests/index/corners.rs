@@ -122,6 +122,23 @@ fn what_is_not_published_changes_no_answer() {
     assert_eq!((local.depth(A, 1..=100), local.depth(A, other())), (10, 100));
 }
 
+/// The run stays, because B holds it. What A had there besides a cutoff must go with the clear.
+#[test]
+fn a_clear_leaves_neither_second_names_nor_ranges_behind_holes() {
+    let mut local = Local::new();
+    for worker in [A, B] {
+        local.store(worker, None, 1..=5);
+    }
+    let second_name = EventData::Stored { parent: None, blocks: vec![Block { sequence: 99, local: 1 }] };
+    local.apply(A, second_name).expect("well-formed");
+    local.remove(A, [3]);
+    local.apply(A, EventData::Cleared).expect("well-formed");
+    local.store(A, None, 1..=3);
+    assert_eq!(local.depth(A, 1..=5), 3);
+    local.remove(A, [1]);
+    assert_eq!((local.depth(A, 1..=5), local.depth(B, 1..=5)), (0, 5));
+}
+
 #[test]
 fn an_import_replaces_what_was_known_of_its_workers() {
     let mut local = Local::new();
