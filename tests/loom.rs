@@ -265,7 +265,8 @@ fn senders_get_through(most: Room, messages: u32, sizes: [usize; 2]) {
         });
         assert_eq!(receive(&mailbox, sizes, 2 * messages), [messages; 2]);
         assert_eq!(senders.map(|sender| sender.join().unwrap()), [messages; 2]);
-        assert_eq!(mailbox.used(), room(0, 0));
+        assert_eq!(mailbox.used(), room(0, 0), "all room was given back");
+        assert!(mailbox.is_half_free(), "nobody is waited for any more");
     });
 }
 
@@ -300,6 +301,8 @@ fn all_are_let_go(end: fn(&Mailbox<Numbered>), all_is_received: bool) {
         if all_is_received {
             assert_eq!(received, accepted, "what is accepted is taken out");
         }
+        assert!(mailbox.is_closed());
+        assert_eq!(mailbox.used(), room(0, 0), "what nobody will take out takes no room");
     });
 }
 
@@ -311,4 +314,81 @@ fn a_close_lets_senders_go_and_loses_nothing() {
 #[test]
 fn senders_are_let_go_when_the_writer_is_dead() {
     all_are_let_go(Mailbox::abandon, false);
+}
+
+/// The flag is Relaxed, and whoever sees it may rely on what it says.
+#[test]
+fn nothing_is_accepted_once_a_mailbox_was_seen_closed() {
+    for end in [Mailbox::close, Mailbox::abandon] {
+        loom::model(move || {
+            let mailbox = Arc::new(Mailbox::<Numbered>::new(room(9, 100)));
+            let sender = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || {
+                    let closed = mailbox.is_closed();
+                    let accepted = mailbox.try_send((0, 0), room(1, 1)).is_ok();
+                    assert!(!(closed && accepted), "seen closed, and open after that");
+                })
+            };
+            end(&mailbox);
+            sender.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn nobody_overtakes_a_sender_that_waits() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
+        let mailbox = Arc::new(Mailbox::new(room(9, 2)));
+        assert!(mailbox.try_send("first", room(1, 1)).is_ok());
+        let large = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || assert!(mailbox.send("large", room(1, 2)).is_ok()))
+        };
+        let small = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || mailbox.has_waiting() && mailbox.try_send("small", room(1, 1)).is_ok())
+        };
+        let (mut all, mut taken) = (Vec::new(), std::collections::VecDeque::new());
+        while all.last() != Some(&"large") {
+            assert!(mailbox.take(&mut taken));
+            for message in taken.drain(..) {
+                mailbox.release(room(1, if message == "large" { 2 } else { 1 }));
+                all.push(message);
+            }
+        }
+        large.join().unwrap();
+        // If the small message was accepted after all, then behind the large one.
+        let accepted = small.join().unwrap();
+        assert_eq!((all, mailbox.try_take(&mut taken)), (vec!["first", "large"], accepted));
+    });
+}
+
+/// A question is a message without room that bears the way back for the answer. The writer takes out what is there, and
+/// dies before it answers.
+#[test]
+fn nobody_waits_for_the_answer_of_a_dead_writer() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
+        let mailbox = Arc::new(Mailbox::new(room(1, 100)));
+        let askers = [0, 1].map(|_| {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                let (reply, answer) = flume::unbounded::<()>();
+                // Either the question is refused, or the way back for its answer is dropped.
+                let accepted = mailbox.try_send(reply, room(0, 0)).is_ok();
+                assert!(!accepted || answer.recv().is_err());
+            })
+        });
+        let mut taken = std::collections::VecDeque::new();
+        mailbox.try_take(&mut taken);
+        mailbox.abandon();
+        taken.clear();
+        for asker in askers {
+            asker.join().unwrap();
+        }
+    });
 }

@@ -67,6 +67,27 @@ fn whoever_collides_is_left_out_and_nobody_else_is_harmed() {
     assert_eq!((shard.runs().len(), shard.runs().blocks()), (0, 0));
 }
 
+/// Block 9 has two copies when a store that collides moves it elsewhere.
+#[test]
+fn a_collision_takes_away_all_copies() {
+    let mut shard = shard(PrefixHasher::weak());
+    shard.apply(&event(2, EventData::CopiesCounted)).expect("well-formed");
+    for event in [
+        stored(1, None, &[(1, 1), (2, 2), (3, 8)]),
+        stored(1, Some(2), &[(4, 4)]),
+        stored(2, None, &[(1, 2), (2, 1), (3, 16)]),
+        stored(2, None, &[(9, 9)]),
+        stored(2, None, &[(9, 9)]),
+    ] {
+        shard.apply(&event).expect("well-formed");
+    }
+    assert_eq!(shard.apply(&stored(2, Some(2), &[(4, 4), (9, 5)])), Err(Rejection::Collision));
+    shard.apply(&stored(2, None, &[(9, 9)])).expect("well-formed");
+    assert_eq!(depth(&copy(&shard), 2, &[9]), 1);
+    shard.apply(&event(2, EventData::Removed { blocks: vec![9] })).expect("well-formed");
+    assert_eq!(depth(&copy(&shard), 2, &[9]), 0, "it was stored once since");
+}
+
 fn collisions(shard: &Shard, worker: u64) -> u64 {
     let status = shard.workers().map(WorkerStatus::of).find(|status| status.worker.id == worker);
     status.map_or(0, |status| status.rejected[Rejection::Collision as usize])

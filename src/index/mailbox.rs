@@ -56,7 +56,9 @@ pub(crate) enum Refused<M> {
 pub(crate) struct Mailbox<M> {
     most: Room,
     state: Mutex<State<M>>,
-    /// Whether it is closed, for those who must not take the lock. Relaxed: nothing else is read because of it.
+    /// Whether it is closed, for those who must not take the lock. Relaxed is enough, even for whoever sees it and then
+    /// tries to send: had it taken the lock before `close` did, its load of the flag would have come before the store.
+    /// Nothing else is read because of it.
     closed: AtomicBool,
     waiting: Receiver<M>,
     room: Condvar,

@@ -479,6 +479,19 @@ mod tests {
     }
 
     #[test]
+    fn an_index_of_which_one_writer_is_dead_is_not_alive() {
+        let index = Index::builder().shards(2).build().expect("valid settings");
+        let hold = index.hold_up();
+        tell(&index, Message::Panic);
+        let flush = index.0.shards[0].ask(Message::Flush).expect("open");
+        assert!(index.is_alive());
+        hold.recv().expect("the writer waits");
+        assert!(flush.recv().is_err());
+        assert!(!index.is_alive());
+        assert!(index.0.shards[1].ask(Message::Flush).is_ok_and(|flush| flush.recv().is_ok()), "the other one is");
+    }
+
+    #[test]
     fn senders_who_wait_are_let_go_when_the_writer_panics() {
         let index = Index::builder().mailbox(1).build().expect("valid settings");
         let hold = index.hold_up();
@@ -629,14 +642,14 @@ mod tests {
 
     #[test]
     fn a_batch_is_published_while_more_is_waiting() {
-        let index = Index::builder().publish_batch(10).publish_interval(Duration::MAX);
+        let index = Index::builder().publish_batch(3).publish_interval(Duration::MAX);
         let index = index.build().expect("valid settings");
         let hold = index.hold_up();
         (0..35).for_each(|id| index.send(stored(id)).expect("open"));
         hold.recv().expect("the writer waits");
         index.flush().expect("open");
         let status = index.status();
-        assert_eq!(status.shards[0].generation, 4, "three full batches and the rest");
+        assert_eq!(status.shards[0].generation, 12, "eleven full batches and the rest");
         assert_eq!(status.shards[0].lag.len(), 35, "the lag of every event is measured");
     }
 

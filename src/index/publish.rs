@@ -206,8 +206,33 @@ mod tests {
             assert!(missed <= SPARES * (MAX_MISSED + 1), "and what they missed is bounded");
         }
         assert!(held.iter().map(|guard| guard.number).eq(seen), "a held snapshot does not change");
+        assert!(held.iter().all(|guard| Arc::strong_count(guard) > 1), "the writer is the last to let go of it");
         drop(held);
         assert!(publish(&mut publication) <= SPARES + 1, "what was held is given back");
         assert_eq!(publication.stalled.len(), 0);
+    }
+
+    #[test]
+    fn what_readers_let_go_of_is_freed_by_the_next_publication_or_an_idle_writer() {
+        for idle in [false, true] {
+            let mut state = (0, Arc::new(()));
+            let mut publication = Publication::<Counted, SwapCell<Counted>>::new(&state, ());
+            let cell = publication.cell().clone();
+            let mut held = Vec::new();
+            for number in 1..=5 {
+                held.push(cell.load());
+                state.0 = number;
+                publication.publish(&state, &[number], ());
+            }
+            assert_eq!(publication.stalled.len(), 3);
+            drop(held);
+            if idle {
+                publication.catch_up(&state, &());
+            } else {
+                state.0 += 1;
+                publication.publish(&state, &[state.0], ());
+            }
+            assert_eq!(publication.stalled.len(), 0);
+        }
     }
 }

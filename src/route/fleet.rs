@@ -75,12 +75,11 @@ impl Fleet {
         self.workers[seat] = worker;
         self.seats.insert(worker, seat as u32);
         self.available.set(seat, true);
-        self.set_load(seat, Load::default());
         self.version += 1;
         Some(seat)
     }
 
-    /// Vacates the worker's seat and returns it.
+    /// Vacates the worker's seat and returns it. The next worker in it starts without load.
     pub(super) fn remove(&mut self, worker: Worker) -> Option<usize> {
         let seat = self.seats.remove(&worker)? as usize;
         self.vacant.push(seat as u32);

@@ -95,6 +95,10 @@ pub(super) enum Idle {
 }
 
 /// What became of one thread's operations. That thread writes it; the watching thread may read it at any time.
+///
+/// The store of `ended` in [`Log::end`] (release) pairs with the loads of it in [`Log::times`], `watch` and `summary`
+/// (acquire): whoever counts an operation as ended then sees its times and its blocks, and finds its event in the
+/// backend's queue unless it was taken out. Everything else is Relaxed: it is read after `ended`, or alone.
 #[derive(Debug)]
 pub(super) struct Log {
     /// Operations that have begun, and that have ended.
@@ -129,6 +133,7 @@ impl Log {
 
     /// Returns the times in `of`, and for a lookup that has not ended at `now` the time that it has taken so far.
     pub(super) fn times<'a>(&self, of: &'a [AtomicU64], now: u64) -> impl Iterator<Item = u64> + use<'a> {
+        // Acquire: pairs with `end`, which stores the times before.
         let pending = self.begun.load(Relaxed) > self.ended.load(Acquire);
         let so_far = pending.then(|| now.saturating_sub(self.last_begun.load(Relaxed)));
         of.iter().map(|time| time.load(Relaxed)).filter(|&time| time != NEVER).chain(so_far)
@@ -142,6 +147,7 @@ impl Log {
     fn end(&self, now: u64, blocks: u64) {
         self.blocks.store(self.blocks.load(Relaxed) + blocks, Relaxed);
         self.last_ended.store(now, Relaxed);
+        // Release: pairs with the loads by the watching thread.
         self.ended.store(self.ended.load(Relaxed) + 1, Release);
     }
 }
@@ -150,7 +156,9 @@ impl Log {
 #[derive(Debug)]
 pub(super) struct Markers {
     window: u64,
-    /// How many have been handed over. Released after `sent_at`, which the query thread reads then.
+    /// How many have been handed over. The store in [`feed`] (release) pairs with the load in [`MarkerSearch::look`]
+    /// (acquire): the query thread, which computes an age from `sent_at`, never sees [`NEVER`] there. Each of `sent_at`
+    /// and `ages` is written by one thread, once, and read by the watching thread alone, so Relaxed will do for them.
     sent: AtomicU64,
     sent_at: Box<[AtomicU64]>,
     ages: Box<[AtomicU64]>,
@@ -203,6 +211,7 @@ pub(super) fn feed(backend: &dyn Backend, events: Vec<Timed<Event>>, clock: &Clo
             let number = event.id;
             markers.sent_at[number as usize - 1].store(now, Relaxed);
             backend.apply(event);
+            // Release: pairs with the load in `MarkerSearch::look`, for `sent_at`.
             markers.sent.store(number, Release);
         } else {
             let blocks = event.data.len() as u64;
@@ -269,6 +278,7 @@ impl MarkerSearch<'_> {
         if deadline == NEVER || now < deadline.max(self.next) {
             return deadline.max(self.next);
         }
+        // Acquire: pairs with the store in `feed`, for `sent_at`.
         if (self.found as u64) < self.markers.sent.load(Acquire) {
             reader.find(&[hash_pair(MARKER, self.found as u64)], &mut self.scores);
             if self.scores.iter().any(|&(worker, _)| worker == MARKER_WORKER) {

@@ -81,6 +81,9 @@ pub fn play(load: Load, spec: &Spec) -> Result<Trial, SweepError> {
     clock.stop();
     let others = usage.zip(Usage::now(&cores)).map(|(begin, end)| begin.others(&end));
     let drained = if given_up { None } else { Some(joined(flusher)) };
+    if !given_up {
+        askers.into_iter().for_each(joined);
+    }
     let rejected = (!given_up).then(|| backend.rejected());
     let seen = Seen { ended, drained, waiting: if given_up { backend.queued() as u64 } else { 0 }, left_in_queue };
     let staleness = Quantiles::new(markers.ages(ended), 1e3);
@@ -150,6 +153,7 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
 /// Waits for the end of the window, and returns how many events are not visible then.
 fn watch(backend: &dyn Backend, clock: &Clock, spec: &Spec, logs: &[Arc<Log>], events: u64) -> u64 {
     clock.sleep_until(spec.window_ns);
+    // Acquire: pairs with `Log::end`. Otherwise an event could be missing here and not be in the queue yet.
     let handed_over: u64 = logs.iter().map(|log| log.ended.load(Acquire)).sum();
     // The queue also holds markers, so it can be longer than all events.
     (events - handed_over + backend.queued() as u64).min(events)
@@ -181,6 +185,7 @@ fn summary(
     let done_after = seen.drained.map_or(seen.ended, |drained| drained.max(answered));
 
     let begun: u64 = all().map(|log| log.begun.load(Relaxed)).sum();
+    // Acquire: pairs with `Log::end`, which stores the blocks before.
     let ended: u64 = all().map(|log| log.ended.load(Acquire)).sum();
     let blocks: u64 = all().map(|log| log.blocks.load(Relaxed)).sum();
     // How many blocks the waiting events name is not known: as many as other events, on average.

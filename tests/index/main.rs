@@ -19,6 +19,7 @@ mod batch;
 mod concurrency;
 #[cfg(feature = "baseline")]
 mod contract;
+mod corners;
 mod fingerprint;
 #[cfg(feature = "baseline")]
 mod left_out;

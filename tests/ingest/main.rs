@@ -24,5 +24,6 @@ mod hostile;
 mod limits;
 #[cfg(feature = "cli")]
 mod publishers;
+#[cfg(feature = "cli")]
 mod soak;
 mod wire;

@@ -67,6 +67,12 @@ const RULES: &[Rule] = &[
         why: "there is one place where a snapshot is swapped, and its orderings are argued there",
     },
     Rule {
+        place: "src",
+        forbidden: &["Acquire", "Ordering::Release", "AcqRel", "SeqCst"],
+        except: &["src/sweep/open_loop.rs", "src/sweep/play.rs"],
+        why: "an atomic that is not Relaxed names its partner, and ARCHITECTURE.md says where there are any",
+    },
+    Rule {
         place: "src/index",
         forbidden: &["unsafe"],
         except: &["src/index/shared/prefetch.rs", "src/index/shared/lanes.rs", "src/index/write/bucket.rs"],

@@ -83,6 +83,7 @@ fn load<S: System>(workload: &Workload, fleet: Fleet) -> Loaded {
 /// A fence first waits for the stores of the write before. A reader on a core of its own would have no such stores
 /// under way, but here the first atomic operation of a lookup would wait for them, and be charged for it.
 fn start() -> Instant {
+    // Pairs with nothing: it orders no memory between threads, and is here for the time that it takes.
     fence(Ordering::SeqCst);
     Instant::now()
 }

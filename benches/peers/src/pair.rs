@@ -89,6 +89,7 @@ fn run<S: System>(workload: &Workload, fleet: Fleet, pace: Option<f64>) -> (Both
     let both = thread::scope(|scope| {
         let looking = scope.spawn(move || look(&mut reader, &queries, board, pace.is_some()));
         let writer_s = write(&mut writer, events, board, pace);
+        // Pairs with the load in `look`: what was flushed is visible to lookups after it.
         board.over.store(true, Ordering::Release);
         let seen = looking.join().expect("the reader does not panic");
         Both {
@@ -150,7 +151,8 @@ struct Board {
     /// How many markers were handed over. It is stored (release) after `sent` is written, and loaded (acquire) before
     /// `sent` is read.
     issued: AtomicUsize,
-    /// Whether everything is written and flushed.
+    /// Whether everything is written and flushed. It is stored (release) after the flush, and loaded (acquire) before
+    /// the last lookups.
     over: AtomicBool,
 }
 
@@ -190,6 +192,7 @@ fn write<W: Writer>(
         }
         if let Some(number) = marker {
             board.sent[number].store(board.now(), Ordering::Relaxed);
+            // Pairs with the load in `look`, for `sent`.
             board.issued.store(number + 1, Ordering::Release);
         }
         writer.apply(event);
@@ -214,11 +217,13 @@ fn look<R: Reader>(reader: &mut R, queries: &[R::Query], board: &Board, markers_
     let (mut times, mut ages) = (Vec::new(), Vec::new());
     let mut round = queries.iter().cycle();
     loop {
-        // Loaded before the lookups: a marker that they do not find although everything is flushed will never come.
+        // Loaded before the lookups: a marker that they do not find although everything is flushed will never come. Pairs
+        // with the store in `run`.
         let over = board.over.load(Ordering::Acquire);
         if let (false, Some(query)) = (markers_only, round.next()) {
             times.push(timed(reader, query));
         }
+        // Pairs with the store in `write`, for `sent`.
         let issued = board.issued.load(Ordering::Acquire);
         while ages.len() < issued {
             if !is_visible(reader, ages.len()) {

@@ -77,6 +77,7 @@ pub(crate) struct Roster {
 impl Roster {
     /// Takes over what changed.
     pub(crate) fn renew(&mut self, names: Option<Vec<Worker>>, incomplete: Option<Vec<Slot>>) {
+        // Relaxed: all that matters is that no number is given out twice.
         static VERSION: AtomicU64 = AtomicU64::new(1);
         self.version = VERSION.fetch_add(1, Relaxed);
         if let Some(names) = names {

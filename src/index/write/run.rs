@@ -77,21 +77,16 @@ impl Run {
     /// Adds `offset` to what the worker with this cutoff holds. Returns its new cutoff.
     pub(crate) fn hold(&mut self, slot: Slot, cutoff: u32, offset: u32) -> u32 {
         debug_assert!(!self.holds(slot, cutoff, offset), "held twice");
+        debug_assert!(offset == 0 || self.holds(slot, cutoff, offset - 1), "held behind a hole");
         if offset == cutoff {
             return self.attach(slot, offset + 1);
         }
-        let ranges = self.detached.get_or_insert_default().entry(slot).or_default();
+        // Blocks are stored behind others that the worker holds. So beyond the cutoff, one extends a detached range.
+        let ranges = self.detached.as_mut().and_then(|detached| detached.get_mut(&slot)).expect("a range before it");
         let at = ranges.partition_point(|r| r.end < offset);
-        match ranges.get_mut(at) {
-            Some(range) if range.end == offset => {
-                range.end += 1;
-                let end = range.end;
-                if ranges.get(at + 1).is_some_and(|next| next.start == end) {
-                    ranges[at].end = ranges.remove(at + 1).end;
-                }
-            }
-            Some(range) if range.start == offset + 1 => range.start = offset,
-            _ => ranges.insert(at, offset..offset + 1),
+        ranges[at].end += 1;
+        if ranges.get(at + 1).is_some_and(|next| next.start == ranges[at].end) {
+            ranges[at].end = ranges.remove(at + 1).end;
         }
         cutoff
     }
@@ -151,5 +146,27 @@ impl Run {
     /// How many bytes it has on the heap, without detached ranges.
     pub(super) fn bytes(&self) -> usize {
         self.prefixes.bytes() + self.holders.bytes() + self.branches.capacity() * size_of::<(u32, u32)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_keeps_no_ranges_once_all_holes_are_filled() {
+        let mut run = Run {
+            prefixes: PositionArray::of(1),
+            start: 0,
+            len: 9,
+            parent: None,
+            holders: Holders::NOBODY,
+            branches: Vec::new(),
+            detached: None,
+            changed: false,
+        };
+        let cutoff = run.release(7, 9, 3);
+        assert_eq!((cutoff, run.detached.is_some()), (3, true));
+        assert_eq!((run.hold(7, cutoff, 3), run.detached.is_some()), (9, false));
     }
 }

@@ -308,3 +308,21 @@ impl Runs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_that_grows_block_by_block_is_at_most_a_quarter_too_large() {
+        let mut runs = Runs::new(PrefixHasher::seeded(1));
+        let mut last = None;
+        for position in 0..1000 {
+            let (place, _) = runs.place(last, position, &[u64::from(position)]).expect("no collision");
+            let run = runs.get(place.run);
+            assert_eq!((run.len, runs.len()), (position + 1, 1));
+            assert!(run.prefixes.capacity() as u32 <= run.len + run.len / 4, "{} blocks", run.len);
+            last = Some(place);
+        }
+    }
+}

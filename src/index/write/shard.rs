@@ -233,7 +233,8 @@ impl Shard {
         }
         pending.settle(&mut self.runs);
         self.runs.reclaim();
-        if result.is_ok() && self.workers[slot as usize].left_out.is_some() {
+        // After a collision, all of them are left out again.
+        if self.workers[slot as usize].left_out.is_some() {
             self.find_again(slot, blocks.iter().map(|block| block.sequence));
         }
         result

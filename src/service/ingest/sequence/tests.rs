@@ -119,7 +119,7 @@ impl World {
                 }
                 Step::Replay { from, probe, .. } => {
                     assert!(self.replays);
-                    self.catching_up |= !probe;
+                    self.catching_up = !probe;
                     self.answer = Some(self.buffer.iter().filter(|batch| batch.0 >= from).cloned().collect());
                 }
                 Step::Settled => {
@@ -321,17 +321,46 @@ fn a_live_batch_does_not_prove_that_the_publisher_is_the_same() {
 
 #[test]
 fn a_number_that_is_not_higher_is_a_new_publisher() {
-    for ahead in [0, 1] {
+    for ahead in [0, 1, 2] {
         let mut world = World::new(true, 1000);
         world.act(Act::Reconnect { restarted: None });
         (0..3).for_each(|_| world.act(Act::Say { arrives: true }));
         world.restart();
         (0..ahead).for_each(|_| world.act(Act::Say { arrives: false }));
         world.act(Act::Say { arrives: true });
+        assert_eq!(world.applied.len(), usize::from(ahead == 0), "what the earlier publisher said is dropped at once");
         world.settle();
         assert_eq!(world.applied, (0..world.said).map(|sequence| World::batch(1, sequence)).collect::<Vec<_>>());
         assert!(!world.degraded);
     }
+}
+
+#[test]
+fn a_gap_that_shows_during_a_probe_is_asked_about_until_it_is_closed() {
+    let mut world = World::new(true, 1000);
+    world.act(Act::Reconnect { restarted: None });
+    world.act(Act::Answer);
+    world.act(Act::Say { arrives: true });
+    world.act(Act::Probe);
+    assert!(!world.catching_up);
+    world.act(Act::Say { arrives: false });
+    world.act(Act::Say { arrives: true });
+    world.act(Act::Fail);
+    assert!(world.catching_up && world.sequencer.is_replaying(), "the second question is no probe");
+}
+
+/// A batch is held while the one before it is missing, and the publisher restarts.
+#[test]
+fn nothing_is_held_of_a_publisher_that_has_restarted() {
+    let mut world = World::new(true, 1000);
+    world.act(Act::Reconnect { restarted: None });
+    world.act(Act::Answer);
+    world.act(Act::Say { arrives: false });
+    world.act(Act::Say { arrives: true });
+    assert_eq!(world.sequencer.held.len(), 1);
+    world.restart();
+    world.act(Act::Say { arrives: true });
+    assert_eq!((world.sequencer.held.len(), world.applied), (0, vec![World::batch(1, 0)]));
 }
 
 #[test]
