@@ -189,7 +189,7 @@ fn sealed(content: &[u8]) -> Vec<u8> {
     let digits = (0..10).map(|digit| (hashing >> (7 * digit)) as u8 & 0x7f | if digit < 9 { 0x80 } else { 0 });
     let model: Vec<u8> = [1, b'm', 1, b'g', 0, 4].into_iter().chain(digits).collect();
     let header = [&[1, 5, 0, 0, 0, 0, 3, b'0', b'.', b'1', 2, model.len() as u8, 0, 0, 0][..], &model].concat();
-    let mut file = b"kvleap\0I\x02\0\0\0".to_vec();
+    let mut file = b"kvleap\0I\x03\0\0\0".to_vec();
     file.extend(zstd::encode_all(&[&header, content].concat()[..], 1).unwrap());
     let mut sum = XxHash3_64::new();
     sum.write(&file);

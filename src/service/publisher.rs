@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use counts::{Count, Skip};
 pub use doubts::RankDoubts;
+pub(in crate::service) use omitted::Omitted;
 pub use position::Position;
 pub(in crate::service) use position::fingerprint;
 pub(in crate::service) use record::{MAX_RANKS, Namespace};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use kvleap::service::ingest::{
     DynamoBlock, DynamoData, DynamoEvent, NumberedEvent, Settings, Source, StorageTier, apply, dynamo_events,
 };
-use kvleap::service::publisher::{Copies, Count, Skip, State};
+use kvleap::service::publisher::{Count, Skip, State};
 use kvleap::service::{Config, Doubt, Doubts, Ingest, Key, Listener, Model, Models, OverBudget, Publisher, Tier};
-use kvleap::{BlockHasher, Index, Worker};
+use kvleap::{Index, Worker};
 use serde_json::{Value, json};
 
 use crate::common::engine_events::{batch, cleared, removed, stored};
@@ -18,67 +18,7 @@ use crate::common::scratch::Scratch;
 use crate::common::service::{self, Service, events};
 use crate::common::until::until;
 use crate::common::zmtp::{self, Subscriber};
-
-const WORKER: Worker = Worker::new(7, 0);
-
-/// Returns a hasher for blocks of 4 tokens.
-fn hasher() -> BlockHasher {
-    BlockHasher::new(4).expect("a block size above 0")
-}
-
-/// Returns the tokens of this many blocks: consecutive numbers that begin at `4 * from`.
-fn tokens(from: u32, blocks: u32) -> Vec<u32> {
-    (4 * from..4 * (from + blocks)).collect()
-}
-
-fn payload(events: &[Value]) -> Vec<u8> {
-    batch(events, None)
-}
-
-/// One publisher's stream. Its batches are applied directly, as a listener would apply them.
-struct Stream {
-    model: Arc<Model>,
-    publisher: Arc<Publisher>,
-    batches: u64,
-}
-
-impl Stream {
-    fn new() -> Self {
-        Self::with(Copies::Counted)
-    }
-
-    fn with(copies: Copies) -> Self {
-        let (model, publisher) = (model(4), Arc::new(Publisher::zmq(WORKER, "tcp://127.0.0.1:1").copies(copies)));
-        model.publishers().put(&publisher);
-        Self { model, publisher, batches: 0 }
-    }
-
-    fn publish(&mut self, events: &[Value]) {
-        self.publish_bytes(&payload(events));
-    }
-
-    fn publish_bytes(&mut self, payload: &[u8]) {
-        apply(&self.model, &self.publisher, self.batches, payload).expect("the index is there");
-        self.batches += 1;
-    }
-
-    /// Returns the doubts about the worker, except the one that there is no listener, which is true of every such
-    /// stream.
-    fn doubts(&self) -> Doubts {
-        self.model.index().flush().expect("the index is there");
-        let doubts = self.model.doubts();
-        let own = doubts.iter().filter(|(worker, _)| *worker == WORKER);
-        own.fold(Doubts::NONE, |all, &(_, doubts)| all.and(doubts)).without(Doubt::NotHeard.into())
-    }
-
-    fn depth(&self, tier: Tier, tokens: &[u32]) -> u32 {
-        self.salted(tier, tokens, "")
-    }
-
-    fn salted(&self, tier: Tier, tokens: &[u32], salt: &str) -> u32 {
-        depth(&self.model, tier, WORKER, &hasher().namespace(salt).hash(tokens))
-    }
-}
+use crate::stream::{Stream, WORKER, hasher, payload, tokens};
 
 /// A row of the table: the reason, and a check of what raises the doubt and what ends it.
 type Row = (Doubt, fn());
@@ -531,37 +471,6 @@ fn silence_alone_raises_no_doubt() {
     until("the batch is applied", || harness.publisher.last_sequence() == Some(3));
     harness.comes_to([Doubt::Unheard]);
     assert_eq!(connections(), [0, 1], "there always was a connection");
-}
-
-#[test]
-fn copies_are_counted_by_tier() {
-    let prompt = tokens(0, 2);
-    let store = |medium: &str| stored(&[1, 2], None, &tokens(0, 2), json!({"medium": medium}));
-    let mut stream = Stream::new();
-    stream.publish(&[store("GPU"), store("GPU"), store("CPU"), store("CPU")]);
-    stream.publish(&[removed(&[1, 2], "GPU"), removed(&[1, 2], "CPU")]);
-    assert_eq!([Tier::Device, Tier::Host].map(|tier| stream.depth(tier, &prompt)), [2, 2], "one copy of each is left");
-    stream.publish(&[removed(&[2, 1], "GPU")]);
-    assert_eq!([Tier::Device, Tier::Host].map(|tier| stream.depth(tier, &prompt)), [0, 2]);
-    // One removal may name a block once for each of its copies.
-    stream.publish(&[store("CPU"), removed(&[1, 2, 1, 2], "CPU")]);
-    assert_eq!(stream.depth(Tier::Host, &prompt), 0);
-    assert_eq!(stream.doubts(), Doubts::NONE);
-
-    let mut stream = Stream::with(Copies::Single);
-    stream.publish(&[store("GPU"), store("GPU"), removed(&[1, 2], "GPU")]);
-    assert_eq!(stream.depth(Tier::Device, &prompt), 0, "the first removal ends it");
-}
-
-#[test]
-fn a_salt_is_known_until_the_last_copy_is_removed() {
-    let salted = || stored(&[1, 2], None, &tokens(0, 2), json!({"extra_keys": [["s"], null]}));
-    let mut stream = Stream::new();
-    stream.publish(&[salted(), salted(), removed(&[2, 1], "GPU")]);
-    stream.publish(&[stored(&[3], Some(2), &tokens(2, 1), json!({}))]);
-    assert_eq!(stream.salted(Tier::Device, &tokens(0, 3), "s"), 3);
-    stream.publish(&[removed(&[3, 2, 1], "GPU"), stored(&[1], None, &tokens(0, 1), json!({}))]);
-    assert_eq!((stream.salted(Tier::Device, &tokens(0, 1), "s"), stream.depth(Tier::Device, &tokens(0, 1))), (0, 1));
 }
 
 /// Events of offloading name neither salts nor pictures, so the service takes both from the blocks on the device.

@@ -18,6 +18,7 @@ mod common {
     pub(crate) mod zmtp;
 }
 
+mod copies;
 mod exactness;
 mod hostile;
 #[cfg(feature = "cli")]
@@ -26,4 +27,5 @@ mod limits;
 mod publishers;
 #[cfg(feature = "cli")]
 mod soak;
+mod stream;
 mod wire;

@@ -89,7 +89,7 @@ fn bytes_of(scratch: &Scratch, records: &[Record]) -> Vec<u8> {
 
 /// Returns a file with this content in place of the records, and with a correct checksum.
 fn sealed(content: &[u8]) -> Vec<u8> {
-    let mut file = b"kvleap\0I\x02\0\0\0".to_vec();
+    let mut file = b"kvleap\0I\x03\0\0\0".to_vec();
     file.extend(zstd::encode_all(content, 1).expect("memory"));
     let mut sum = twox_hash::XxHash3_64::new();
     sum.write(&file);
@@ -142,7 +142,7 @@ fn refusals_say_what_is_wrong_and_what_to_do() {
         (&older[..], "version 1, where version 2 is read", "start without a snapshot"),
         (b"{\"model\": 1, \"events\": []}", "not a snapshot", "give the file"),
         (b"", "not a snapshot", "give the file"),
-        (b"kvleap\0I\x02\0\0\0abc", "cut off", "start without it"),
+        (b"kvleap\0I\x03\0\0\0abc", "cut off", "start without it"),
         (&sealed(b"")[..], "record 0", "start without it"),
         (&sealed(&[4; 30])[..], "begins with a record of kind 4", "start without it"),
     ] {

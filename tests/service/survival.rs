@@ -200,7 +200,7 @@ fn engines_that_registered_themselves_are_known_after_a_restart() {
 #[test]
 fn a_damaged_snapshot_is_put_aside() {
     let mut fleet = Fleet::start("aside");
-    let damaged = b"kvleap\0I\x02\0\0\0and no more";
+    let damaged = b"kvleap\0I\x03\0\0\0and no more";
     fleet.scratch.file("snapshot", damaged);
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvleap"));
     command.args(["serve", "--check-config", "--snapshot", &fleet.scratch.path("snapshot")]);

@@ -1,5 +1,7 @@
 //! What an event changes, once it is normalised.
 
+use std::borrow::Cow;
+
 use crate::event::Block;
 use crate::service::tier::Tier;
 
@@ -11,7 +13,7 @@ pub(super) enum Change<'a> {
     /// Blocks that are known by their hashes lie on this tier, too.
     Placed { tier: Tier, hashes: &'a [u64] },
     /// One copy of each of these blocks was removed.
-    Removed { tier: Tier, hashes: &'a [u64] },
+    Removed { tier: Tier, hashes: Cow<'a, [u64]> },
     /// The publisher's cache is empty.
     Cleared,
 }

@@ -73,7 +73,7 @@ pub(in crate::service) fn take_dump(model: &Model, events: Vec<DynamoEvent>) -> 
             let mut feed = opened.map_err(|_| DumpError::Rejected)?;
             let (stores, gaps) = said.tree(worker)?.changes();
             let gaps = Tier::ALL.into_iter().zip(&gaps).filter(|(_, gaps)| !gaps.is_empty());
-            let removals = gaps.map(|(tier, hashes)| Change::Removed { tier, hashes });
+            let removals = gaps.map(|(tier, hashes)| Change::Removed { tier, hashes: hashes.into() });
             let mut writer = feed.writer(0);
             for change in stores.into_iter().chain(removals) {
                 writer.apply(change)?;

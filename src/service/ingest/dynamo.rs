@@ -130,7 +130,7 @@ impl DynamoEvent {
         };
         Ok(match &self.event.data {
             DynamoData::Cleared => Change::Cleared,
-            DynamoData::Removed { block_hashes } => Change::Removed { tier, hashes: block_hashes },
+            DynamoData::Removed { block_hashes } => Change::Removed { tier, hashes: block_hashes.into() },
             DynamoData::Stored { parent_hash, blocks } => {
                 let block = |block: &DynamoBlock| Block { sequence: block.block_hash, local: block.tokens_hash };
                 Change::Stored { tier, parent: *parent_hash, blocks: blocks.iter().map(block).collect() }

@@ -38,7 +38,7 @@ impl Normaliser<'_> {
                 if !self.is_indexed(location.group, None)? {
                     return Err(Skip::Group);
                 }
-                Ok(Change::Removed { tier: self.tier(*location)?, hashes: hashes.of(&batch.columns) })
+                Ok(Change::Removed { tier: self.tier(*location)?, hashes: hashes.of(&batch.columns).into() })
             }
         }
     }

@@ -53,7 +53,7 @@ impl<'a> TierWriter<'a> {
                 self.use_tier(tier)?;
                 Ok(self.place(tier, hashes))
             }
-            Change::Removed { tier, hashes } => self.remove(tier, hashes),
+            Change::Removed { tier, hashes } => self.remove(tier, &hashes),
         }
     }
 
@@ -78,7 +78,7 @@ impl<'a> TierWriter<'a> {
     pub(super) fn clear(&mut self) -> Result<(), Closed> {
         let own = Tier::ALL.map(|tier| PublisherTier::new(tier, self.seat));
         let bits = own.iter().fold(0, |all, tier| all | tier.bit());
-        self.record.omitted.clear();
+        self.record.omitted.remove(&self.seat);
         // Without blocks of other publishers, clearing whole workers is the same, and much cheaper.
         if self.record.tier_map.as_ref().is_none_or(|map| map.has_nothing_beside(bits)) {
             for tier in TierMap::used(self.record.tier_map.as_ref()) {
@@ -139,13 +139,16 @@ impl<'a> TierWriter<'a> {
     }
 
     /// Notes that known blocks lie on `tier`, too. Returns the unknown ones: a block that is not on this tier or a
-    /// faster one would have to be stored for this tier's worker, and its tokens are not known.
+    /// faster one would have to be stored for this tier's worker, and its tokens are not known. Neither can the index be
+    /// told of one more copy on the device without its tokens.
     fn place(&mut self, tier: Tier, hashes: &[u64]) -> Vec<u64> {
         let Some(map) = &mut self.record.tier_map else { return hashes.to_vec() };
         let own = PublisherTier::new(tier, self.seat);
         let mut unknown = Vec::new();
         for &hash in hashes {
-            if map.at(hash) & PublisherTier::down_to(tier) == 0 {
+            let at = map.at(hash);
+            let is_copy = self.record.counted && tier == Tier::Device && (self.count_copies || at & own.bit() == 0);
+            if is_copy || at & PublisherTier::down_to(tier) == 0 {
                 unknown.push(hash);
             } else {
                 map.put(hash, own, self.count_copies);

@@ -10,7 +10,7 @@ use crate::index::Closed;
 use crate::service::doubt::{Doubt, Doubts};
 use crate::service::media::Medium;
 use crate::service::models::Model;
-use crate::service::publisher::{Count, MAX_RANKS, Publisher, Skip, TierMap, WorkerRecord, WorkerRecords};
+use crate::service::publisher::{Count, MAX_RANKS, Omitted, Publisher, Skip, TierMap, WorkerRecord, WorkerRecords};
 use crate::service::tier::Tier;
 use crate::service::wire::{self, Batch};
 
@@ -86,28 +86,24 @@ impl<'a> WorkerFeed<'a> {
     ///
     /// The order matters: doubts that the event ends are settled before it is applied, because applying it may raise
     /// new ones, and a clear ends all doubts only once it is applied.
-    pub(super) fn make(&mut self, change: Change<'_>, id: u64) -> Result<Option<u64>, Closed> {
+    pub(super) fn make(&mut self, mut change: Change<'_>, id: u64) -> Result<Option<u64>, Closed> {
         let counts = self.publisher.counts_copies();
-        let exhausted = self.model.allowance().is_exhausted();
-        let ended = match &change {
-            Change::Stored { tier, blocks, .. } if exhausted => {
-                let hashes: Vec<_> = blocks.iter().map(|block| block.sequence).collect();
-                self.omit(Some(*tier), &hashes, Skip::Budget);
-                return Ok(None);
-            }
-            Change::Placed { tier, hashes } if exhausted => {
-                self.omit(Some(*tier), hashes, Skip::Budget);
-                return Ok(None);
-            }
+        if self.model.allowance().is_exhausted()
+            && let Some((tier, hashes)) = stored(&change)
+        {
+            self.omit(Some(tier), &hashes, Skip::Budget);
+            return Ok(None);
+        }
+        let blocks = count(self.publisher, &change);
+        let ended = match &mut change {
             Change::Stored { tier, blocks, .. } => {
                 self.model.allowance().note_stored(self.worker, blocks);
-                self.record.omitted.stored(*tier, blocks.iter().map(|block| block.sequence), counts)
+                self.omitted().stored(*tier, blocks.iter().map(|block| block.sequence), counts)
             }
+            Change::Removed { tier, hashes } => self.omitted().removed(Some(*tier), hashes, counts),
             Change::Placed { .. } | Change::Cleared => Doubts::NONE,
-            Change::Removed { tier, hashes } => self.record.omitted.removed(Some(*tier), hashes),
         };
         self.publisher.settle_rank(self.worker.dp_rank, ended);
-        let blocks = count(self.publisher, &change);
         let placed = if let Change::Placed { tier, .. } = change { Some(tier) } else { None };
         let cleared = change == Change::Cleared;
         let unknown = self.writer(id).apply(change)?;
@@ -129,7 +125,8 @@ impl<'a> WorkerFeed<'a> {
         if let Some(doubt) = why.doubt() {
             self.publisher.doubt_rank(self.worker.dp_rank, doubt);
             let scarce = self.model.allowance().is_scarce();
-            self.record.omitted.add(tier, hashes, doubt, self.publisher.counts_copies(), scarce);
+            let counts = self.publisher.counts_copies();
+            self.omitted().add(tier, hashes, doubt, counts, scarce);
         }
     }
 
@@ -138,12 +135,27 @@ impl<'a> WorkerFeed<'a> {
     fn skip_removal(&mut self, tier: Option<Tier>, hashes: &[u64], why: Skip) {
         self.publisher.skip(why);
         if why.doubt().is_some() {
-            if !self.record.omitted.has_all(tier, hashes) {
+            if !self.omitted().has_all(tier, hashes) {
                 self.publisher.doubt_rank(self.worker.dp_rank, Doubt::UnknownEvent);
             }
-            let ended = self.record.omitted.removed(tier, hashes);
+            let counts = self.publisher.counts_copies();
+            let ended = self.omitted().removed(tier, &mut hashes.into(), counts);
             self.publisher.settle_rank(self.worker.dp_rank, ended);
         }
+    }
+
+    /// Returns what this publisher has announced and the index was not given.
+    fn omitted(&mut self) -> &mut Omitted {
+        self.record.omitted.entry(self.publisher.seat()).or_default()
+    }
+}
+
+/// Returns the tier and the hashes of blocks that a change stores.
+fn stored(change: &Change<'_>) -> Option<(Tier, Vec<u64>)> {
+    match change {
+        Change::Stored { tier, blocks, .. } => Some((*tier, blocks.iter().map(|block| block.sequence).collect())),
+        Change::Placed { tier, hashes } => Some((*tier, hashes.to_vec())),
+        Change::Removed { .. } | Change::Cleared => None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Blocks that an engine has announced and that were not handed to the index.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +10,13 @@ use super::table;
 use crate::service::doubt::{Doubt, Doubts};
 use crate::service::tier::Tier;
 
-/// Blocks that an engine has and that were never handed to the index, because something about them could not be used.
-/// While there are any, answers about the worker are doubted.
+/// Blocks that an engine has, by what one publisher says, and that were never handed to the index, because something
+/// about them could not be used. While there are any, answers about the worker are doubted.
 ///
 /// The index has a list of its own, of blocks that it was handed and rejected; see [`Doubt::Unplaced`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::service) struct Omitted {
-    /// By sequence hash and tier (`None` where the medium is not known), the copies that the engine has.
+    /// By sequence hash and tier (`None` where the medium is not known), the copies that were omitted.
     blocks: HashMap<(u64, Option<TierNumber>), u32>,
     /// Why they were omitted.
     doubts: Doubts,
@@ -52,43 +54,47 @@ impl Omitted {
     }
 
     /// Notes that the engine stored these blocks and that this time they were handed to the index. Where copies count,
-    /// that is one copy more, and those that were omitted are still missing; otherwise nothing of the block is missing
-    /// any more. Returns the doubts that this ends.
+    /// those that were omitted are still missing; otherwise nothing of the block is missing any more. Returns the doubts
+    /// that this ends.
     pub(in crate::service) fn stored(
         &mut self,
         tier: Tier,
         hashes: impl Iterator<Item = u64>,
         count_copies: bool,
     ) -> Doubts {
-        if self.blocks.is_empty() {
+        if self.blocks.is_empty() || count_copies {
             return Doubts::NONE;
         }
         for hash in hashes {
-            let key = (hash, Some(tier as TierNumber));
-            if !count_copies {
-                self.blocks.remove(&key);
-            } else if let Some(copies) = self.blocks.get_mut(&key) {
-                *copies = copies.saturating_add(1);
-            }
+            self.blocks.remove(&(hash, Some(tier as TierNumber)));
         }
         self.ended()
     }
 
-    /// Notes that the engine removed one copy of each of these blocks. Returns the doubts that this ends: all of them,
-    /// once the last block is gone.
-    pub(in crate::service) fn removed(&mut self, tier: Option<Tier>, hashes: &[u64]) -> Doubts {
+    /// Notes that the engine removed one copy of each of these blocks, and leaves those of which the index loses one.
+    /// Returns the doubts that this ends: all of them, once the last block is gone.
+    ///
+    /// All copies of a block are alike. So where copies count, the one that was removed is taken to be one that the index
+    /// was not given, for as long as there is one: the index keeps the block exactly as long as the engine does.
+    pub(in crate::service) fn removed(
+        &mut self,
+        tier: Option<Tier>,
+        hashes: &mut Cow<'_, [u64]>,
+        count_copies: bool,
+    ) -> Doubts {
         if self.blocks.is_empty() {
             return Doubts::NONE;
         }
-        for &hash in hashes {
-            let key = (hash, tier.map(|tier| tier as TierNumber));
-            if let Some(copies) = self.blocks.get_mut(&key) {
-                *copies -= 1;
-                if *copies == 0 {
-                    self.blocks.remove(&key);
+        hashes.to_mut().retain(|&hash| match self.blocks.entry((hash, tier.map(|tier| tier as TierNumber))) {
+            Entry::Vacant(_) => true,
+            Entry::Occupied(mut copies) => {
+                *copies.get_mut() -= 1;
+                if *copies.get() == 0 {
+                    copies.remove();
                 }
+                !count_copies
             }
-        }
+        });
         self.ended()
     }
 
@@ -105,10 +111,5 @@ impl Omitted {
     /// Whether all of these are listed.
     pub(in crate::service) fn has_all(&self, tier: Option<Tier>, hashes: &[u64]) -> bool {
         hashes.iter().all(|&hash| self.blocks.contains_key(&(hash, tier.map(|tier| tier as TierNumber))))
-    }
-
-    /// Forgets all of them, with their doubts: the engine's cache is empty.
-    pub(in crate::service) fn clear(&mut self) {
-        *self = Self::default();
     }
 }

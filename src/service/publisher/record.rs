@@ -37,8 +37,8 @@ pub struct WorkerRecord {
     pub(in crate::service) tier_map: Option<TierMap>,
     /// Whether the index counts the copies of what is on the device. The first of the publishers decides it.
     pub(in crate::service) counted: bool,
-    /// Blocks that the engine has and the index was not given.
-    pub(in crate::service) omitted: Omitted,
+    /// By the seat of a publisher, the blocks that it has announced and the index was not given.
+    pub(in crate::service) omitted: BTreeMap<u8, Omitted>,
 }
 
 /// How many ranks one publisher may speak for.
@@ -60,7 +60,7 @@ impl WorkerRecord {
         table::bytes(&self.namespaces)
             + self.groups.len() * 2 * size_of::<(u64, bool)>()
             + self.tier_map.as_ref().map_or(0, TierMap::bytes)
-            + self.omitted.bytes()
+            + self.omitted.values().map(Omitted::bytes).sum::<usize>()
     }
 
     /// Remembers whether the blocks of a cache group are indexed. Returns `false` if there are too many groups.
