@@ -8,16 +8,13 @@
 /// What `x^64` is modulo the field's polynomial.
 pub(crate) const X64: u64 = 0b1_1011;
 
-/// The remainder of a polynomial of up to 128 coefficients.
+/// The remainder of a polynomial of up to 124 coefficients, as [`Multiples::sum`] has them: the upper ones times `x^64`
+/// are no more than 64 again.
 #[inline]
 pub(crate) const fn reduce(wide: u128) -> u64 {
-    const fn times_x64(high: u64) -> u128 {
-        let high = high as u128;
-        high ^ high << 1 ^ high << 3 ^ high << 4
-    }
-    let once = times_x64((wide >> 64) as u64);
-    let twice = times_x64((once >> 64) as u64);
-    wide as u64 ^ once as u64 ^ twice as u64
+    debug_assert!(wide >> 124 == 0, "a longer polynomial needs another step");
+    let high = (wide >> 64) as u64;
+    wide as u64 ^ high ^ high << 1 ^ high << 3 ^ high << 4
 }
 
 /// The products of one factor and every polynomial of four coefficients, for products with any other.

@@ -324,7 +324,9 @@ fn a_number_that_is_not_higher_is_a_new_publisher() {
     for ahead in [0, 1, 2] {
         let mut world = World::new(true, 1000);
         world.act(Act::Reconnect { restarted: None });
+        world.act(Act::Answer);
         (0..3).for_each(|_| world.act(Act::Say { arrives: true }));
+        assert_eq!(world.applied.len(), 3);
         world.restart();
         (0..ahead).for_each(|_| world.act(Act::Say { arrives: false }));
         world.act(Act::Say { arrives: true });
