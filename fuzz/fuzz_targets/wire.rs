@@ -5,8 +5,7 @@
 //! more than the bound, and every batch must be counted.
 //!
 //! Left out, because nothing is promised of it: how often removals of unknown blocks are counted; in which way blocks
-//! are hashed once an engine's way of hashing has changed; stores without tokens on the device; a block of which one
-//! copy was taken and another left out; several publishers of one worker.
+//! are hashed once an engine's way of hashing has changed; several publishers of one worker.
 #![no_main]
 
 use std::cell::RefCell;
