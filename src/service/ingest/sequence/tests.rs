@@ -351,6 +351,21 @@ fn a_gap_that_shows_during_a_probe_is_asked_about_until_it_is_closed() {
     assert!(world.catching_up && world.sequencer.is_replaying(), "the second question is no probe");
 }
 
+#[test]
+fn a_batch_of_an_answer_that_is_lost_on_the_way_is_asked_for_again() {
+    let mut world = World::new(true, 1000);
+    world.act(Act::Reconnect { restarted: None });
+    world.act(Act::Answer);
+    (0..4).for_each(|_| world.act(Act::Say { arrives: false }));
+    world.act(Act::Say { arrives: true });
+    for act in [Act::Answer, Act::Swallow, Act::Answer] {
+        world.act(act);
+        assert!(!world.degraded);
+    }
+    world.settle();
+    assert_eq!((world.applied.len() as u64, world.degraded), (world.said, false));
+}
+
 /// A batch is held while the one before it is missing, and the publisher restarts.
 #[test]
 fn nothing_is_held_of_a_publisher_that_has_restarted() {
