@@ -136,10 +136,10 @@ fn refusals_say_what_is_wrong_and_what_to_do() {
     let scratch = Scratch::new("refusals");
     let mut newer = bytes_of(&scratch, &small());
     let mut older = newer.clone();
-    (newer[8], older[8]) = (3, 1);
+    (newer[8], older[8]) = (4, 2);
     for (bytes, what, then) in [
-        (&newer[..], "version 3, newer than 2", "start the release that wrote it"),
-        (&older[..], "version 1, where version 2 is read", "start without a snapshot"),
+        (&newer[..], "version 4, newer than 3", "start the release that wrote it"),
+        (&older[..], "version 2, where version 3 is read", "start without a snapshot"),
         (b"{\"model\": 1, \"events\": []}", "not a snapshot", "give the file"),
         (b"", "not a snapshot", "give the file"),
         (b"kvleap\0I\x03\0\0\0abc", "cut off", "start without it"),
