@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustc_hash::FxHashMap as HashMap;
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::{MAX_LEFT_OUT, Rejection};
@@ -277,6 +277,12 @@ impl Reference {
     /// Returns how many sequence hashes `worker` holds; 0 if it is unknown.
     pub fn held(&self, worker: Worker) -> usize {
         self.workers.get(&worker).map_or(0, |cache| cache.named.len())
+    }
+
+    /// Returns how many different blocks are held, whoever holds them.
+    pub fn distinct(&self) -> u64 {
+        let places: HashSet<Place> = self.workers.values().flat_map(|cache| cache.names.keys().copied()).collect();
+        places.len() as u64
     }
 
     /// Returns how many copies `worker` has of its blocks, beyond one each; `None` if copies are not counted.

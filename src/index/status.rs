@@ -53,6 +53,9 @@ pub struct ShardStatus {
     /// Blocks in the position arrays: each prefix once, however many workers hold it, together with the blocks before
     /// it, which are kept even if nobody holds them. So there can be more than [`held_blocks`](Self::held_blocks).
     pub indexed_blocks: u64,
+    /// Blocks held, each prefix once, however many workers hold it. A block that workers hold only behind a hole in its
+    /// run is not counted, so this is at most [`held_blocks`](Self::held_blocks).
+    pub distinct_blocks: u64,
     /// Blocks held, summed over the workers.
     pub held_blocks: u64,
     /// Heap memory of the shard and its snapshots, in bytes. The mailbox is not included, nor are blocks beyond holes, nor
@@ -118,6 +121,7 @@ impl ShardStatus {
             generation: snapshot.stamp.generation,
             runs: snapshot.len() as u64,
             indexed_blocks: 0,
+            distinct_blocks: 0,
             held_blocks: 0,
             bytes: snapshot.bytes() as u64,
             rejected_strangers: Default::default(),

@@ -140,6 +140,7 @@ impl Writer {
             applied_blocks: shard.event_blocks(),
             runs: shard.runs().len() as u64,
             indexed_blocks: shard.runs().blocks(),
+            distinct_blocks: shard.runs().reached(),
             held_blocks: shard.held(),
             bytes: (shard.bytes() + spares) as u64 + status.bytes,
             rejected_strangers: shard.strangers(),

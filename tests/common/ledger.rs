@@ -130,6 +130,7 @@ impl Ledger {
         assert_eq!((shard.applied_events, shard.applied_blocks), (self.events, self.blocks));
         assert_eq!((shard.held_blocks, shard.rejected_strangers), (held, self.strangers));
         assert!(shard.runs <= shard.indexed_blocks);
+        assert!(shard.distinct_blocks <= self.reference.distinct().min(shard.indexed_blocks));
         assert!(held > 0 || shard.indexed_blocks == 0, "blocks that no worker holds are freed");
     }
 }

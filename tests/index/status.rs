@@ -2,7 +2,7 @@
 
 use kvleap::{
     Block, Builder, Closed, ConfigError, Event, EventData, ImportError, Index, MAX_SHARDS, Matches, Rejection,
-    SendError, TrySendError, Worker,
+    SendError, ShardStatus, TrySendError, Worker,
 };
 
 const A: Worker = Worker::new(1, 0);
@@ -48,10 +48,11 @@ fn indexed_blocks_are_each_counted_once_together_with_those_before_them_that_nob
         writer.apply(&event).expect("a good event");
     }
     let (shard, _) = writer.status();
-    assert_eq!((shard.held_blocks, shard.indexed_blocks), (3, 3), "a shared prefix counts once");
+    let counts = |shard: &ShardStatus| (shard.held_blocks, shard.indexed_blocks, shard.distinct_blocks);
+    assert_eq!(counts(&shard), (3, 3, 2), "a shared prefix counts once");
     writer.apply(&removed(B, 2, &[1, 2])).expect("a good event");
     let (shard, _) = writer.status();
-    assert_eq!((shard.held_blocks, shard.indexed_blocks), (1, 3), "more than anybody holds");
+    assert_eq!(counts(&shard), (1, 3, 0), "more than anybody holds");
 }
 
 #[test]

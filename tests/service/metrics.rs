@@ -57,6 +57,7 @@ fn metrics_add_up() {
     let text = metrics(&service);
     for line in [
         r#"kvleap_blocks_held{group="default",model="m",tenant=""} 4"#,
+        r#"kvleap_blocks_distinct{group="default",model="m",tenant=""} 4"#,
         r#"kvleap_blocks_indexed{group="default",model="m",tenant=""} 4"#,
         r#"kvleap_runs{group="default",model="m",tenant=""} 1"#,
         r#"kvleap_index_rejected_total{group="default",model="m",tenant="",reason="unknown_parent"} 0"#,

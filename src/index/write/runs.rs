@@ -28,6 +28,8 @@ pub(crate) struct Runs {
     loose: Vec<RunId>,
     /// Blocks in all arrays.
     blocks: u64,
+    /// The sum of the reaches of all runs.
+    reached: u64,
     /// Heap bytes behind the runs.
     bytes: usize,
 }
@@ -66,6 +68,7 @@ impl Runs {
             changes: Vec::new(),
             loose: Vec::new(),
             blocks: 0,
+            reached: 0,
             bytes: 0,
         }
     }
@@ -101,6 +104,11 @@ impl Runs {
     /// How many blocks there are in all arrays.
     pub(crate) fn blocks(&self) -> u64 {
         self.blocks
+    }
+
+    /// How many of these blocks somebody holds together with those before them in their run.
+    pub(crate) fn reached(&self) -> u64 {
+        self.reached
     }
 
     /// How many bytes it has on the heap, with the keys of the hash, which shards share. Detached ranges are rare and
@@ -240,10 +248,11 @@ impl Runs {
     /// Sets a worker's cutoff in a run.
     pub(crate) fn set_cutoff(&mut self, run: RunId, slot: Slot, cutoff: u32) {
         let at = self.get_mut(run);
-        let before = at.holders.bytes();
+        let (before, reach_before) = (at.holders.bytes(), at.holders.reach());
         at.holders.set(slot, cutoff);
-        let after = at.holders.bytes();
+        let (after, reach) = (at.holders.bytes(), at.holders.reach());
         self.bytes = self.bytes + after - before;
+        self.reached = self.reached + u64::from(reach) - u64::from(reach_before);
         self.change(run);
     }
 

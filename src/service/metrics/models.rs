@@ -18,7 +18,8 @@ pub(super) fn labels(model: &Model) -> Labels {
 /// A metric of a shard, summed over the shards of a model: kind, name, help, value.
 type Figure = (Kind, &'static str, &'static str, fn(&ShardStatus) -> f64);
 
-const FIGURES: [Figure; 10] = [
+const FIGURES: [Figure; 11] = [
+    (Kind::Gauge, "kvleap_blocks_distinct", "Blocks held, each once per shard", |shard| shard.distinct_blocks as f64),
     (
         Kind::Gauge,
         "kvleap_blocks_indexed",
