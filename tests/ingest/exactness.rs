@@ -430,6 +430,20 @@ fn an_unreachable_publisher_is_doubted_and_not_present() {
     assert_eq!(depth(&model, Tier::Device, WORKER, &hasher().hash(&[0; 4])), 1, "its blocks are still the best guess");
 }
 
+/// Without a replay endpoint, nobody can say what a publisher had before it was lost for so long.
+#[test]
+fn a_publisher_whose_blocks_were_dropped_is_not_taken_for_one_that_goes_on() {
+    let harness = Harness::new(Settings { grace: Duration::ZERO, ..Settings::default() });
+    let mut to = harness.engine.subscriber();
+    harness.send(&mut to, 0..2);
+    drop(to);
+    until("its blocks are dropped", || !harness.holds(0) && !harness.holds(1));
+    let mut to = harness.engine.subscriber();
+    harness.send(&mut to, 2..3);
+    assert!(harness.holds(2) && !harness.holds(1));
+    assert!(harness.publisher.doubts().has(Doubt::JoinedLate), "{:?}", harness.publisher.doubts());
+}
+
 fn catching_up() {
     // A replay endpoint that accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

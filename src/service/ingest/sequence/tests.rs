@@ -388,6 +388,8 @@ fn held_batches_are_bounded_and_the_rest_is_replayed_later() {
         world.act(Act::Say { arrives: true });
         assert!(world.sequencer.held.len() <= limits().held_batches);
     }
+    assert!(world.sequencer.limits.room.free.load(Relaxed) < 1 << 20);
     world.settle();
     assert_eq!((world.applied.len(), world.degraded), (53, false));
+    assert_eq!(world.sequencer.limits.room.free.load(Relaxed), 1 << 20, "all room is given back");
 }
