@@ -35,7 +35,7 @@ fn gaps_repeats_and_unknown_removals_are_counted() {
     assert_eq!((b.worker, b.held_blocks, b.last_event_id), (B, 1, Some(1)));
     assert_eq!((b.gaps, b.missing_events, b.repeated_events, b.unknown_removals), (0, 0, 0, 0));
     assert!(a.lag.is_some() && b.lag.is_some(), "every worker's last event took some time to become visible");
-    let sum = |of: fn(&kvleap::ShardStatus) -> u64| status.shards.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&ShardStatus) -> u64| status.shards.iter().map(of).sum::<u64>();
     assert_eq!((sum(|s| s.applied_events), sum(|s| s.published_events), sum(|s| s.lag.len())), (10, 10, 10));
     assert_eq!((sum(|s| s.applied_blocks), sum(|s| s.held_blocks), sum(|s| s.indexed_blocks)), (12, 5, 5));
     assert!(status.shards.iter().all(|shard| shard.alive && shard.mailbox_depth == 0));
