@@ -62,6 +62,8 @@ fn a_block_stays_while_the_engine_has_a_copy_even_if_one_was_left_out() {
             assert_eq!(stream.depth(Tier::Device, &tokens(0, 2)), 1);
             stream.publish(&[removed(&[1], "GPU")]);
             assert_eq!((stream.depth(Tier::Device, &tokens(0, 2)), stream.doubts()), (0, Doubts::NONE));
+            let status = stream.model.index().status();
+            assert!(status.workers.iter().all(|worker| worker.rejected.iter().sum::<u64>() == 0), "no empty removal");
         }
     }
 }

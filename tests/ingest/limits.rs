@@ -192,7 +192,7 @@ fn a_half_open_connection_is_noticed() {
 fn an_engine_that_drops_its_batches_is_not_said_to_have_disconnected() {
     let options = Options { requests: Some(20), rate: 5.0, block_size: 256, drop: 1.0, ..Options::default() };
     let pair = Pair::new("dropping", options, impatient(), Index::builder(), |source| source);
-    until("the connection is taken for half open", || pair.count(Count::Replaced) > 0);
+    until("the service replaces the connection", || pair.count(Count::Replaced) > 0);
     pair.settle();
     assert_eq!(pair.count(Count::Disconnects), 0);
 }

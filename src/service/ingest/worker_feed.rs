@@ -95,15 +95,23 @@ impl<'a> WorkerFeed<'a> {
             return Ok(None);
         }
         let blocks = count(self.publisher, &change);
-        let ended = match &mut change {
-            Change::Stored { tier, blocks, .. } => {
-                self.model.allowance().note_stored(self.worker, blocks);
-                self.omitted().stored(*tier, blocks.iter().map(|block| block.sequence), counts)
+        if let Change::Stored { blocks, .. } = &change {
+            self.model.allowance().note_stored(self.worker, blocks);
+        }
+        if let Some(omitted) = self.record.omitted.get_mut(&self.publisher.seat()) {
+            let ended = match &mut change {
+                Change::Stored { tier, blocks, .. } => {
+                    omitted.stored(*tier, blocks.iter().map(|block| block.sequence), counts)
+                }
+                Change::Removed { tier, hashes } => omitted.removed(Some(*tier), hashes, counts),
+                Change::Placed { .. } | Change::Cleared => Doubts::NONE,
+            };
+            self.publisher.settle_rank(self.worker.dp_rank, ended);
+            // All copies that the engine removed had been left out, so the index loses nothing.
+            if blocks > 0 && matches!(&change, Change::Removed { hashes, .. } if hashes.is_empty()) {
+                return Ok(Some(blocks));
             }
-            Change::Removed { tier, hashes } => self.omitted().removed(Some(*tier), hashes, counts),
-            Change::Placed { .. } | Change::Cleared => Doubts::NONE,
-        };
-        self.publisher.settle_rank(self.worker.dp_rank, ended);
+        }
         let placed = if let Change::Placed { tier, .. } = change { Some(tier) } else { None };
         let cleared = change == Change::Cleared;
         let unknown = self.writer(id).apply(change)?;
