@@ -97,7 +97,7 @@ enum Edit {
 
 /// Names, good ones first.
 const NAMES: [&str; 5] = ["m", "n", "tenant", "", "a\nb"];
-/// Nobody listens there.
+/// Endpoints of engines. No process listens at any of them, so registering one opens no connection.
 const ENDPOINTS: [&str; 5] =
     ["tcp://127.0.0.1:1", "tcp://127.0.0.1:2", "ipc:///nowhere/a", "ipc:///nowhere/b", "ipc:///nowhere/c"];
 const PEERS: [&str; 4] = ["http://127.0.0.1:1", "https://peer/", "ftp://peer", "peer"];

@@ -35,7 +35,7 @@ struct Input {
     replays: bool,
     held_batches: u8,
     attempts: u8,
-    /// In KiB.
+    /// How many KiB of batches the two worlds may hold together.
     room: u8,
     /// How many batches a publisher remembers; all if it is missing.
     remembers: Option<u8>,

@@ -62,7 +62,7 @@ enum HashForm {
 enum Ahead {
     None,
     Bigrams,
-    /// One or two.
+    /// The event lists the tokens that follow each block: two if this is true, otherwise one.
     Listed(bool),
 }
 
