@@ -3,8 +3,7 @@
 //! time, because they share the room for held batches.
 //!
 //! Not promised, and therefore left out: that a restart is noticed which changes no connection, no number that was
-//! heard and no answer; that batches held before a restart in the middle of a replay are told from those after it, if
-//! the connection stays; and that a publisher is unmasked which gives other content under the same number.
+//! heard and no answer; and that a publisher is unmasked which gives other content under the same number.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -112,9 +111,6 @@ struct World {
     /// The publisher restarted behind its connection, and this was the last number that had arrived before. It has
     /// given no sign of that yet.
     unnoticed: Option<u64>,
-    /// Whether the publisher restarted behind its connection while a replay went on, so that held batches may be of
-    /// either life.
-    mixed: bool,
     /// Whether the publisher and the network have kept nothing from the listener for good.
     honest: bool,
     /// What was applied since everything was dropped last.
@@ -148,7 +144,6 @@ impl World {
             heard_before: None,
             proven: false,
             unnoticed: None,
-            mixed: false,
             applied,
             next: restored,
             live: false,
@@ -227,7 +222,7 @@ impl World {
         if self.honest {
             assert!(!self.joined_late && !self.gap && !self.unheard, "nothing is lost that can be recovered");
         }
-        if !self.is_exact() || self.unnoticed.is_some() || self.mixed {
+        if !self.is_exact() || self.unnoticed.is_some() {
             return;
         }
         let of = |life: u32| (0..).zip(&self.applied).all(|(number, applied)| *applied == batch(life, number));
@@ -329,7 +324,6 @@ impl World {
                 let Some(heard) = self.heard.filter(|_| self.connected) else { return };
                 self.unnoticed = Some(self.unnoticed.map_or(heard, |earlier| earlier.max(heard)));
                 self.restart();
-                self.mixed |= self.answer.is_some();
                 // The answer came from the process that has ended.
                 if self.answer.take().is_some() {
                     self.honest = false;
@@ -355,7 +349,7 @@ impl World {
             self.act(Act::Say { lost: false });
         }
         assert!(self.live && !self.sequencer.is_replaying(), "everything was answered");
-        if self.is_exact() && !self.mixed {
+        if self.is_exact() {
             assert_eq!(self.applied.len() as u64, self.said, "a complete answer brings everything");
         }
     }

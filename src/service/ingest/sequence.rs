@@ -123,6 +123,9 @@ pub(super) struct Sequencer<P> {
 struct PendingReplay {
     /// The first batch that was asked for.
     from: u64,
+    /// The highest number that had arrived live on this connection. The publisher has sent this batch, so the answer has
+    /// to reach it.
+    heard: Option<u64>,
     /// Whether any batch of the answer has arrived.
     answered: bool,
     /// Whether nothing is known to be missing.
@@ -157,8 +160,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         // What is held is of another publisher, or the replay brings it again.
         self.held.clear();
         if !self.replays {
-            // Batches may be missing, and nobody can be asked: an empty range is lost.
-            self.lose(self.next, steps);
+            // Batches may be missing, and nobody can be asked.
+            self.doubt(steps);
         }
         self.ask(false, steps);
     }
@@ -176,7 +179,6 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         // A number comes again: the publisher restarted. This has to be known before `live` is overwritten, and before
         // the batch is compared with `next`, which the restart sets to 0.
         if self.live.is_some_and(|last| sequence <= last) {
-            self.held.clear();
             self.restart(steps);
         }
         self.live = Some(sequence);
@@ -253,7 +255,14 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             self.restart(steps);
             return self.ask(false, steps);
         }
-        if !replay.answered && self.next == 0 {
+        // The answer does not have a batch that arrived before it was asked for: either its end was dropped on the way,
+        // or that batch is from before a restart, and must not follow those of the answer.
+        if replay.heard.is_some_and(|heard| heard >= self.next) {
+            if self.attempts < self.limits.attempts {
+                return self.ask(false, steps);
+            }
+            self.doubt(steps);
+        } else if !replay.answered && self.next == 0 {
             steps.push(Step::NothingYet);
         }
         self.release(steps);
@@ -265,9 +274,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if self.attempts < self.limits.attempts {
             return self.ask(replay.probe, steps);
         }
-        if self.unproven || (!replay.probe && self.held.is_empty()) {
-            // It is not known whether this is the same publisher, or what else the answer would have brought.
-            self.lose(self.next, steps);
+        // It is not known whether this is the same publisher, or what else the answer would have brought.
+        if self.unproven || !replay.probe {
+            self.doubt(steps);
         }
         self.release(steps);
     }
@@ -276,7 +285,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
     pub(super) fn replay_endless(&mut self, steps: &mut Vec<Step<P>>) {
         if self.replay.take().is_some() {
             self.attempts = self.limits.attempts;
-            self.lose(self.next, steps);
+            self.doubt(steps);
             self.release(steps);
         }
     }
@@ -288,7 +297,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             return self.release(steps);
         }
         let from = self.next - u64::from(self.last.is_some());
-        self.replay = Some(PendingReplay { from, answered: false, probe });
+        let heard = self.live.filter(|_| !self.fresh);
+        self.replay = Some(PendingReplay { from, heard, answered: false, probe });
         steps.push(Step::Replay { from, attempt: self.attempts, probe });
         self.attempts += 1;
     }
@@ -356,9 +366,18 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.unproven = false;
     }
 
-    /// Begins again with a publisher that restarted. What arrived live on this connection is from the new one.
+    /// Notes that batches may be missing, unless held batches are about to show which.
+    fn doubt(&mut self, steps: &mut Vec<Step<P>>) {
+        if self.held.keys().next().is_none_or(|&held| held <= self.next) {
+            self.lose(self.next, steps);
+        }
+    }
+
+    /// Begins again with a publisher that restarted. It may have done so at any time, so what is held may be from before
+    /// that. The replay brings what is not.
     fn restart(&mut self, steps: &mut Vec<Step<P>>) {
         steps.push(Step::Restart);
+        self.held.clear();
         (self.next, self.last, self.replay, self.attempts, self.unproven) = (0, None, None, 0, false);
         if self.fresh {
             self.live = None;

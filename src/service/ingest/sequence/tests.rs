@@ -380,6 +380,48 @@ fn nothing_is_held_of_a_publisher_that_has_restarted() {
     assert_eq!((world.sequencer.held.len(), world.applied), (0, vec![World::batch(1, 0)]));
 }
 
+/// The last batch before the loss is not the one before the next.
+#[test]
+fn what_follows_a_loss_is_not_taken_for_a_restart() {
+    let mut world = World::new(true, 1000);
+    world.act(Act::Reconnect { restarted: None });
+    world.act(Act::Answer);
+    world.act(Act::Say { arrives: false });
+    // One more than can be held.
+    (0..=limits().held_batches).for_each(|_| world.act(Act::Say { arrives: true }));
+    (0..=limits().attempts).for_each(|_| world.act(Act::Fail));
+    assert_eq!((world.applied.len(), world.degraded, world.joined_late), (limits().held_batches, true, true));
+    world.act(Act::Probe);
+    (0..3).for_each(|_| world.act(Act::Answer));
+    world.act(Act::Say { arrives: true });
+    assert_eq!((world.applied.len(), world.degraded), (limits().held_batches + 1, true), "it did not restart");
+}
+
+/// The publisher restarts behind a connection that stays, while its batches are held and a replay goes on. The next
+/// answer is from the new one, whether or not it can be told from the earlier answer.
+#[test]
+fn held_batches_of_an_earlier_publisher_do_not_follow_those_of_the_new_one() {
+    for answered in [0, 1] {
+        let mut world = World::new(true, 1000);
+        world.act(Act::Reconnect { restarted: None });
+        (0..3).for_each(|_| world.act(Act::Say { arrives: false }));
+        world.act(Act::Say { arrives: true });
+        (0..answered).for_each(|_| world.act(Act::Answer));
+        world.restart();
+        (0..3).for_each(|_| drop(world.say()));
+        world.act(Act::Fail);
+        for _ in 0..20 {
+            world.act(Act::Answer);
+            let mixed = world.applied.contains(&World::batch(0, 3)) && world.applied.contains(&World::batch(1, 2));
+            assert!(!mixed || world.catching_up || world.degraded, "{:?}", world.applied);
+        }
+        world.act(Act::Say { arrives: true });
+        world.settle();
+        assert_eq!(world.applied, (0..world.said).map(|sequence| World::batch(1, sequence)).collect::<Vec<_>>());
+        assert!(!world.degraded);
+    }
+}
+
 #[test]
 fn held_batches_are_bounded_and_the_rest_is_replayed_later() {
     let mut world = World::new(true, 1000);
