@@ -100,10 +100,11 @@ fn lower_tiers_count_cumulatively() {
 #[test]
 fn events_that_are_not_applied_are_reported_with_reasons() {
     let service = Service::start(config());
-    let orphan = json!({"stored": {"parent_hash": 999, "blocks": [{"block_hash": 1, "tokens_hash": 2}]}});
+    let orphan =
+        |hash: u64| json!({"stored": {"parent_hash": 999, "blocks": [{"block_hash": hash, "tokens_hash": 2}]}});
     let sent = [
         stored((7, 0), "device", 1, &LOCALS),
-        event((7, 0), "device", orphan),
+        event((7, 0), "device", orphan(1)),
         event((7, 0), "external", json!({"removed": {"block_hashes": [1]}})),
         event((7, 1 << 28), "device", json!("cleared")),
         event((7, 0), "device", json!({"removed": {"block_hashes": [4]}})),
@@ -114,6 +115,14 @@ fn events_that_are_not_applied_are_reported_with_reasons() {
     assert_eq!(status, 200);
     assert_eq!(outcome, json!({"applied": 2, "blocks": 6, "skipped": skipped, "rejected": rejected}));
     assert_eq!(service.post("/query_by_hash", &query(&LOCALS)).1["scores"]["7"]["0"], 12, "the last block was removed");
+
+    // Every tier rejects a block without a parent, and it is one event all the same.
+    let orphans = [("disk", 101), ("device", 102), ("host_pinned", 103)];
+    let everywhere = orphans.map(|(tier, hash)| event((7, 0), tier, orphan(hash)));
+    let sent = [&[stored((7, 0), "disk", 1, &LOCALS)], &everywhere[..], &[stored((7, 0), "host_pinned", 1, &LOCALS)]];
+    let outcome = service.post("/events", &events(&sent.concat())).1;
+    let expected = json!({"applied": 2, "blocks": 11, "skipped": {}, "rejected": {"unknown_parent": 3}});
+    assert_eq!(outcome, expected);
 
     let mut other_size = events(&[]);
     other_size["block_size"] = json!(8);

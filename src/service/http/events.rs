@@ -16,7 +16,7 @@ use super::shares::Shares;
 use crate::event::Worker;
 use crate::index::{Closed, Rejection};
 use crate::service::indexer::Indexer;
-use crate::service::ingest::{self, DynamoEvent};
+use crate::service::ingest::{self, DynamoEvent, StorageTier};
 use crate::service::models::{Key, Model, NoRoom};
 use crate::service::publisher::{Publisher, Skip};
 use crate::service::tier::{MAX_RANK, Tier};
@@ -134,18 +134,53 @@ fn tell(model: &Model, events: &[DynamoEvent]) -> Result<Outcome, Untold> {
     if let Some(place) = entered.iter().position(|entered| matches!(entered, Err(NoRoom::Publishers))) {
         return Err(Untold::NoSeat(workers[place]));
     }
-    let before = rejections(model, &workers)?;
+    let mut rest = Vec::new();
     for (entered, events) in entered.into_iter().zip(by_worker()) {
         match entered {
-            Ok(publisher) => outcome = outcome.and(tell_worker(model, publisher, events)?),
+            Ok(publisher) if reach_tiers(&publisher, events) => {
+                outcome = outcome.and(tell_one_by_one(model, &publisher, events)?);
+            }
+            Ok(publisher) => rest.push((publisher, events)),
             Err(NoRoom::Memory) => outcome.skip(Skip::Budget, events.len() as u64),
             Err(_) => outcome.skip(Skip::Workers, events.len() as u64),
         }
     }
+    let workers: Vec<_> = rest.iter().map(|(publisher, _)| publisher.worker()).collect();
+    let before = rejections(model, &workers)?;
+    for (publisher, events) in rest {
+        outcome = outcome.and(tell_worker(model, publisher, events)?);
+    }
     model.index().flush()?;
-    let after = rejections(model, &workers)?;
-    add(&mut outcome.rejected, Rejection::ALL.map(Rejection::name), before, after);
-    outcome.applied = outcome.applied.saturating_sub(outcome.rejected.values().sum());
+    let mut told = Outcome::default();
+    add(&mut told.rejected, Rejection::ALL.map(Rejection::name), before, rejections(model, &workers)?);
+    outcome.applied -= told.rejected.values().sum::<u64>().min(outcome.applied);
+    Ok(outcome.and(told))
+}
+
+/// Whether an event may reach several of the index's workers, each of which may reject it.
+fn reach_tiers(publisher: &Publisher, events: &[DynamoEvent]) -> bool {
+    let records = publisher.records();
+    let record = records.workers.get(&publisher.worker().dp_rank);
+    events.iter().any(|event| event.storage_tier != StorageTier::Device)
+        || record.is_some_and(|record| record.tier_map.is_some())
+}
+
+/// Tells a worker of its events one by one, so that each that is rejected counts once, under the first of the reasons.
+/// The cost is a message to the writer and back for each event.
+fn tell_one_by_one(model: &Model, publisher: &Arc<Publisher>, events: &[DynamoEvent]) -> Result<Outcome, Closed> {
+    let workers = [publisher.worker()];
+    let mut outcome = Outcome::default();
+    let mut before = rejections(model, &workers)?;
+    for event in events {
+        let mut told = tell_worker(model, Arc::clone(publisher), std::slice::from_ref(event))?;
+        let after = rejections(model, &workers)?;
+        if let Some(why) = Rejection::ALL.into_iter().find(|&why| after[why as usize] > before[why as usize]) {
+            told.applied = 0;
+            told.rejected.insert(why.name(), 1);
+        }
+        outcome = outcome.and(told);
+        before = after;
+    }
     Ok(outcome)
 }
 
