@@ -23,11 +23,14 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use twox_hash::XxHash3_64;
 
-use engine::{BLOCK_SIZE, Batch, Engine, Setup, Spoken, held, speak};
+use engine::{BLOCK_SIZE, Batch, Engine, Setup, Spoken, speak};
+use held::held;
 
-#[path = "../shared/engine.rs"]
+#[path = "../shared/engine/mod.rs"]
 #[allow(dead_code, reason = "what only other targets use")]
 mod engine;
+#[path = "../shared/held.rs"]
+mod held;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {

@@ -21,10 +21,13 @@ use kvleap::{Index, Matches, Worker};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-use engine::{Batch, Engine, Held, Setup, Spoken, held, speak};
+use engine::{Batch, Engine, Setup, Spoken, speak};
+use held::{Held, held};
 
-#[path = "../shared/engine.rs"]
+#[path = "../shared/engine/mod.rs"]
 mod engine;
+#[path = "../shared/held.rs"]
+mod held;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
