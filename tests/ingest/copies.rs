@@ -89,10 +89,7 @@ fn a_copy_that_names_no_tokens_is_left_out_and_not_lost() {
 fn a_left_out_block_is_its_own_publishers() {
     let service = Service::start(service::config());
     let [engine, connector] = [zmtp::Publisher::bind(), zmtp::Publisher::bind()];
-    for endpoint in [engine.endpoint(), connector.endpoint()] {
-        let body = json!({"instance_id": 7, "model_name": "m", "block_size": 4, "endpoint": endpoint});
-        assert_eq!(service.post("/register", &body).0, 201);
-    }
+    [&engine, &connector].map(|publisher| service.register(&publisher.endpoint()));
     let (mut engine_says, mut connector_says) = (engine.subscriber(), connector.subscriber());
     let prompt = tokens(0, 1);
     let answer = || {

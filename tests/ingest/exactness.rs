@@ -579,10 +579,7 @@ fn a_publisher_cannot_speak_for_the_rank_of_another() {
 fn two_publishers_of_one_rank_do_not_disturb_each_other() {
     let service = Service::start(service::config());
     let [engine, connector] = [zmtp::Publisher::bind(), zmtp::Publisher::bind()];
-    for endpoint in [engine.endpoint(), connector.endpoint()] {
-        let body = json!({"instance_id": 7, "model_name": "m", "block_size": 4, "endpoint": endpoint});
-        assert_eq!(service.post("/register", &body).0, 201);
-    }
+    [&engine, &connector].map(|publisher| service.register(&publisher.endpoint()));
     let (mut engine_says, mut connector_says) = (engine.subscriber(), connector.subscriber());
     let prompt = tokens(0, 3);
     let held = || {
@@ -637,8 +634,7 @@ fn a_publisher_and_events_over_http_do_not_disturb_each_other() {
     let store = json!({"stored": {"parent_hash": null, "blocks": [{"block_hash": 1, "tokens_hash": local}]}});
     post(store.clone());
     let engine = zmtp::Publisher::bind();
-    let body = json!({"instance_id": 7, "model_name": "m", "block_size": 4, "endpoint": engine.endpoint()});
-    assert_eq!(service.post("/register", &body).0, 201);
+    service.register(&engine.endpoint());
     let mut engine_says = engine.subscriber();
     let held = || {
         service.flush();

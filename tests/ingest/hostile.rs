@@ -30,9 +30,15 @@ impl Fleet {
     }
 
     fn follow(&mut self, instance: u64, source: Source) -> Arc<Publisher> {
+        let model = Arc::clone(&self.model);
+        self.follow_for(&model, instance, source)
+    }
+
+    /// Follows a publisher of another model.
+    fn follow_for(&mut self, model: &Arc<Model>, instance: u64, source: Source) -> Arc<Publisher> {
         let publisher = Arc::new(Publisher::zmq(Worker::new(instance, 0), &source.endpoint));
-        self.model.publishers().put(&publisher);
-        self.listeners.push(self.ingest.listen(source, Arc::clone(&self.model), Arc::clone(&publisher), None));
+        model.publishers().put(&publisher);
+        self.listeners.push(self.ingest.listen(source, Arc::clone(model), Arc::clone(&publisher), None));
         publisher
     }
 }
@@ -317,4 +323,25 @@ fn a_file_in_the_place_of_a_socket_is_left_alone() {
     let publisher = fleet.follow(2, Source { bind: true, ..at(format!("ipc://{path}")) });
     until("it is bound", || std::os::unix::net::UnixStream::connect(&path).is_ok());
     assert!(!has_error(&publisher, "cannot listen"));
+}
+
+/// All publishers share one thread. While a snapshot of one model is taken, the others are heard.
+#[test]
+fn a_model_at_rest_keeps_only_its_own_publishers_waiting() {
+    let mut fleet = Fleet::new(Settings { threads: 1, ..Settings::default() });
+    let (resting, other) = (zmtp::Publisher::bind(), zmtp::Publisher::bind());
+    let waits = fleet.follow(1, at(resting.endpoint()));
+    let goes_on = fleet.follow_for(&model(4), 2, at(other.endpoint()));
+    let (mut to_resting, mut to_other) = (resting.subscriber(), other.subscriber());
+    let at_rest = Arc::clone(&fleet.model);
+    let at_rest = at_rest.at_rest();
+    to_resting.send(0, &block(0));
+    // The first of these may arrive before the batch that has to wait.
+    for round in 0..50 {
+        to_other.send(round, &block(round));
+        until("the other model's publisher is heard", || goes_on.last_sequence() == Some(round));
+    }
+    assert_eq!(waits.last_sequence(), None);
+    drop(at_rest);
+    until("the batch that waited is applied", || waits.last_sequence() == Some(0));
 }
