@@ -19,8 +19,52 @@ struct Input {
     /// Bytes that follow the rows.
     tail: Vec<u8>,
     gzip: bool,
+    /// The fields of a line, and their values.
+    fields: Vec<(u8, u8)>,
     /// Places in the file and the bytes that overwrite them.
     noise: Vec<(u16, u8)>,
+}
+
+const FIELDS: [(&str, &str); 6] = [
+    ("timestamp", "18446744073709551615"),
+    ("input_length", "4294967295"),
+    ("output_length", " 0"),
+    ("hash_ids", "[1 , 2]"),
+    ("session_id", "\"s\""),
+    ("other", "{}"),
+];
+/// What a field may have in place of a value that it takes.
+const VALUES: [&str; 14] = [
+    "7",
+    "01",
+    "-1",
+    "1.0",
+    "1e2",
+    "18446744073709551616",
+    "4294967296",
+    "\"\\u0041\"",
+    "\"\t\"",
+    "null",
+    "[]",
+    "[1,]",
+    "[01]",
+    "[-0]",
+];
+
+/// Returns a line with the five fields of a row, and with these in place of them or beside them.
+fn line(fields: &[(u8, u8)]) -> Vec<u8> {
+    let mut all: Vec<(&str, &str)> = FIELDS[..5].to_vec();
+    for &(field, value) in fields.iter().take(4) {
+        let (name, good) = FIELDS[usize::from(field) % FIELDS.len()];
+        let value = if value < 64 { good } else { VALUES[usize::from(value) % VALUES.len()] };
+        // Half of them stand beside the field that has this name.
+        if field < 128 {
+            all.retain(|(other, _)| *other != name);
+        }
+        all.insert(usize::from(field) % (all.len() + 1), (name, value));
+    }
+    let fields: Vec<_> = all.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", fields.join(",")).into_bytes()
 }
 
 fn text(rows: &[Row]) -> Vec<u8> {
@@ -95,7 +139,9 @@ fuzz_target!(|input: Input| {
         assert_eq!(read(text(&parsed)).collect::<Option<Vec<_>>>(), Some(parsed.clone()));
     }
     tools(&parsed, input.block_size);
-    for line in input.tail.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+    let line = line(&input.fields);
+    let lines = input.tail.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    for line in lines.chain([&line[..]]) {
         let expected: Option<Row> = serde_json::from_slice(line).ok();
         assert_eq!(read([b" ", line].concat()).next().flatten(), expected);
     }

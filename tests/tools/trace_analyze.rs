@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use kvleap::trace::analyze::{Analysis, Options, Summary, analyze};
+use kvleap::trace::analyze::{Analysis, Options, Summary, Window, analyze};
 use kvleap::trace::{Row, open};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -187,6 +187,11 @@ proptest! {
             seen.extend(distinct);
         }
         prop_assert_eq!(analysis.windows.iter().map(|window| window.requests).sum::<u64>(), rows.len() as u64);
+        let [first, last] = [0, rows.len() - 1].map(|row| rows[row].timestamp / 1000 * 1000);
+        let starts = |windows: &[Window]| windows.iter().map(|window| window.start_ms).collect::<Vec<_>>();
+        let mut whole = starts(&analysis.windows);
+        whole.retain(|&start| start != last && (start != first || start == 0));
+        prop_assert_eq!(starts(analysis.whole_windows()), whole);
 
         let arrivals = &analysis.arrivals;
         let gaps = rows.windows(2).map(|pair| (pair[1].timestamp - pair[0].timestamp) as f64).collect();

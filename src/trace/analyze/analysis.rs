@@ -38,3 +38,15 @@ pub struct Analysis {
     /// Statistics of the sessions, if the trace names any.
     pub sessions: Option<Sessions>,
 }
+
+impl Analysis {
+    /// Returns the windows that are whole. The trace ends within the last one, and begins within the first one unless that
+    /// begins at 0, so their working sets are those of shorter times.
+    pub fn whole_windows(&self) -> &[Window] {
+        match self.windows.split_last() {
+            Some((_, [first, rest @ ..])) if first.start_ms > 0 => rest,
+            Some((_, rest)) => rest,
+            None => &[],
+        }
+    }
+}

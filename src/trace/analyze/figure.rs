@@ -46,30 +46,27 @@ fn hit_rate(analysis: &Analysis) -> Option<Chart> {
     (!empty).then_some(chart)
 }
 
-/// Draws the working set of every window that is whole. The trace ends within the last one, and begins within the first
-/// one unless that begins at 0, so their working sets are those of shorter times. Returns `None` if no window is whole.
+/// Draws the working set of every window that is whole. Returns `None` if none is.
 fn working_set(analysis: &Analysis) -> Option<Chart> {
-    let windows = &analysis.windows;
-    let (last, rest) = windows.split_last()?;
+    let (whole, windows) = (analysis.whole_windows(), &analysis.windows);
+    // The last window is never whole, so every whole one has another behind it.
+    let behind = &windows[windows.len() - whole.len()..];
     let seconds = |ms: u64| ms as f64 / 1e3;
     let mut points: Vec<Point> = Vec::new();
-    let mut none_is_whole = true;
-    for (window, next) in rest.iter().zip(&windows[1..]) {
-        if window.start_ms == 0 || window.start_ms > windows[0].start_ms {
-            points.push((seconds(window.start_ms), window.distinct_blocks as f64));
-            none_is_whole = false;
-        }
+    for (window, next) in whole.iter().zip(behind) {
+        points.push((seconds(window.start_ms), window.distinct_blocks as f64));
         // A gap without requests has no working set.
         let end = window.start_ms + analysis.window_ms;
         if end < next.start_ms {
             points.push((seconds(end), 0.0));
         }
     }
-    points.extend(points.last().map(|&(_, blocks)| (seconds(last.start_ms), blocks)));
+    let &(_, last) = points.last()?;
+    points.push((seconds(windows.last()?.start_ms), last));
     let title = format!("Working set over time, in windows of {} s", seconds(analysis.window_ms));
     let x = Axis::linear("time", Unit::Of("s".to_owned()));
     let y = Axis::linear("distinct blocks", Unit::Of(String::new())).covering(0.0, 0.0);
-    (!none_is_whole).then(|| Chart::new(title, x, y).series(Series::steps("", points)))
+    Some(Chart::new(title, x, y).series(Series::steps("", points)))
 }
 
 fn lengths(histogram: &Histogram) -> Chart {

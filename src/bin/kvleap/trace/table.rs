@@ -77,8 +77,14 @@ fn arrivals(analysis: &Analysis, wide: bool) -> String {
         WindowColumn::new("Distinct blocks", |window| count(window.distinct_blocks)),
         WindowColumn::new("New blocks", |window| count(window.new_blocks)),
     ];
-    let step = analysis.windows.len().div_ceil(ROWS).max(1);
-    let left_out = if step > 1 { format!(", one window of {step}; --json has all") } else { String::new() };
+    let whole = analysis.whole_windows();
+    let step = whole.len().div_ceil(ROWS).max(1);
+    let every = if step > 1 { format!(", one window of {step}; --json has all") } else { String::new() };
+    let working_set = if whole.is_empty() {
+        "No window lies within the trace, so there is no working set over time".to_owned()
+    } else {
+        format!("Working set over time{every}\n{}", table(columns, whole.iter().step_by(step), wide))
+    };
     let rate = arrivals
         .requests_per_second
         .map_or("all requests".to_owned(), |per_second| format!("{} requests/s", rate(per_second)));
@@ -91,10 +97,9 @@ fn arrivals(analysis: &Analysis, wide: bool) -> String {
         format!("\nfrom one to the next {} on average, at most {}", milliseconds(gap.mean), milliseconds(gap.max))
     });
     format!(
-        "{rate} {over}, {} in the busiest window of {}{gaps}\nWorking set over time{left_out}\n{}",
+        "{rate} {over}, {} in the busiest window of {}{gaps}\n{working_set}",
         count(arrivals.busiest_window_requests),
-        milliseconds(analysis.window_ms as f64),
-        table(columns, analysis.windows.iter().step_by(step), wide)
+        milliseconds(analysis.window_ms as f64)
     )
 }
 
