@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Breaks the code on purpose, one mistake at a time, and reports which test finds each.
 
 Every file in .ci/mutants is a group: which sources its mutants are in, which tests could find them, quickest first, and
