@@ -26,7 +26,7 @@ struct Input {
 }
 
 const FIELDS: [(&str, &str); 6] = [
-    ("timestamp", "18446744073709551615"),
+    ("timestamp", "9999999999999999999"),
     ("input_length", "4294967295"),
     ("output_length", " 0"),
     ("hash_ids", "[1 , 2]"),
@@ -34,8 +34,9 @@ const FIELDS: [(&str, &str); 6] = [
     ("other", "{}"),
 ];
 /// What a field may have in place of a value that it takes.
-const VALUES: [&str; 14] = [
+const VALUES: [&str; 15] = [
     "7",
+    "18446744073709551615",
     "01",
     "-1",
     "1.0",

@@ -35,7 +35,8 @@ mod tests {
             give_way();
             priority()
         });
-        assert_eq!(lowered.join().expect("no panic"), before + NICE);
+        // No thread goes beyond the lowest priority, which is 19.
+        assert_eq!(lowered.join().expect("no panic"), (before + NICE).min(19));
         assert_eq!(priority(), before);
     }
 }
