@@ -398,10 +398,10 @@ fn what_follows_a_loss_is_not_taken_for_a_restart() {
 }
 
 /// The publisher restarts behind a connection that stays, while its batches are held and a replay goes on. The next
-/// answer is from the new one, whether or not it can be told from the earlier answer.
+/// answer is from the new one, whether or not it can be told from the earlier answer, and may break off.
 #[test]
 fn held_batches_of_an_earlier_publisher_do_not_follow_those_of_the_new_one() {
-    for answered in [0, 1] {
+    for (answered, breaks_off) in [(0, false), (1, false), (0, true)] {
         let mut world = World::new(true, 1000);
         world.act(Act::Reconnect { restarted: None });
         (0..3).for_each(|_| world.act(Act::Say { arrives: false }));
@@ -410,8 +410,8 @@ fn held_batches_of_an_earlier_publisher_do_not_follow_those_of_the_new_one() {
         world.restart();
         (0..3).for_each(|_| drop(world.say()));
         world.act(Act::Fail);
-        for _ in 0..20 {
-            world.act(Act::Answer);
+        for round in 0..20 {
+            world.act(if breaks_off && round > 2 && round % 2 == 0 { Act::Fail } else { Act::Answer });
             let mixed = world.applied.contains(&World::batch(0, 3)) && world.applied.contains(&World::batch(1, 2));
             assert!(!mixed || world.catching_up || world.degraded, "{:?}", world.applied);
         }
