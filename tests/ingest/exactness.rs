@@ -354,6 +354,24 @@ fn not_heard() {
     harness.comes_to([]);
 }
 
+/// A message that is no batch may be a batch that was damaged, so answers are doubted until a clear.
+#[test]
+fn noise_is_not_ignored() {
+    let harness = Harness::new(Settings::default());
+    let mut to = harness.engine.subscriber();
+    harness.send(&mut to, 0..1);
+    harness.comes_to([]);
+    for (noise, times) in
+        [&[b"x" as &[u8]][..], &[b"", b"7 bytes", b"x"], &[b"", &[0xff; 8], b"x"]].into_iter().zip(1..)
+    {
+        to.message(noise);
+        harness.comes_to([Doubt::Undecodable]);
+        until("it is counted", || harness.publisher.count(Count::Undecodable) == times);
+    }
+    to.send(1, &payload(&[cleared()]));
+    harness.comes_to([]);
+}
+
 fn joined_late() {
     let harness = Harness::new(Settings::default());
     let mut to = harness.engine.subscriber();
