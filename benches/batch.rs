@@ -6,7 +6,7 @@
 mod common;
 
 use common::{apply, chain, hash, index, stored};
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 use kvleap::{Matches, Reader};
 
 /// Queries per iteration.
@@ -83,4 +83,6 @@ fn batches(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, batches);
-criterion_main!(benches);
+fn main() -> std::process::ExitCode {
+    common::pinned::criterion(benches)
+}

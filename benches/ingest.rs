@@ -1,18 +1,16 @@
 //! Measures how fast the service decodes an engine's batches, hashes their blocks of 16 tokens, and hands them to the
 //! index. Events are encoded as maps or as arrays.
 
+mod common;
 #[path = "../tests/common/model.rs"]
 #[allow(dead_code, reason = "this bench looks nothing up")]
 mod model;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use kvleap::Worker;
 use kvleap::service::ingest::apply;
 use kvleap::service::publisher::{Count, Publisher, Skip};
 use rmp::encode::{ByteBuf, write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Tokens per block.
 const TOKENS: u64 = 16;
@@ -83,7 +81,7 @@ fn ingest(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ingest");
     group.throughput(Throughput::Elements(BLOCKS * EVENTS));
     for (name, map) in [("map", true), ("array", false)] {
-        let model = model::model(TOKENS as u32);
+        let model = common::pinned::apart(|| model::model(TOKENS as u32));
         let rank = Publisher::zmq(Worker::new(1, 0), "tcp://127.0.0.1:5557");
         let batches: Result<Vec<_>, _> = (0..BATCHES).map(|number| batch(number, map)).collect();
         let batches = batches.expect("writing to memory cannot fail");
@@ -102,4 +100,6 @@ fn ingest(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, ingest);
-criterion_main!(benches);
+fn main() -> std::process::ExitCode {
+    common::pinned::criterion(benches)
+}

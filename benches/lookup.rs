@@ -4,7 +4,7 @@
 mod common;
 
 use common::{apply, chain, index, stored};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use kvleap::{Matches, Reader};
 
 /// Times the lookup of `query`, of which `workers` workers hold `depth` leading blocks.
@@ -43,4 +43,6 @@ fn by_workers(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, by_depth, by_workers);
-criterion_main!(benches);
+fn main() -> std::process::ExitCode {
+    common::pinned::criterion(benches)
+}

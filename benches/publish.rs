@@ -5,7 +5,7 @@ mod common;
 use std::time::Instant;
 
 use common::{apply, chain, cleared, index, removed, stored};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use kvleap::Matches;
 
 const RUNS: u64 = 20_000;
@@ -51,4 +51,6 @@ fn publications(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, publications);
-criterion_main!(benches);
+fn main() -> std::process::ExitCode {
+    common::pinned::criterion(benches)
+}

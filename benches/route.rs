@@ -4,7 +4,7 @@
 mod common;
 
 use common::{apply, chain, index, stored};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use kvleap::route::{CostBased, Policy, Prediction, Request, Router, Weights, policy};
 use kvleap::{Matches, Worker};
 
@@ -130,4 +130,6 @@ fn with_predictions(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, by_policy, by_overlap, by_tier, with_predictions);
-criterion_main!(benches);
+fn main() -> std::process::ExitCode {
+    common::pinned::criterion(benches)
+}

@@ -4,18 +4,18 @@
 //! With `--test`, the snapshot is small, only to check that the bench runs.
 #![allow(clippy::print_stdout, reason = "the figures are for a terminal")]
 
+mod common;
+
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Instant;
 use std::{env, fs, process};
 
+use common::pinned::apart;
 use kvleap::service::snapshot::{restore, save};
 use kvleap::service::{Key, Models, Publisher};
 use kvleap::{Block, Event, EventData, Index, Matches, Worker};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Workers; each has the same number of sequences.
 const WORKERS: u64 = 100;
@@ -23,26 +23,27 @@ const WORKERS: u64 = 100;
 /// and a part that only one worker holds.
 const PARTS: [u64; 3] = [10, 30, 60];
 
-fn main() {
+fn main() -> ExitCode {
     let args: Vec<String> = env::args().collect();
     if let [_, task, sequences, path] = &*args
         && (task == "save" || task == "restore")
     {
         let sequences = sequences.parse().expect("a number");
-        match task.as_str() {
+        return common::pinned::run(|| match task.as_str() {
             "save" => measure_save(sequences, path.as_ref()),
             _ => measure_restore(sequences, path.as_ref()),
-        }
-        return;
+        });
     }
     let sequences = if args.iter().any(|argument| argument == "--test") { "10" } else { "1000" };
     let path = env::temp_dir().join(format!("kvleap-bench-snapshot-{}", process::id()));
     let done = ["save", "restore"].into_iter().all(|task| {
         let mut child = Command::new(env::current_exe().expect("the path of this program"));
+        common::pinned::child(&mut child);
         child.args([task, sequences]).arg(&path).status().expect("the program starts").success()
     });
     fs::remove_file(path).expect("the file can be removed");
     assert!(done, "a measurement failed");
+    ExitCode::SUCCESS
 }
 
 /// Scrambles a number, so that it looks like a hash.
@@ -65,7 +66,7 @@ fn locals(worker: u64, sequence: u64) -> impl Iterator<Item = u64> {
 
 fn measure_save(sequences: u64, path: &Path) {
     let models = Models::new(Index::builder(), 1);
-    let model = models.get_or_add(&Key::new("model"), 16).expect("a new model");
+    let model = apart(|| models.get_or_add(&Key::new("model"), 16)).expect("a new model");
     for id in 0..WORKERS {
         let worker = Worker::new(id, 0);
         model.publishers().put(&Arc::new(Publisher::http(worker)));
@@ -97,7 +98,7 @@ fn measure_save(sequences: u64, path: &Path) {
 
 fn measure_restore(sequences: u64, path: &Path) {
     let start = Instant::now();
-    let (models, _) = restore(path, Models::new(Index::builder(), 1)).expect("the snapshot is intact");
+    let (models, _) = apart(|| restore(path, Models::new(Index::builder(), 1))).expect("the snapshot is intact");
     let seconds = start.elapsed().as_secs_f64();
     let model = models.get("model", Key::DEFAULT_GROUP, "").expect("the model is in the snapshot");
     let held: u64 = model.index().status().shards.iter().map(|shard| shard.held_blocks).sum();

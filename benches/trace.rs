@@ -4,8 +4,10 @@
 //! With `--test`, the traces are small, only to check that the bench runs.
 #![allow(clippy::print_stdout, reason = "the figures are for a terminal")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 use std::{env, fs, process};
 
@@ -13,9 +15,6 @@ use kvleap::trace::analyze::{Options, analyze};
 use kvleap::trace::synth::scenario::{Kind, Parameters, Scenario};
 use kvleap::trace::synth::{self, Limits, Model};
 use kvleap::trace::{Output, Row, ToolError, open};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The measurements, one process each: a name, the file that it reads and the file that it writes.
 const TASKS: [(&str, &str, &str); 5] = [
@@ -26,26 +25,29 @@ const TASKS: [(&str, &str, &str); 5] = [
     ("analyze", "agents.jsonl", ""),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let args: Vec<String> = env::args().collect();
     if let [_, task, rows, folder, place] = &*args
         && task == "measure"
     {
         let (name, input, output) = TASKS[place.parse::<usize>().expect("the number of a task")];
-        let folder = Path::new(folder);
-        measure(name, rows.parse().expect("a number"), &folder.join(input), &folder.join(output)).expect("it succeeds");
-        return;
+        let (rows, folder) = (rows.parse().expect("a number"), Path::new(folder));
+        return common::pinned::run(|| {
+            measure(name, rows, &folder.join(input), &folder.join(output)).expect("it succeeds");
+        });
     }
     let rows = if args.iter().any(|argument| argument == "--test") { "100" } else { "400000" };
     let folder = env::temp_dir().join(format!("kvleap-bench-trace-{}", process::id()));
     fs::create_dir_all(&folder).expect("the folder can be created");
     let done = (0..TASKS.len()).all(|task| {
         let mut child = Command::new(env::current_exe().expect("the path of this program"));
+        common::pinned::child(&mut child);
         child.args(["measure", rows]).arg(&folder).arg(task.to_string());
         child.status().expect("the program starts").success()
     });
     fs::remove_dir_all(folder).expect("the folder can be removed");
     assert!(done, "a measurement failed");
+    ExitCode::SUCCESS
 }
 
 fn measure(task: &str, rows: u64, input: &Path, output: &PathBuf) -> Result<(), ToolError> {

@@ -5,7 +5,7 @@ mod common;
 use std::time::Instant;
 
 use common::{apply, chain, cleared, index, removed, stored};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use kvleap::{Event, Matches, Worker};
 
 /// Blocks of the conversation.
@@ -115,4 +115,6 @@ fn writes(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, writes);
-criterion_main!(benches);
+fn main() -> std::process::ExitCode {
+    common::pinned::criterion(benches)
+}

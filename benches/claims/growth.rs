@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use kvleap::{Matches, Reader, Writer};
 
 use crate::Scale;
+use crate::common::pinned::apart;
 use crate::common::{apply, chain, hash, index, stored};
 
 /// Time between two events, each of which makes a run of its own.
@@ -76,7 +77,7 @@ pub(crate) fn measure(scale: Scale) {
     let (writer, reader) = index();
     let start = Instant::now();
     let (longest, [mut staleness, mut times]) = thread::scope(|scope| {
-        let writing = scope.spawn(|| write(writer, start, runs));
+        let writing = apart(|| scope.spawn(|| write(writer, start, runs)));
         let answers = read(&reader, start, runs);
         (writing.join().expect("the writer does not panic"), answers)
     });

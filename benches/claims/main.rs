@@ -10,6 +10,8 @@ mod growth;
 mod publishing;
 mod registered;
 
+use std::process::ExitCode;
+
 /// The size of the measurements.
 #[derive(Clone, Copy, PartialEq)]
 enum Scale {
@@ -35,9 +37,11 @@ impl Scale {
     }
 }
 
-fn main() {
+fn main() -> ExitCode {
     let scale = if std::env::args().any(|argument| argument == "--test") { Scale::Test } else { Scale::Full };
-    registered::measure(scale);
-    publishing::measure(scale);
-    growth::measure(scale);
+    common::pinned::run(|| {
+        registered::measure(scale);
+        publishing::measure(scale);
+        growth::measure(scale);
+    })
 }

@@ -1,5 +1,9 @@
 //! Code that the benches share: a server's allocator, and events of workers that store chains of blocks.
 #![allow(dead_code, reason = "each bench uses only a part")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what is measured is for a terminal")]
+
+pub(crate) mod cores;
+pub(crate) mod pinned;
 
 use kvleap::{Block, Event, EventData, Index, Reader, Worker, Writer};
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::time::Instant;
 
-/// Processor time used so far, in seconds, by everybody on some cores, and by this process, which runs on no others.
+/// Processor time used so far, in seconds, by everybody on some cores, and by this process and those of its children for
+/// which it has waited, which run on no others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
     at: Instant,
@@ -46,12 +47,12 @@ fn busy(stat: &str, cores: &[usize]) -> Option<f64> {
     cores.iter().map(of).sum()
 }
 
-/// Parses the busy time of a process, with all its threads.
+/// Parses the busy time of a process, with all its threads and children.
 fn own(stat: &str) -> Option<f64> {
-    // The second field is a name in parentheses, which may hold anything.
+    // The second field is a name in parentheses, which may hold anything. Then utime, stime, cutime and cstime.
     let fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let ticks: Vec<f64> = fields.take(2).map_while(|ticks| ticks.parse().ok()).collect();
-    (ticks.len() == 2).then(|| ticks.iter().sum::<f64>() / TICKS)
+    let ticks: Vec<f64> = fields.take(4).map_while(|ticks| ticks.parse().ok()).collect();
+    (ticks.len() == 4).then(|| ticks.iter().sum::<f64>() / TICKS)
 }
 
 #[cfg(test)]
@@ -66,8 +67,8 @@ mod tests {
         assert!(almost(busy(stat, &[10]), 621.0) && almost(busy(stat, &[0]), 27.0), "only the cores in question");
         assert!(almost(busy(stat, &[0, 10]), 648.0));
         assert_eq!(busy(stat, &[0, 1]), None);
-        let stat = "42 (a ) b) S 1 2 3 4 5 6 7 8 9 10 150 50 99 99 20 0 1 0\n";
-        assert_eq!(own(stat), Some(2.0));
+        let stat = "42 (a ) b) S 1 2 3 4 5 6 7 8 9 10 150 50 70 30 20 0 1 0\n";
+        assert_eq!(own(stat), Some(3.0));
         assert_eq!(own("42 (x) S 1"), None);
     }
 }

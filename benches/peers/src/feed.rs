@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::systems::{Reader, Writer};
+use crate::systems::{Open, Reader, Writer};
 use crate::workload::Workload;
 
 /// Blocks that are handed over between two readings of the clock. There are enough of them to make the cost of a flush
@@ -18,7 +18,8 @@ pub struct Fed {
 }
 
 /// Hands `events` over chunk by chunk, and flushes after each chunk. Making the events is not timed.
-pub fn feed<W: Writer>(writer: &mut W, events: impl Iterator<Item = kvleap::Event>) -> Fed {
+pub fn feed<W: Writer, R>(index: &mut Open<W, R>, events: impl Iterator<Item = kvleap::Event>) -> Fed {
+    let Open { encode, writer, .. } = index;
     let mut fed = Fed { ns: 0.0, blocks: 0.0, p50: 0.0 };
     let mut rates = Vec::new();
     let mut chunk = Vec::new();
@@ -26,7 +27,7 @@ pub fn feed<W: Writer>(writer: &mut W, events: impl Iterator<Item = kvleap::Even
     let mut events = events.peekable();
     while let Some(event) = events.next() {
         blocks += event.data.len();
-        chunk.push(writer.encode(event));
+        chunk.push(encode(event));
         if blocks >= CHUNK || events.peek().is_none() {
             let start = Instant::now();
             chunk.drain(..).for_each(|event| writer.apply(event));

@@ -37,20 +37,21 @@ pub struct Figures {
     pub bytes_per_distinct_block: f64,
     /// The peak of the resident set while the events were applied, less what the workload itself takes.
     pub peak_rss_bytes: f64,
-    pub pair: Beside,
+    /// Where events are applied on another core, what happens meanwhile.
+    pub beside: Option<Beside>,
+}
+
+/// A core that applies events, and one that feeds it and looks up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Beside {
+    /// The share of the feeding thread's time, at full speed, in which it hands events over. Where queues are bounded,
+    /// it waits for room most of the time.
+    pub held_back: f64,
     /// How old answers are while events come at half the rate that the system can apply.
     pub staleness_us: Option<Staleness>,
     /// How old answers are while events come at full speed.
     pub staleness_full_us: Option<Staleness>,
-}
-
-/// A writer and a reader, both at full speed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Beside {
-    pub blocks_per_s: f64,
-    pub lookups_per_s: f64,
-    /// The reader's throughput beside the writer, as a share of its throughput alone.
-    pub reader_kept: f64,
+    /// Lookups while events come at half that rate.
     pub lookup_ns: Latency,
 }
 

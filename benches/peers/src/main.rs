@@ -3,10 +3,13 @@
 //! Exits with 1 if two systems that promise exact answers differ, and with 2 if a run is impossible.
 
 mod alloc;
+mod beside;
+#[path = "../../common/cores.rs"]
+mod cores;
 mod feed;
 mod figures;
 mod measure;
-mod pair;
+mod place;
 mod report;
 mod rounds;
 mod systems;
@@ -15,15 +18,23 @@ mod workload;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
+use cores::{Cores, SPOILS, Watch};
 use figures::Outcome;
 use measure::measure;
-use rounds::Row;
-use systems::{Compressed, Direct, KvIndex, Kvleap, Literal, Name as System, Null, Positional, Smg};
+use rounds::{Plan, Row};
+use systems::{
+    Compressed, Direct, KvIndex, Kvleap, Literal, Mode, Name as System, Null, Positional, Separated, Smg, Writer,
+};
 use workload::{Name, Source, Workload};
+
+/// How long the cores are watched before anything runs.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// The profile with which this program and everything it measures are built. `dist` is the one that ships.
 const PROFILE: &str = env!("BUILD_PROFILE");
@@ -37,6 +48,13 @@ struct Options {
     /// Plays this trace instead of each workload's own.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Measures only this mode: events are applied on the thread that looks up, or on another one.
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    /// Pins lookups to the first of these cores, and to the second the thread that applies events, if there is one.
+    /// The first two that this process may use by default.
+    #[arg(long, value_name = "CORE,CORE")]
+    cores: Option<String>,
     /// Measures only these systems. By default all, but the reference only in quick runs.
     #[arg(long, value_enum, value_delimiter = ',')]
     systems: Vec<System>,
@@ -74,16 +92,20 @@ impl Options {
 }
 
 fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
+    let cores = Cores::parse(options.cores.as_deref())?;
     let systems: Vec<System> = if options.systems.is_empty() {
-        System::value_variants().iter().copied().filter(|&name| options.quick || name != System::Reference).collect()
+        let usual = |name: &System| name.is_usual() || (options.quick && *name == System::Reference);
+        System::value_variants().iter().copied().filter(usual).collect()
     } else {
         options.systems.clone()
     };
-    let counts = if options.quick { (0, 1) } else { (1, options.rounds.max(1)) };
+    let modes = options.mode.map_or(Mode::value_variants().to_vec(), |mode| vec![mode]);
+    let (warm_up, rounds) = if options.quick { (0, 1) } else { (1, options.rounds.max(1)) };
     let workloads = options.workload.map_or(Name::value_variants().to_vec(), |name| vec![name]);
     let mut all = Vec::<Row>::new();
+    let place = place(cores);
     if !options.json {
-        println!("Built with the profile {PROFILE}.\n");
+        println!("Built with the profile {PROFILE}. {place}\n");
     }
     for workload in workloads {
         let lacks_trace = workload.trace(&options.source()).is_some_and(|path| !path.exists());
@@ -94,15 +116,19 @@ fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         eprintln!("{}: generating", workload.text());
         let file = Scratch::new(workload);
         Workload::generate(workload, &options.source())?.save(&file.0)?;
-        let rows = rounds::run(workload, &file.0, &systems, counts)?;
-        if !options.json {
-            report::print(&rows);
+        for &mode in &modes {
+            let systems: Vec<_> = systems.iter().copied().filter(|system| system.has(mode)).collect();
+            let rows = rounds::run(Plan { workload, file: &file.0, mode, cores, warm_up, rounds }, &systems)?;
+            if !options.json {
+                report::print(&rows);
+            }
+            all.extend(rows);
         }
-        all.extend(rows);
     }
     if options.json {
         let rows: Vec<_> = all.iter().map(Row::json).collect();
-        println!("{}", serde_json::to_string_pretty(&json!({ "profile": PROFILE, "rows": rows }))?);
+        let cores = [cores.asking, cores.applying];
+        println!("{}", serde_json::to_string_pretty(&json!({ "profile": PROFILE, "cores": cores, "rows": rows }))?);
     }
     let broken: Vec<&Row> = all.iter().filter(|row| row.is_broken()).collect();
     for row in &broken {
@@ -110,6 +136,19 @@ fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         eprintln!("{}: {} answers of {} are not exact", row.workload.text(), wrong, row.system.text());
     }
     Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says where everything runs, and warns if that is a bad place.
+fn place(cores: Cores) -> String {
+    let watch = Watch::begin(cores);
+    sleep(GLANCE);
+    if let Some(others) = watch.others().filter(|&others| others > SPOILS) {
+        eprintln!("other processes use {:.0}% of the cores; stop them, or name others with --cores", 100.0 * others);
+    }
+    if !cores.are_two() {
+        eprintln!("there is one core only, so separated systems wait for each other; name two with --cores");
+    }
+    format!("Lookups run on core {}, and events are applied on core {}.", cores.asking, cores.applying)
 }
 
 /// The path of a temporary file, which is removed on drop.
@@ -133,17 +172,32 @@ fn child(options: &Options, workload: &Path) -> Result<ExitCode, Box<dyn Error>>
     let &[system] = options.systems.as_slice() else {
         return Err("--child needs exactly one system in --systems".into());
     };
+    let mode = options.mode.ok_or("--child needs a --mode")?;
+    place::set(Cores::parse(options.cores.as_deref())?, mode);
     let workload = Workload::load(workload)?;
-    let outcome: Outcome = match system {
-        System::Kvleap | System::KvleapAgain => measure::<Kvleap>(&workload),
-        System::KvleapDirect => measure::<Direct>(&workload),
-        System::KvIndex => measure::<KvIndex>(&workload),
-        System::DynamoCompressed => measure::<Compressed>(&workload),
-        System::DynamoPositional => measure::<Positional>(&workload),
-        System::Smg => measure::<Smg>(&workload),
-        System::Null => measure::<Null>(&workload),
-        System::Reference => measure::<Literal>(&workload),
+    let outcome: Outcome = match (system, mode) {
+        (System::Kvleap | System::KvleapAgain, Mode::Direct) => measure::<Direct>(&workload, mode),
+        (System::Kvleap | System::KvleapAgain, Mode::Separated) => measure::<Kvleap>(&workload, mode),
+        (System::KvleapLocal, _) => measure::<Separated<Direct>>(&workload, mode),
+        (System::DynamoCompressed, _) => measure::<Compressed>(&workload, mode),
+        (System::DynamoPositional, _) => measure::<Positional>(&workload, mode),
+        (System::KvIndex, _) => caller::<KvIndex>(&workload, mode),
+        (System::Smg, _) => caller::<Smg>(&workload, mode),
+        (System::Null, _) => caller::<Null>(&workload, mode),
+        (System::Reference, _) => caller::<Literal>(&workload, mode),
     };
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Measures a system that applies events on the caller's thread.
+fn caller<S: systems::System>(workload: &Workload, mode: Mode) -> Outcome
+where
+    S::Writer: 'static,
+    <S::Writer as Writer>::Event: 'static,
+{
+    match mode {
+        Mode::Direct => measure::<S>(workload, mode),
+        Mode::Separated => measure::<Separated<S>>(workload, mode),
+    }
 }

@@ -6,25 +6,27 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
 use crate::alloc::live_bytes;
+use crate::beside;
 use crate::feed::{Fed, feed, sample};
 use crate::figures::{Figures, Latency, Outcome};
-use crate::pair;
-use crate::systems::{Best, Fleet, Reader, System, Writer};
+use crate::place::open;
+use crate::systems::{Best, Fleet, Mode, Open, Reader, System, Writer};
 use crate::workload::{Workload, mix};
 
 /// How many queries are asked back to back.
 const SAMPLE: usize = 1_024;
 
 /// Measures `S`. Every pass starts from an empty index.
-pub fn measure<S: System>(workload: &Workload) -> Outcome {
+pub fn measure<S: System>(workload: &Workload, mode: Mode) -> Outcome {
     // One worker more than the workload has, to store the markers of the measurement with two threads.
     let fleet = Fleet { workers: workload.workers + 1, block_size: workload.block_size };
     let loaded = load::<S>(workload, fleet);
     let held = workload.held.max(1) as f64;
-    let build_ns = feed(&mut S::open(fleet).0, workload.final_events()).ns;
+    let build_ns = feed(&mut open::<S>(fleet), workload.final_events()).ns;
     let (mut lookup, answers, expected) = ask_all::<S>(workload, fleet);
     let mut best = ask_best::<S>(workload, fleet, &expected);
-    let pair = pair::measure::<S>(workload, fleet, loaded.fed.ns / loaded.fed.blocks);
+    let apply_ns = loaded.fed.ns / loaded.fed.blocks;
+    let beside = (mode == Mode::Separated).then(|| beside::measure::<S>(workload, fleet, apply_ns));
     let figures = Figures {
         requests: workload.requests() as f64,
         event_blocks: loaded.fed.blocks,
@@ -33,7 +35,7 @@ pub fn measure<S: System>(workload: &Workload) -> Outcome {
         lookup_ns: Latency::of(&mut lookup),
         best_ns: Latency::of(&mut best),
         back_to_back_ns: loaded.back_to_back_ns,
-        apply_ns_per_block: loaded.fed.ns / loaded.fed.blocks,
+        apply_ns_per_block: apply_ns,
         apply_p50_ns_per_block: loaded.fed.p50,
         build_ns_per_block: build_ns / held,
         build_ms: build_ns / 1e6,
@@ -41,9 +43,7 @@ pub fn measure<S: System>(workload: &Workload) -> Outcome {
         bytes_per_held_block: loaded.heap_bytes / held,
         bytes_per_distinct_block: loaded.heap_bytes / workload.distinct.max(1) as f64,
         peak_rss_bytes: loaded.peak_rss_bytes,
-        pair: pair.beside,
-        staleness_us: pair.staleness_half,
-        staleness_full_us: pair.staleness_full,
+        beside,
     };
     Outcome { figures, answers }
 }
@@ -59,12 +59,13 @@ struct Loaded {
 fn load<S: System>(workload: &Workload, fleet: Fleet) -> Loaded {
     let resident = reset_peak_rss();
     let before = live_bytes();
-    let (mut writer, mut reader) = S::open(fleet);
-    let fed = feed(&mut writer, workload.events(0..workload.requests()));
+    let mut index = open::<S>(fleet);
+    let fed = feed(&mut index, workload.events(0..workload.requests()));
     let heap_bytes = live_bytes().saturating_sub(before) as f64;
     let peak_rss_bytes = peak_rss().saturating_sub(resident) as f64;
 
-    let queries = sample(workload, &reader, SAMPLE);
+    let reader = &mut index.reader;
+    let queries = sample(workload, reader, SAMPLE);
     let mut pass = || {
         let start = Instant::now();
         let mut sum = 0;
@@ -80,8 +81,8 @@ fn load<S: System>(workload: &Workload, fleet: Fleet) -> Loaded {
 
 /// Starts the clock for a lookup.
 ///
-/// A fence first waits for the stores of the write before. A reader on a core of its own would have no such stores
-/// under way, but here the first atomic operation of a lookup would wait for them, and be charged for it.
+/// A fence first waits for the stores of the write before. A reader on a core of its own has no such stores under way,
+/// but in the mode `direct` the first atomic operation of a lookup would wait for them, and be charged for it.
 fn start() -> Instant {
     // Pairs with nothing: it orders no memory between threads, and is here for the time that it takes.
     fence(Ordering::SeqCst);
@@ -137,14 +138,14 @@ fn interleave<S: System>(
     fleet: Fleet,
     mut ask: impl FnMut(&mut S::Reader, &<S::Reader as Reader>::Query),
 ) {
-    let (mut writer, mut reader) = S::open(fleet);
+    let Open { encode, mut writer, mut reader } = open::<S>(fleet);
     let mut hashes = Vec::new();
     for step in 0..workload.requests() {
         workload.query(step, &mut hashes);
         let query = reader.query(&hashes);
         ask(&mut reader, &query);
         for event in workload.events(step..step + 1) {
-            let event = writer.encode(event);
+            let event = encode(event);
             writer.apply(event);
         }
         writer.flush();

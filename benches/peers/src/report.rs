@@ -3,29 +3,45 @@
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
+use crate::cores::SPOILS;
 use crate::figures::{Figures, Staleness};
 use crate::rounds::Row;
 use crate::systems::Name as System;
 
-/// Prints the tables of one workload.
+/// Prints the tables of one workload in one mode.
 pub fn print(rows: &[Row]) {
     let Some(first) = rows.first() else { return };
     let figures = &first.figures;
     println!(
-        "\n## {}: {} requests, {} event blocks, {} held in the end ({} distinct)\n",
+        "\n## {}, {}: {} requests, {} event blocks, {} held in the end ({} distinct)\n",
         first.workload.text(),
+        first.mode.text(),
         figures.requests,
         figures.event_blocks,
         figures.held_blocks,
         figures.distinct_blocks
     );
-    println!("{}\n", alone(rows));
-    println!("{}\n", together(rows));
-    for ours in [System::Kvleap, System::KvleapDirect] {
-        if let Some(table) = ratios(rows, ours) {
-            println!("{table}\n");
-        }
+    if let Some(spoilt) = disturbed(rows) {
+        println!("{spoilt}\n");
     }
+    println!("{}\n", costs(rows));
+    if figures.beside.is_some() {
+        println!("{}\n", beside(rows));
+    }
+    if let Some(table) = ratios(rows) {
+        println!("{table}\n");
+    }
+}
+
+/// Says whose figures other processes spoilt.
+fn disturbed(rows: &[Row]) -> Option<String> {
+    let spoilt: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row.others.filter(|&others| others > SPOILS).map(|others| (row.system.text(), others)))
+        .map(|(system, others)| format!("{system} ({:.0}%)", 100.0 * others))
+        .collect();
+    (!spoilt.is_empty())
+        .then(|| format!("Other processes used the same cores, so these figures say little: {}.", spoilt.join(", ")))
 }
 
 fn table(header: &[&str]) -> Table {
@@ -37,11 +53,12 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// Builds the table of the figures of one thread: lookups in ns, writing in ns per block, and memory.
-fn alone(rows: &[Row]) -> Table {
+/// Builds the table of lookups in ns, writing in ns per block, and memory.
+fn costs(rows: &[Row]) -> Table {
     let mut table = table(&[
-        "one thread",
+        "ns, bytes",
         "all p50",
+        "p90",
         "p99",
         "p99.9",
         "max",
@@ -62,7 +79,8 @@ fn alone(rows: &[Row]) -> Table {
         let f = &row.figures;
         let (all, best) = (&f.lookup_ns, &f.best_ns);
         let mut cells = vec![row.system.text().to_string()];
-        let times = [all.p50, all.p99, all.p999, all.max, all.mean, best.p50, best.p99, best.mean, f.back_to_back_ns];
+        let times =
+            [all.p50, all.p90, all.p99, all.p999, all.max, all.mean, best.p50, best.p99, best.mean, f.back_to_back_ns];
         cells.extend(times.map(|time| format!("{time:.0}")));
         let rates = [
             f.apply_ns_per_block,
@@ -79,35 +97,34 @@ fn alone(rows: &[Row]) -> Table {
     table
 }
 
-/// Builds the table of the figures of two threads: the throughput of each, and the age of answers in microseconds.
-fn together(rows: &[Row]) -> Table {
+/// Builds the table of what happens while another core applies events, with the age of answers in microseconds.
+fn beside(rows: &[Row]) -> Table {
     let mut table = table(&[
-        "two threads",
-        "Mblocks/s",
-        "klookups/s",
-        "reader keeps",
-        "lookup p99 ns",
+        "meanwhile",
+        "held back",
+        "stale at full p50 us",
+        "p99",
         "stale at half p50 us",
         "p99",
         "max",
-        "stale at full p99 us",
+        "lookup at half p50 ns",
+        "p99",
     ]);
     for row in rows {
-        let f = &row.figures;
-        let p = &f.pair;
+        let Some(f) = &row.figures.beside else { continue };
         let age = |staleness: &Option<Staleness>, of: fn(&Staleness) -> f64| {
             staleness.as_ref().map_or("-".into(), |staleness| format!("{:.1}", of(staleness)))
         };
         table.add_row([
             row.system.text().to_string(),
-            format!("{:.2}", p.blocks_per_s / 1e6),
-            format!("{:.0}", p.lookups_per_s / 1e3),
-            format!("{:.0}%", p.reader_kept * 100.0),
-            format!("{:.0}", p.lookup_ns.p99),
+            format!("{:.0}%", f.held_back * 100.0),
+            age(&f.staleness_full_us, |age| age.p50),
+            age(&f.staleness_full_us, |age| age.p99),
             age(&f.staleness_us, |age| age.p50),
             age(&f.staleness_us, |age| age.p99),
             age(&f.staleness_us, |age| age.max),
-            age(&f.staleness_full_us, |age| age.p99),
+            format!("{:.0}", f.lookup_ns.p50),
+            format!("{:.0}", f.lookup_ns.p99),
         ]);
     }
     table
@@ -115,11 +132,11 @@ fn together(rows: &[Row]) -> Table {
 
 /// Builds the table of our figures divided by each peer's. The harness's floor is first subtracted from the times of
 /// both. Below 1 we are ahead. The row of `kvleap-again` shows the noise: without any, its ratios would be 1.
-fn ratios(rows: &[Row], name: System) -> Option<Table> {
+fn ratios(rows: &[Row]) -> Option<Table> {
     let of = |name| rows.iter().find(|row| row.system == name).map(|row| &row.figures);
-    let ours = of(name)?;
+    let ours = of(System::Kvleap)?;
     let floor = of(System::Null);
-    let first = format!("{} against{}", name.text(), if floor.is_some() { "" } else { " (no floor)" });
+    let first = format!("kvleap against{}", if floor.is_some() { "" } else { " (no floor)" });
     let mut table = table(&[
         &first,
         "all p50",
@@ -140,7 +157,7 @@ fn ratios(rows: &[Row], name: System) -> Option<Table> {
             let floor = floor.map_or(0.0, value);
             format!("{:.2}", (value(ours) - floor) / (value(theirs) - floor))
         };
-        let stale = |figures: &Figures| figures.staleness_us.map(|age| age.p99);
+        let stale = |figures: &Figures| figures.beside.as_ref()?.staleness_us.map(|age| age.p99);
         table.add_row([
             row.system.text().to_string(),
             above(|f| f.lookup_ns.p50),

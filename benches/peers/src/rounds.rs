@@ -8,13 +8,15 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
+use crate::cores::{Cores, Watch};
 use crate::figures::{Figures, Outcome};
-use crate::systems::Name as System;
+use crate::systems::{Mode, Name as System};
 use crate::workload::{Name, mix};
 
 /// One system on one workload, over all rounds.
 pub struct Row {
     pub system: System,
+    pub mode: Mode,
     pub workload: Name,
     /// The median of each figure.
     pub figures: Figures,
@@ -24,6 +26,8 @@ pub struct Row {
     pub wrong_scores: Option<u64>,
     checksum: u64,
     rounds: usize,
+    /// The greatest share of the cores' time that other processes took in a round; `None` if the system does not say.
+    pub others: Option<f64>,
 }
 
 impl Row {
@@ -31,10 +35,12 @@ impl Row {
     pub fn json(&self) -> Value {
         let mut row = object(serde_json::to_value(&self.figures).expect("figures are numbers"));
         row.insert("system".into(), json!(self.system.text()));
+        row.insert("mode".into(), json!(self.mode.text()));
         row.insert("workload".into(), json!(self.workload.text()));
         row.insert("wrong_scores".into(), json!(self.wrong_scores));
         row.insert("checksum".into(), json!(format!("{:016x}", self.checksum)));
         row.insert("rounds".into(), json!(self.rounds));
+        row.insert("others".into(), json!(self.others));
         row.insert("range".into(), self.range.clone());
         Value::Object(row)
     }
@@ -45,20 +51,37 @@ impl Row {
     }
 }
 
-/// Measures every system on `workload`, which is stored in `file`, in `rounds` fresh processes each, after `warm_up`
-/// rounds that do not count.
+/// What is measured, and how often.
+#[derive(Clone, Copy)]
+pub struct Plan<'a> {
+    pub workload: Name,
+    /// The file in which the workload is stored.
+    pub file: &'a Path,
+    pub mode: Mode,
+    pub cores: Cores,
+    /// Rounds that do not count, and those that do.
+    pub warm_up: usize,
+    pub rounds: usize,
+}
+
+/// Measures every system in fresh processes.
 ///
 /// # Errors
 /// If a process cannot be started, fails, or prints anything but its figures.
-pub fn run(workload: Name, file: &Path, systems: &[System], (warm_up, rounds): (usize, usize)) -> io::Result<Vec<Row>> {
+pub fn run(plan: Plan<'_>, systems: &[System]) -> io::Result<Vec<Row>> {
     let mut order = systems.to_vec();
-    let mut outcomes = HashMap::<&str, Vec<Outcome>>::new();
-    for round in 0..warm_up + rounds {
+    let mut outcomes = HashMap::<&str, (Vec<Outcome>, Option<f64>)>::new();
+    let rounds = plan.warm_up + plan.rounds;
+    for round in 0..rounds {
         for &system in &order {
-            eprintln!("{}: round {} of {}: {}", workload.text(), round + 1, warm_up + rounds, system.text());
-            let outcome = child(workload, file, system)?;
-            if round >= warm_up {
-                outcomes.entry(system.text()).or_default().push(outcome);
+            let (workload, mode) = (plan.workload.text(), plan.mode.text());
+            eprintln!("{workload}, {mode}: round {} of {rounds}: {}", round + 1, system.text());
+            let watch = Watch::begin(plan.cores);
+            let outcome = child(plan, system)?;
+            if round >= plan.warm_up {
+                let (all, others) = outcomes.entry(system.text()).or_default();
+                all.push(outcome);
+                *others = watch.others().map(|now| others.unwrap_or(0.0).max(now));
             }
         }
         // So that no system always runs right after the same other one.
@@ -68,12 +91,15 @@ pub fn run(workload: Name, file: &Path, systems: &[System], (warm_up, rounds): (
         .iter()
         .filter(|system| system.is_exact())
         .max_by_key(|&&system| (system == System::Reference, system.is_peer()))
-        .map(|system| outcomes[system.text()][0].answers.clone());
-    let row = |&system| row(system, workload, &outcomes[System::text(system)], truth.as_deref());
+        .map(|system| outcomes[system.text()].0[0].answers.clone());
+    let row = |&system| {
+        let (outcomes, others) = &outcomes[System::text(system)];
+        Row { others: *others, ..row(plan, system, outcomes, truth.as_deref()) }
+    };
     Ok(systems.iter().map(row).collect())
 }
 
-fn row(system: System, workload: Name, outcomes: &[Outcome], truth: Option<&[u64]>) -> Row {
+fn row(plan: Plan<'_>, system: System, outcomes: &[Outcome], truth: Option<&[u64]>) -> Row {
     let figures: Vec<_> =
         outcomes.iter().map(|outcome| serde_json::to_value(&outcome.figures).expect("figures are numbers")).collect();
     let medians = fold(&figures, &|sorted| json!(median(sorted)));
@@ -83,25 +109,28 @@ fn row(system: System, workload: Name, outcomes: &[Outcome], truth: Option<&[u64
     };
     Row {
         system,
-        workload,
+        mode: plan.mode,
+        workload: plan.workload,
         figures: serde_json::from_value(medians).expect("medians of figures are figures"),
         range: fold(&figures, &|sorted| json!([sorted[0], sorted[sorted.len() - 1]])),
         wrong_scores: if system == System::Null { None } else { truth.map(wrong) },
         checksum: outcomes[0].answers.iter().fold(0, |sum, &answer| mix(sum ^ answer)),
         rounds: outcomes.len(),
+        others: None,
     }
 }
 
 /// Measures one system in its own process.
-fn child(workload: Name, file: &Path, system: System) -> io::Result<Outcome> {
+fn child(plan: Plan<'_>, system: System) -> io::Result<Outcome> {
     let output = Command::new(std::env::current_exe()?)
         .arg("--child")
-        .arg(file)
-        .args(["--systems", system.text()])
+        .arg(plan.file)
+        .args(["--systems", system.text(), "--mode", plan.mode.text()])
+        .args(["--cores", &format!("{},{}", plan.cores.asking, plan.cores.applying)])
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
-        let what = format!("{} on {}: {}", system.text(), workload.text(), output.status);
+        let what = format!("{} on {}: {}", system.text(), plan.workload.text(), output.status);
         return Err(io::Error::other(what));
     }
     Ok(serde_json::from_slice(&output.stdout)?)

@@ -19,7 +19,7 @@ use dynamo_kv_router::protocols::{
 use dynamo_kv_router::{ConcurrentRadixTreeCompressed, PositionalIndexer};
 use kvleap::{Event, EventData};
 
-use super::{Fleet, Reader, System, Writer};
+use super::{Fleet, Open, Reader, System, Writer};
 
 /// The stride in the example of the crate's documentation.
 const JUMP: usize = 32;
@@ -31,7 +31,7 @@ impl System for Compressed {
     type Writer = Feed<ConcurrentRadixTreeCompressed>;
     type Reader = Lookup<ConcurrentRadixTreeCompressed>;
 
-    fn open(fleet: Fleet) -> (Self::Writer, Self::Reader) {
+    fn open(fleet: Fleet) -> Open<Self::Writer, Self::Reader> {
         pool(ConcurrentRadixTreeCompressed::new(), fleet)
     }
 }
@@ -40,44 +40,21 @@ impl System for Positional {
     type Writer = Feed<PositionalIndexer>;
     type Reader = Lookup<PositionalIndexer>;
 
-    fn open(fleet: Fleet) -> (Self::Writer, Self::Reader) {
+    fn open(fleet: Fleet) -> Open<Self::Writer, Self::Reader> {
         pool(PositionalIndexer::new(JUMP), fleet)
     }
 }
 
-fn pool<T: SyncIndexer>(backend: T, fleet: Fleet) -> (Feed<T>, Lookup<T>) {
+fn pool<T: SyncIndexer>(backend: T, fleet: Fleet) -> Open<Feed<T>, Lookup<T>> {
     let pool = Arc::new(ThreadPoolIndexer::new(backend, 1, fleet.block_size));
     let backend = pool.backend_arc();
-    (Feed(pool), Lookup(backend))
+    Open { encode: Box::new(encode), writer: Feed(pool), reader: Lookup(backend) }
 }
 
 pub struct Feed<T: SyncIndexer>(Arc<ThreadPoolIndexer<T>>);
 
 impl<T: SyncIndexer> Writer for Feed<T> {
     type Event = RouterEvent;
-
-    fn encode(&self, event: Event) -> RouterEvent {
-        let data = match event.data {
-            EventData::Stored { parent, blocks } => KvCacheEventData::Stored(KvCacheStoreData {
-                parent_hash: parent.map(ExternalSequenceBlockHash),
-                start_position: None,
-                blocks: blocks
-                    .iter()
-                    .map(|block| KvCacheStoredBlockData {
-                        block_hash: ExternalSequenceBlockHash(block.sequence),
-                        tokens_hash: LocalBlockHash(block.local),
-                        mm_extra_info: None,
-                    })
-                    .collect(),
-            }),
-            EventData::Removed { blocks } => KvCacheEventData::Removed(KvCacheRemoveData {
-                block_hashes: blocks.into_iter().map(ExternalSequenceBlockHash).collect(),
-            }),
-            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => KvCacheEventData::Cleared,
-            EventData::CopiesCounted => unreachable!("no workload counts copies"),
-        };
-        RouterEvent::new(event.worker.id, KvCacheEvent { event_id: event.id, data, dp_rank: event.worker.dp_rank })
-    }
 
     fn apply(&mut self, event: RouterEvent) {
         self.0.enqueue_event(event).expect("the event thread runs");
@@ -86,6 +63,29 @@ impl<T: SyncIndexer> Writer for Feed<T> {
     fn flush(&mut self) {
         pollster::block_on(self.0.flush_and_wait()).expect("the event thread runs");
     }
+}
+
+fn encode(event: Event) -> RouterEvent {
+    let data = match event.data {
+        EventData::Stored { parent, blocks } => KvCacheEventData::Stored(KvCacheStoreData {
+            parent_hash: parent.map(ExternalSequenceBlockHash),
+            start_position: None,
+            blocks: blocks
+                .iter()
+                .map(|block| KvCacheStoredBlockData {
+                    block_hash: ExternalSequenceBlockHash(block.sequence),
+                    tokens_hash: LocalBlockHash(block.local),
+                    mm_extra_info: None,
+                })
+                .collect(),
+        }),
+        EventData::Removed { blocks } => KvCacheEventData::Removed(KvCacheRemoveData {
+            block_hashes: blocks.into_iter().map(ExternalSequenceBlockHash).collect(),
+        }),
+        EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => KvCacheEventData::Cleared,
+        EventData::CopiesCounted => unreachable!("no workload counts copies"),
+    };
+    RouterEvent::new(event.worker.id, KvCacheEvent { event_id: event.id, data, dp_rank: event.worker.dp_rank })
 }
 
 pub struct Lookup<T: SyncIndexer>(Arc<T>);

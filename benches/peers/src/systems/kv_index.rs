@@ -13,7 +13,7 @@ use std::sync::Arc;
 use kv_index::{ChainBlockMap, ChainIndex, ContentHash, SHARD_SHIFT, SequenceHash, ShardedChainIndex, StoredBlock};
 use kvleap::{Event, EventData};
 
-use super::{Fleet, Reader, System, Writer};
+use super::{Fleet, Open, Reader, System, Writer};
 
 const MAX_WORKERS: u32 = 1_024;
 
@@ -29,7 +29,7 @@ impl System for KvIndex {
     type Writer = Lane;
     type Reader = Lookup;
 
-    fn open(fleet: Fleet) -> (Lane, Lookup) {
+    fn open(fleet: Fleet) -> Open<Lane, Lookup> {
         let shards = fleet.workers.div_ceil(MAX_WORKERS);
         let core = if shards == 1 {
             Core::One(ChainIndex::with_max_workers(fleet.workers as usize))
@@ -50,7 +50,8 @@ impl System for KvIndex {
             })
             .collect();
         let core = Arc::new(core);
-        (Lane { core: core.clone(), workers }, Lookup { core, numbers })
+        let writer = Lane { core: core.clone(), workers };
+        Open { encode: Box::new(encode), writer, reader: Lookup { core, numbers } }
     }
 }
 
@@ -68,28 +69,6 @@ pub enum Change {
 
 impl Writer for Lane {
     type Event = Change;
-
-    fn encode(&self, event: Event) -> Change {
-        let worker = event.worker.id as u32;
-        match event.data {
-            EventData::Stored { parent, blocks } => Change::Stored {
-                worker,
-                parent: parent.map(SequenceHash),
-                blocks: blocks
-                    .iter()
-                    .map(|block| StoredBlock {
-                        seq_hash: SequenceHash(block.sequence),
-                        content_hash: ContentHash(block.local),
-                    })
-                    .collect(),
-            },
-            EventData::Removed { blocks } => {
-                Change::Removed { worker, blocks: blocks.into_iter().map(SequenceHash).collect() }
-            }
-            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Change::Cleared { worker },
-            EventData::CopiesCounted => unreachable!("no workload counts copies"),
-        }
-    }
 
     fn apply(&mut self, change: Change) {
         match change {
@@ -119,6 +98,28 @@ impl Writer for Lane {
     }
 
     fn flush(&mut self) {}
+}
+
+fn encode(event: Event) -> Change {
+    let worker = event.worker.id as u32;
+    match event.data {
+        EventData::Stored { parent, blocks } => Change::Stored {
+            worker,
+            parent: parent.map(SequenceHash),
+            blocks: blocks
+                .iter()
+                .map(|block| StoredBlock {
+                    seq_hash: SequenceHash(block.sequence),
+                    content_hash: ContentHash(block.local),
+                })
+                .collect(),
+        },
+        EventData::Removed { blocks } => {
+            Change::Removed { worker, blocks: blocks.into_iter().map(SequenceHash).collect() }
+        }
+        EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Change::Cleared { worker },
+        EventData::CopiesCounted => unreachable!("no workload counts copies"),
+    }
 }
 
 pub struct Lookup {

@@ -10,7 +10,7 @@
 
 use kvleap::{Builder, Event, EventData, Index, Matches, Worker};
 
-use super::{Best, Fleet, Reader, System, Writer};
+use super::{Best, Fleet, Open, Reader, System, Writer};
 
 pub struct Kvleap;
 
@@ -18,10 +18,11 @@ impl System for Kvleap {
     type Writer = Sender;
     type Reader = Finder<Index>;
 
-    fn open(fleet: Fleet) -> (Sender, Finder<Index>) {
+    fn open(fleet: Fleet) -> Open<Sender, Finder<Index>> {
         let index = settings(fleet).build().expect("a valid configuration");
         registered(fleet).for_each(|event| index.send(event).expect("the index is open"));
-        (Sender(index.clone()), Finder { index, matches: Matches::new() })
+        let reader = Finder { index: index.clone(), matches: Matches::new() };
+        Open { encode: Box::new(|event| event), writer: Sender(index), reader }
     }
 }
 
@@ -44,10 +45,6 @@ pub struct Sender(Index);
 impl Writer for Sender {
     type Event = Event;
 
-    fn encode(&self, event: Event) -> Event {
-        event
-    }
-
     fn apply(&mut self, event: Event) {
         self.0.send(event).expect("the index is open");
     }
@@ -63,10 +60,11 @@ impl System for Direct {
     type Writer = Owner;
     type Reader = Finder<kvleap::Reader>;
 
-    fn open(fleet: Fleet) -> (Owner, Finder<kvleap::Reader>) {
+    fn open(fleet: Fleet) -> Open<Owner, Finder<kvleap::Reader>> {
         let (mut shard, index) = settings(fleet).build_local().expect("a valid configuration");
         registered(fleet).for_each(|event| shard.apply(&event).expect("room for all workers"));
-        (Owner { shard, unpublished: 0 }, Finder { index, matches: Matches::new() })
+        let reader = Finder { index, matches: Matches::new() };
+        Open { encode: Box::new(|event| event), writer: Owner { shard, unpublished: 0 }, reader }
     }
 }
 
@@ -80,10 +78,6 @@ pub struct Owner {
 
 impl Writer for Owner {
     type Event = Event;
-
-    fn encode(&self, event: Event) -> Event {
-        event
-    }
 
     fn apply(&mut self, event: Event) {
         self.shard.apply(&event).expect("a well-formed workload");

@@ -1,7 +1,7 @@
 //! The systems that are measured: a small trait, and a file for each crate that implements it.
 //!
-//! A system is opened as two halves, because most peers distinguish them and because the measurement with two threads
-//! needs one on each. [`Writer::encode`] and [`Reader::query`] make what a caller would have anyway (an event in the
+//! A system is opened as two halves, because most peers distinguish them and because a separated one has them on
+//! different threads. [`Open::encode`] and [`Reader::query`] make what a caller would have anyway (an event in the
 //! system's own type, a query in its hash type), so that this is not timed.
 
 mod dynamo;
@@ -9,6 +9,7 @@ mod kv_index;
 mod kvleap;
 mod null;
 mod reference;
+mod separated;
 mod smg;
 
 use std::hint::black_box;
@@ -18,6 +19,7 @@ pub use self::kv_index::KvIndex;
 pub use self::kvleap::{Direct, Kvleap};
 pub use self::null::Null;
 pub use self::reference::Literal;
+pub use self::separated::Separated;
 pub use self::smg::Smg;
 
 /// What a system is told before the first event.
@@ -34,17 +36,22 @@ pub trait System {
     type Writer: Writer;
     type Reader: Reader;
 
-    /// Opens an empty index.
-    fn open(fleet: Fleet) -> (Self::Writer, Self::Reader);
+    /// Opens an empty index. Threads that it starts run on the cores of the thread that opens it.
+    fn open(fleet: Fleet) -> Open<Self::Writer, Self::Reader>;
+}
+
+/// An index that is open.
+pub struct Open<W: Writer, R> {
+    /// Converts an event, outside the clock.
+    pub encode: Box<dyn Fn(::kvleap::Event) -> W::Event + Send>,
+    pub writer: W,
+    pub reader: R,
 }
 
 /// The half that takes the workers' events.
 pub trait Writer: Send {
     /// An event in the system's own type. It is owned, so that handing it over and freeing it costs all systems alike.
     type Event: Send;
-
-    /// Converts an event, outside the clock.
-    fn encode(&self, event: ::kvleap::Event) -> Self::Event;
 
     /// Hands `event` over. The system decides whether it is applied on return.
     fn apply(&mut self, event: Self::Event);
@@ -95,15 +102,35 @@ impl Best {
     }
 }
 
+/// Where events are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// On the thread that looks up, between its lookups.
+    Direct,
+    /// On a thread and core of their own, as in a router. The thread that looks up hands an event over, waits until
+    /// lookups see it, then looks up, and so reads what another core has just written.
+    Separated,
+}
+
+impl Mode {
+    /// Returns the name as the command line spells it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Separated => "separated",
+        }
+    }
+}
+
 /// Every system by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Name {
-    /// Our index, through `Index` and its writer thread.
+    /// Our index: `Index` with its mailbox and writer thread, or the same shard on the caller's thread.
     Kvleap,
     /// Our index once more: the difference between the two is noise.
     KvleapAgain,
-    /// Our index, with events applied on the caller's thread.
-    KvleapDirect,
+    /// Our index on the thread that other systems get here, in place of its own mailbox and thread.
+    KvleapLocal,
     KvIndex,
     DynamoCompressed,
     DynamoPositional,
@@ -120,7 +147,7 @@ impl Name {
         match self {
             Self::Kvleap => "kvleap",
             Self::KvleapAgain => "kvleap-again",
-            Self::KvleapDirect => "kvleap-direct",
+            Self::KvleapLocal => "kvleap-local",
             Self::KvIndex => "kv-index",
             Self::DynamoCompressed => "dynamo-compressed",
             Self::DynamoPositional => "dynamo-positional",
@@ -128,6 +155,19 @@ impl Name {
             Self::Null => "null",
             Self::Reference => "reference",
         }
+    }
+
+    /// Returns whether the system can be measured in this mode. Dynamo's index has a thread of its own.
+    pub fn has(self, mode: Mode) -> bool {
+        match self {
+            Self::DynamoCompressed | Self::DynamoPositional | Self::KvleapLocal => mode == Mode::Separated,
+            _ => true,
+        }
+    }
+
+    /// Returns whether the system is measured unless others are named.
+    pub fn is_usual(self) -> bool {
+        !matches!(self, Self::Reference | Self::KvleapLocal)
     }
 
     /// Returns whether the system promises the exact depth of every worker. If it does not, wrong answers are counted

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use kvleap::Event;
 use kvleap::baseline::reference::Reference;
 
-use super::{Fleet, Reader, System, Writer};
+use super::{Fleet, Open, Reader, System, Writer};
 
 pub struct Literal;
 
@@ -13,9 +13,9 @@ impl System for Literal {
     type Writer = Half;
     type Reader = Half;
 
-    fn open(_: Fleet) -> (Half, Half) {
+    fn open(_: Fleet) -> Open<Half, Half> {
         let model = Arc::new(RwLock::new(Reference::new()));
-        (Half(model.clone()), Half(model))
+        Open { encode: Box::new(|event| event), writer: Half(model.clone()), reader: Half(model) }
     }
 }
 
@@ -23,10 +23,6 @@ pub struct Half(Arc<RwLock<Reference>>);
 
 impl Writer for Half {
     type Event = Event;
-
-    fn encode(&self, event: Event) -> Event {
-        event
-    }
 
     fn apply(&mut self, event: Event) {
         self.0.write().expect("no thread has panicked").apply(&event).expect("a well-formed workload");

@@ -10,7 +10,7 @@ use std::sync::{Arc, RwLock};
 use kvleap::{Event, EventData};
 use radix_tree::{Config, HolderId, Overlap, OverlapScratch, RadixTree};
 
-use super::{Fleet, Reader, System, Writer};
+use super::{Fleet, Open, Reader, System, Writer};
 
 pub struct Smg;
 
@@ -18,19 +18,17 @@ impl System for Smg {
     type Writer = Owner;
     type Reader = Guest;
 
-    fn open(fleet: Fleet) -> (Owner, Guest) {
+    fn open(fleet: Fleet) -> Open<Owner, Guest> {
         let mut tree = RadixTree::new(Config::default());
         // Holders are numbered in the order of their creation, so their numbers are those of the workers.
-        let holders = (0..fleet.workers).map(|number| tree.create_holder(&number.to_string())).collect();
+        let holders: Vec<_> = (0..fleet.workers).map(|number| tree.create_holder(&number.to_string())).collect();
         let tree = Arc::new(RwLock::new(tree));
-        (Owner { tree: tree.clone(), holders }, Guest { tree, scratch: OverlapScratch::default(), rows: Vec::new() })
+        let reader = Guest { tree: tree.clone(), scratch: OverlapScratch::default(), rows: Vec::new() };
+        Open { encode: Box::new(move |event| encode(&holders, event)), writer: Owner(tree), reader }
     }
 }
 
-pub struct Owner {
-    tree: Arc<RwLock<RadixTree>>,
-    holders: Vec<HolderId>,
-}
+pub struct Owner(Arc<RwLock<RadixTree>>);
 
 pub enum Change {
     Stored { holder: HolderId, parent: Option<u64>, blocks: Vec<(u64, u64)> },
@@ -41,21 +39,8 @@ pub enum Change {
 impl Writer for Owner {
     type Event = Change;
 
-    fn encode(&self, event: Event) -> Change {
-        let holder = self.holders[event.worker.id as usize];
-        match event.data {
-            EventData::Stored { parent, blocks } => {
-                let blocks = blocks.iter().map(|block| (block.sequence, block.local)).collect();
-                Change::Stored { holder, parent, blocks }
-            }
-            EventData::Removed { blocks } => Change::Removed { holder, blocks },
-            EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Change::Cleared { holder },
-            EventData::CopiesCounted => unreachable!("no workload counts copies"),
-        }
-    }
-
     fn apply(&mut self, change: Change) {
-        let mut tree = self.tree.write().expect("no thread has panicked");
+        let mut tree = self.0.write().expect("no thread has panicked");
         match change {
             Change::Stored { holder, parent, blocks } => {
                 tree.store(holder, parent, &blocks).expect("the parent is held");
@@ -68,6 +53,19 @@ impl Writer for Owner {
     }
 
     fn flush(&mut self) {}
+}
+
+fn encode(holders: &[HolderId], event: Event) -> Change {
+    let holder = holders[event.worker.id as usize];
+    match event.data {
+        EventData::Stored { parent, blocks } => {
+            let blocks = blocks.iter().map(|block| (block.sequence, block.local)).collect();
+            Change::Stored { holder, parent, blocks }
+        }
+        EventData::Removed { blocks } => Change::Removed { holder, blocks },
+        EventData::Cleared | EventData::WorkerRemoved | EventData::WorkerAdded => Change::Cleared { holder },
+        EventData::CopiesCounted => unreachable!("no workload counts copies"),
+    }
 }
 
 pub struct Guest {
