@@ -1,10 +1,9 @@
-//! Work whose instructions `.ci/instructions.py` counts: lookups, and events that a writer applies.
+//! Lookups, and events that a writer applies, for `.ci/instructions.py`, which counts their instructions.
 //!
 //! `instructions CASE REPETITIONS` does the work of a case and prints how many lookups it made, or how many blocks it
-//! applied. What is done before and after does not depend on the repetitions. So whoever counts a run with many
-//! repetitions and another one with fewer gets the cost of the work alone from the difference. `instructions --list`
-//! prints the cases. Without arguments, or with those of `cargo bench`, every case runs once, for the answers that it
-//! asserts.
+//! applied. What it does before and after that does not depend on the repetitions. So the difference between a run with
+//! many repetitions and one with few is the cost of the work alone. `instructions --list` prints the cases. Without a
+//! case, as `cargo bench` starts it, it runs every case once, for the answers that the case asserts.
 #![allow(clippy::print_stdout, reason = "the counts are for a script")]
 
 mod common;
@@ -25,7 +24,8 @@ const PROMPT: u64 = 64;
 /// Workers of a usual fleet.
 const WORKERS: u64 = 32;
 
-/// The unit that the case counts in, its name, and its work: from the number of repetitions to that of units.
+/// The unit of a case, its name, and the function that does its work: it takes the number of repetitions, and returns
+/// how many units of work it did.
 type Case = (&'static str, &'static str, fn(u64) -> u64);
 
 const CASES: [Case; 9] = [
@@ -117,8 +117,8 @@ fn short(repetitions: u64) -> u64 {
     look_up(repetitions, &reader, &held, 1, 4)
 }
 
-/// Applies as many groups of events as there are repetitions, and publishes after each. Afterwards, the worker must
-/// hold `depth` blocks of the query.
+/// Applies as many groups of events as there are repetitions, publishes after each, and returns how many blocks these
+/// events have. Afterwards, the worker must hold `depth` blocks of the query.
 fn write(repetitions: u64, fleet: (Writer, Reader), groups: &[Vec<Event>], of: (u64, &[u64]), depth: u64) -> u64 {
     let (mut writer, reader) = fleet;
     writer.publish();

@@ -1,9 +1,9 @@
-//! Code that the benches share: the command's allocator, if it is built too, and events of workers that store chains of
-//! blocks.
+//! Code that the benches share: a server's allocator, and events of workers that store chains of blocks.
 #![allow(dead_code, reason = "each bench uses only a part")]
 
 use kvleap::{Block, Event, EventData, Index, Reader, Worker, Writer};
 
+// CI builds the bench `instructions` without it: with mimalloc, counts differ a little between runs.
 #[cfg(feature = "command")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
