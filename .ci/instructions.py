@@ -34,8 +34,8 @@ FIGURES = pathlib.Path("benches") / "instructions-below-avx512.toml"
 TOLERANCE = 0.03
 ADVICE = f"run `.ci/instructions.py --write` and commit {FIGURES}"
 
-# A run with the first number of repetitions is subtracted from one with the second. What has room for twice as many
-# blocks has grown once in between, as it does in a long run.
+# The count of a run with the first number of repetitions is subtracted from that of a run with the second. One is twice
+# the other, so that a table that doubles when it is full doubles once in between, as in a long run.
 REPETITIONS = (8, 16)
 
 # The environment of the program that is counted. With ERMS, the C library copies by an instruction that counts once for
