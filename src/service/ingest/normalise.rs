@@ -236,3 +236,21 @@ fn repeats(parent: Option<u64>, hashes: &[u64]) -> bool {
     let mut seen: HashSet<u64> = parent.into_iter().collect();
     !hashes.iter().all(|&hash| seen.insert(hash))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_that_comes_twice_is_seen_in_chains_of_every_length() {
+        for length in [1, FEW - 1, FEW, FEW + 1, 10 * FEW] {
+            let hashes: Vec<u64> = (1..=length as u64).collect();
+            assert!(!repeats(None, &hashes) && !repeats(Some(0), &hashes), "{length} different blocks");
+            for place in [0, length / 2, length - 1] {
+                assert!(repeats(Some(hashes[place]), &hashes), "{length} blocks, the parent at {place}");
+                let twice = [&hashes[..], &hashes[place..=place]].concat();
+                assert!(repeats(None, &twice), "{length} blocks, and that at {place} once more");
+            }
+        }
+    }
+}
