@@ -1,9 +1,9 @@
 //! Measures one system on one workload in this process: memory, the cost of writing, and the cost of lookups.
 
 use std::fs;
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{Ordering, fence};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::alloc::live_bytes;
 use crate::beside;
@@ -149,6 +149,19 @@ fn interleave<S: System>(
             writer.apply(event);
         }
         writer.flush();
+        pause();
+    }
+}
+
+/// How long the thread that looks up does something else before it does.
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// Lets a moment pass, as in a router, where whoever hands an event over does not wait for it. Some systems put the
+/// thread to sleep until an event is visible, and a thread that has just woken up is slow.
+fn pause() {
+    let begin = Instant::now();
+    while begin.elapsed() < PAUSE {
+        spin_loop();
     }
 }
 
