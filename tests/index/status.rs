@@ -1,5 +1,8 @@
 //! C6: nothing is lost silently, and every setting out of range is refused.
 
+use std::thread;
+use std::time::Duration;
+
 use kvleap::{
     Block, Builder, Closed, ConfigError, Event, EventData, ImportError, Index, MAX_SHARDS, Matches, Rejection,
     SendError, ShardStatus, TrySendError, Worker,
@@ -215,6 +218,29 @@ fn writers_are_pinned_to_cores_that_exist() {
     assert!(index.status().shards.iter().all(|shard| shard.pinned == Some(core)));
     let unpinned = Index::builder().build().expect("valid settings");
     assert_eq!(unpinned.status().shards[0].pinned, None);
+}
+
+/// A writer with a core for itself looks into its mailbox for a while before it sleeps. It misses nothing meanwhile,
+/// neither events nor the end.
+#[test]
+fn a_pinned_writer_that_waits_misses_nothing() {
+    let ConfigError::NoSuchCore { cores, .. } = refused(Index::builder().pin(vec![usize::MAX])) else { panic!() };
+    let Some(&core) = cores.first() else { return };
+    let index = Index::builder().pin(vec![core]).build().expect("the core exists");
+    let mut random = fastrand::Rng::with_seed(1);
+    for id in 0..300 {
+        index.send(stored(Worker::new(7, 0), id, None, &[id])).expect("open");
+        // Events come while it looks, when it is about to sleep, and when it sleeps.
+        thread::sleep(Duration::from_micros(random.u64(..300)));
+        if random.bool() {
+            index.flush().expect("the writer is alive");
+            assert_eq!(index.status().workers[0].held_blocks, id + 1);
+        }
+    }
+    index.shutdown().expect("the writer is alive");
+    let mut matches = Matches::new();
+    index.find(&[299], &mut matches);
+    assert_eq!(matches.depth(Worker::new(7, 0)), 1);
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
+use crate::place::applying;
 use crate::systems::{Open, Reader, Writer};
 use crate::workload::Workload;
 
 /// Blocks that are handed over between two readings of the clock. There are enough of them to make the cost of a flush
 /// negligible, and few enough that the events are still in cache, as they are when they have just been received.
 const CHUNK: usize = 32_768;
+/// The same where another core applies them: to flush, that is to wait for it, takes longer.
+const SEPARATED_CHUNK: usize = 8 * CHUNK;
 
 /// What was written, and how long it took.
 pub struct Fed {
@@ -20,6 +23,7 @@ pub struct Fed {
 /// Hands `events` over chunk by chunk, and flushes after each chunk. Making the events is not timed.
 pub fn feed<W: Writer, R>(index: &mut Open<W, R>, events: impl Iterator<Item = kvleap::Event>) -> Fed {
     let Open { encode, writer, .. } = index;
+    let chunk_size = if applying().is_some() { SEPARATED_CHUNK } else { CHUNK };
     let mut fed = Fed { ns: 0.0, blocks: 0.0, p50: 0.0 };
     let mut rates = Vec::new();
     let mut chunk = Vec::new();
@@ -28,7 +32,7 @@ pub fn feed<W: Writer, R>(index: &mut Open<W, R>, events: impl Iterator<Item = k
     while let Some(event) = events.next() {
         blocks += event.data.len();
         chunk.push(encode(event));
-        if blocks >= CHUNK || events.peek().is_none() {
+        if blocks >= chunk_size || events.peek().is_none() {
             let start = Instant::now();
             chunk.drain(..).for_each(|event| writer.apply(event));
             writer.flush();

@@ -20,3 +20,8 @@ pub fn open<S: System>(fleet: Fleet) -> Open<S::Writer, S::Reader> {
         _ => S::open(fleet),
     }
 }
+
+/// Returns the core where events are applied, if that is a core of their own.
+pub fn applying() -> Option<usize> {
+    PLACE.get().filter(|(_, mode)| *mode == Mode::Separated).map(|(cores, _)| cores.applying)
+}

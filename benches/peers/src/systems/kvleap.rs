@@ -10,6 +10,8 @@
 
 use kvleap::{Builder, Event, EventData, Index, Matches, Worker};
 
+use crate::place::applying;
+
 use super::{Best, Fleet, Open, Reader, System, Writer};
 
 pub struct Kvleap;
@@ -19,7 +21,7 @@ impl System for Kvleap {
     type Reader = Finder<Index>;
 
     fn open(fleet: Fleet) -> Open<Sender, Finder<Index>> {
-        let index = settings(fleet).build().expect("a valid configuration");
+        let index = settings(fleet).pin(applying().into_iter().collect()).build().expect("a valid configuration");
         registered(fleet).for_each(|event| index.send(event).expect("the index is open"));
         let reader = Finder { index: index.clone(), matches: Matches::new() };
         Open { encode: Box::new(|event| event), writer: Sender(index), reader }
