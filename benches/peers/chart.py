@@ -116,9 +116,8 @@ class Picture:
 
     def head(self):
         self.text(16, 30, "Beside other indexes: how many times as fast, or as small", 20, "text", weight="bold")
-        self.text(
-            16, 53, "Bars: events are applied on a core of their own. Ticks: they are applied on the thread that looks up.", 13
-        )
+        note = "Bars: events are applied on a core of their own. Ticks: they are applied on the thread that looks up."
+        self.text(16, 53, note, 13)
         for x, colour, what in ((16, AHEAD, "ahead of the other"), (170, BEHIND, "behind it")):
             self.box(x, 66, 12, 12, colour)
             self.text(x + 18, 77, what, 13)
@@ -133,38 +132,37 @@ class Picture:
                 )
 
     def ratio(self, separated, direct, x, y):
-        """Draws a bar with its number, and a tick."""
-        free = x
+        """Draws a bar and a tick, and behind both the number of the bar."""
+        ends = [0.0]
+        if separated is not None:
+            ends.append(self.bar(separated, x, y))
         if direct is not None:
-            at = x + place(direct)[0]
-            self.box(at - 1, y + 1, 2, BAR + 4, self.colours["text"])
-            free = max(free, at + 1)
-        if separated is None:
-            return
-        end, beyond = place(separated)
-        colour = AHEAD if separated <= 1 else BEHIND
-        # Below the tick.
-        self.marks.insert(-1, rectangle(x + min(end, 0), y + 3, max(abs(end), 1), BAR, colour))
-        free = max(free, x + end)
-        if beyond:
-            tip, side = x + end, math.copysign(6, end)
-            corners = f"{tip:.1f},{y + 3} {tip + side:.1f},{y + 3 + BAR / 2} {tip:.1f},{y + 3 + BAR}"
-            self.marks.append(f'<polygon points="{corners}" fill="{colour}"/>')
-            free = max(free, tip + side)
-        times = 1 / separated if separated <= 1 else separated
-        words = f"{times:.0f}x" if times >= 9.95 else f"{times:.1f}x"
-        self.text(free + 5, y + 12, words + (" behind" if separated > 1 else ""), 11)
+            end, _ = place(direct)
+            self.box(x + end - 1, y + 1, 2, BAR + 4, self.colours["text"])
+            ends.append(end)
+        if separated is not None:
+            times = 1 / separated if separated <= 1 else separated
+            words = f"{times:.0f}x" if times >= 9.95 else f"{times:.1f}x"
+            self.text(x + max(ends) + 5, y + 12, words + (" behind" if separated > 1 else ""), 11)
+
+    def bar(self, ratio, x, y):
+        """Returns where it ends."""
+        end, beyond = place(ratio)
+        colour = AHEAD if ratio <= 1 else BEHIND
+        self.box(x + min(end, 0), y + 3, max(abs(end), 1), BAR, colour)
+        if not beyond:
+            return end
+        tip = end + math.copysign(6, end)
+        corners = f"{x + end:.1f},{y + 3} {x + tip:.1f},{y + 3 + BAR / 2} {x + end:.1f},{y + 3 + BAR}"
+        self.marks.append(f'<polygon points="{corners}" fill="{colour}"/>')
+        return tip
 
     def text(self, x, y, what, size=12, colour="muted", anchor="start", weight="normal"):
         style = f'font-size="{size}" fill="{self.colours[colour]}" text-anchor="{anchor}" font-weight="{weight}"'
         self.marks.append(f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(what)}</text>')
 
-    def box(self, *rect):
-        self.marks.append(rectangle(*rect))
-
-
-def rectangle(x, y, wide, high, colour):
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="{colour}"/>'
+    def box(self, x, y, wide, high, colour):
+        self.marks.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="{colour}"/>')
 
 
 def middle(panel):
