@@ -50,12 +50,6 @@ impl Service {
         read(request.send(body))
     }
 
-    /// Registers a publisher of instance 7 of the model `m`, with blocks of 4 tokens.
-    pub(crate) fn register(&self, endpoint: &str) {
-        let body = json!({"instance_id": 7, "model_name": "m", "block_size": 4, "endpoint": endpoint});
-        assert_eq!(self.post("/register", &body).0, 201);
-    }
-
     /// Waits until everything that the service accepted is visible.
     pub(crate) fn flush(&self) {
         let models = self.server.indexer().models().all();

@@ -8,7 +8,7 @@ use crate::common::engine_events::{cleared, removed, stored};
 use crate::common::service::{self, Service};
 use crate::common::until::until;
 use crate::common::zmtp;
-use crate::stream::{Stream, payload, tokens};
+use crate::stream::{Stream, payload, register, tokens};
 
 #[test]
 fn copies_are_counted_by_tier() {
@@ -89,7 +89,8 @@ fn a_copy_that_names_no_tokens_is_left_out_and_not_lost() {
 fn a_left_out_block_is_its_own_publishers() {
     let service = Service::start(service::config());
     let [engine, connector] = [zmtp::Publisher::bind(), zmtp::Publisher::bind()];
-    [&engine, &connector].map(|publisher| service.register(&publisher.endpoint()));
+    register(&service, &engine);
+    register(&service, &connector);
     let (mut engine_says, mut connector_says) = (engine.subscriber(), connector.subscriber());
     let prompt = tokens(0, 1);
     let answer = || {
@@ -111,5 +112,28 @@ fn a_left_out_block_is_its_own_publishers() {
     comes_to((1, true));
     connector_says.send(1, &payload(&[removed(&[1], "GPU")]));
     comes_to((1, false));
+    service.server.stop();
+}
+
+/// When a second publisher speaks for a worker, the blocks of the first are taken over from the index. What the worker
+/// does not hold must not be among them.
+#[test]
+fn a_hole_is_not_taken_for_a_block_when_a_second_publisher_comes() {
+    let service = Service::start(service::config());
+    let [engine, connector] = [zmtp::Publisher::bind(), zmtp::Publisher::bind()];
+    register(&service, &engine);
+    let mut engine_says = engine.subscriber();
+    let model = service.server.indexer().models().all()[0].clone();
+    let held = || model.index().status().workers.iter().map(|worker| worker.held_blocks).sum::<u64>();
+    engine_says.send(0, &payload(&[stored(&[1, 2, 3], None, &tokens(0, 3), json!({})), removed(&[2], "GPU")]));
+    until("two blocks are held", || held() == 2);
+    register(&service, &connector);
+    let mut connector_says = connector.subscriber();
+    connector_says.send(0, &payload(&[stored(&[9], None, &tokens(9, 1), json!({}))]));
+    until("a third block is held", || held() == 3);
+    engine_says.send(1, &payload(&[cleared()]));
+    until("the first publisher's blocks are gone", || held() == 1);
+    let removals: u64 = model.index().status().workers.iter().map(|worker| worker.unknown_removals).sum();
+    assert_eq!(removals, 0, "only what it had was removed");
     service.server.stop();
 }

@@ -18,7 +18,7 @@ use crate::common::scratch::Scratch;
 use crate::common::service::{self, Service, events};
 use crate::common::until::until;
 use crate::common::zmtp::{self, Subscriber};
-use crate::stream::{Stream, WORKER, hasher, payload, tokens};
+use crate::stream::{Stream, WORKER, hasher, payload, register, tokens};
 
 /// A row of the table: the reason, and a check of what raises the doubt and what ends it.
 type Row = (Doubt, fn());
@@ -597,7 +597,8 @@ fn a_publisher_cannot_speak_for_the_rank_of_another() {
 fn two_publishers_of_one_rank_do_not_disturb_each_other() {
     let service = Service::start(service::config());
     let [engine, connector] = [zmtp::Publisher::bind(), zmtp::Publisher::bind()];
-    [&engine, &connector].map(|publisher| service.register(&publisher.endpoint()));
+    register(&service, &engine);
+    register(&service, &connector);
     let (mut engine_says, mut connector_says) = (engine.subscriber(), connector.subscriber());
     let prompt = tokens(0, 3);
     let held = || {
@@ -652,7 +653,7 @@ fn a_publisher_and_events_over_http_do_not_disturb_each_other() {
     let store = json!({"stored": {"parent_hash": null, "blocks": [{"block_hash": 1, "tokens_hash": local}]}});
     post(store.clone());
     let engine = zmtp::Publisher::bind();
-    service.register(&engine.endpoint());
+    register(&service, &engine);
     let mut engine_says = engine.subscriber();
     let held = || {
         service.flush();

@@ -1,4 +1,4 @@
-//! One publisher's batches, applied directly.
+//! A worker's publisher: its batches, applied directly, and its registration.
 
 use std::sync::Arc;
 
@@ -6,10 +6,12 @@ use kvleap::service::ingest::apply;
 use kvleap::service::publisher::Copies;
 use kvleap::service::{Doubt, Doubts, Model, Publisher, Tier};
 use kvleap::{BlockHasher, Worker};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::engine_events::batch;
 use crate::common::model::{depth, model};
+use crate::common::service::Service;
+use crate::common::zmtp;
 
 pub(crate) const WORKER: Worker = Worker::new(7, 0);
 
@@ -25,6 +27,12 @@ pub(crate) fn tokens(from: u32, blocks: u32) -> Vec<u32> {
 
 pub(crate) fn payload(events: &[Value]) -> Vec<u8> {
     batch(events, None)
+}
+
+/// Registers a publisher of the worker at a service, for the model `m`.
+pub(crate) fn register(service: &Service, publisher: &zmtp::Publisher) {
+    let body = json!({"instance_id": WORKER.id, "model_name": "m", "block_size": 4, "endpoint": publisher.endpoint()});
+    assert_eq!(service.post("/register", &body).0, 201);
 }
 
 /// One publisher's stream. Its batches are applied directly, as a listener would apply them.

@@ -171,12 +171,12 @@ impl<'a> TierWriter<'a> {
         let mut gone: [Vec<u64>; Tier::ALL.len()] = Default::default();
         let mut unknown = Vec::new();
         for &hash in hashes {
-            let Some((left, copies_left)) = map.take(hash, own) else {
+            let Some(left) = map.take(hash, own) else {
                 unknown.push(hash);
                 continue;
             };
             for reached in Tier::ALL.into_iter().filter(|&other| other >= tier) {
-                let last = !copies_left && left & PublisherTier::down_to(reached) == 0;
+                let last = left & PublisherTier::down_to(reached) == 0;
                 if last || (self.record.counted && reached == Tier::Device) {
                     gone[reached as usize].push(hash);
                 }

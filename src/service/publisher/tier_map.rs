@@ -77,9 +77,9 @@ impl TierMap {
         }
     }
 
-    /// Takes one copy of a block from a tier. Returns where the block is left, and whether this tier still has a copy;
-    /// `None` if it had none.
-    pub(in crate::service) fn take(&mut self, hash: u64, tier: PublisherTier) -> Option<(u16, bool)> {
+    /// Takes one copy of a block from a tier. Returns where the block is left, which may be the same tier; `None` if it was
+    /// not there.
+    pub(in crate::service) fn take(&mut self, hash: u64, tier: PublisherTier) -> Option<u16> {
         let at = self.blocks.get_mut(&hash).filter(|at| **at & tier.bit() != 0)?;
         if let Some(more) = self.more.get_mut(&(hash, tier)) {
             *more -= 1;
@@ -87,7 +87,7 @@ impl TierMap {
                 self.more.remove(&(hash, tier));
                 table::shrink(&mut self.more);
             }
-            return Some((*at, true));
+            return Some(*at);
         }
         *at &= !tier.bit();
         let left = *at;
@@ -95,7 +95,7 @@ impl TierMap {
             self.blocks.remove(&hash);
             table::shrink(&mut self.blocks);
         }
-        Some((left, false))
+        Some(left)
     }
 
     /// Forgets a block, wherever it is.
