@@ -9,4 +9,5 @@ pub(super) mod multiset;
 pub(super) mod run;
 pub(super) mod runs;
 pub(super) mod shard;
+mod tail;
 pub(super) mod worker;

@@ -9,6 +9,8 @@
 //!   rejected.
 
 use super::run::{Place, Run, RunId};
+use super::tail::Log;
+use crate::event::Block;
 use crate::index::shared::holders::{Holders, Slot};
 use crate::index::shared::positions::PositionArray;
 use crate::index::shared::prefix::PrefixHasher;
@@ -188,6 +190,10 @@ impl Runs {
         }
         run.prefixes.append(run.len, prefixes);
         run.len += prefixes.len() as u32;
+        if prefixes.len() > 1 {
+            self.bytes -= run.log.bytes();
+            (run.whole, run.log) = (run.len, Log::default());
+        }
         self.blocks += prefixes.len() as u64;
     }
 
@@ -210,6 +216,8 @@ impl Runs {
             prefixes: PositionArray::of(prefix),
             start: position,
             len: 1,
+            whole: 1,
+            log: Log::default(),
             parent,
             holders: Holders::NOBODY,
             branches: Vec::new(),
@@ -277,13 +285,7 @@ impl Runs {
             if needed > 0 {
                 // Trimming copies what is kept, so it has to pay: the tail must be longer than the rest, and than 16.
                 if (at.len - needed) as usize > (needed as usize).max(16) {
-                    let trimmed = at.prefixes.resized(needed, needed as usize);
-                    self.bytes = self.bytes + trimmed.bytes() - at.prefixes.bytes();
-                    self.blocks -= u64::from(at.len - needed);
-                    let at = self.get_mut(run);
-                    at.len = needed;
-                    at.prefixes = trimmed;
-                    self.change(run);
+                    self.trim(run, needed, needed as usize);
                 }
                 return;
             }
@@ -303,6 +305,52 @@ impl Runs {
             }
             run = parent;
         }
+    }
+
+    /// Gives the run an array of its own, with its first `len` blocks and this capacity.
+    pub(super) fn trim(&mut self, run: RunId, len: u32, capacity: usize) {
+        let at = self.get_mut(run);
+        let trimmed = at.prefixes.resized(len, capacity);
+        let (before, after) = (at.prefixes.bytes(), trimmed.bytes());
+        let cut = at.len - len;
+        (at.prefixes, at.len, at.whole) = (trimmed, len, at.whole.min(len));
+        at.log.truncate(len);
+        self.bytes = self.bytes + after - before;
+        self.blocks -= u64::from(cut);
+        self.change(run);
+    }
+
+    /// Makes a child of `parent` with the blocks behind it in the same run, as far as somebody holds them. They stay in
+    /// the run, too, so the caller has to [trim](Self::trim) it. Returns `None` on a collision.
+    pub(super) fn branch_off(&mut self, parent: Place) -> Option<RunId> {
+        let at = self.get(parent.run);
+        let first = parent.offset + 1;
+        let position = at.start + first;
+        let prefixes: Vec<u64> = (first..at.holders.reach()).map(|offset| at.prefixes.get(offset)).collect();
+        let child = self.create(Some(parent), position, prefixes[0])?;
+        self.append(child, &prefixes[1..]);
+        Some(child)
+    }
+
+    /// Logs under which sequence hashes a worker stored these blocks, the first of which is at `first`, unless they are
+    /// never moved.
+    #[inline]
+    pub(super) fn note(&mut self, slot: Slot, first: Place, blocks: &[Block]) {
+        let at = self.get(first.run);
+        if first.offset + blocks.len() as u32 > at.whole {
+            let known = at.whole.saturating_sub(first.offset);
+            self.log(slot, Place { offset: first.offset + known, ..first }, &blocks[known as usize..]);
+        }
+    }
+
+    fn log(&mut self, slot: Slot, first: Place, blocks: &[Block]) {
+        let at = self.get_mut(first.run);
+        let before = at.log.bytes();
+        if !at.log.note(slot, first.offset, blocks) {
+            (at.whole, at.log) = (at.len, Log::default());
+        }
+        let after = at.log.bytes();
+        self.bytes = self.bytes + after - before;
     }
 
     /// Takes the first prefix hashes of the runs that changed, came or went since the last call. A run that went and
