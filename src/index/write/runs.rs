@@ -1,8 +1,11 @@
 //! All runs of a shard: where a chain of blocks goes, and what is freed when nobody needs it any more.
 //!
 //! Invariants:
-//! - A run is append-only and never split. Where a sequence diverges from it, the rest becomes a new run: a *child*,
-//!   which hangs off the last block that they share. Where one worker holds less than another, only a cutoff differs.
+//! - A run is append-only. Where a sequence diverges from it, the rest becomes a new run: a *child*, which hangs off the
+//!   last block that they share. Where one worker holds less than another, only a cutoff differs. So runs are not split,
+//!   with one exception: a tail that came block by block may become the child (`tail.rs`), and the run goes on with the
+//!   sequence that diverges.
+//! - A slot that a snapshot may read is never written again. A run that loses its end gets an array of its own.
 //! - Every prefix is in exactly one place, and so is the prefix that is one block shorter: a run outlives its children,
 //!   even when nobody holds it any more.
 //! - No two runs begin with equal prefix hashes. If two prefixes collide, the second one gets no run, and its store is
@@ -368,7 +371,14 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::event::{Event, EventData, Worker};
+    use crate::hash::sequence_hashes;
+    use crate::index::write::shard::Shard;
 
     #[test]
     fn an_array_that_grows_block_by_block_is_at_most_a_quarter_too_large() {
@@ -380,6 +390,110 @@ mod tests {
             assert_eq!((run.len, runs.len()), (position + 1, 1));
             assert!(run.prefixes.capacity() as u32 <= run.len + run.len / 4, "{} blocks", run.len);
             last = Some(place);
+        }
+    }
+
+    /// Counts everything again, and compares: what is counted incrementally, branch points with children, and workers'
+    /// maps with cutoffs, detached ranges and twins.
+    fn assert_sound(shard: &Shard) {
+        let runs = shard.runs();
+        let sum = |count: &dyn Fn(&Run) -> u64| runs.iter().map(count).sum::<u64>();
+        assert_eq!(runs.blocks, sum(&|run| u64::from(run.len)));
+        assert_eq!(runs.reached, sum(&|run| u64::from(run.holders.reach())));
+        assert_eq!(runs.bytes as u64, sum(&|run| run.bytes() as u64));
+        let mut children = HashMap::<Place, u32>::new();
+        let mut prefixes = HashSet::new();
+        for run in runs.iter() {
+            let before = run.parent.map_or(0, |parent| {
+                *children.entry(parent).or_default() += 1;
+                let at = runs.get(parent.run);
+                assert!(parent.offset < at.len && run.start == at.start + parent.offset + 1);
+                at.prefixes.get(parent.offset)
+            });
+            assert_ne!(before, run.prefixes.first);
+            assert!((0..run.len).all(|offset| prefixes.insert(run.prefixes.get(offset))), "a prefix has one place");
+            assert!(run.needed() <= run.len && run.whole <= run.len);
+        }
+        for RunEntry { run, .. } in runs.heads.iter() {
+            let counted = &runs.get(*run).branches;
+            assert!(counted.is_sorted_by(|a, b| a.0 < b.0));
+            for &(offset, count) in counted {
+                assert_eq!(children.remove(&Place { run: *run, offset }), Some(count));
+            }
+        }
+        assert!(children.is_empty(), "every child is counted at its parent");
+        for (slot, state) in shard.by_slot().iter().enumerate() {
+            let mut names = HashMap::<Place, u32>::new();
+            state.blocks.iter().for_each(|(_, place)| *names.entry(place).or_default() += 1);
+            for RunEntry { run, .. } in runs.heads.iter() {
+                let at = runs.get(*run);
+                let cutoff = at.holders.cutoff(slot as Slot);
+                for offset in (0..at.len).filter(|&offset| at.holds(slot as Slot, cutoff, offset)) {
+                    let place = Place { run: *run, offset };
+                    let twins = state.twins.get(&place).copied().unwrap_or(0);
+                    assert_eq!(names.remove(&place), Some(1 + twins), "{place:?}");
+                }
+            }
+            assert!(names.is_empty(), "what a name leads to is held");
+        }
+    }
+
+    /// A worker goes back in its conversation by a few blocks, and stores a few others, one by one or at once. Sometimes
+    /// it removes what it went back by, or it takes over the conversation of another worker, or what it stores has other
+    /// names than usual.
+    type Act = ((usize, usize, Vec<u64>), (bool, bool, bool, bool));
+
+    fn play(shard: &mut Shard, acts: &[Act]) {
+        let mut paths = [const { Vec::new() }; 3];
+        let mut apply = |by: usize, data| {
+            // Some are rejected, because the worker does not hold the parent.
+            let _ = shard.apply(&Event { worker: Worker::new(by as u64, 0), id: 0, data });
+            assert_sound(shard);
+        };
+        for ((by, back, locals), (one_by_one, removes, joins, renames)) in acts {
+            let by = by % paths.len();
+            if *joins {
+                paths[by] = paths[(by + 1) % paths.len()].clone();
+            }
+            let path = &mut paths[by];
+            let names = |path: &[u64]| sequence_hashes(path.iter().copied()).collect::<Vec<_>>();
+            let gone = names(path).split_off(path.len() - back.min(&path.len()));
+            path.truncate(path.len() - gone.len());
+            if *removes {
+                apply(by, EventData::Removed { blocks: gone.into_iter().rev().collect() });
+            }
+            let first = if *joins { 0 } else { path.len() };
+            path.extend(locals);
+            let names = names(path);
+            let block = |at: usize| Block { sequence: names[at] ^ u64::from(*renames), local: path[at] };
+            let step = if *one_by_one { 1 } else { path.len().max(1) };
+            for from in (first..path.len()).step_by(step) {
+                let parent = from.checked_sub(1).map(|parent| names[parent]);
+                let blocks = (from..path.len().min(from + step)).map(block).collect();
+                apply(by, EventData::Stored { parent, blocks });
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_counted_is_what_is_there(
+            acts in prop::collection::vec(
+                (
+                    (0..3_usize, 0..5_usize, prop::collection::vec(0..3_u64, 0..5)),
+                    (prop::bool::weighted(0.7), prop::bool::weighted(0.3), prop::bool::weighted(0.2),
+                        prop::bool::weighted(0.05)),
+                ),
+                0..60,
+            ),
+        ) {
+            let mut shard = Shard::new(PrefixHasher::seeded(1), 1000, 10);
+            play(&mut shard, &acts);
+            for worker in 0..3 {
+                let _ = shard.apply(&Event { worker: Worker::new(worker, 0), id: 0, data: EventData::Cleared });
+            }
+            assert_sound(&shard);
+            prop_assert_eq!((shard.runs().len(), shard.runs().bytes), (0, 0), "nothing is left behind");
         }
     }
 }

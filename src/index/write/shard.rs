@@ -431,6 +431,12 @@ impl Shard {
         self.slots.iter().map(|(&worker, &slot)| (worker, slot))
     }
 
+    /// All workers' states by slot, those of vacant slots included.
+    #[cfg(test)]
+    pub(super) fn by_slot(&self) -> &[WorkerState] {
+        &self.workers
+    }
+
     /// A worker and what it holds.
     pub(crate) fn worker(&self, worker: Worker) -> Option<&WorkerState> {
         self.slots.get(&worker).map(|&slot| &self.workers[slot as usize])
