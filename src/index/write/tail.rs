@@ -25,8 +25,8 @@ use crate::index::shared::holders::{EMPTY, Slot};
 /// The most entries of a log. A tail of more holdings is not moved, so the move takes hardly longer than an event.
 const LOGGED: usize = 64;
 
-/// How many blocks of a run may be copied for each block that the run goes on with. Copying one takes well under a
-/// hundredth of the time that applying one takes.
+/// How many blocks of a run may be copied for each block that the run goes on with. Applying a block takes about as long
+/// as copying a hundred, so the move of a tail takes a few times as long as the event without it, at most.
 const COPIED: usize = 256;
 
 /// The sequence hashes under which the latest blocks of a run were stored.
