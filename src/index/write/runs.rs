@@ -346,6 +346,7 @@ impl Runs {
         }
     }
 
+    #[inline(never)]
     fn log(&mut self, slot: Slot, first: Place, blocks: &[Block]) {
         let at = self.get_mut(first.run);
         let before = at.log.bytes();

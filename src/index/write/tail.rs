@@ -107,6 +107,7 @@ pub(super) fn is_left(runs: &Runs, parent: Place, prefixes: &[u64]) -> bool {
 ///
 /// Does nothing if the log does not have all that leads into the tail, or if another run begins with the prefix hash of
 /// its first block. Cutoffs must be settled.
+#[inline(never)]
 pub(super) fn cut_off(runs: &mut Runs, workers: &mut [WorkerState], parent: Place, more: usize) {
     let kept = parent.offset + 1;
     let run = runs.get(parent.run);
@@ -116,7 +117,7 @@ pub(super) fn cut_off(runs: &mut Runs, workers: &mut [WorkerState], parent: Plac
         for of_worker in tail.chunk_by(|a, b| a.0 == b.0) {
             let slot = of_worker[0].0;
             for &(_, offset, sequence) in of_worker {
-                workers[slot as usize].blocks.insert(sequence, Place { run: child, offset: offset - kept });
+                workers[slot as usize].blocks.relocate(sequence, Place { run: child, offset: offset - kept });
             }
             runs.set_cutoff(parent.run, slot, kept);
             runs.set_cutoff(child, slot, of_worker.len() as u32);
