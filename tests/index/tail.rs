@@ -44,10 +44,14 @@ impl Local {
 /// A conversation that these workers serve together: all of them store the prompt and every decoded block.
 fn decoded_by(workers: &[Worker]) -> Local {
     let mut local = Local::new();
-    workers.iter().for_each(|&worker| local.store(worker, None, PROMPT));
+    for &worker in workers {
+        local.store(worker, None, PROMPT);
+    }
     let parents = std::iter::once(20).chain(DECODED);
     for (parent, block) in parents.zip(DECODED) {
-        workers.iter().for_each(|&worker| local.store(worker, Some(parent), [block]));
+        for &worker in workers {
+            local.store(worker, Some(parent), [block]);
+        }
     }
     local
 }
@@ -125,7 +129,9 @@ fn what_the_turn_repeats_stays() {
 #[test]
 fn a_tail_without_holders_is_dropped() {
     let mut local = decoded_by(&[A, B]);
-    [A, B].iter().for_each(|&worker| local.remove(worker, DECODED.rev()));
+    for worker in [A, B] {
+        local.remove(worker, DECODED.rev());
+    }
     local.store(A, Some(20), TURN);
     assert_eq!(local.size(), (1, 30));
     assert_eq!(local.both([A, B]), [(20, 30), (20, 20)]);
@@ -141,7 +147,9 @@ fn a_tail_with_a_holder_that_is_not_logged_stays() {
         let mut local = decoded_by(&workers);
         local.store(A, Some(20), TURN);
         assert_eq!(local.both([A, B, workers[11]]), [(25, 30), (25, 20), (25, 20)]);
-        workers.iter().for_each(|&worker| local.remove(worker, DECODED.rev()));
+        for worker in workers {
+            local.remove(worker, DECODED.rev());
+        }
         assert_eq!(local.is_one_run(), moves);
     }
 }
@@ -251,7 +259,9 @@ fn a_second_tail_of_a_branch_point_stays() {
 fn a_tail_that_moved_does_not_move_again() {
     let moved = || {
         let mut local = decoded_by(&[A, B]);
-        [A, B].iter().for_each(|&worker| local.remove(worker, [105, 104, 103]));
+        for worker in [A, B] {
+            local.remove(worker, [105, 104, 103]);
+        }
         local.store(A, Some(20), TURN);
         local
     };
