@@ -5,6 +5,7 @@ mod bucket;
 mod cutoff;
 pub(super) mod export;
 pub(super) mod left_out;
+mod log;
 pub(super) mod multiset;
 pub(super) mod run;
 pub(super) mod runs;

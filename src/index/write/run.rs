@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tail::Log;
+use super::log::Log;
 use crate::index::shared::holders::{Holders, Slot};
 use crate::index::shared::positions::PositionArray;
 

@@ -11,8 +11,8 @@
 //! - No two runs begin with equal prefix hashes. If two prefixes collide, the second one gets no run, and its store is
 //!   rejected.
 
+use super::log::Log;
 use super::run::{Place, Run, RunId};
-use super::tail::Log;
 use crate::event::Block;
 use crate::index::shared::holders::{Holders, Slot};
 use crate::index::shared::positions::PositionArray;
