@@ -163,8 +163,8 @@ impl Traffic {
         self.stored_event(by, parent, &blocks, draw)
     }
 
-    /// Goes on with a conversation: mostly by one decoded block, and otherwise by the next turn, which leaves the sequence
-    /// at the end of the prompt or somewhere in what was decoded.
+    /// Goes on with a conversation: mostly by one decoded block, and otherwise by the next turn, which leaves the
+    /// sequence at the end of the prompt or somewhere in what was decoded.
     fn converse(&mut self, by: u64, draw: &mut impl Draw) -> EventData {
         let with = if draw.one_in(8) { draw.below(self.shape.workers) } else { by };
         let known = self.conversations[with as usize].filter(|_| !draw.one_in(16));

@@ -307,7 +307,8 @@ fn a_tail_behind_a_trimmed_run_is_moved() {
     assert!(local.is_one_run());
 }
 
-/// The array has room behind the prompt. If the turn came there, readers of the old snapshot would take it for the tail.
+/// The array has room behind the prompt. If the turn came there, readers of the old snapshot would take it for the
+/// tail.
 #[test]
 fn a_snapshot_does_not_change_when_a_tail_moves() {
     let mut local = decoded_by(&[A, B]);

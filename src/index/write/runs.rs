@@ -1,10 +1,10 @@
 //! All runs of a shard: where a chain of blocks goes, and what is freed when nobody needs it any more.
 //!
 //! Invariants:
-//! - A run is append-only. Where a sequence diverges from it, the rest becomes a new run: a *child*, which hangs off the
-//!   last block that they share. Where one worker holds less than another, only a cutoff differs. So runs are not split,
-//!   with one exception: a tail that came block by block may become the child (`tail.rs`), and the run goes on with the
-//!   sequence that diverges.
+//! - A run is append-only. Where a sequence diverges from it, the rest becomes a new run: a *child*, which hangs off
+//!   the last block that they share. Where one worker holds less than another, only a cutoff differs. So runs are not
+//!   split, with one exception: a tail that came block by block may become the child (`tail.rs`), and the run goes on
+//!   with the sequence that diverges.
 //! - A slot that a snapshot may read is never written again. A run that loses its end gets an array of its own.
 //! - Every prefix is in exactly one place, and so is the prefix that is one block shorter: a run outlives its children,
 //!   even when nobody holds it any more.
@@ -439,9 +439,9 @@ mod tests {
         }
     }
 
-    /// A worker goes back in its conversation by a few blocks, and stores a few others, one by one or at once. Sometimes
-    /// it removes what it went back by, or it takes over the conversation of another worker, or what it stores has other
-    /// names than usual.
+    /// A worker goes back in its conversation by a few blocks, and stores a few others, one by one or at once.
+    /// Sometimes it removes what it went back by, or it takes over the conversation of another worker, or what it
+    /// stores has other names than usual.
     type Act = ((usize, usize, Vec<u64>), (bool, bool, bool, bool));
 
     fn play(shard: &mut Shard, acts: &[Act]) {

@@ -1,20 +1,20 @@
 //! The tail of a run becomes a child of it, so that a conversation stays in one run.
 //!
 //! An engine stores a prompt at once, and the blocks that it decodes one by one, each behind the last. The next turn of
-//! the conversation mostly does not repeat exactly these blocks, so it leaves the run where they begin. If the turn became
-//! a child there, every turn would be a run of its own, and a lookup of a conversation would walk through all of them. So
-//! the blocks behind that place, the *tail*, become the child instead, and the run goes on with the turn.
+//! the conversation mostly does not repeat exactly these blocks, so it leaves the run where they begin. If the turn
+//! became a child there, every turn would be a run of its own, and a lookup of a conversation would walk through all of
+//! them. So the blocks behind that place, the *tail*, become the child instead, and the run goes on with the turn.
 //!
 //! Moving a block means changing its place in the map of every worker that holds it, and maps are searched by sequence
 //! hash. So a run logs under which sequence hashes its latest blocks were stored, as long as they come one by one
-//! (`log.rs`). The log may be out of date, or have gaps. So a tail is moved only if the maps confirm that the log has every
-//! name that leads into it. That can be counted: a worker that holds so many blocks of the tail has so many names for
-//! them, unless one of them has a twin.
+//! (`log.rs`). The log may be out of date, or have gaps. So a tail is moved only if the maps confirm that the log has
+//! every name that leads into it. That can be counted: a worker that holds so many blocks of the tail has so many names
+//! for them, unless one of them has a twin.
 //!
 //! A tail with a twin, a detached block or a child stays where it is, because something else knows its places.
 //!
-//! Where children hang off the block before the tail already, nothing is moved. So each branch point has one tail at most,
-//! and the run is not copied again for each of many sequences that part there.
+//! Where children hang off the block before the tail already, nothing is moved. So each branch point has one tail at
+//! most, and the run is not copied again for each of many sequences that part there.
 
 use super::log::Entry;
 use super::run::Place;
@@ -22,8 +22,8 @@ use super::runs::Runs;
 use super::worker::WorkerState;
 use crate::index::shared::holders::EMPTY;
 
-/// How many blocks of a run may be copied for each block that the run goes on with. Applying a block takes about as long
-/// as copying a hundred, so the move of a tail takes a few times as long as the event without it, at most.
+/// How many blocks of a run may be copied for each block that the run goes on with. Applying a block takes about as
+/// long as copying a hundred, so the move of a tail takes a few times as long as the event without it, at most.
 const COPIED: usize = 256;
 
 /// Whether a chain with these prefix hashes, which continues `parent`, leaves its run there before a tail that might be
@@ -62,8 +62,8 @@ pub(super) fn cut_off(runs: &mut Runs, workers: &mut [WorkerState], parent: Plac
     runs.trim(parent.run, kept, kept as usize + more);
 }
 
-/// Every name that leads into the tail behind `parent`, by worker and offset. `None` if the log does not have all of them,
-/// or if a block has two.
+/// Every name that leads into the tail behind `parent`, by worker and offset. `None` if the log does not have all of
+/// them, or if a block has two.
 fn names(runs: &Runs, workers: &[WorkerState], parent: Place) -> Option<Vec<Entry>> {
     let run = runs.get(parent.run);
     let mut names = Vec::new();
