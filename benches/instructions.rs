@@ -28,14 +28,16 @@ const WORKERS: u64 = 32;
 /// how many units of work it did.
 type Case = (&'static str, &'static str, fn(u64) -> u64);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     ("lookup", "hit", hit),
     ("lookup", "branches", branches),
+    ("lookup", "turns", turns),
     ("lookup", "shared", shared),
     ("lookup", "miss", miss),
     ("lookup", "short", short),
     ("block", "prompts", prompts),
     ("block", "decoding", decoding),
+    ("block", "conversing", conversing),
     ("block", "joining", joining),
     ("block", "evicting", evicting),
 ];
@@ -88,6 +90,32 @@ fn branches(repetitions: u64) -> u64 {
     }
     writer.publish();
     look_up(repetitions, &reader, &path, 2, PROMPT as u32 + 16 * 24)
+}
+
+/// Blocks that are decoded in each turn of a conversation, and blocks that the next turn brings instead.
+const ANSWER: u64 = 8;
+const QUESTION: u64 = 24;
+
+/// A conversation of one worker, each of whose turns does not repeat what was decoded in the one before.
+fn turns(repetitions: u64) -> u64 {
+    let (mut writer, reader) = fleet();
+    let mut path = prompt(1, 0, PROMPT);
+    apply(&mut writer, [&stored(1, None, &path)]);
+    for turn in 0..16 {
+        apply(&mut writer, &answer_and_question(1, &path, turn));
+        path.extend(prompt(3, turn, QUESTION));
+    }
+    writer.publish();
+    look_up(repetitions, &reader, &path, 1, (PROMPT + 16 * QUESTION) as u32)
+}
+
+/// The blocks that a worker decodes behind this path, one by one, and then a question that does not follow them, but
+/// the path.
+fn answer_and_question(worker: u64, path: &[u64], number: u64) -> Vec<Event> {
+    let last = path[path.len() - 1];
+    let answer = [vec![last], prompt(2, number, ANSWER)].concat();
+    let decoded = answer.windows(2).map(|pair| stored(worker, Some(pair[0]), &pair[1..]));
+    decoded.chain([stored(worker, Some(last), &prompt(3, number, QUESTION))]).collect()
 }
 
 /// A system prompt that 1,000 workers hold, and a question that none of them holds.
@@ -167,6 +195,27 @@ fn decoding(repetitions: u64) -> u64 {
         stored(conversation % WORKERS, Some(blocks[position - 1]), &blocks[position..=position])
     });
     write(repetitions, (writer, reader), &groups, (0, &whole[0]), PROMPT + repetitions * STEPS)
+}
+
+/// Workers that serve 32 conversations, each of whose turns does not repeat what was decoded in the one before.
+fn conversing(repetitions: u64) -> u64 {
+    const CONVERSATIONS: u64 = 32;
+    let (mut writer, reader) = fleet();
+    let mut paths: Vec<_> = (0..CONVERSATIONS).map(|number| prompt(1, number, PROMPT)).collect();
+    for (worker, path) in (0..).zip(&paths) {
+        apply(&mut writer, [&stored(worker % WORKERS, None, path)]);
+    }
+    let mut groups = Vec::new();
+    for group in 0..MOST {
+        let numbers = group * CONVERSATIONS..(group + 1) * CONVERSATIONS;
+        let events = (0..).zip(&mut paths).zip(numbers).flat_map(|((worker, path), number)| {
+            let events = answer_and_question(worker % WORKERS, path, number);
+            path.extend(prompt(3, number, QUESTION));
+            events
+        });
+        groups.push(events.collect());
+    }
+    write(repetitions, (writer, reader), &groups, (0, &paths[0]), PROMPT + repetitions * QUESTION)
 }
 
 /// Workers that store, one after the other, the same 256 prompts, which another one holds already.

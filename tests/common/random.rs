@@ -1,5 +1,6 @@
 //! Random events and queries, from alphabets so small that hashes, prefixes and names repeat all the time.
 
+use kvleap::hash::sequence_hashes;
 use kvleap::{Block, Event, EventData, Matches, Worker};
 use proptest::prelude::*;
 
@@ -56,6 +57,98 @@ pub(crate) fn event(shape: Shape) -> impl Strategy<Value = Event> {
         id: event_id.into(),
         data,
     })
+}
+
+/// What a worker does in the conversation that it is in.
+#[derive(Clone, Debug)]
+enum Act {
+    /// It decodes one block.
+    Decode(u64),
+    /// The next turn comes, and does not repeat the last so many blocks.
+    Turn(usize, Vec<u64>),
+    /// It goes on with the conversation that another worker is in.
+    Join(usize),
+    /// It has the last block under a second name.
+    Twin,
+    /// It removes the last so many blocks.
+    Evict(usize),
+    /// It removes a block from the middle.
+    Punch(prop::sample::Index),
+    Say(EventData),
+}
+
+/// Draws what a few workers say of their conversations. Some repeat events, as in [`stream`].
+pub(crate) fn conversations(most: usize) -> impl Strategy<Value = Vec<Event>> {
+    const WORKERS: usize = 4;
+    let act = prop_oneof![
+        24 => (0..2u64).prop_map(Act::Decode),
+        8 => (0..6usize, prop::collection::vec(0..3u64, 1..6)).prop_map(|(back, locals)| Act::Turn(back, locals)),
+        4 => (0..WORKERS).prop_map(Act::Join),
+        1 => Just(Act::Twin),
+        3 => (1..5usize).prop_map(Act::Evict),
+        1 => any::<prop::sample::Index>().prop_map(Act::Punch),
+        1 => prop::sample::select(vec![
+            EventData::Cleared, EventData::WorkerRemoved, EventData::WorkerAdded, EventData::CopiesCounted
+        ]).prop_map(Act::Say),
+    ];
+    let acts =
+        prop::collection::vec((0..WORKERS, act, prop::option::weighted(0.1, any::<prop::sample::Index>())), most);
+    acts.prop_map(|acts| {
+        let mut paths: Vec<Vec<u64>> = vec![vec![7; 3]; WORKERS];
+        let mut events: Vec<Event> = Vec::new();
+        for (by, act, again) in acts {
+            let event = Event { worker: Worker::new(by as u64, 0), id: 0, data: said(&mut paths, by, act) };
+            events.push(event);
+            events.extend(again.map(|index| index.get(&events).clone()));
+        }
+        events
+    })
+}
+
+/// Returns the event that says what the worker does.
+fn said(paths: &mut [Vec<u64>], by: usize, act: Act) -> EventData {
+    let stored = |path: &[u64], from: usize| {
+        let names: Vec<u64> = sequence_hashes(path.iter().copied()).collect();
+        let blocks = names.iter().zip(path).skip(from).map(|(&sequence, &local)| Block { sequence, local }).collect();
+        EventData::Stored { parent: from.checked_sub(1).map(|parent| names[parent]), blocks }
+    };
+    let other = match act {
+        Act::Join(with) => paths[with].clone(),
+        _ => Vec::new(),
+    };
+    let path = &mut paths[by];
+    match act {
+        Act::Decode(local) => {
+            path.push(local);
+            stored(path, path.len() - 1)
+        }
+        Act::Turn(back, locals) => {
+            path.truncate(path.len().saturating_sub(back).max(1));
+            path.extend(&locals);
+            stored(path, path.len() - locals.len())
+        }
+        Act::Join(_) => {
+            *path = other;
+            stored(path, 0)
+        }
+        Act::Twin => {
+            let mut data = stored(path, path.len() - 1);
+            if let EventData::Stored { blocks, .. } = &mut data {
+                blocks[0].sequence ^= 1;
+            }
+            data
+        }
+        Act::Evict(count) => {
+            let names: Vec<u64> = sequence_hashes(path.iter().copied()).collect();
+            path.truncate(path.len().saturating_sub(count).max(1));
+            EventData::Removed { blocks: names[path.len()..].iter().rev().copied().collect() }
+        }
+        Act::Punch(index) => {
+            let names: Vec<u64> = sequence_hashes(path.iter().copied()).collect();
+            EventData::Removed { blocks: vec![*index.get(&names)] }
+        }
+        Act::Say(data) => data,
+    }
 }
 
 pub(crate) fn events(shape: Shape, most: usize) -> impl Strategy<Value = Vec<Event>> {

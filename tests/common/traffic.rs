@@ -49,6 +49,15 @@ struct Node {
     depth: u32,
 }
 
+/// Where a conversation is.
+#[derive(Clone, Copy, Debug)]
+struct Conversation {
+    /// The end of the prompt.
+    prompt: u32,
+    /// The end of what was decoded behind it.
+    end: u32,
+}
+
 /// A fleet that sends events.
 pub(crate) struct Traffic {
     shape: Shape,
@@ -58,6 +67,8 @@ pub(crate) struct Traffic {
     stored: Vec<VecDeque<u32>>,
     /// For each worker, what it removed last.
     removed: Vec<VecDeque<u32>>,
+    /// For each worker, the conversation that it serves.
+    conversations: Vec<Option<Conversation>>,
     /// For each worker, the id of its last event.
     ids: Vec<u64>,
     said: VecDeque<EventData>,
@@ -86,6 +97,7 @@ impl Traffic {
             children: HashMap::new(),
             stored: vec![VecDeque::new(); workers],
             removed: vec![VecDeque::new(); workers],
+            conversations: vec![None; workers],
             ids: vec![0; workers],
             said: VecDeque::new(),
         }
@@ -113,7 +125,8 @@ impl Traffic {
 
     fn data(&mut self, by: u64, draw: &mut impl Draw) -> EventData {
         match draw.below(32) {
-            0..13 => self.store(by, draw),
+            0..8 => self.store(by, draw),
+            8..13 => self.converse(by, draw),
             13..16 => self.refill(by, draw),
             16..24 => self.evict(by, draw),
             24..26 => self.punch(by, draw),
@@ -148,6 +161,55 @@ impl Traffic {
             remember(&mut self.stored[by as usize], stored);
         }
         self.stored_event(by, parent, &blocks, draw)
+    }
+
+    /// Goes on with a conversation: mostly by one decoded block, and otherwise by the next turn, which leaves the
+    /// sequence at the end of the prompt or somewhere in what was decoded.
+    fn converse(&mut self, by: u64, draw: &mut impl Draw) -> EventData {
+        let with = if draw.one_in(8) { draw.below(self.shape.workers) } else { by };
+        let known = self.conversations[with as usize].filter(|_| !draw.one_in(16));
+        let fresh = || self.latest(by).map(|latest| Conversation { prompt: latest, end: latest });
+        let Some(Conversation { prompt, end }) = known.or_else(fresh) else { return self.store(by, draw) };
+        if !draw.one_in(5) {
+            let Some(next) = self.next(end, draw) else { return self.store(by, draw) };
+            self.conversations[by as usize] = Some(Conversation { prompt, end: next });
+            remember(&mut self.stored[by as usize], next);
+            // Whoever joins a conversation has to store it first.
+            let joins = with != by && draw.one_in(2);
+            let (parent, mut blocks) = if joins { (None, self.path(next, 0)) } else { (Some(end), vec![next]) };
+            blocks.truncate(self.shape.longest as usize);
+            return self.stored_event(by, parent, &blocks, draw);
+        }
+        let decoded = self.path(end, u64::from(self.nodes[prompt as usize].depth));
+        let parent = if draw.one_in(4) { draw.pick(&decoded) } else { prompt };
+        let (mut last, mut blocks) = (parent, Vec::new());
+        for _ in 0..draw.size(self.shape.longest.min(8)) {
+            let Some(next) = self.next(last, draw) else { break };
+            last = next;
+            blocks.push(next);
+        }
+        if blocks.is_empty() {
+            return self.store(by, draw);
+        }
+        self.conversations[by as usize] = Some(Conversation { prompt: last, end: last });
+        remember(&mut self.stored[by as usize], last);
+        self.stored_event(by, Some(parent), &blocks, draw)
+    }
+
+    /// A block that follows another. `None` if it would be too deep or, mostly, if it would be one prefix too many.
+    fn next(&mut self, parent: u32, draw: &mut impl Draw) -> Option<u32> {
+        let local = draw.pick(self.shape.locals);
+        if let Some(&known) = self.children.get(&(Some(parent), local)) {
+            return Some(known);
+        }
+        let depth = self.nodes[parent as usize].depth + 1;
+        let next = self.nodes.len() as u32;
+        if u64::from(depth) > self.shape.positions || next as usize >= self.shape.prefixes && !draw.one_in(8) {
+            return None;
+        }
+        self.children.insert((Some(parent), local), next);
+        self.nodes.push(Node { parent: Some(parent), local, depth });
+        Some(next)
     }
 
     /// A block that was removed is stored again, alone or with some that follow it.

@@ -2,59 +2,59 @@
 
 use kvleap::{Block, Event, EventData, Index, Matches, Reader, Rejection, Worker, Writer};
 
-const A: Worker = Worker::new(1, 0);
-const B: Worker = Worker::new(2, 0);
-const C: Worker = Worker::new(3, 0);
+pub(crate) const A: Worker = Worker::new(1, 0);
+pub(crate) const B: Worker = Worker::new(2, 0);
+pub(crate) const C: Worker = Worker::new(3, 0);
 
 /// A local index in which every block has one number for its sequence hash and its local hash.
-struct Local {
-    writer: Writer,
+pub(crate) struct Local {
+    pub(crate) writer: Writer,
     reader: Reader,
     matches: Matches,
 }
 
 impl Local {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (writer, reader) = Index::builder().build_local().expect("valid settings");
         Self { writer, reader, matches: Matches::new() }
     }
 
-    fn apply(&mut self, worker: Worker, data: EventData) -> Result<(), Rejection> {
+    pub(crate) fn apply(&mut self, worker: Worker, data: EventData) -> Result<(), Rejection> {
         self.writer.apply(&Event { worker, id: 1, data })
     }
 
-    fn store(&mut self, worker: Worker, parent: Option<u64>, blocks: impl IntoIterator<Item = u64>) {
+    pub(crate) fn store(&mut self, worker: Worker, parent: Option<u64>, blocks: impl IntoIterator<Item = u64>) {
         self.apply(worker, stored(parent, blocks)).expect("well-formed");
     }
 
-    fn remove(&mut self, worker: Worker, blocks: impl IntoIterator<Item = u64>) {
+    pub(crate) fn remove(&mut self, worker: Worker, blocks: impl IntoIterator<Item = u64>) {
         self.apply(worker, removed(blocks)).expect("well-formed");
     }
 
-    fn import(&mut self, worker: Worker, data: impl IntoIterator<Item = EventData>) {
+    pub(crate) fn import(&mut self, worker: Worker, data: impl IntoIterator<Item = EventData>) {
         let events: Vec<_> = data.into_iter().map(|data| Event { worker, id: 1, data }).collect();
         self.writer.import(&events).expect("well-formed");
     }
 
     /// Returns how much of the query a worker holds, once everything is published.
-    fn depth(&mut self, worker: Worker, query: impl IntoIterator<Item = u64>) -> u32 {
+    pub(crate) fn depth(&mut self, worker: Worker, query: impl IntoIterator<Item = u64>) -> u32 {
         self.writer.publish();
         self.seen(worker, query)
     }
 
     /// Returns how much of the query a worker holds by what was published last.
-    fn seen(&mut self, worker: Worker, query: impl IntoIterator<Item = u64>) -> u32 {
+    pub(crate) fn seen(&mut self, worker: Worker, query: impl IntoIterator<Item = u64>) -> u32 {
         self.reader.find(&Vec::from_iter(query), &mut self.matches);
         self.matches.depth(worker)
     }
 }
 
-fn stored(parent: Option<u64>, blocks: impl IntoIterator<Item = u64>) -> EventData {
+pub(crate) fn stored(parent: Option<u64>, blocks: impl IntoIterator<Item = u64>) -> EventData {
     let blocks = blocks.into_iter().map(|name| Block { sequence: name, local: name }).collect();
     EventData::Stored { parent, blocks }
 }
 
-fn removed(blocks: impl IntoIterator<Item = u64>) -> EventData {
+pub(crate) fn removed(blocks: impl IntoIterator<Item = u64>) -> EventData {
     EventData::Removed { blocks: blocks.into_iter().collect() }
 }
 

@@ -27,5 +27,6 @@ mod route;
 mod route_predict;
 mod route_tiers;
 mod status;
+mod tail;
 #[cfg(feature = "trace")]
 mod vectors;

@@ -52,9 +52,10 @@ impl PositionArray {
 
     /// Copies the first `len` into a new array with this capacity.
     pub(crate) fn resized(&self, len: u32, capacity: usize) -> Self {
-        let kept = self.rest[..len as usize - 1].iter().map(|slot| slot.load(Relaxed));
-        let rest = kept.chain(std::iter::repeat(0)).take(capacity - 1).map(AtomicU64::new).collect();
-        Self { first: self.first, rest }
+        let mut rest = Vec::with_capacity(capacity - 1);
+        rest.extend(self.rest[..len as usize - 1].iter().map(|slot| AtomicU64::new(slot.load(Relaxed))));
+        rest.resize_with(capacity - 1, AtomicU64::default);
+        Self { first: self.first, rest: rest.into() }
     }
 
     /// How many bytes it has on the heap.

@@ -85,6 +85,13 @@ impl BlockMap {
         self.find(scramble(sequence)).map(|(at, member)| self.entry(self.buckets[at].entries[member]).place)
     }
 
+    /// Changes the place of `sequence`, which is in the map.
+    pub(crate) fn relocate(&mut self, sequence: u64, place: Place) {
+        let (at, member) = self.find(scramble(sequence)).expect("it is in the map");
+        let entry = self.buckets[at].entries[member];
+        self.entry_mut(entry).place = place;
+    }
+
     /// Fetches what the other calls will need for `sequence`.
     #[inline]
     pub(crate) fn prefetch(&self, sequence: u64) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::log::Log;
 use crate::index::shared::holders::{Holders, Slot};
 use crate::index::shared::positions::PositionArray;
 
@@ -49,6 +50,10 @@ pub(crate) struct Run {
     pub(crate) start: u32,
     /// Blocks in the array. Those beyond every cutoff are held by nobody, or beyond a hole.
     pub(crate) len: u32,
+    /// How many leading blocks are never moved to a child: those behind them came one by one.
+    pub(super) whole: u32,
+    /// Under which sequence hashes the others were stored.
+    pub(super) log: Log,
     /// The block before offset 0; `None` at the root.
     pub(crate) parent: Option<Place>,
     pub(crate) holders: Holders,
@@ -70,8 +75,12 @@ impl Run {
     /// How many leading blocks of the array are needed: somebody holds them, or a child hangs off them.
     pub(super) fn needed(&self) -> u32 {
         let branch = self.branches.last().map_or(0, |&(offset, _)| offset + 1);
-        let detached = self.detached.iter().flat_map(|d| d.values()).filter_map(|r| r.last()).map(|r| r.end).max();
-        self.holders.reach().max(branch).max(detached.unwrap_or(0))
+        self.holders.reach().max(branch).max(self.detached_end())
+    }
+
+    /// The end of the last detached range; 0 if there is none.
+    pub(super) fn detached_end(&self) -> u32 {
+        self.detached.iter().flat_map(|d| d.values()).filter_map(|r| r.last()).map(|r| r.end).max().unwrap_or(0)
     }
 
     /// Adds `offset` to what the worker with this cutoff holds. Returns its new cutoff.
@@ -145,7 +154,8 @@ impl Run {
 
     /// How many bytes it has on the heap, without detached ranges.
     pub(super) fn bytes(&self) -> usize {
-        self.prefixes.bytes() + self.holders.bytes() + self.branches.capacity() * size_of::<(u32, u32)>()
+        let branches = self.branches.capacity() * size_of::<(u32, u32)>();
+        self.prefixes.bytes() + self.holders.bytes() + branches + self.log.bytes()
     }
 }
 
@@ -159,6 +169,8 @@ mod tests {
             prefixes: PositionArray::of(1),
             start: 0,
             len: 9,
+            whole: 9,
+            log: Log::default(),
             parent: None,
             holders: Holders::NOBODY,
             branches: Vec::new(),

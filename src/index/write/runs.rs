@@ -1,14 +1,19 @@
 //! All runs of a shard: where a chain of blocks goes, and what is freed when nobody needs it any more.
 //!
 //! Invariants:
-//! - A run is append-only and never split. Where a sequence diverges from it, the rest becomes a new run: a *child*,
-//!   which hangs off the last block that they share. Where one worker holds less than another, only a cutoff differs.
+//! - A run is append-only. Where a sequence diverges from it, the rest becomes a new run: a *child*, which hangs off
+//!   the last block that they share. Where one worker holds less than another, only a cutoff differs. So runs are not
+//!   split, with one exception: a tail that came block by block may become the child (`tail.rs`), and the run goes on
+//!   with the sequence that diverges.
+//! - A slot that a snapshot may read is never written again. A run that loses its end gets an array of its own.
 //! - Every prefix is in exactly one place, and so is the prefix that is one block shorter: a run outlives its children,
 //!   even when nobody holds it any more.
 //! - No two runs begin with equal prefix hashes. If two prefixes collide, the second one gets no run, and its store is
 //!   rejected.
 
+use super::log::Log;
 use super::run::{Place, Run, RunId};
+use crate::event::Block;
 use crate::index::shared::holders::{Holders, Slot};
 use crate::index::shared::positions::PositionArray;
 use crate::index::shared::prefix::PrefixHasher;
@@ -188,6 +193,10 @@ impl Runs {
         }
         run.prefixes.append(run.len, prefixes);
         run.len += prefixes.len() as u32;
+        if prefixes.len() > 1 {
+            self.bytes -= run.log.bytes();
+            (run.whole, run.log) = (run.len, Log::default());
+        }
         self.blocks += prefixes.len() as u64;
     }
 
@@ -210,6 +219,8 @@ impl Runs {
             prefixes: PositionArray::of(prefix),
             start: position,
             len: 1,
+            whole: 1,
+            log: Log::default(),
             parent,
             holders: Holders::NOBODY,
             branches: Vec::new(),
@@ -277,13 +288,7 @@ impl Runs {
             if needed > 0 {
                 // Trimming copies what is kept, so it has to pay: the tail must be longer than the rest, and than 16.
                 if (at.len - needed) as usize > (needed as usize).max(16) {
-                    let trimmed = at.prefixes.resized(needed, needed as usize);
-                    self.bytes = self.bytes + trimmed.bytes() - at.prefixes.bytes();
-                    self.blocks -= u64::from(at.len - needed);
-                    let at = self.get_mut(run);
-                    at.len = needed;
-                    at.prefixes = trimmed;
-                    self.change(run);
+                    self.trim(run, needed, needed as usize);
                 }
                 return;
             }
@@ -305,6 +310,53 @@ impl Runs {
         }
     }
 
+    /// Gives the run an array of its own, with its first `len` blocks and this capacity.
+    pub(super) fn trim(&mut self, run: RunId, len: u32, capacity: usize) {
+        let at = self.get_mut(run);
+        let trimmed = at.prefixes.resized(len, capacity);
+        let (before, after) = (at.prefixes.bytes(), trimmed.bytes());
+        let cut = at.len - len;
+        (at.prefixes, at.len, at.whole) = (trimmed, len, at.whole.min(len));
+        at.log.truncate(len);
+        self.bytes = self.bytes + after - before;
+        self.blocks -= u64::from(cut);
+        self.change(run);
+    }
+
+    /// Makes a child of `parent` with the blocks behind it in the same run, as far as somebody holds them. They stay in
+    /// the run, too, so the caller has to [trim](Self::trim) it. Returns `None` on a collision.
+    pub(super) fn branch_off(&mut self, parent: Place) -> Option<RunId> {
+        let at = self.get(parent.run);
+        let first = parent.offset + 1;
+        let position = at.start + first;
+        let prefixes: Vec<u64> = (first..at.holders.reach()).map(|offset| at.prefixes.get(offset)).collect();
+        let child = self.create(Some(parent), position, prefixes[0])?;
+        self.append(child, &prefixes[1..]);
+        Some(child)
+    }
+
+    /// Logs under which sequence hashes a worker stored these blocks, the first of which is at `first`, unless they are
+    /// never moved.
+    #[inline]
+    pub(super) fn note(&mut self, slot: Slot, first: Place, blocks: &[Block]) {
+        let at = self.get(first.run);
+        if first.offset + blocks.len() as u32 > at.whole {
+            let known = at.whole.saturating_sub(first.offset);
+            self.log(slot, Place { offset: first.offset + known, ..first }, &blocks[known as usize..]);
+        }
+    }
+
+    #[inline(never)]
+    fn log(&mut self, slot: Slot, first: Place, blocks: &[Block]) {
+        let at = self.get_mut(first.run);
+        let before = at.log.bytes();
+        if !at.log.note(slot, first.offset, blocks) {
+            (at.whole, at.log) = (at.len, Log::default());
+        }
+        let after = at.log.bytes();
+        self.bytes = self.bytes + after - before;
+    }
+
     /// Takes the first prefix hashes of the runs that changed, came or went since the last call. A run that went and
     /// came again is there twice.
     pub(crate) fn take_changes(&mut self, into: &mut Vec<u64>) {
@@ -320,7 +372,14 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::event::{Event, EventData, Worker};
+    use crate::hash::sequence_hashes;
+    use crate::index::write::shard::Shard;
 
     #[test]
     fn an_array_that_grows_block_by_block_is_at_most_a_quarter_too_large() {
@@ -332,6 +391,110 @@ mod tests {
             assert_eq!((run.len, runs.len()), (position + 1, 1));
             assert!(run.prefixes.capacity() as u32 <= run.len + run.len / 4, "{} blocks", run.len);
             last = Some(place);
+        }
+    }
+
+    /// Counts everything again, and compares: what is counted incrementally, branch points with children, and workers'
+    /// maps with cutoffs, detached ranges and twins.
+    fn assert_sound(shard: &Shard) {
+        let runs = shard.runs();
+        let sum = |count: &dyn Fn(&Run) -> u64| runs.iter().map(count).sum::<u64>();
+        assert_eq!(runs.blocks, sum(&|run| u64::from(run.len)));
+        assert_eq!(runs.reached, sum(&|run| u64::from(run.holders.reach())));
+        assert_eq!(runs.bytes as u64, sum(&|run| run.bytes() as u64));
+        let mut children = HashMap::<Place, u32>::new();
+        let mut prefixes = HashSet::new();
+        for run in runs.iter() {
+            let before = run.parent.map_or(0, |parent| {
+                *children.entry(parent).or_default() += 1;
+                let at = runs.get(parent.run);
+                assert!(parent.offset < at.len && run.start == at.start + parent.offset + 1);
+                at.prefixes.get(parent.offset)
+            });
+            assert_ne!(before, run.prefixes.first);
+            assert!((0..run.len).all(|offset| prefixes.insert(run.prefixes.get(offset))), "a prefix has one place");
+            assert!(run.needed() <= run.len && run.whole <= run.len);
+        }
+        for RunEntry { run, .. } in runs.heads.iter() {
+            let counted = &runs.get(*run).branches;
+            assert!(counted.is_sorted_by(|a, b| a.0 < b.0));
+            for &(offset, count) in counted {
+                assert_eq!(children.remove(&Place { run: *run, offset }), Some(count));
+            }
+        }
+        assert!(children.is_empty(), "every child is counted at its parent");
+        for (slot, state) in shard.by_slot().iter().enumerate() {
+            let mut names = HashMap::<Place, u32>::new();
+            state.blocks.iter().for_each(|(_, place)| *names.entry(place).or_default() += 1);
+            for RunEntry { run, .. } in runs.heads.iter() {
+                let at = runs.get(*run);
+                let cutoff = at.holders.cutoff(slot as Slot);
+                for offset in (0..at.len).filter(|&offset| at.holds(slot as Slot, cutoff, offset)) {
+                    let place = Place { run: *run, offset };
+                    let twins = state.twins.get(&place).copied().unwrap_or(0);
+                    assert_eq!(names.remove(&place), Some(1 + twins), "{place:?}");
+                }
+            }
+            assert!(names.is_empty(), "what a name leads to is held");
+        }
+    }
+
+    /// A worker goes back in its conversation by a few blocks, and stores a few others, one by one or at once.
+    /// Sometimes it removes what it went back by, or it takes over the conversation of another worker, or what it
+    /// stores has other names than usual.
+    type Act = ((usize, usize, Vec<u64>), (bool, bool, bool, bool));
+
+    fn play(shard: &mut Shard, acts: &[Act]) {
+        let mut paths = [const { Vec::new() }; 3];
+        let mut apply = |by: usize, data| {
+            // Some are rejected, because the worker does not hold the parent.
+            let _ = shard.apply(&Event { worker: Worker::new(by as u64, 0), id: 0, data });
+            assert_sound(shard);
+        };
+        for ((by, back, locals), (one_by_one, removes, joins, renames)) in acts {
+            let by = by % paths.len();
+            if *joins {
+                paths[by] = paths[(by + 1) % paths.len()].clone();
+            }
+            let path = &mut paths[by];
+            let names = |path: &[u64]| sequence_hashes(path.iter().copied()).collect::<Vec<_>>();
+            let gone = names(path).split_off(path.len() - back.min(&path.len()));
+            path.truncate(path.len() - gone.len());
+            if *removes {
+                apply(by, EventData::Removed { blocks: gone.into_iter().rev().collect() });
+            }
+            let first = if *joins { 0 } else { path.len() };
+            path.extend(locals);
+            let names = names(path);
+            let block = |at: usize| Block { sequence: names[at] ^ u64::from(*renames), local: path[at] };
+            let step = if *one_by_one { 1 } else { path.len().max(1) };
+            for from in (first..path.len()).step_by(step) {
+                let parent = from.checked_sub(1).map(|parent| names[parent]);
+                let blocks = (from..path.len().min(from + step)).map(block).collect();
+                apply(by, EventData::Stored { parent, blocks });
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_counted_is_what_is_there(
+            acts in prop::collection::vec(
+                (
+                    (0..3_usize, 0..5_usize, prop::collection::vec(0..3_u64, 0..5)),
+                    (prop::bool::weighted(0.7), prop::bool::weighted(0.3), prop::bool::weighted(0.2),
+                        prop::bool::weighted(0.05)),
+                ),
+                0..60,
+            ),
+        ) {
+            let mut shard = Shard::new(PrefixHasher::seeded(1), 1000, 10);
+            play(&mut shard, &acts);
+            for worker in 0..3 {
+                let _ = shard.apply(&Event { worker: Worker::new(worker, 0), id: 0, data: EventData::Cleared });
+            }
+            assert_sound(&shard);
+            prop_assert_eq!((shard.runs().len(), shard.runs().bytes), (0, 0), "nothing is left behind");
         }
     }
 }

@@ -8,6 +8,7 @@ use hashbrown::{HashMap, HashSet};
 use super::cutoff::PendingCutoff;
 use super::run::{Place, RunId};
 use super::runs::Runs;
+use super::tail;
 use super::worker::WorkerState;
 use crate::event::{Block, Event, EventData, Worker};
 use crate::index::error::Rejection;
@@ -189,6 +190,13 @@ impl Shard {
         let mut done = 0;
         let mut result = Ok(());
         while done < blocks.len() {
+            if let Some(parent) = at
+                && tail::is_left(&self.runs, parent, &self.prefixes[done..])
+            {
+                pending.settle(&mut self.runs);
+                tail::cut_off(&mut self.runs, &mut self.workers, parent, blocks.len() - done);
+            }
+            let state = &mut self.workers[slot as usize];
             let Some((first, count)) = self.runs.place(at, position + done as u32, &self.prefixes[done..]) else {
                 // A collision. The engine has the rest of the chain somewhere else now, and the index nowhere, so what
                 // the worker held under these names is released.
@@ -226,6 +234,7 @@ impl Shard {
                 }
             }
             pending.hold_all(&mut self.runs, state, first.run, new);
+            self.runs.note(slot, first, &blocks[done - count..done]);
             at = Some(Place { run: first.run, offset: end - 1 });
         }
         if self.prefixes.capacity() > KEPT {
@@ -420,6 +429,12 @@ impl Shard {
     #[cfg(feature = "figures")]
     pub(crate) fn slots(&self) -> impl Iterator<Item = (Worker, Slot)> {
         self.slots.iter().map(|(&worker, &slot)| (worker, slot))
+    }
+
+    /// All workers' states by slot, those of vacant slots included.
+    #[cfg(test)]
+    pub(super) fn by_slot(&self) -> &[WorkerState] {
+        &self.workers
     }
 
     /// A worker and what it holds.
