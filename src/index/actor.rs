@@ -88,8 +88,8 @@ const CLOCK: usize = 64;
 
 /// How long a writer with a core for itself looks into its empty mailbox before it sleeps. Waking it takes some tens of
 /// microseconds, which the event that comes next would wait, and costs its sender a system call. Looking for about as long
-/// as that, and then sleeping, takes at most about twice the time of whoever knew when the next event comes (Karlin,
-/// Manasse, McGeoch and Owicki: Competitive randomized algorithms for nonuniform problems, 1990).
+/// as that, and then sleeping, takes at most about twice the time of whoever knew when the next event comes (Karlin and
+/// others: Competitive randomized algorithms for nonuniform problems, 1990).
 const POLL: Duration = Duration::from_micros(100);
 
 /// How often the processor pauses between two looks. A look takes a lock that senders need.

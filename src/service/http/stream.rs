@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn whoever_fails_to_write_says_so_behind_the_last_chunk() {
         let failed = read(|out| {
-            out.write_all(&[0; 3 * CHUNK])?;
+            out.write_all(&vec![0; 3 * CHUNK])?;
             Err(io::Error::other("no more"))
         });
         assert_eq!(failed.expect_err("an error").to_string(), "no more");
