@@ -140,7 +140,9 @@ fn each(maps: &[SlotMap], matches: &Matches, mut write: impl FnMut(usize, u32)) 
             let places = &places[index];
             // Where everybody holds a prompt, most words are full.
             if bits == u64::MAX {
-                places.iter().for_each(|&place| write(place as usize, depth));
+                for &place in places {
+                    write(place as usize, depth);
+                }
                 continue;
             }
             while bits != 0 {

@@ -196,8 +196,8 @@ impl Matches {
         self.shards.iter().map(|shard| (shard.names_version, &*shard.names))
     }
 
-    /// The depth, the shard, and the slots in that shard, as words of 64 with their numbers: what [`Matches::iter`] gives,
-    /// without the names.
+    /// The depth, the shard, and the slots in that shard, as words of 64 with their numbers: what [`Matches::iter`]
+    /// gives, without the names.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (u32, u32, impl Iterator<Item = (usize, u64)>)> {
         self.layers.parts.iter().map(|part| (part.depth, part.shard, self.layers.words(part)))
     }

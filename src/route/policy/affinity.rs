@@ -108,7 +108,8 @@ impl Policy for SessionAffinity {
         let Some(session) = request.session else { return self.without_session.choose(request, candidates, random) };
         // Counting this request, the mean load is (in flight + 1) / candidates; some candidate is below the bound.
         let requests = |seat: usize| f64::from(candidates.requests()[seat]);
-        let room = (self.bound * (self.in_flight(candidates) + 1.0) / candidates.mask().len() as f64).ceil();
+        let in_flight = self.in_flight(candidates);
+        let room = (self.bound * (in_flight + 1.0) / candidates.mask().len() as f64).ceil();
         let has_room = |seat: usize| requests(seat) < room;
         let session = mix(mix(session));
         if let Ring::Sorted(ring) = &self.ring {

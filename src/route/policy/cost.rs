@@ -134,8 +134,8 @@ impl Policy for CostBased {
 const NEGLIGIBLE: f32 = 17.33;
 
 impl CostBased {
-    /// Draws a candidate by inverting the cumulative distribution: the choice is the first one at which the running sum of
-    /// the weights is beyond a random point.
+    /// Draws a candidate by inverting the cumulative distribution: the choice is the first one at which the running sum
+    /// of the weights is beyond a random point.
     fn draw(&mut self, random: &mut Random) -> Option<usize> {
         let least = self.scores.minimum();
         if least == f32::INFINITY {
@@ -143,7 +143,7 @@ impl CostBased {
         }
         let mut sum = 0.0;
         self.sums.clear();
-        // Most candidates are so dear that they need no division and no exponential. The margin leaves room for rounding.
+        // Most candidates are so dear that no exponential is needed. The factor leaves room for rounding.
         self.scores.within(least, 1.01 * NEGLIGIBLE * self.temperature, |seat, score| {
             let dearer = (score - least) / self.temperature;
             // Relative to the least cost, so that the cheapest weighs 1 and the sum is neither 0 nor infinite.

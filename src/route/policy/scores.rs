@@ -8,8 +8,8 @@ type Row = [f32; LANES];
 /// Rows of which one minimum is kept.
 const ROWS: usize = 4;
 
-/// A score for each seat, and the space to find the least. Everything that concerns all seats is a pass that vectorises,
-/// rather than a loop with a branch for each.
+/// A score for each seat, and the space to find the least. Everything that concerns all seats is a pass that
+/// vectorises, rather than a loop with a branch for each.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scores {
     /// By seat; infinity for seats that are not candidates, and behind the last seat.
