@@ -31,6 +31,7 @@ pub(super) struct Overlap {
 pub(super) struct SlotMap {
     roster: u64,
     fleet: u64,
+    /// A multiple of 64, as words of slots are.
     places: Vec<u32>,
 }
 
@@ -62,7 +63,10 @@ impl Overlap {
             };
             for (maps, matches) in maps.iter_mut().zip(answers) {
                 follow(maps, fleet, matches, place);
-                each(maps, matches, |place, depth| depths[place] = depth.max(depths[place]));
+                each(maps, matches, |place, depth| {
+                    let held = &mut depths[place];
+                    *held = depth.max(*held);
+                });
             }
         } else {
             for ((maps, matches), depths) in maps.iter_mut().zip(answers).zip(depths.chunks_exact_mut(row)) {
@@ -96,8 +100,9 @@ impl Overlap {
         }
         for (&credit, depths) in self.credits_by_tier[1..].iter().zip(slower.chunks_exact(row)) {
             for ((held, &deeper), sum) in held.iter_mut().zip(depths).zip(&mut self.credits) {
-                *sum += credit * deeper.saturating_sub(*held) as f32;
-                *held = deeper.max(*held);
+                let deepest = deeper.max(*held);
+                *sum += credit * (deepest - *held).cast_signed() as f32;
+                *held = deepest;
             }
         }
     }
@@ -121,6 +126,7 @@ fn follow(maps: &mut Vec<SlotMap>, fleet: &Fleet, matches: &Matches, place: impl
         if (map.roster, map.fleet) != (roster, fleet.version()) {
             map.places.clear();
             map.places.extend(workers.iter().map(|&worker| place(worker).unwrap_or(nobody) as u32));
+            map.places.resize(workers.len().next_multiple_of(64), nobody as u32);
             (map.roster, map.fleet) = (roster, fleet.version());
         }
     }
@@ -128,11 +134,20 @@ fn follow(maps: &mut Vec<SlotMap>, fleet: &Fleet, matches: &Matches, place: impl
 
 /// Calls `write` with the place and the depth of every worker in the answer.
 fn each(maps: &[SlotMap], matches: &Matches, mut write: impl FnMut(usize, u32)) {
-    for (depth, shard, neighbours) in matches.parts() {
-        let places = &maps[shard as usize].places;
-        for slots in neighbours {
-            for &place in &places[slots] {
-                write(place as usize, depth);
+    for (depth, shard, words) in matches.parts() {
+        let (places, _) = maps[shard as usize].places.as_chunks::<64>();
+        for (index, mut bits) in words {
+            let places = &places[index];
+            // Where everybody holds a prompt, most words are full.
+            if bits == u64::MAX {
+                for &place in places {
+                    write(place as usize, depth);
+                }
+                continue;
+            }
+            while bits != 0 {
+                write(places[bits.trailing_zeros() as usize] as usize, depth);
+                bits &= bits - 1;
             }
         }
     }

@@ -59,6 +59,11 @@ impl Layers {
         Neighbours { chunks: self.chunks[part.from..part.to].iter(), rest: Chunk::NONE }
     }
 
+    /// The slots of a part, as words of 64 with their numbers.
+    pub(super) fn words(&self, part: &Part) -> impl Iterator<Item = (usize, u64)> {
+        self.chunks[part.from..part.to].iter().map(|chunk| (chunk.index as usize, chunk.bits))
+    }
+
     /// Passes the path through a run with these holders, which starts at position `start` and of which the path covers
     /// the first `covered` blocks. Workers that hold less than that end here; the others go on if the path `goes_on`.
     /// Returns whether any worker goes on.

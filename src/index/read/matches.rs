@@ -1,6 +1,5 @@
 //! Answers: which workers hold how much of a query.
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::layers::{Layers, Part};
@@ -197,9 +196,10 @@ impl Matches {
         self.shards.iter().map(|shard| (shard.names_version, &*shard.names))
     }
 
-    /// The depth, the shard, and the slots in that shard, as ranges: what [`Matches::iter`] gives, without the names.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = (u32, u32, impl Iterator<Item = Range<usize>>)> {
-        self.layers.parts.iter().map(|part| (part.depth, part.shard, self.layers.slots(part)))
+    /// The depth, the shard, and the slots in that shard, as words of 64 with their numbers: what [`Matches::iter`]
+    /// gives, without the names.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (u32, u32, impl Iterator<Item = (usize, u64)>)> {
+        self.layers.parts.iter().map(|part| (part.depth, part.shard, self.layers.words(part)))
     }
 
     fn workers(&self, part: &Part) -> impl Iterator<Item = Worker> + use<'_> {

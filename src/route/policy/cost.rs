@@ -25,6 +25,8 @@ pub struct CostBased {
     weights: Weights,
     temperature: f32,
     scores: Scores,
+    /// The seats that have a weight in a draw, with the sum of the weights up to there.
+    sums: Vec<(u32, f32)>,
 }
 
 /// The factors of [`CostBased`].
@@ -68,7 +70,7 @@ impl CostBased {
         ];
         match settings.into_iter().find(|&(_, value)| !(value.is_finite() && value >= 0.0)) {
             Some((name, value)) => Err(ConfigError::OutOfRange { name, value: value.into(), least: 0.0 }),
-            None => Ok(Self { weights, temperature, scores: Scores::default() }),
+            None => Ok(Self { weights, temperature, ..Self::default() }),
         }
     }
 }
@@ -107,12 +109,12 @@ impl Policy for CostBased {
         let Weights { prefill, decode, queue, request: per_request } = self.weights;
         let seats = candidates.credits().iter().zip(candidates.decode_blocks()).zip(candidates.queue_blocks());
         let cost = |((&credit, &decoding), &queued)| prefill * (blocks - credit) + decode * decoding + queue * queued;
-        self.scores.set(candidates, seats.map(cost));
-        // The default has no such term, and saves the pass.
+        // The default has no term for requests.
         if per_request > 0.0 {
-            for (score, &requests) in self.scores.values_mut().iter_mut().zip(candidates.requests()) {
-                *score += per_request * requests;
-            }
+            let seats = seats.zip(candidates.requests());
+            self.scores.set(candidates, seats.map(|(seat, &requests)| cost(seat) + per_request * requests));
+        } else {
+            self.scores.set(candidates, seats.map(cost));
         }
         if self.temperature > 0.0 { self.draw(random) } else { self.scores.least(random) }
     }
@@ -132,26 +134,25 @@ impl Policy for CostBased {
 const NEGLIGIBLE: f32 = 17.33;
 
 impl CostBased {
-    /// Draws a candidate by inverting the cumulative distribution: the scores become running sums of the weights, and
-    /// the choice is the first sum beyond a random point.
+    /// Draws a candidate by inverting the cumulative distribution: the choice is the first one at which the running sum
+    /// of the weights is beyond a random point.
     fn draw(&mut self, random: &mut Random) -> Option<usize> {
         let least = self.scores.minimum();
         if least == f32::INFINITY {
             return None;
         }
         let mut sum = 0.0;
-        let sums = self.scores.values_mut();
-        for score in &mut *sums {
-            let dearer = (*score - least) / self.temperature;
+        self.sums.clear();
+        // Most candidates are so dear that no exponential is needed. The factor leaves room for rounding.
+        self.scores.within(least, 1.01 * NEGLIGIBLE * self.temperature, |seat, score| {
+            let dearer = (score - least) / self.temperature;
             // Relative to the least cost, so that the cheapest weighs 1 and the sum is neither 0 nor infinite.
             if dearer < NEGLIGIBLE {
                 sum += (-dearer).exp();
+                self.sums.push((seat as u32, sum));
             }
-            *score = sum;
-        }
+        });
         let point = random.unit() * sum;
-        // A seat without weight, such as one that is not a candidate, has the sum of the seat before it, and so is
-        // never the first beyond the point.
-        sums.iter().position(|&sum| sum > point)
+        self.sums.iter().find(|&&(_, sum)| sum > point).map(|&(seat, _)| seat as usize)
     }
 }

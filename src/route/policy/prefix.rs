@@ -25,10 +25,7 @@ impl Policy for LongestPrefix {
         // Through `i32`, because processors have an instruction for that conversion.
         let negated = |&held: &u32| -(held.cast_signed() as f32);
         self.scores.set(candidates, candidates.held().iter().map(negated));
-        let deepest = self.scores.minimum();
-        for (score, &requests) in self.scores.values_mut().iter_mut().zip(candidates.requests()) {
-            *score = if *score > deepest { f32::INFINITY } else { requests };
-        }
+        self.scores.again(candidates.requests());
         self.scores.least(random)
     }
 }
