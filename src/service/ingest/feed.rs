@@ -49,9 +49,9 @@ pub(super) fn apply_batch(
         }
     }
     position.fingerprint = Some(fingerprint);
-    // Others see it only now: whoever waits for this batch takes it for handed over.
-    publisher.advance(&mut position, sequence + 1);
     publisher.add(Count::Batches, 1);
+    // Others see it only now: whoever waits for this batch takes it for handed over and counted.
+    publisher.advance(&mut position, sequence + 1);
     Ok(())
 }
 
