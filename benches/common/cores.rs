@@ -15,9 +15,9 @@ pub(crate) const SPOILS: f64 = 0.05;
 /// The cores of a measurement with two threads; the same one twice if there is only one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cores {
-    /// Where lookups run.
+    /// The core on which lookups run.
     pub(crate) asking: usize,
-    /// Where events are applied, if a thread of their own does that.
+    /// The core on which events are applied, if a thread of their own does that.
     pub(crate) applying: usize,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch.
+    /// Begins to watch these cores.
     pub(crate) fn begin(cores: Cores) -> Self {
         let mut cores = vec![cores.asking, cores.applying];
         cores.dedup();

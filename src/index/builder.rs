@@ -286,3 +286,20 @@ impl std::error::Error for ConfigError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_has_a_core_alone_if_no_other_is_pinned_to_it() {
+        let alone = |shards: usize, cores: &[usize]| -> Vec<bool> {
+            let builder = Builder::default().shards(shards).pin(cores.to_vec());
+            (0..shards).map(|shard| builder.has_a_core_alone(shard)).collect()
+        };
+        assert_eq!(alone(1, &[]), [false], "it is not pinned");
+        assert_eq!(alone(1, &[4, 5]), [true]);
+        assert_eq!(alone(3, &[4, 5]), [false, true, false], "the third has the core of the first");
+        assert_eq!(alone(2, &[4, 4]), [false, false]);
+    }
+}

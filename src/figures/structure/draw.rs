@@ -136,9 +136,9 @@ pub(in crate::figures) fn caption(data: &Structure) -> String {
     format!(
         "The content of an index in two forms, after {} and {} from {} with room for {} of {} tokens each. As \
          position arrays it has {}, and the longest path crosses {hops} of them; as a radix tree it has {}, and the \
-         longest path crosses {steps}. Both have the same content: {held} blocks held, counted for each worker. An \
-         array is never split: where a chain branches, a new run starts, and where a worker holds less, only its \
-         cutoff differs. A node is split in both cases.",
+         longest path crosses {steps}. Both have the same content: {held} blocks held, counted for each worker. \
+         Where a chain branches, a new run starts, and where a worker holds less, only its cutoff differs. A node is \
+         split in both cases.",
         many(data.requests, "request"),
         many(data.events, "event"),
         many(data.workers.into(), "simulated engine"),
