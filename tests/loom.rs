@@ -40,11 +40,11 @@ impl Updatable for Snapshot {
     type State = State;
     type Stamp = ();
 
-    fn take(state: &State, (): ()) -> Self {
+    fn take(state: &State, (): &()) -> Self {
         Self { len: UnsafeCell::new(state.len), slots: state.slots.clone(), writer: thread::current().id() }
     }
 
-    fn update(&mut self, state: &State, changes: &[u64], (): ()) {
+    fn update(&mut self, state: &State, changes: &[u64], (): &()) {
         self.len.with_mut(|len| {
             // SAFETY: `&mut self`, and loom checks that it is exclusive.
             #[allow(unsafe_code, reason = "loom's cell hands out pointers")]
@@ -109,7 +109,7 @@ fn model(preemptions: usize, readers: usize, loads: usize, publications: usize) 
     builder.check(move || {
         let mut state =
             State { slots: std::sync::Arc::new((0..publications).map(|_| AtomicU64::new(0)).collect()), len: 0 };
-        let mut publication = Publication::<Snapshot, LockedCell<Snapshot>>::new(&state, ());
+        let mut publication = Publication::<Snapshot, LockedCell<Snapshot>>::new(&state, &());
         let readers: Vec<_> = (0..readers)
             .map(|_| {
                 let cell = publication.cell().clone();
@@ -126,7 +126,7 @@ fn model(preemptions: usize, readers: usize, loads: usize, publications: usize) 
         for change in 0..publications {
             state.slots[change].store(change as u64 + 1, Relaxed);
             state.len += 1;
-            publication.publish(&state, &[change as u64], ());
+            publication.publish(&state, &[change as u64], &());
             if change % 2 == 1 {
                 publication.catch_up(&state, &());
             }

@@ -86,6 +86,10 @@ pub(crate) struct Actor {
 /// How many blocks or events are applied between two looks at the clock. A look costs as much as applying a block.
 const CLOCK: usize = 64;
 
+/// An event of this many blocks takes some ten times as long to apply as a publication takes. Whatever came before it is
+/// published first and does not wait for it.
+const LARGE: usize = 256;
+
 /// How long a writer with a core for itself looks into its empty mailbox before it sleeps. Waking it takes some tens of
 /// microseconds, which the event that comes next would wait, and costs its sender a system call. Looking for about as long
 /// as that, and then sleeping, takes at most about twice the time of whoever knew when the next event comes (Karlin and
@@ -159,6 +163,9 @@ impl Actor {
             while let Some(message) = self.taken.pop_front() {
                 let room = message.room();
                 if let Message::Apply(event, accepted) = message {
+                    if event.data.len() >= LARGE {
+                        since = self.publish(since);
+                    }
                     // A rejection is counted in the worker's status and logged there.
                     let _ = self.writer.apply(&event);
                     self.pending.push((event.worker, accepted));

@@ -91,7 +91,8 @@ impl Builder {
     /// The longest time for which an applied event stays invisible while more events keep arriving. When no event is
     /// waiting, everything applied is published at once. Default 100 µs. A shorter interval means fresher answers, and
     /// costs the writer some of its time. The clock is read once in 64 blocks or events, so up to 64 more of them, or one
-    /// longer event, may come before the publication. Zero publishes whenever the clock is read.
+    /// longer event, may come before the publication. Before an event of 256 blocks or more there is a publication in any
+    /// case. Zero publishes whenever the clock is read.
     #[must_use]
     pub fn publish_interval(mut self, interval: Duration) -> Self {
         self.publish_interval = interval;

@@ -654,6 +654,18 @@ mod tests {
     }
 
     #[test]
+    fn what_came_before_a_large_event_does_not_wait_for_it() {
+        let index = Index::builder().publish_batch(u64::MAX).publish_interval(Duration::MAX);
+        let index = index.build().expect("valid settings");
+        let hold = index.hold_up();
+        [stored(0), stored(1), long(2, 1000), stored(3), long(4, 10), long(5, 1000)]
+            .map(|event| index.send(event).expect("open"));
+        hold.recv().expect("the writer waits");
+        index.flush().expect("open");
+        assert_eq!(index.status().shards[0].generation, 3, "before each of the large ones, and in the end");
+    }
+
+    #[test]
     fn an_interval_of_nothing_publishes_as_often_as_the_clock_is_read() {
         let index = Index::builder().publish_batch(u64::MAX).publish_interval(Duration::ZERO);
         let index = index.build().expect("valid settings");

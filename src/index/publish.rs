@@ -21,13 +21,13 @@ pub(crate) trait Updatable: Sized {
     /// The writer's state, of which this is a snapshot.
     type State;
     /// Which moment a snapshot shows.
-    type Stamp: Clone;
+    type Stamp;
 
     /// Takes a snapshot of the whole state.
-    fn take(state: &Self::State, stamp: Self::Stamp) -> Self;
+    fn take(state: &Self::State, stamp: &Self::Stamp) -> Self;
 
     /// Brings the snapshot up to date. `changes` names what differs, some of it perhaps twice.
-    fn update(&mut self, state: &Self::State, changes: &[u64], stamp: Self::Stamp);
+    fn update(&mut self, state: &Self::State, changes: &[u64], stamp: &Self::Stamp);
 }
 
 /// A shared pointer that can tell whether it is the only one.
@@ -105,7 +105,7 @@ pub(crate) struct Publication<P: Updatable, C: Cell<P>> {
 }
 
 impl<P: Updatable, C: Cell<P>> Publication<P, C> {
-    pub(crate) fn new(state: &P::State, stamp: P::Stamp) -> Self {
+    pub(crate) fn new(state: &P::State, stamp: &P::Stamp) -> Self {
         let cell = Arc::new(C::new(C::Shared::new(P::take(state, stamp))));
         Self { cell, spares: Vec::new(), stalled: Vec::new(), snapshots: std::marker::PhantomData }
     }
@@ -115,7 +115,7 @@ impl<P: Updatable, C: Cell<P>> Publication<P, C> {
     }
 
     /// Makes the state visible. `changes` names all that differs from the last publication.
-    pub(crate) fn publish(&mut self, state: &P::State, changes: &[u64], stamp: P::Stamp) {
+    pub(crate) fn publish(&mut self, state: &P::State, changes: &[u64], stamp: &P::Stamp) {
         self.stalled.retain_mut(|snapshot| snapshot.get_mut().is_none());
         self.spares.iter_mut().for_each(|spare| spare.missed.extend_from_slice(changes));
         let (next, mut missed) = match self.spares.iter_mut().position(|spare| spare.snapshot.get_mut().is_some()) {
@@ -144,7 +144,7 @@ impl<P: Updatable, C: Cell<P>> Publication<P, C> {
             if !missed.is_empty()
                 && let Some(snapshot) = snapshot.get_mut()
             {
-                snapshot.update(state, missed, stamp.clone());
+                snapshot.update(state, missed, stamp);
                 missed.clear();
             }
         }
@@ -170,11 +170,11 @@ mod tests {
         type State = (u64, Arc<()>);
         type Stamp = ();
 
-        fn take((number, living): &Self::State, (): ()) -> Self {
+        fn take((number, living): &Self::State, (): &()) -> Self {
             Self { number: *number, _living: living.clone() }
         }
 
-        fn update(&mut self, state: &Self::State, changes: &[u64], (): ()) {
+        fn update(&mut self, state: &Self::State, changes: &[u64], (): &()) {
             assert_eq!(changes, (self.number + 1..=state.0).collect::<Vec<_>>(), "all that this snapshot missed");
             self.number = state.0;
         }
@@ -183,11 +183,11 @@ mod tests {
     #[test]
     fn a_reader_that_holds_on_delays_nobody_and_costs_little() {
         let mut state = (0, Arc::new(()));
-        let mut publication = Publication::<Counted, SwapCell<Counted>>::new(&state, ());
+        let mut publication = Publication::<Counted, SwapCell<Counted>>::new(&state, &());
         let cell = publication.cell().clone();
         let mut publish = |publication: &mut Publication<_, _>| {
             state.0 += 1;
-            publication.publish(&state, &[state.0], ());
+            publication.publish(&state, &[state.0], &());
             assert_eq!(cell.load().number, state.0, "others see the newest");
             Arc::strong_count(&state.1) - 1
         };
@@ -216,13 +216,13 @@ mod tests {
     fn what_readers_let_go_of_is_freed_by_the_next_publication_or_an_idle_writer() {
         for idle in [false, true] {
             let mut state = (0, Arc::new(()));
-            let mut publication = Publication::<Counted, SwapCell<Counted>>::new(&state, ());
+            let mut publication = Publication::<Counted, SwapCell<Counted>>::new(&state, &());
             let cell = publication.cell().clone();
             let mut held = Vec::new();
             for number in 1..=5 {
                 held.push(cell.load());
                 state.0 = number;
-                publication.publish(&state, &[number], ());
+                publication.publish(&state, &[number], &());
             }
             assert_eq!(publication.stalled.len(), 3);
             drop(held);
@@ -230,7 +230,7 @@ mod tests {
                 publication.catch_up(&state, &());
             } else {
                 state.0 += 1;
-                publication.publish(&state, &[state.0], ());
+                publication.publish(&state, &[state.0], &());
             }
             assert_eq!(publication.stalled.len(), 0);
         }

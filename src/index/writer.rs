@@ -71,7 +71,7 @@ impl Writer {
         let mut roster = Roster::default();
         roster.renew(shard.take_names(), None);
         let stamp = Stamp { roster, watermark: 0, generation: 0, published: Instant::now() };
-        let publication = Publication::new(&shard, stamp.clone());
+        let publication = Publication::new(&shard, &stamp);
         Self { shard, publication, stamp, changes: Vec::new() }
     }
 
@@ -109,7 +109,7 @@ impl Writer {
         self.stamp.watermark = self.shard.events();
         self.stamp.generation += 1;
         self.stamp.published = Instant::now();
-        self.publication.publish(&self.shard, &self.changes, self.stamp.clone());
+        self.publication.publish(&self.shard, &self.changes, &self.stamp);
     }
 
     /// Brings the spare snapshots up to date. This is optional, and best done when there is nothing else to do: it makes
@@ -168,20 +168,20 @@ impl Updatable for Snapshot {
     type State = Shard;
     type Stamp = Stamp;
 
-    fn take(shard: &Shard, stamp: Stamp) -> Self {
-        let mut snapshot = Self::empty(stamp);
+    fn take(shard: &Shard, stamp: &Stamp) -> Self {
+        let mut snapshot = Self::empty(stamp.clone());
         shard.runs().iter().for_each(|run| insert(&mut snapshot, run));
         snapshot
     }
 
-    fn update(&mut self, shard: &Shard, changes: &[u64], stamp: Stamp) {
+    fn update(&mut self, shard: &Shard, changes: &[u64], stamp: &Stamp) {
         for &prefix in changes {
             match shard.runs().by_key(prefix) {
                 Some(run) => insert(self, run),
                 None => self.remove(prefix),
             }
         }
-        self.stamp = stamp;
+        self.stamp.renew(stamp);
     }
 }
 

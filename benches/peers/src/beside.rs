@@ -108,9 +108,9 @@ fn run<S: System>(workload: &Workload, fleet: Fleet, pace: Option<f64>, meanwhil
             while begin.elapsed() < due {
                 look(&sent, &mut ages);
             }
-        } else {
-            look(&sent, &mut ages);
         }
+        // Whoever is behind with feeding looks as well, or its own delay would count as the index's.
+        look(&sent, &mut ages);
         let before = Instant::now();
         if is_marker {
             sent.push(before);

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::layers::{Layers, Part};
-use super::snapshot::{Roster, Stamp};
+use super::recent::Recent;
+use super::snapshot::{Roster, Snapshot};
 use crate::event::Worker;
 use crate::index::shared::holders::Slot;
 use crate::index::shared::prefix::QueryPrefixes;
@@ -77,6 +78,8 @@ struct ShardCopy {
     /// The slots of the incomplete workers.
     incomplete: Vec<Slot>,
     watermark: Watermark,
+    /// Where its snapshots were.
+    recent: Recent,
 }
 
 /// The moment that an answer shows of one shard: the state after exactly its first `events` accepted events.
@@ -217,6 +220,7 @@ impl Matches {
         self.prefixes.reset();
         self.layers.clear();
         self.shards.truncate(shards);
+        self.shards.iter().for_each(|copy| copy.recent.fetch());
     }
 
     /// Begins `count` new queries in the first elements of `buffer`, which grows if it is too short.
@@ -232,12 +236,19 @@ impl Matches {
     }
 
     /// Begins the search of a shard. Shards come in order.
-    pub(crate) fn begin(&mut self, shard: u32, stamp: &Stamp) -> Search<'_> {
+    #[inline]
+    pub(crate) fn begin(&mut self, shard: u32, snapshot: &Snapshot) -> Search<'_> {
+        let stamp = &snapshot.stamp;
         let watermark = Watermark { events: stamp.watermark, generation: stamp.generation, published: stamp.published };
         let Self { prefixes, layers, shards } = self;
         match shards.get_mut(shard as usize) {
-            Some(copy) if copy.version == stamp.roster.version => copy.watermark = watermark,
-            Some(copy) => copy.take_over(&stamp.roster, watermark),
+            Some(copy) => {
+                copy.watermark = watermark;
+                copy.recent.note(snapshot);
+                if copy.version != stamp.roster.version {
+                    copy.take_over(&stamp.roster);
+                }
+            }
             None => shards.push(ShardCopy::new(&stamp.roster, watermark)),
         }
         layers.begin(shard);
@@ -254,12 +265,12 @@ impl ShardCopy {
     fn new(roster: &Roster, watermark: Watermark) -> Self {
         let Roster { version, names_version, names, incomplete } = roster;
         let (names, incomplete) = (names.to_vec(), incomplete.to_vec());
-        Self { version: *version, names_version: *names_version, names, incomplete, watermark }
+        let recent = Recent::default();
+        Self { version: *version, names_version: *names_version, names, incomplete, watermark, recent }
     }
 
     #[cold]
-    fn take_over(&mut self, roster: &Roster, watermark: Watermark) {
-        self.watermark = watermark;
+    fn take_over(&mut self, roster: &Roster) {
         self.version = roster.version;
         if self.names_version != roster.names_version {
             self.names_version = roster.names_version;

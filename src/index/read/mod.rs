@@ -2,6 +2,7 @@
 
 mod layers;
 pub(super) mod matches;
+mod recent;
 pub(super) mod search;
 mod slot_set;
 pub(super) mod snapshot;

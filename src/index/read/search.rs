@@ -143,7 +143,7 @@ impl Aims {
 
 impl<'a, W: Witness> Walk<'a, W> {
     fn new(lookup: Lookup<'a>, query: &'a [u64], matches: &'a mut Matches, witness: W) -> Self {
-        let search = matches.begin(lookup.shard, &lookup.snapshot.stamp);
+        let search = matches.begin(lookup.shard, lookup.snapshot);
         let (ahead, aims) = (Ahead::Head(None), Aims::default());
         let mut walk = Self { lookup, query, search, start: 0, left: None, ahead, aims, witness };
         if !query.is_empty() {

@@ -91,13 +91,17 @@ impl Roster {
 }
 
 /// One shard at one moment.
+///
+/// A reader comes when another core has just written the snapshot, and fetches from there what changed. Most publications
+/// change one cache line of it beside the heads: the first, with what changes of the stamp.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Snapshot {
+    pub(crate) stamp: Stamp,
     /// The runs at position 0. They are few, because system prompts are, so they stay in the processor's cache.
     roots: SplitTable<Option<Head>>,
     /// All other runs.
     heads: SplitTable<Option<Head>>,
-    pub(crate) stamp: Stamp,
 }
 
 impl Snapshot {
@@ -148,11 +152,23 @@ impl Snapshot {
 
 /// The moment that a snapshot shows.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct Stamp {
-    pub(crate) roster: Roster,
     /// How many of the shard's accepted events it reflects.
     pub(crate) watermark: u64,
     /// The number of publications up to this one.
     pub(crate) generation: u64,
     pub(crate) published: Instant,
+    pub(crate) roster: Roster,
+}
+
+impl Stamp {
+    /// Becomes like `newer`, and writes no more than it must.
+    pub(crate) fn renew(&mut self, newer: &Self) {
+        let Self { watermark, generation, published, roster } = newer;
+        (self.watermark, self.generation, self.published) = (*watermark, *generation, *published);
+        if self.roster.version != roster.version {
+            self.roster = roster.clone();
+        }
+    }
 }
