@@ -23,8 +23,12 @@ const LOAD: usize = 65;
 struct Entry {
     /// The scrambled sequence hash. In a vacant entry it is the number of the next vacant one.
     key: u64,
+    /// [`NOWHERE`] in a vacant entry.
     place: Place,
 }
+
+/// A place that no block has: an offset is less than the number of a run's blocks, which has as many bits.
+const NOWHERE: Place = Place { run: 0, offset: u32::MAX };
 
 /// A map from sequence hash to place.
 #[derive(Debug, Default)]
@@ -171,7 +175,7 @@ impl BlockMap {
         }
         let entry = self.buckets[at].entries[member];
         let place = self.entry(entry).place;
-        self.entry_mut(entry).key = u64::from(self.vacant);
+        *self.entry_mut(entry) = Entry { key: u64::from(self.vacant), place: NOWHERE };
         self.vacant = entry;
         self.len -= 1;
         if self.len * 400 < self.range * MEMBERS * LOAD {
@@ -182,13 +186,16 @@ impl BlockMap {
 
     /// Rebuilds the buckets for the same entries, with this many that entries belong into.
     fn resize(&mut self, range: usize) {
-        let old = std::mem::take(&mut self.buckets);
+        self.buckets = Vec::new();
         self.range = range;
         self.extend_to(range + OVERFLOW);
-        // Neighbours go to neighbours, so room is counted here: a bucket that was just written would have to be waited for.
+        // Room is counted here: a bucket that was just written would have to be waited for.
         let mut taken = vec![0; self.buckets.len()];
-        for entry in entries(&old) {
-            let key = self.entry(entry).key;
+        for entry in 0..self.entries.len() as u32 {
+            let Entry { key, place } = *self.entry(entry);
+            if place == NOWHERE {
+                continue;
+            }
             let mut at = self.home(key);
             while usize::from(taken[at]) == MEMBERS {
                 at = self.displace(at);
@@ -205,8 +212,7 @@ impl BlockMap {
         if old.len > 0 {
             self.resize((old.len * 200 / (MEMBERS * LOAD)).max(1));
         }
-        for entry in entries(&old.buckets) {
-            let Entry { key, place } = *old.entry(entry);
+        for Entry { key, place } in old.occupied() {
             let entry = self.vacant();
             *self.entry_mut(entry) = Entry { key, place };
             self.refer(key, entry);
@@ -220,20 +226,16 @@ impl BlockMap {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Place)> {
-        entries(&self.buckets).map(|entry| {
-            let Entry { key, place } = *self.entry(entry);
-            (unscramble(key), place)
-        })
+        self.occupied().map(|Entry { key, place }| (unscramble(key), place))
+    }
+
+    fn occupied(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().copied().filter(|entry| entry.place != NOWHERE)
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.buckets.capacity() * size_of::<Bucket>() + self.entries.capacity() * size_of::<Entry>()
     }
-}
-
-/// The numbers of the entries that the buckets refer to.
-fn entries(buckets: &[Bucket]) -> impl Iterator<Item = u32> {
-    buckets.iter().flat_map(|bucket| bucket.members().map(|member| bucket.entries[member]))
 }
 
 /// The size to grow to: larger by a third to two thirds, drawn by the current key. Otherwise the maps of workers that fill
