@@ -3,6 +3,7 @@
 //! The writer appends to an array while readers look at it. It never writes a slot again that a snapshot may read; a run
 //! that is trimmed gets a new array.
 
+use std::iter::repeat_with;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -52,10 +53,10 @@ impl PositionArray {
 
     /// Copies the first `len` into a new array with this capacity.
     pub(crate) fn resized(&self, len: u32, capacity: usize) -> Self {
-        let mut rest = Vec::with_capacity(capacity - 1);
-        rest.extend(self.rest[..len as usize - 1].iter().map(|slot| AtomicU64::new(slot.load(Relaxed))));
-        rest.resize_with(capacity - 1, AtomicU64::default);
-        Self { first: self.first, rest: rest.into() }
+        let copied = self.rest[..len as usize - 1].iter().map(|slot| AtomicU64::new(slot.load(Relaxed)));
+        let room = repeat_with(AtomicU64::default).take(capacity - len as usize);
+        // The length is known, so this allocates once.
+        Self { first: self.first, rest: copied.chain(room).collect() }
     }
 
     /// How many bytes it has on the heap.

@@ -54,11 +54,6 @@ impl Bucket {
         Members(self.equal(0)).next()
     }
 
-    /// All members.
-    pub(crate) fn members(&self) -> Members {
-        Members(!self.equal(0) & Self::ALL)
-    }
-
     /// The members with this tag, as bits.
     #[cfg(target_arch = "x86_64")]
     #[inline]
@@ -128,7 +123,6 @@ mod tests {
                 (0..MEMBERS).filter(|&member| test(keys[member])).collect()
             };
             prop_assert_eq!(bucket.find(asked).collect::<Vec<_>>(), where_(&|key| key.map(tag) == Some(tag(asked))));
-            prop_assert_eq!(bucket.members().collect::<Vec<_>>(), where_(&|key| key.is_some()));
             prop_assert_eq!(bucket.vacant(), where_(&|key| key.is_none()).first().copied());
         }
     }
