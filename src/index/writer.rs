@@ -164,6 +164,9 @@ impl Writer {
     }
 }
 
+/// How many changes ahead of the current one the tables' slots are fetched from memory.
+const AHEAD: usize = 8;
+
 impl Updatable for Snapshot {
     type State = Shard;
     type Stamp = Stamp;
@@ -175,8 +178,17 @@ impl Updatable for Snapshot {
     }
 
     fn update(&mut self, shard: &Shard, changes: &[u64], stamp: &Stamp) {
-        for &prefix in changes {
-            match shard.runs().by_key(prefix) {
+        let runs = shard.runs();
+        let fetch = |snapshot: &Self, prefix| {
+            snapshot.prefetch_to_change(prefix);
+            runs.prefetch(prefix);
+        };
+        changes.iter().take(AHEAD).for_each(|&prefix| fetch(self, prefix));
+        for (done, &prefix) in changes.iter().enumerate() {
+            if let Some(&later) = changes.get(done + AHEAD) {
+                fetch(self, later);
+            }
+            match runs.by_key(prefix) {
                 Some(run) => insert(self, run),
                 None => self.remove(prefix),
             }

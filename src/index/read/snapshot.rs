@@ -128,6 +128,13 @@ impl Snapshot {
         self.heads.prefetch(prefix);
     }
 
+    /// Fetches what entering or removing the run that begins with this prefix hash will need.
+    #[inline]
+    pub(crate) fn prefetch_to_change(&self, prefix: u64) {
+        self.roots.prefetch_to_change(prefix);
+        self.heads.prefetch_to_change(prefix);
+    }
+
     /// How many runs there are.
     pub(crate) fn len(&self) -> usize {
         self.roots.len() + self.heads.len()

@@ -113,6 +113,15 @@ impl<T: Entry> SortedTable<T> {
         }
     }
 
+    /// Fetches what entering or removing `key` will need. The slot behind its home tells whether entries have moved on.
+    #[inline]
+    pub(crate) fn prefetch_to_change(&self, key: u64) {
+        self.prefetch(key);
+        if let Some(slot) = self.slots.get(self.home(key) + 1) {
+            prefetch(slot);
+        }
+    }
+
     /// Enters `entry`, which is not vacant, and returns the one that had its key.
     #[inline]
     pub(crate) fn insert(&mut self, entry: T) -> Option<T> {
@@ -146,7 +155,8 @@ impl<T: Entry> SortedTable<T> {
         }
         let at = self.find(key).ok()?;
         // Entries that collisions moved on move back.
-        let moved = |slot: usize| self.slots[slot].key().is_some_and(|key| self.home(key) < slot);
+        let is_vacant = |slot: usize| T::TAGGED && self.tags[slot] == 0;
+        let moved = |slot: usize| !is_vacant(slot) && self.slots[slot].key().is_some_and(|key| self.home(key) < slot);
         let mut last = at;
         while moved(last + 1) {
             last += 1;
@@ -275,6 +285,11 @@ impl<T: Entry> SplitTable<T> {
     #[inline]
     pub(crate) fn prefetch(&self, key: u64) {
         self.part(key).prefetch(key);
+    }
+
+    #[inline]
+    pub(crate) fn prefetch_to_change(&self, key: u64) {
+        self.part(key).prefetch_to_change(key);
     }
 
     #[inline]

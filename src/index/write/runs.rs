@@ -93,8 +93,15 @@ impl Runs {
         self.pieces[run as usize / PIECE][run as usize % PIECE].as_mut().expect("a place names a living run")
     }
 
+    /// The run that begins with this prefix hash.
     pub(crate) fn by_key(&self, key: u64) -> Option<&Run> {
         self.heads.get(key).map(|head| self.get(head.run))
+    }
+
+    /// Fetches what [`Runs::by_key`] will need first.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: u64) {
+        self.heads.prefetch(key);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
@@ -294,7 +301,10 @@ impl Runs {
             }
             let freed = self.pieces[run as usize / PIECE][run as usize % PIECE].take().expect("reclaimed once");
             self.heads.remove(freed.prefixes.first);
-            self.changes.push(freed.prefixes.first);
+            // Otherwise it is on the list already.
+            if !freed.changed {
+                self.changes.push(freed.prefixes.first);
+            }
             self.blocks -= u64::from(freed.len);
             self.bytes -= freed.bytes();
             self.vacant.push(run);
