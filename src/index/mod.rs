@@ -658,8 +658,9 @@ mod tests {
         let index = Index::builder().publish_batch(u64::MAX).publish_interval(Duration::MAX);
         let index = index.build().expect("valid settings");
         let hold = index.hold_up();
-        [stored(0), stored(1), long(2, 1000), stored(3), long(4, 10), long(5, 1000)]
-            .map(|event| index.send(event).expect("open"));
+        for event in [stored(0), stored(1), long(2, 1000), stored(3), long(4, 10), long(5, 1000)] {
+            index.send(event).expect("open");
+        }
         hold.recv().expect("the writer waits");
         index.flush().expect("open");
         assert_eq!(index.status().shards[0].generation, 3, "before each of the large ones, and in the end");

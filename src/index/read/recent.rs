@@ -1,7 +1,7 @@
 //! Fetches snapshots before their reader knows which of them is current.
 
 use super::snapshot::Snapshot;
-use crate::index::shared::prefetch::prefetch;
+use crate::index::shared::prefetch::prefetch_at;
 
 /// Where the two snapshots of a shard lie that a reader saw last.
 ///
@@ -16,7 +16,7 @@ impl Recent {
     #[inline]
     pub(super) fn fetch(self) {
         for address in self.0 {
-            prefetch(std::ptr::without_provenance::<Snapshot>(address));
+            prefetch_at(std::ptr::without_provenance::<Snapshot>(address));
         }
     }
 
@@ -44,7 +44,9 @@ mod tests {
         let [a, b, c] = [(); 3].map(|()| Box::new(Snapshot::empty(stamp.clone())));
         let address = |snapshot: &Snapshot| std::ptr::from_ref(snapshot).addr();
         let mut recent = Recent::default();
-        [&a, &b, &b, &c, &c].map(|snapshot| recent.note(snapshot));
+        for snapshot in [&a, &b, &b, &c, &c] {
+            recent.note(snapshot);
+        }
         assert_eq!(recent.0, [address(&c), address(&b)]);
         recent.fetch();
     }

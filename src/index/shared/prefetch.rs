@@ -1,9 +1,15 @@
 //! Fetches a cache line that will be needed soon.
 
-/// Starts to fetch the cache line at `address`, whatever is there. Does nothing on processors whose instruction for it stable Rust does not
+/// Starts to fetch the cache line of `value`. Does nothing on processors whose instruction for it stable Rust does not
 /// have.
+#[inline]
+pub(crate) fn prefetch<T>(value: &T) {
+    prefetch_at(value);
+}
+
+/// As [`prefetch`], of an address that may be anybody's by now, or nobody's.
 #[inline(always)]
-pub(crate) fn prefetch<T>(address: *const T) {
+pub(crate) fn prefetch_at<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
