@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Draws the ratios of a run to each of the other indexes, in a light and a dark theme.
 
-It reads what `kvleap-peers --json` prints. As in the tables, what the harness costs is first taken off the times of
+It reads what `kvleap-peers --save` writes. As in the tables, what the harness costs is first taken off the times of
 both sides. Bars are where events are applied on a core of their own; ticks are where they are applied on the thread
 that looks up. A bar that would be longer than the scale ends in an arrow, and its number says how far it goes.
 
 Example:
-  target/dist/kvleap-peers --rounds 3 --json >run.json
+  target/dist/kvleap-peers --rounds 3 --save run.json
   ./chart.py run.json ../figures             writes peers-light.svg, peers-dark.svg and data/peers.json
 """
 
@@ -44,7 +44,7 @@ ENDS, HALF = 10.0, 250 / 2 - 36
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=pathlib.Path, help="the output of `kvleap-peers --json`")
+    parser.add_argument("run", type=pathlib.Path, help="what `kvleap-peers --save` writes")
     parser.add_argument("folder", type=pathlib.Path, help="where the figures go")
     options = parser.parse_args()
     try:

@@ -67,6 +67,9 @@ struct Options {
     /// Prints one JSON object to stdout, instead of tables.
     #[arg(long)]
     json: bool,
+    /// Writes that object to this file as well.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
     /// Runs one round of one system in this process, with the workload in this file.
     #[arg(long, hide = true)]
     child: Option<PathBuf>,
@@ -125,10 +128,14 @@ fn parent(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
             all.extend(rows);
         }
     }
+    let rows: Vec<_> = all.iter().map(Row::json).collect();
+    let run = json!({ "profile": PROFILE, "cores": [cores.asking, cores.applying], "rows": rows });
+    let run = serde_json::to_string_pretty(&run)?;
+    if let Some(path) = &options.save {
+        std::fs::write(path, &run).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
     if options.json {
-        let rows: Vec<_> = all.iter().map(Row::json).collect();
-        let cores = [cores.asking, cores.applying];
-        println!("{}", serde_json::to_string_pretty(&json!({ "profile": PROFILE, "cores": cores, "rows": rows }))?);
+        println!("{run}");
     }
     let broken: Vec<&Row> = all.iter().filter(|row| row.is_broken()).collect();
     for row in &broken {
