@@ -38,6 +38,7 @@ struct Snapshot {
 
 impl Updatable for Snapshot {
     type State = State;
+    type Change = u64;
     type Stamp = ();
 
     fn take(state: &State, (): &()) -> Self {

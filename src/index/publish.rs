@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub(crate) trait Updatable: Sized {
     /// The writer's state, of which this is a snapshot.
     type State;
+    /// Names something that differs from one moment to the next.
+    type Change: Clone + Debug;
     /// Which moment a snapshot shows.
     type Stamp;
 
@@ -27,7 +29,7 @@ pub(crate) trait Updatable: Sized {
     fn take(state: &Self::State, stamp: &Self::Stamp) -> Self;
 
     /// Brings the snapshot up to date. `changes` names what differs, some of it perhaps twice.
-    fn update(&mut self, state: &Self::State, changes: &[u64], stamp: &Self::Stamp);
+    fn update(&mut self, state: &Self::State, changes: &[Self::Change], stamp: &Self::Stamp);
 }
 
 /// A shared pointer that can tell whether it is the only one.
@@ -82,9 +84,9 @@ impl<P> Cell<P> for SwapCell<P> {
 
 /// A retired snapshot, and what has changed since it was current.
 #[derive(Debug)]
-struct Spare<S> {
+struct Spare<S, D> {
     snapshot: S,
-    missed: Vec<u64>,
+    missed: Vec<D>,
 }
 
 /// How many spares are kept. With two, a reader that is interrupted in the middle of a lookup costs nothing.
@@ -98,16 +100,15 @@ const MAX_MISSED: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Publication<P: Updatable, C: Cell<P>> {
     cell: Arc<C>,
-    spares: Vec<Spare<C::Shared>>,
+    spares: Vec<Spare<C::Shared, P::Change>>,
     /// Snapshots that readers held on to for too long for them to be spares. They are kept only to be freed here.
     stalled: Vec<C::Shared>,
-    snapshots: std::marker::PhantomData<P>,
 }
 
 impl<P: Updatable, C: Cell<P>> Publication<P, C> {
     pub(crate) fn new(state: &P::State, stamp: &P::Stamp) -> Self {
         let cell = Arc::new(C::new(C::Shared::new(P::take(state, stamp))));
-        Self { cell, spares: Vec::new(), stalled: Vec::new(), snapshots: std::marker::PhantomData }
+        Self { cell, spares: Vec::new(), stalled: Vec::new() }
     }
 
     pub(crate) fn cell(&self) -> &Arc<C> {
@@ -115,7 +116,7 @@ impl<P: Updatable, C: Cell<P>> Publication<P, C> {
     }
 
     /// Makes the state visible. `changes` names all that differs from the last publication.
-    pub(crate) fn publish(&mut self, state: &P::State, changes: &[u64], stamp: &P::Stamp) {
+    pub(crate) fn publish(&mut self, state: &P::State, changes: &[P::Change], stamp: &P::Stamp) {
         self.stalled.retain_mut(|snapshot| snapshot.get_mut().is_none());
         self.spares.iter_mut().for_each(|spare| spare.missed.extend_from_slice(changes));
         let (next, mut missed) = match self.spares.iter_mut().position(|spare| spare.snapshot.get_mut().is_some()) {
@@ -168,6 +169,7 @@ mod tests {
 
     impl Updatable for Counted {
         type State = (u64, Arc<()>);
+        type Change = u64;
         type Stamp = ();
 
         fn take((number, living): &Self::State, (): &()) -> Self {

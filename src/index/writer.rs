@@ -9,6 +9,7 @@ use super::read::snapshot::{Head, Roster, Snapshot, Stamp};
 use super::status::{ShardStatus, WorkerStatus};
 use super::write::export::export;
 use super::write::run::Run;
+use super::write::runs::Change;
 use super::write::shard::Shard;
 use crate::event::{Event, Worker};
 
@@ -63,7 +64,7 @@ pub struct Writer {
     pub(super) shard: Shard,
     publication: Publication<Snapshot, SwapCell<Snapshot>>,
     stamp: Stamp,
-    changes: Vec<u64>,
+    changes: Vec<Change>,
 }
 
 impl Writer {
@@ -169,6 +170,7 @@ const AHEAD: usize = 8;
 
 impl Updatable for Snapshot {
     type State = Shard;
+    type Change = Change;
     type Stamp = Stamp;
 
     fn take(shard: &Shard, stamp: &Stamp) -> Self {
@@ -177,20 +179,20 @@ impl Updatable for Snapshot {
         snapshot
     }
 
-    fn update(&mut self, shard: &Shard, changes: &[u64], stamp: &Stamp) {
+    fn update(&mut self, shard: &Shard, changes: &[Change], stamp: &Stamp) {
         let runs = shard.runs();
-        let fetch = |snapshot: &Self, prefix| {
-            snapshot.prefetch_to_change(prefix);
-            runs.prefetch(prefix);
+        let fetch = |snapshot: &Self, change: Change| {
+            snapshot.prefetch_to_change(change.prefix);
+            runs.prefetch(change);
         };
-        changes.iter().take(AHEAD).for_each(|&prefix| fetch(self, prefix));
-        for (done, &prefix) in changes.iter().enumerate() {
+        changes.iter().take(AHEAD).for_each(|&change| fetch(self, change));
+        for (done, &change) in changes.iter().enumerate() {
             if let Some(&later) = changes.get(done + AHEAD) {
                 fetch(self, later);
             }
-            match runs.by_key(prefix) {
+            match runs.changed(change) {
                 Some(run) => insert(self, run),
-                None => self.remove(prefix),
+                None => self.remove(change.prefix),
             }
         }
         self.stamp.renew(stamp);

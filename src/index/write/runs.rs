@@ -16,6 +16,7 @@ use super::run::{Place, Run, RunId};
 use crate::event::Block;
 use crate::index::shared::holders::{Holders, Slot};
 use crate::index::shared::positions::PositionArray;
+use crate::index::shared::prefetch::prefetch;
 use crate::index::shared::prefix::PrefixHasher;
 use crate::index::shared::table::{Entry, SplitTable};
 
@@ -27,8 +28,8 @@ pub(crate) struct Runs {
     pieces: Vec<Box<[Option<Run>]>>,
     vacant: Vec<RunId>,
     heads: SplitTable<RunEntry>,
-    /// The first prefix hashes of the runs that changed, came or went since the changes were last taken.
-    changes: Vec<u64>,
+    /// The runs that changed, came or went since the changes were last taken.
+    changes: Vec<Change>,
     /// Runs in which an event released something; [`Runs::reclaim`] looks at them.
     loose: Vec<RunId>,
     /// Blocks in all arrays.
@@ -37,6 +38,15 @@ pub(crate) struct Runs {
     reached: u64,
     /// Heap bytes behind the runs.
     bytes: usize,
+}
+
+/// A run that changed, came or went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    /// The prefix hash of its first block.
+    pub(crate) prefix: u64,
+    /// Its id, which another run may have by now if it went.
+    run: RunId,
 }
 
 /// An entry of the heads table: the prefix hash of a run's first block, and the run.
@@ -93,15 +103,16 @@ impl Runs {
         self.pieces[run as usize / PIECE][run as usize % PIECE].as_mut().expect("a place names a living run")
     }
 
-    /// The run that begins with this prefix hash.
-    pub(crate) fn by_key(&self, key: u64) -> Option<&Run> {
-        self.heads.get(key).map(|head| self.get(head.run))
+    /// The run that changed, unless it went.
+    pub(crate) fn changed(&self, Change { prefix, run }: Change) -> Option<&Run> {
+        let slot = &self.pieces[run as usize / PIECE][run as usize % PIECE];
+        slot.as_ref().filter(|run| run.prefixes.first == prefix)
     }
 
-    /// Fetches what [`Runs::by_key`] will need first.
+    /// Fetches what [`Runs::changed`] will need.
     #[inline]
-    pub(crate) fn prefetch(&self, key: u64) {
-        self.heads.prefetch(key);
+    pub(crate) fn prefetch(&self, Change { run, .. }: Change) {
+        prefetch(&self.pieces[run as usize / PIECE][run as usize % PIECE]);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
@@ -130,7 +141,7 @@ impl Runs {
             + (self.vacant.capacity() * size_of::<RunId>())
             + self.heads.bytes()
             + self.hasher.bytes()
-            + self.changes.capacity() * 8
+            + self.changes.capacity() * size_of::<Change>()
             + self.bytes
     }
 
@@ -234,7 +245,7 @@ impl Runs {
             detached: None,
             changed: true,
         });
-        self.changes.push(prefix);
+        self.changes.push(Change { prefix, run });
         self.blocks += 1;
         if let Some(Place { run, offset }) = parent {
             let at = self.get_mut(run);
@@ -255,11 +266,11 @@ impl Runs {
 
     /// Puts the run on the list of changes.
     fn change(&mut self, run: RunId) {
-        let run = self.get_mut(run);
-        if !run.changed {
-            run.changed = true;
-            let key = run.prefixes.first;
-            self.changes.push(key);
+        let at = self.get_mut(run);
+        if !at.changed {
+            at.changed = true;
+            let prefix = at.prefixes.first;
+            self.changes.push(Change { prefix, run });
         }
     }
 
@@ -303,7 +314,7 @@ impl Runs {
             self.heads.remove(freed.prefixes.first);
             // Otherwise it is on the list already.
             if !freed.changed {
-                self.changes.push(freed.prefixes.first);
+                self.changes.push(Change { prefix: freed.prefixes.first, run });
             }
             self.blocks -= u64::from(freed.len);
             self.bytes -= freed.bytes();
@@ -367,14 +378,13 @@ impl Runs {
         self.bytes = self.bytes + after - before;
     }
 
-    /// Takes the first prefix hashes of the runs that changed, came or went since the last call. A run that went and
-    /// came again is there twice.
-    pub(crate) fn take_changes(&mut self, into: &mut Vec<u64>) {
+    /// Takes the runs that changed, came or went since the last call. A run that went and came again is there twice.
+    pub(crate) fn take_changes(&mut self, into: &mut Vec<Change>) {
         into.clear();
         std::mem::swap(into, &mut self.changes);
-        for &key in &*into {
-            if let Some(head) = self.heads.get(key).copied() {
-                self.get_mut(head.run).changed = false;
+        for &Change { run, .. } in &*into {
+            if let Some(run) = &mut self.pieces[run as usize / PIECE][run as usize % PIECE] {
+                run.changed = false;
             }
         }
     }

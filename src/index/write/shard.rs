@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::cutoff::PendingCutoff;
 use super::run::{Place, RunId};
-use super::runs::Runs;
+use super::runs::{Change, Runs};
 use super::tail;
 use super::worker::WorkerState;
 use crate::event::{Block, Event, EventData, Worker};
@@ -84,7 +84,7 @@ impl Shard {
         self.event_blocks
     }
 
-    pub(crate) fn take_changes(&mut self, into: &mut Vec<u64>) {
+    pub(crate) fn take_changes(&mut self, into: &mut Vec<Change>) {
         self.runs.take_changes(into);
     }
 
