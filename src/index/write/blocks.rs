@@ -186,16 +186,15 @@ impl BlockMap {
 
     /// Rebuilds the buckets for the same entries, with this many that entries belong into.
     fn resize(&mut self, range: usize) {
+        // It never had more entries than now, or it would have grown then. So none of them is vacant.
+        debug_assert_eq!(self.len, self.entries.len());
         self.buckets = Vec::new();
         self.range = range;
         self.extend_to(range + OVERFLOW);
         // Room is counted here: a bucket that was just written would have to be waited for.
         let mut taken = vec![0; self.buckets.len()];
         for entry in 0..self.entries.len() as u32 {
-            let Entry { key, place } = *self.entry(entry);
-            if place == NOWHERE {
-                continue;
-            }
+            let key = self.entry(entry).key;
             let mut at = self.home(key);
             while usize::from(taken[at]) == MEMBERS {
                 at = self.displace(at);
