@@ -104,15 +104,15 @@
 //! **Across shards.** Shards are not synchronised: an answer may show a late event of one shard and not yet an earlier
 //! event of another. All blocks of one [`Worker`] are in one shard, so what an answer says of a worker is as of one moment.
 //!
-//! **Staleness.** When no other event waits in the shard's mailbox, an applied event is visible at once. While more events
-//! keep arriving, it becomes visible after at most [`Builder::publish_interval`] (100 µs by default) or
-//! [`Builder::publish_batch`] events (256 by default), plus two things that the writer does not interrupt: up to 64 blocks
-//! or events, or one longer event, between two looks at the clock; and the publication itself. What was applied before an
-//! event of 256 blocks or more is published first, and does not wait for it. A publication costs what
-//! changed since the last one; only if readers hold on to all spare snapshots does it copy all heads, one cache line per
-//! run. Before it is applied, an event waits for those ahead of it, at most [`Builder::mailbox`] of them with
-//! [`Builder::mailbox_bytes`] of memory, and for imports, exports and statuses that were asked for earlier. [`ShardStatus::lag`] measures all of it, from acceptance to
-//! visibility.
+//! **Staleness.** When no other event waits in the shard's mailbox, an applied event is visible at once. While more
+//! events keep arriving, it becomes visible after at most [`Builder::publish_interval`] (100 µs by default) or
+//! [`Builder::publish_batch`] events (256 by default), plus two things that the writer does not interrupt: up to 64
+//! blocks or events, or one longer event, between two looks at the clock; and the publication itself. What was applied
+//! before an event of 256 blocks or more is published first, and does not wait for it. A publication costs what changed
+//! since the last one; only if readers hold on to all spare snapshots does it copy all heads, one cache line per run.
+//! Before it is applied, an event waits for those ahead of it, at most [`Builder::mailbox`] of them with
+//! [`Builder::mailbox_bytes`] of memory, and for imports, exports and statuses that were asked for earlier.
+//! [`ShardStatus::lag`] measures all of it, from acceptance to visibility.
 //!
 //! **Order.** Events that one thread sends are applied in that order, shard by shard. [`Index::flush`] returns when
 //! everything that any thread sent before the call is visible.

@@ -86,8 +86,8 @@ pub(crate) struct Actor {
 /// How many blocks or events are applied between two looks at the clock. A look costs as much as applying a block.
 const CLOCK: usize = 64;
 
-/// An event of this many blocks takes some ten times as long to apply as a publication takes. Whatever came before it is
-/// published first and does not wait for it.
+/// An event of this many blocks takes several times as long to apply as a small publication takes. Whatever came before
+/// it is published first and does not wait for it.
 const LARGE: usize = 256;
 
 /// How long a writer with a core for itself looks into its empty mailbox before it sleeps. Waking it takes some tens of

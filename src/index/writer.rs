@@ -190,7 +190,7 @@ impl Updatable for Snapshot {
             if let Some(&later) = changes.get(done + AHEAD) {
                 fetch(self, later);
             }
-            match runs.changed(change) {
+            match runs.run_of(change) {
                 Some(run) => insert(self, run),
                 None => self.remove(change.prefix),
             }

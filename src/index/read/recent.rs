@@ -48,6 +48,7 @@ mod tests {
             recent.note(snapshot);
         }
         assert_eq!(recent.0, [address(&c), address(&b)]);
+        drop([a, b, c]);
         recent.fetch();
     }
 }

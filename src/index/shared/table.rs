@@ -154,9 +154,10 @@ impl<T: Entry> SortedTable<T> {
             return None;
         }
         let at = self.find(key).ok()?;
-        // Entries that collisions moved on move back.
-        let is_vacant = |slot: usize| T::TAGGED && self.tags[slot] == 0;
-        let moved = |slot: usize| !is_vacant(slot) && self.slots[slot].key().is_some_and(|key| self.home(key) < slot);
+        // Entries that collisions moved on move back. A tag tells that a slot is vacant without its cache line.
+        let moved = |slot: usize| {
+            (!T::TAGGED || self.tags[slot] > 0) && self.slots[slot].key().is_some_and(|key| self.home(key) < slot)
+        };
         let mut last = at;
         while moved(last + 1) {
             last += 1;

@@ -103,13 +103,13 @@ impl Runs {
         self.pieces[run as usize / PIECE][run as usize % PIECE].as_mut().expect("a place names a living run")
     }
 
-    /// The run that changed, unless it went.
-    pub(crate) fn changed(&self, Change { prefix, run }: Change) -> Option<&Run> {
+    /// The run of a change, unless it went.
+    pub(crate) fn run_of(&self, Change { prefix, run }: Change) -> Option<&Run> {
         let slot = &self.pieces[run as usize / PIECE][run as usize % PIECE];
         slot.as_ref().filter(|run| run.prefixes.first == prefix)
     }
 
-    /// Fetches what [`Runs::changed`] will need.
+    /// Fetches what [`Runs::run_of`] will need.
     #[inline]
     pub(crate) fn prefetch(&self, Change { run, .. }: Change) {
         prefetch(&self.pieces[run as usize / PIECE][run as usize % PIECE]);
